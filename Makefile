@@ -1,0 +1,43 @@
+# Two commands on a fresh machine: `make demo` and `make test`. They need Python 3.11+ and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help demo test lint types unit bench-qa bench-facts clean
+
+help:
+	@echo "make demo      set up, train on built-in facts, measure, answer six questions (about 5 minutes)"
+	@echo "make test      set up what is missing, then ruff, mypy and pytest"
+	@echo "make bench-qa  the figures of bench/results/qa.md (needs the SimpleQuestions data, about two hours)"
+	@echo "make clean     remove the virtual environment and caches"
+
+$(READY): constraints.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev,pretrained]'
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/hmn demo
+
+test: lint types unit
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+unit: $(READY)
+	$(BIN)/pytest
+
+bench-qa: $(READY)
+	$(BIN)/python -m bench.qa
+
+bench-facts: $(READY)
+	$(BIN)/python -m bench.facts_load
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

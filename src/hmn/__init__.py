@@ -1,0 +1,77 @@
+"""Trainable attention over millions of memory cells, and question answering over a table of facts.
+
+The public names; each is imported at its first use, so that ``import hmn`` and ``hmn --help`` are instant.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hmn.errors import BundleError as BundleError
+    from hmn.errors import ConfigError as ConfigError
+    from hmn.errors import DataError as DataError
+    from hmn.errors import HMNError as HMNError
+    from hmn.errors import MissingPackageError as MissingPackageError
+    from hmn.errors import NonFiniteError as NonFiniteError
+    from hmn.errors import NotFittedError as NotFittedError
+    from hmn.errors import ShapeError as ShapeError
+    from hmn.index.base import Index as Index
+    from hmn.index.exact import ExactIndex as ExactIndex
+    from hmn.nn.loss import marginal_nll as marginal_nll
+    from hmn.nn.memory import EncodedMemory as EncodedMemory
+    from hmn.nn.memory import Memory as Memory
+    from hmn.nn.network import MemoryNetwork as MemoryNetwork
+    from hmn.nn.reader import KMIPSReader as KMIPSReader
+    from hmn.nn.reader import SoftmaxReader as SoftmaxReader
+    from hmn.qa.answer import Answer as Answer
+    from hmn.qa.facts import Fact as Fact
+    from hmn.qa.facts import FactTable as FactTable
+    from hmn.qa.metrics import Evaluation as Evaluation
+    from hmn.qa.model import FactoidQA as FactoidQA
+    from hmn.qa.questions import QuestionSet as QuestionSet
+    from hmn.typing import Read as Read
+    from hmn.typing import SearchResult as SearchResult
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "hmn.errors": [
+        "BundleError",
+        "ConfigError",
+        "DataError",
+        "HMNError",
+        "MissingPackageError",
+        "NonFiniteError",
+        "NotFittedError",
+        "ShapeError",
+    ],
+    "hmn.index.base": ["Index"],
+    "hmn.index.exact": ["ExactIndex"],
+    "hmn.nn.loss": ["marginal_nll"],
+    "hmn.nn.memory": ["EncodedMemory", "Memory"],
+    "hmn.nn.network": ["MemoryNetwork"],
+    "hmn.nn.reader": ["KMIPSReader", "SoftmaxReader"],
+    "hmn.qa.answer": ["Answer"],
+    "hmn.qa.facts": ["Fact", "FactTable"],
+    "hmn.qa.metrics": ["Evaluation"],
+    "hmn.qa.model": ["FactoidQA"],
+    "hmn.qa.questions": ["QuestionSet"],
+    "hmn.typing": ["Read", "SearchResult"],
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name at its first use."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'hmn' has no attribute {name!r}")
+    value = getattr(import_module(_MODULE_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return [*__all__, "__version__"]

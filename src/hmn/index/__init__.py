@@ -1,0 +1,1 @@
+"""K-maximum-inner-product search: knows no network and no autograd."""

@@ -1,0 +1,1 @@
+"""Memory networks: memory, reader, their loss, and the five parts together."""

@@ -1,0 +1,81 @@
+"""A memory network: its five parts together."""
+
+from __future__ import annotations
+
+from typing import Generic, Protocol, TypeVar
+
+from torch import Tensor, nn
+
+from hmn.nn.memory import Memory
+from hmn.nn.reader import Reader
+from hmn.typing import Read
+
+Output = TypeVar("Output", covariant=True)
+
+
+class OutputModule(Protocol[Output]):
+    """Turns what was read into answers."""
+
+    def __call__(self, read: Read) -> Output:
+        """Answers for a batch of reads."""
+        ...
+
+
+class Writer(Protocol):
+    """Changes the memory in the course of reading; the networks of this version only read."""
+
+    def __call__(self, query: Tensor, memory: Memory) -> None:
+        """Write into the memory what the queries ``(B, D)`` say."""
+        ...
+
+
+class MemoryNetwork(nn.Module, Generic[Output]):
+    """Input module, memory, reader, output module and, optionally, a writer.
+
+    Args:
+        input_module: a module that turns a batch of inputs into queries ``(B, D)``.
+        memory: a module that is a ``Memory`` of N cells.
+        reader: which cells a query attends to.
+        output_module: turns what was read into answers.
+        writer: called with the queries before the memory is read, if given.
+    """
+
+    def __init__(
+        self,
+        input_module: nn.Module,
+        memory: nn.Module,
+        reader: Reader,
+        output_module: OutputModule[Output],
+        writer: Writer | None = None,
+    ) -> None:
+        super().__init__()
+        self.input_module = input_module
+        self.memory = memory
+        self.reader = reader
+        self.output_module = output_module
+        self.writer = writer
+
+    def forward(self, inputs: object, k: int) -> Output:
+        """Answer a batch of inputs from the ``k`` cells that are read for each."""
+        query = self.input_module(inputs)  # (B, D)
+        if self.writer is not None:
+            self.writer(query, self.memory)  # type: ignore[arg-type]
+        return self.output_module(self.reader.read(query, self.memory, k))  # type: ignore[arg-type]
+
+    def refresh(self) -> None:
+        """Let the reader search the memory's snapshot as it is now: after it was renewed or restored."""
+        self.reader.index.update(self.memory.snapshot())  # type: ignore[operator]
+
+    def attend(self, query: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Score queries against the reader's candidates, for training.
+
+        Args:
+            query: ``(B, D)`` from the input module.
+            target: ``(T,)`` cells that must be among the candidates.
+
+        Returns:
+            The candidates ``(C,)``, ascending, and their scores ``(B, C)`` from live keys.
+        """
+        cells = self.reader.candidates(query, self.memory, target)  # type: ignore[arg-type]
+        keys = self.memory.keys_of(cells)  # type: ignore[operator]
+        return cells, query @ keys.T

@@ -1,0 +1,101 @@
+"""Readers: which cells a query attends to, and with which weights."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from hmn.index.base import Index
+from hmn.nn.memory import Memory
+from hmn.typing import Read
+
+
+class Reader(Protocol):
+    """Attention over the cells of a memory.
+
+    Attributes:
+        name: what the command line calls it.
+        index: searches the memory's snapshot.
+    """
+
+    name: str
+    index: Index
+
+    def candidates(self, query: Tensor, memory: Memory, target: Tensor) -> Tensor:
+        """Cells that the training softmax normalises over, for the whole batch.
+
+        Args:
+            query: ``(B, D)``.
+            memory: N cells.
+            target: ``(T,)`` cells that must be among them: the correct cells of the batch.
+
+        Returns:
+            ``(C,)`` int64, ascending, distinct.
+        """
+        ...
+
+    def read(self, query: Tensor, memory: Memory, k: int) -> Read:
+        """Read the ``k`` best cells of the memory's snapshot for each query ``(B, D)``, best first."""
+        ...
+
+
+class SoftmaxReader:
+    """Full softmax attention: every cell is a candidate and takes part in the normaliser.
+
+    Args:
+        index: an exact index over the memory's snapshot, which finds the cells that are shown.
+    """
+
+    name = "softmax"
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+
+    def candidates(self, query: Tensor, memory: Memory, target: Tensor) -> Tensor:  # noqa: ARG002
+        """See ``Reader.candidates``: all N cells."""
+        return torch.arange(len(memory), device=query.device)
+
+    def read(self, query: Tensor, memory: Memory, k: int) -> Read:
+        """See ``Reader.read``; the weights are shares of the softmax over all N cells."""
+        found = self.index.search(query, k)
+        total = torch.logsumexp(query @ memory.snapshot().T, dim=1, keepdim=True)  # (B, 1)
+        return _read(memory, (found.score - total).exp(), found.score, found.cell, found.reads)
+
+
+class KMIPSReader:
+    """K-MIPS attention: a softmax over the K cells of largest inner product (Chandar et al. 2016).
+
+    In training the candidates are the union of the K cells of every query in the batch and of the correct
+    cells, and serve the whole batch; at test time each query reads its own K cells alone.
+
+    Args:
+        index: searches the memory's snapshot.
+        k: cells a query, K.
+    """
+
+    name = "kmips"
+
+    def __init__(self, index: Index, k: int) -> None:
+        self.index = index
+        self.k = k
+
+    def candidates(self, query: Tensor, memory: Memory, target: Tensor) -> Tensor:  # noqa: ARG002
+        """See ``Reader.candidates``: the batch union."""
+        cells = self.index.search(query.detach(), self.k).cell.flatten()
+        union: Tensor = torch.unique(torch.cat([cells[cells >= 0], target]))
+        return union
+
+    def read(self, query: Tensor, memory: Memory, k: int) -> Read:
+        """See ``Reader.read``; the weights are a softmax over the K best cells, of which k are given."""
+        found = self.index.search(query, max(k, self.k))
+        weight = torch.softmax(found.score[:, : self.k], dim=1)
+        weight = torch.nn.functional.pad(weight, (0, found.score.shape[1] - weight.shape[1]))
+        return _read(memory, weight[:, :k], found.score[:, :k], found.cell[:, :k], found.reads)
+
+
+def _read(memory: Memory, weight: Tensor, score: Tensor, cell: Tensor, reads: Tensor) -> Read:
+    values = memory.values_of(cell.clamp(min=0))  # (B, K, V)
+    value = None if values is None else (weight.unsqueeze(2) * values).sum(dim=1)  # (B, V)
+    return Read(value, weight, cell, score, reads)

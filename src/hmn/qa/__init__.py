@@ -1,0 +1,1 @@
+"""Factoid question answering: facts, questions about them, and a memory network that answers."""

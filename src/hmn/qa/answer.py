@@ -1,0 +1,75 @@
+"""The output module: from the cells that were read to answers with the facts that support them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hmn.qa.cells import Cells
+from hmn.qa.facts import Fact, FactTable
+from hmn.typing import Read
+
+MOST_SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One reading of a question: a subject and relation, and the objects that they have.
+
+    Attributes:
+        answers: names of the objects, at most 20 of them.
+        probability: the share of attention that the facts got.
+        facts: the supporting facts, one for each of ``answers``.
+        count: how many facts have this subject and relation.
+    """
+
+    answers: list[str]
+    probability: float
+    facts: list[Fact]
+    count: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """The answer for JSON."""
+        return {
+            "answers": self.answers,
+            "probability": self.probability,
+            "count": self.count,
+            "facts": [fact._asdict() for fact in self.facts],
+        }
+
+
+class AnswerModule:
+    """Groups the facts of the cells that were read by subject and relation.
+
+    A cell's weight is shared among the facts that read the same; a fact has the sum over its cells.
+
+    Args:
+        facts: the table.
+        cells: the cells of the table.
+    """
+
+    def __init__(self, facts: FactTable, cells: Cells) -> None:
+        self.facts, self.cells = facts, cells
+
+    def __call__(self, read: Read) -> list[list[Answer]]:
+        """Answers of each question, the best first, at most as many as cells were read."""
+        weights, cells = read.weight.double().cpu().numpy(), read.cell.cpu().numpy()
+        return [self._answers(weight, cell) for weight, cell in zip(weights, cells, strict=True)]
+
+    def _answers(self, weight: NDArray[np.float64], cell: NDArray[np.int64]) -> list[Answer]:
+        held = self.cells.facts.take(cell[cell >= 0])
+        share = np.repeat(weight[cell >= 0] / np.maximum(held.length, 1), held.length)
+        pairs, first, at = np.unique(self.facts.pair[held.flat], return_index=True, return_inverse=True)
+        probability = np.bincount(at, share)
+        # by the best cell of each, as evaluation ranks them; then by probability
+        rank = np.repeat(np.arange(held.rows), held.length)[first]
+        order = np.lexsort((pairs, -probability, rank))[: len(cell)]
+        return [self._answer(int(pairs[one]), float(probability[one])) for one in order]
+
+    def _answer(self, pair: int, probability: float) -> Answer:
+        cells = self.facts.cells_of_pair(pair)
+        shown = [self.facts.fact(int(cell)) for cell in cells[:MOST_SHOWN]]
+        return Answer([fact.object_name for fact in shown], probability, shown, len(cells))

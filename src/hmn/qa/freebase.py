@@ -1,0 +1,88 @@
+"""Ids of facts: one spelling for Freebase's, and words for ids and relations that can be read."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+INVERSE = "~"
+"""Begins the id of a relation that is read backwards."""
+
+_PREFIX = re.compile(r"<?(?:(?:https?://)?(?:www\.|rdf\.)?freebase\.com/(?:ns/)?|fb:)([^\s<>]+)>?")
+_SHORT = re.compile(r"/[mg]/\w+|m/0\w+|/\w+(?:/\w+){2,}")
+_USUAL = "www.freebase.com/"
+_MACHINE = ("m/", "m.", "g/", "g.")
+_MACHINE_ID = re.compile(r"[mg][./]\w+")
+_CAMEL = re.compile(r"(?<=[a-z])[A-Z]+")
+
+
+def canonical_id(text: str) -> str:
+    """Give the one spelling of an id; those that are not Freebase's are kept, less the space around them.
+
+    ``www.freebase.com/m/0abc``, ``fb:m.0abc``, ``<fb:m.0abc>``, ``/m/0abc`` and ``m.0abc`` are one entity,
+    ``m.0abc``; ``www.freebase.com/people/person/gender``, ``fb:people.person.gender``,
+    ``/people/person/gender`` and ``people/person/gender`` are the same relation, ``people/person/gender``.
+    """
+    text = text.strip()
+    if text.startswith(_USUAL):
+        return _without_prefix(text[len(_USUAL) :])
+    if text.startswith(INVERSE):
+        inner = text[len(INVERSE) :]
+        return INVERSE + canonical_id(inner) if inner else text
+    if match := _PREFIX.fullmatch(text):
+        return _without_prefix(match[1])
+    return _without_prefix(text) if _SHORT.fullmatch(text) else text
+
+
+def _without_prefix(text: str) -> str:
+    text = text.strip("/")
+    return f"{text[0]}.{text[2:]}" if text.startswith(_MACHINE) else text.replace(".", "/")
+
+
+def several_entities(text: str) -> list[str]:
+    """Split several Freebase entities with spaces between, as FB2M has them; ``[text]`` if it is not such."""
+    parts = text.split()
+    if len(parts) > 1 and all(_PREFIX.fullmatch(part) or _SHORT.fullmatch(part) for part in parts):
+        return parts
+    return [text]
+
+
+def readable_id(entity: str) -> str:
+    """Give the words of an id: ``New_York`` and ``<http://dbpedia.org/resource/New_York>`` are ``New York``.
+
+    An id that holds no words, such as Freebase's ``m.0abc``, is given back as it is.
+    """
+    if _MACHINE_ID.fullmatch(entity):
+        return entity
+    text = entity.removeprefix("<").removesuffix(">")
+    if text.startswith(("http://", "https://")):
+        text = unquote(re.split(r"[/#]", text.rstrip("/#"))[-1])
+    return " ".join(text.replace("_", " ").split()) or entity
+
+
+def relation_parts(relation: str) -> list[str]:
+    """Split a relation into its parts in words: ``["people", "person", "place of birth"]``, domain first.
+
+    ``people/person/place_of_birth``, ``people.person.place_of_birth`` and ``~people/person/place_of_birth``
+    give the same; ``placeOfBirth`` is ``["place of birth"]``; of a web address, the last segment is taken.
+    """
+    text = relation.removeprefix(INVERSE)
+    if re.match(r"<?https?://", text):
+        text = readable_id(text)
+    parts = (" ".join(_camel_words(part).replace("_", " ").split()) for part in re.split(r"[/.:#]", text))
+    return [part for part in parts if part] or [relation]
+
+
+def relation_text(relation: str) -> str:
+    """Give a relation in words, ``people person place of birth``; read backwards, ``inverse of …``."""
+    words = " ".join(relation_parts(relation))
+    return f"inverse of {words}" if relation.startswith(INVERSE) else words
+
+
+def inverse_of(relation: str) -> str:
+    """Give the id of a relation read backwards; twice backwards is forwards."""
+    return relation.removeprefix(INVERSE) if relation.startswith(INVERSE) else INVERSE + relation
+
+
+def _camel_words(text: str) -> str:
+    return _CAMEL.sub(lambda match: " " + (match[0].lower() if len(match[0]) == 1 else match[0]), text)

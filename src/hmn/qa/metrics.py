@@ -1,0 +1,194 @@
+"""How well questions are answered: accuracies with ties by shares, so that no figure depends on an order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hmn.index.base import Index
+from hmn.qa.cells import Cells
+from hmn.qa.facts import FactTable
+from hmn.qa.questions import QuestionSet
+
+TIE = 1e-6
+DEPTH = 100
+"""Ranks are known down to here; a fact further down counts 0 in ``mrr``."""
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures over a set of questions; None where the questions do not tell (only answers are known).
+
+    Where several facts tie for a place (scores within 1e-6, relative), each counts with its share.
+    """
+
+    questions: int
+    """Number of questions."""
+    fact_accuracy: float | None
+    """The best fact is the question's fact."""
+    pair_accuracy: float | None
+    """Subject and relation of the best fact are both right."""
+    answer_accuracy: float
+    """The object of the best fact is a right answer."""
+    mrr: float
+    """Mean reciprocal rank of the question's fact (of the first right one), 0 beyond rank 100."""
+    recall_at_k: float
+    """The question's fact (a right one) is among the k best facts."""
+    k: int
+    """The k of recall_at_k."""
+    reads: float
+    """Mean reads a question: bytes touched, divided by the bytes of one key in float32."""
+    cells_scored: float
+    """Mean number of keys scored in full."""
+    queries_per_second: float
+    """Questions a second, from text to ranked facts, in batches."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The figures by name, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one question went; shares between 0 and 1."""
+
+    fact: float
+    pair: float
+    answer: float
+    reciprocal_rank: float
+    recalled: float
+    best: NDArray[np.int64]
+    """Facts that tied for the best place."""
+
+
+def evaluate(
+    encode: Callable[[NDArray[np.int64]], Tensor],
+    index: Index,
+    facts: FactTable,
+    cells: Cells,
+    questions: QuestionSet,
+    *,
+    k: int = 10,
+    outcomes: list[Outcome] | None = None,
+) -> Evaluation:
+    """Answer all questions and count.
+
+    Args:
+        encode: queries ``(B, D)`` of the questions with the given numbers.
+        index: finds the best cells.
+        facts: the table.
+        cells: the cells of the table.
+        questions: Q questions with their facts, or with their answers.
+        k: facts that ``recall_at_k`` looks at.
+        outcomes: if given, how each question went is appended.
+    """
+    began = time.perf_counter()
+    kept: list[Outcome] = []
+    reads = scored = 0.0
+    for at in range(0, len(questions), BATCH):
+        numbers = np.arange(at, min(at + BATCH, len(questions)))
+        query = encode(numbers)
+        found = index.search(query, max(k, DEPTH))
+        reads += float(found.reads.sum())
+        scored += float(found.cells_scored.sum())
+        score, cell = found.score.double().cpu().numpy(), found.cell.cpu().numpy()
+        for row, number in enumerate(numbers):
+            ranked = _untied(index, query[row : row + 1], score[row], cell[row])
+            kept.append(_outcome(facts, cells, questions, int(number), *ranked, k))
+    seconds = time.perf_counter() - began
+    if outcomes is not None:
+        outcomes.extend(kept)
+    known = bool((questions.cell >= 0).all())
+    count = len(kept)
+
+    def mean(values: list[float]) -> float:
+        return float(sum(values)) / count
+
+    return Evaluation(
+        questions=count,
+        fact_accuracy=mean([one.fact for one in kept]) if known else None,
+        pair_accuracy=mean([one.pair for one in kept]) if known else None,
+        answer_accuracy=mean([one.answer for one in kept]),
+        mrr=mean([one.reciprocal_rank for one in kept]),
+        recall_at_k=mean([one.recalled for one in kept]),
+        k=k,
+        reads=reads / count,
+        cells_scored=scored / count,
+        queries_per_second=count / seconds,
+    )
+
+
+def _untied(
+    index: Index, query: Tensor, score: NDArray[np.float64], cell: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Ranked cells of a question, deep enough to hold all that tie for the best."""
+    k = len(cell)
+    while cell[-1] >= 0 and k < len(index) and score[-1] >= score[0] - TIE * abs(score[0]):
+        k = min(2 * k, len(index))
+        found = index.search(query, k)
+        score, cell = found.score[0].double().cpu().numpy(), found.cell[0].cpu().numpy()
+    return score[cell >= 0], cell[cell >= 0]
+
+
+def _outcome(
+    facts: FactTable,
+    cells: Cells,
+    questions: QuestionSet,
+    number: int,
+    score: NDArray[np.float64],
+    cell: NDArray[np.int64],
+    k: int,
+) -> Outcome:
+    tolerance = TIE * np.abs(score)
+    best = facts_of(cells, cell[score >= score[0] - tolerance[0]])
+    gold = int(questions.cell[number])
+    right = np.array([gold]) if gold >= 0 else questions.right_cells(facts, number)
+    at = _holding(cells, cell, right)
+    recalled = reciprocal = 0.0
+    if len(at):
+        place = int(at[0])
+        above = facts_of(cells, cell[score > score[place] + tolerance[place]])
+        level = np.setdiff1d(facts_of(cells, cell[np.abs(score - score[place]) <= tolerance[place]]), above)
+        recalled, reciprocal = _rank_shares(len(above), len(level), int(np.isin(level, right).sum()), k)
+    return Outcome(
+        fact=float(np.isin(best, right).mean()),
+        pair=float((facts.pair[best] == facts.pair[gold]).mean()) if gold >= 0 else 0.0,
+        answer=float(np.isin(facts.object[best], questions.answers(number)).mean()),
+        reciprocal_rank=reciprocal,
+        recalled=recalled,
+        best=best,
+    )
+
+
+def facts_of(cells: Cells, cell: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Distinct facts that any of the cells stands for, ascending."""
+    return np.unique(cells.facts.take(cell).flat)
+
+
+def _holding(cells: Cells, cell: NDArray[np.int64], facts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Places of the cells that stand for any of the facts."""
+    held = cells.facts.take(cell)
+    hit = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.isin(held.flat, facts))])
+    return np.flatnonzero(hit[held.start[1:]] > hit[held.start[:-1]])
+
+
+def _rank_shares(above: int, level: int, right: int, k: int) -> tuple[float, float]:
+    """Expected recall at k and reciprocal rank of the first right fact, in a random order of a level.
+
+    ``above`` facts come before it for certain; ``level`` facts tie, ``right`` of them right.
+    """
+    recalled = reciprocal = 0.0
+    still_wrong = 1.0
+    for place in range(min(level - right + 1, max(DEPTH, k) - above)):
+        first_here = still_wrong * right / (level - place)
+        reciprocal += first_here / (above + place + 1) if above + place < DEPTH else 0.0
+        recalled += first_here if above + place < k else 0.0
+        still_wrong -= first_here
+    return recalled, reciprocal

@@ -1,0 +1,312 @@
+"""Factoid question answering: a memory network over a table of facts, from training to answers."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hmn.errors import BundleError, ConfigError, DataError, NotFittedError
+from hmn.index.exact import ExactIndex
+from hmn.nn.memory import EncodedMemory
+from hmn.nn.network import MemoryNetwork
+from hmn.nn.reader import KMIPSReader, SoftmaxReader
+from hmn.qa.answer import Answer, AnswerModule
+from hmn.qa.cells import Cells
+from hmn.qa.config import ModelConfig, TrainConfig, make_configs, settings_of
+from hmn.qa.encoder import FactEncoder, NameTable, Phrasing, QuestionEncoder
+from hmn.qa.facts import FactTable
+from hmn.qa.metrics import Evaluation, Outcome, evaluate
+from hmn.qa.questions import QuestionSet
+from hmn.qa.run import Checkpoint, Run
+from hmn.qa.targets import Targets
+from hmn.qa.text import Texts, words
+from hmn.qa.training import Trainer
+from hmn.store.bundle import BundleReader, write_json, write_tensors, writing_bundle
+
+Network = MemoryNetwork[list[list[Answer]]]
+
+
+class FactoidQA:
+    """Answers questions from a table of facts, with the fact that supports each answer.
+
+    >>> qa = FactoidQA(FactTable.read("facts.tsv", "names.tsv")).fit("train.tsv", valid="valid.tsv")
+    >>> qa.ask("where was ada lovelace born?")[0].answers
+    >>> qa.save_pretrained("model")
+
+    Args:
+        facts: the table, or the path of one.
+        settings: settings of the model by name (``reader``, ``k``, … see ``ModelConfig``).
+
+    Raises:
+        ConfigError: a setting does not exist or is out of range.
+        DataError: the table cannot be read.
+    """
+
+    def __init__(self, facts: FactTable | Path | str, **settings: Any) -> None:
+        self.facts = facts if isinstance(facts, FactTable) else FactTable.read(facts)
+        self._settings = settings
+        self.config: ModelConfig = make_configs(settings)[1]
+        self.cells = Cells.of(self.facts, objects=self.config.objects)
+        self._network: Network | None = None
+        self.history: list[dict[str, Any]] = []
+
+    @property
+    def network(self) -> Network:
+        """The memory network.
+
+        Raises:
+            NotFittedError: the model was not trained.
+        """
+        if self._network is None:
+            raise NotFittedError("the model was not trained: call fit(questions) first, or from_pretrained")
+        return self._network
+
+    @property
+    def memory(self) -> EncodedMemory:
+        """The memory of the network."""
+        memory = self.network.memory
+        assert isinstance(memory, EncodedMemory)
+        return memory
+
+    @property
+    def _encoder(self) -> FactEncoder:
+        encoder = self.memory.encoder
+        assert isinstance(encoder, FactEncoder)
+        return encoder
+
+    def fit(
+        self,
+        train: QuestionSet | Path | str,
+        valid: QuestionSet | Path | str | None = None,
+        *,
+        out: Path | str | None = None,
+        resume: bool = False,
+        overwrite: bool = False,
+        quiet: bool = False,
+        **settings: Any,
+    ) -> FactoidQA:
+        """Train on questions, and keep the epoch that does best on the held-out ones.
+
+        Args:
+            train: questions with their facts or with their answers.
+            valid: held-out questions; without them all epochs are trained and the last is kept.
+            out: write the model here whenever it is the best so far; its checkpoints and its metrics log go
+                to the folder ``<out>.run`` beside it.
+            resume: go on from the checkpoint in ``<out>.run``, if there is one.
+            overwrite: replace what a finished or interrupted run left at ``out``.
+            quiet: show no progress.
+            settings: settings of the training by name (``epochs``, ``seed``, … see ``TrainConfig``).
+
+        Returns:
+            The model itself.
+
+        Raises:
+            ConfigError: a setting is wrong; or ``out`` holds a model already, or a checkpoint of another run.
+            DataError: questions cannot be read or do not fit the facts.
+        """
+        config = make_configs({**self._settings, **settings})[2]
+        questions = self._questions(train)
+        held_out = None if valid is None else self._questions(valid)
+        run = Run(
+            None if out is None else Path(out),
+            settings={**settings_of(self.config, config)},
+            data=_fingerprint(self.facts, questions, held_out),
+            checkpoint_seconds=config.checkpoint_seconds,
+            quiet=quiet,
+        )
+        checkpoint = run.prepare(resume=resume, overwrite=overwrite)
+        if run.out is not None and run.finished:
+            self._take(FactoidQA.from_pretrained(run.out))
+            return self
+        threads = torch.get_num_threads()
+        try:
+            torch.set_num_threads(config.threads or threads)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(config.seed)
+                self._network = self._build()
+                self._encoder.count_names()
+                self._train(questions, held_out, config, run, checkpoint)
+        finally:
+            torch.set_num_threads(threads)
+        return self
+
+    def _train(
+        self,
+        questions: QuestionSet,
+        held_out: QuestionSet | None,
+        config: TrainConfig,
+        run: Run,
+        checkpoint: Checkpoint | None,
+    ) -> None:
+        texts = Texts(questions.text, self.config.table_bits)
+        targets = Targets.of(questions, self.facts, self.cells)
+        validate = None if held_out is None else self._validation(held_out)
+        trainer = Trainer(self.network, questions, texts, targets, validate, config)
+        if checkpoint is not None:
+            trainer.load(checkpoint.progress, checkpoint.tensors)
+        best: dict[str, Tensor] = {}
+
+        def keep() -> None:
+            if run.out is not None:
+                self.save_pretrained(run.out)
+            else:
+                best.update({name: value.clone() for name, value in self.network.state_dict().items()})
+                best["snapshot"] = self.memory.snapshot().clone()
+
+        with run.watching(keep) as watcher:
+            progress = trainer.run(watcher)
+        self.history = progress.epochs
+        if progress.best_epoch != len(progress.epochs):
+            if run.out is not None:
+                self._take(FactoidQA.from_pretrained(run.out))
+            else:
+                self.memory.restore(best.pop("snapshot"))
+                self.network.load_state_dict(best)
+                self.network.refresh()
+        run.finish()
+
+    def ask(self, question: str, k: int = 5) -> list[Answer]:
+        """Answer a question.
+
+        Args:
+            question: in words.
+            k: at most so many readings of it.
+
+        Returns:
+            Answers with probability and supporting facts, the best first.
+
+        Raises:
+            DataError: the question has no word in it.
+            NotFittedError: the model was not trained.
+        """
+        return self.ask_all([question], k)[0]
+
+    @torch.no_grad()
+    def ask_all(self, questions: Sequence[str], k: int = 5) -> list[list[Answer]]:
+        """Answer several questions at once; see ``ask``."""
+        if k < 1:
+            raise ConfigError(f"k is {k}, expected at least 1: ask for one answer or more")
+        for question in questions:
+            if not words(question):
+                raise DataError(f"the question {question!r} has no word in it, expected a question in words")
+        network = self.network.eval()
+        texts = Texts(questions, self.config.table_bits)
+        answers = network(texts.word_bags(np.arange(len(texts))), max(k, self.config.k))
+        return [found[:k] for found in answers]
+
+    @torch.no_grad()
+    def evaluate(
+        self,
+        questions: QuestionSet | Path | str,
+        k: int = 10,
+        *,
+        outcomes: list[Outcome] | None = None,
+    ) -> Evaluation:
+        """Answer questions whose answers are known and count.
+
+        Args:
+            questions: with their facts or with their answers.
+            k: facts that ``recall_at_k`` looks at.
+            outcomes: if given, how each question went is appended.
+
+        Raises:
+            DataError: questions cannot be read or do not fit the facts.
+            NotFittedError: the model was not trained.
+        """
+        if k < 1:
+            raise ConfigError(f"k is {k}, expected at least 1")
+        network, asked = self.network.eval(), self._questions(questions)
+
+        def encode(numbers: np.ndarray[Any, np.dtype[np.int64]]) -> Tensor:
+            texts = Texts([asked.text[number] for number in numbers], self.config.table_bits)
+            query: Tensor = network.input_module(texts.word_bags(np.arange(len(texts))))
+            return query
+
+        index = ExactIndex(self.memory.snapshot())
+        return evaluate(encode, index, self.facts, self.cells, asked, k=k, outcomes=outcomes)
+
+    def save_pretrained(self, folder: Path | str) -> None:
+        """Write the model as a bundle, whole or not at all; a bundle that is there is replaced.
+
+        Raises:
+            BundleError: the folder holds something else, or the disk refuses.
+            NotFittedError: the model was not trained.
+        """
+        network = self.network
+        with writing_bundle(folder) as bundle:
+            write_json(bundle, "config.json", {"kind": "factoid-qa", **settings_of(self.config)})
+            write_tensors(bundle, "model.safetensors", network.state_dict())
+            write_tensors(bundle, "memory.safetensors", {"keys": self.memory.snapshot()})
+            self.facts.write(bundle)
+
+    @classmethod
+    def from_pretrained(cls, folder: Path | str) -> FactoidQA:
+        """Read what ``save_pretrained`` wrote.
+
+        Raises:
+            BundleError: the bundle is missing, damaged, of a newer format, or not such a model.
+        """
+        bundle = BundleReader(folder)
+        config = bundle.json("config.json")
+        if config.pop("kind", None) != "factoid-qa":
+            raise BundleError(
+                f"{folder}/config.json: not a question-answering model: train one with hmn train"
+            )
+        try:
+            facts = FactTable.load(bundle.file("facts.parquet").parent)
+            model = cls(facts, **config)
+            with torch.random.fork_rng(devices=[]):
+                model._network = model._build()
+            model._network.load_state_dict(bundle.tensors("model.safetensors"))
+        except (ConfigError, DataError, RuntimeError) as error:
+            raise BundleError(f"{folder}: {error}: save the model again with this version") from None
+        keys = bundle.tensors("memory.safetensors").get("keys")
+        if keys is None or len(keys) != len(model.cells):
+            raise BundleError(f"{folder}/memory.safetensors: its keys are not those of the facts: save again")
+        model.memory.restore(keys)
+        model._network.refresh()
+        model._network.eval()
+        return model
+
+    def _build(self) -> Network:
+        """A network with fresh weights, drawn from PyTorch's random numbers."""
+        config = self.config
+        table = NameTable(config.table_bits, config.name_features, sparse=config.reader != "softmax")
+        memory = EncodedMemory(FactEncoder(config, self.cells, self.facts.relations, table))
+        index = ExactIndex(torch.zeros(0, config.name_features + config.relation_features))
+        reader = SoftmaxReader(index) if config.reader == "softmax" else KMIPSReader(index, config.k)
+        questions = QuestionEncoder(config, table, Phrasing(config))
+        return MemoryNetwork(questions, memory, reader, AnswerModule(self.facts, self.cells))
+
+    def _questions(self, questions: QuestionSet | Path | str) -> QuestionSet:
+        if isinstance(questions, QuestionSet):
+            return questions
+        return QuestionSet.read(questions, self.facts)
+
+    def _validation(self, held_out: QuestionSet) -> Callable[[], tuple[Evaluation, float]]:
+        """Figures on held-out questions, and which decides: pairs, or answers if only they are known."""
+
+        def validate() -> tuple[Evaluation, float]:
+            found = self.evaluate(held_out)
+            return found, found.answer_accuracy if found.pair_accuracy is None else found.pair_accuracy
+
+        return validate
+
+    def _take(self, other: FactoidQA) -> None:
+        self._network = other.network
+
+
+def _fingerprint(facts: FactTable, *questions: QuestionSet | None) -> str:
+    """A number that differs between different data, so that a run is not resumed on another table."""
+    crc = zlib.crc32(facts.object.tobytes(), zlib.crc32(facts.subject.tobytes()))
+    for asked in questions:
+        if asked is not None:
+            crc = zlib.crc32("\n".join(asked.text).encode("utf-8", "surrogatepass"), crc)
+            crc = zlib.crc32(asked.answer.tobytes(), zlib.crc32(asked.cell.tobytes(), crc))
+    return f"{crc:08x}"

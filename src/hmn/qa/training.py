@@ -1,0 +1,204 @@
+"""The training loop: batches of questions through the memory network, watched on held-out questions."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hmn.nn.loss import marginal_nll
+from hmn.nn.memory import EncodedMemory
+from hmn.nn.network import MemoryNetwork
+from hmn.qa.answer import Answer
+from hmn.qa.config import TrainConfig
+from hmn.qa.metrics import Evaluation
+from hmn.qa.optim import Optimisers
+from hmn.qa.questions import QuestionSet
+from hmn.qa.targets import Targets
+from hmn.qa.text import Texts
+
+RECORD_STEPS = 20
+
+
+@dataclass
+class Progress:
+    """Where training stands; what a checkpoint keeps beside the tensors."""
+
+    step: int = 0
+    best: float = -1.0
+    best_epoch: int = -1
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    """Figures of each finished epoch."""
+    running_loss: float = 0.0
+    """Loss of the last steps, smoothed."""
+
+
+class Watcher(Protocol):
+    """Is told how training goes: draws the bar, writes the log, saves checkpoints."""
+
+    def begin(self, progress: Progress, total_steps: int, steps_an_epoch: int) -> None:
+        """Training begins, or goes on."""
+        ...
+
+    def stepped(self, progress: Progress, record: dict[str, Any] | None) -> None:
+        """A step was taken; now and then there is a record of it."""
+        ...
+
+    def epoch(self, figures: dict[str, Any], better: bool) -> None:
+        """An epoch ended, with figures on the held-out questions if there are any."""
+        ...
+
+    def checkpoint(self, save: Callable[[], tuple[dict[str, Any], dict[str, Tensor]]]) -> None:
+        """A moment at which training can be cut and resumed; ``save`` gives its whole state."""
+        ...
+
+
+class Trainer:
+    """Trains a memory network on questions.
+
+    Args:
+        network: the network; its memory is an ``EncodedMemory``.
+        questions: Q training questions.
+        texts: the same questions, featurised.
+        targets: their right cells.
+        validate: figures on held-out questions with the network as it is, and which of them to compare; None
+            to train all epochs and keep the last.
+        config: how to train.
+    """
+
+    def __init__(
+        self,
+        network: MemoryNetwork[list[list[Answer]]],
+        questions: QuestionSet,
+        texts: Texts,
+        targets: Targets,
+        validate: Callable[[], tuple[Evaluation, float]] | None,
+        config: TrainConfig,
+    ) -> None:
+        self.network, self.texts, self.targets = network, texts, targets
+        self.validate, self.config = validate, config
+        self.count = len(questions)
+        self.steps_an_epoch = math.ceil(self.count / config.batch_size)
+        self.total_steps = self.steps_an_epoch * config.epochs
+        # a softmax over all cells touches every row of the tables, so rows are not worth keeping apart
+        sparse = network.reader.name != "softmax"
+        self.optimisers = Optimisers(network, config, self.total_steps, sparse=sparse)
+        self.progress = Progress()
+
+    @property
+    def memory(self) -> EncodedMemory:
+        """The memory that is trained."""
+        memory = self.network.memory
+        assert isinstance(memory, EncodedMemory)
+        return memory
+
+    def run(self, watcher: Watcher) -> Progress:
+        """Train until the epochs are over or the held-out figure stops rising.
+
+        Interrupted at any place, it goes on from the last checkpoint to the same weights, bit for bit.
+        """
+        self.network.train()
+        watcher.begin(self.progress, self.total_steps, self.steps_an_epoch)
+        while self.progress.step < self.total_steps and not self._stale():
+            watcher.checkpoint(self.state)
+            epoch, place = divmod(self.progress.step, self.steps_an_epoch)
+            batch = self._order(epoch)[place * self.config.batch_size :][: self.config.batch_size]
+            loss = self._step(batch)
+            progress = self.progress
+            smooth = 0.98 if progress.step else 0.0
+            progress.running_loss = smooth * progress.running_loss + (1 - smooth) * loss
+            progress.step += 1
+            watcher.stepped(progress, self._record(loss) if progress.step % RECORD_STEPS == 0 else None)
+            if progress.step % self.steps_an_epoch == 0:
+                self._end_epoch(watcher)
+        self.network.eval()
+        return self.progress
+
+    def _step(self, batch: np.ndarray[Any, np.dtype[np.int64]]) -> float:
+        """One step of the optimisers on a batch of questions; returns the loss."""
+        step = self.progress.step
+        if step % self.config.renew_steps == 0:
+            self._renew()
+        query = self.network.input_module(self.texts.word_bags(batch))  # (B, D)
+        added = self.targets.added(batch, query, self.memory.snapshot())
+        cells, score = self.network.attend(query, added)  # (C,), (B, C)
+        loss = marginal_nll(score, *self.targets.masks(batch, cells)).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimisers.step(step)
+        return float(loss.detach())
+
+    def _renew(self) -> None:
+        self.memory.renew()
+        self.network.refresh()
+
+    def _order(self, epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Order of the questions in an epoch, from the seed and the epoch alone."""
+        return np.random.default_rng([self.config.seed, epoch]).permutation(self.count)
+
+    def _record(self, loss: float) -> dict[str, Any]:
+        return {
+            "step": self.progress.step,
+            "epoch": self.progress.step / self.steps_an_epoch,
+            "loss": loss,
+            "learning_rate": self.config.learning_rate * self.optimisers.share(self.progress.step),
+        }
+
+    def _end_epoch(self, watcher: Watcher) -> None:
+        progress = self.progress
+        figures: dict[str, Any] = {
+            "step": progress.step,
+            "epoch": progress.step // self.steps_an_epoch,
+            "loss": progress.running_loss,
+        }
+        better = True
+        if self.validate is not None:
+            began = time.perf_counter()
+            self._renew()
+            self.network.eval()
+            found, figure = self.validate()
+            self.network.train()
+            figures |= {f"valid_{name}": value for name, value in found.as_dict().items()}
+            figures["valid_seconds"] = time.perf_counter() - began
+            better = figure > progress.best
+            progress.best = max(figure, progress.best)
+        if better:
+            progress.best_epoch = figures["epoch"]
+        # what a clock says must not be in the state, or two runs of one seed would differ
+        timeless = {name: value for name, value in figures.items() if "second" not in name}
+        progress.epochs.append(timeless)
+        watcher.epoch(figures, better)
+
+    def _stale(self) -> bool:
+        """Whether the held-out figure has not risen for as many epochs as patience allows."""
+        progress = self.progress
+        finished = progress.step // self.steps_an_epoch
+        return finished - max(progress.best_epoch, 0) >= self.config.patience and self.validate is not None
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """The whole state of training: progress, and weights, optimisers, snapshot and random numbers."""
+        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        tensors |= {f"optimiser.{name}": value for name, value in self.optimisers.state().items()}
+        tensors["random"] = torch.get_rng_state()
+        if self.progress.step:
+            tensors["snapshot"] = self.memory.snapshot()
+        return dict(vars(self.progress)), tensors
+
+    def load(self, progress: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Take back what ``state`` gave, and go on from there with the next ``run``."""
+        self.progress = Progress(**progress)
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+        self.network.load_state_dict(part("network."))
+        self.optimisers.load(part("optimiser."))
+        torch.set_rng_state(tensors["random"])
+        if "snapshot" in tensors:
+            self.memory.restore(tensors["snapshot"])
+            self.network.refresh()

@@ -1,0 +1,200 @@
+"""``manifest.json`` of a bundle: the format version, and the size and CRC32 of every other file.
+
+::
+
+    {"format": "hmn-bundle", "version": 1, "files": {"config.json": {"crc32": "0a1b2c3d", "size": 412}}}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hmn.errors import BundleError
+from hmn.store.atomic import sync_folder, write_synced
+
+FORMAT = "hmn-bundle"
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+
+_MANIFEST_BYTES = 16 * 2**20
+_CHUNK_BYTES = 2**20
+_FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,200}")
+_CRC32 = re.compile(r"[0-9a-f]{8}")
+_ADVICE = "restore it from a copy, or save the bundle again"
+
+Identity = tuple[int, ...]
+"""What tells a file from another one that took its place."""
+
+
+def seal(folder: Path) -> None:
+    """Sync every file of a folder to the disk, and write and sync its manifest.
+
+    Raises:
+        BundleError: there is something else than plain files with simple names.
+    """
+    files: dict[str, dict[str, Any]] = {}
+    for file in sorted(folder.iterdir()):
+        name = checked_name(file.name, folder)
+        if not stat.S_ISREG(file.lstat().st_mode):
+            raise BundleError(
+                f"{file}: a folder, link or device, expected a plain file: put only those there"
+            )
+        size, crc32, _ = _measured(file, sync=True)
+        files[name] = {"size": size, "crc32": crc32}
+    manifest = {"format": FORMAT, "version": FORMAT_VERSION, "files": files}
+    write_synced(folder / MANIFEST, json_bytes(manifest))
+    sync_folder(folder)
+
+
+def checked_files(folder: Path) -> dict[str, Identity]:
+    """Compare all files with the manifest, the cheap checks first.
+
+    Returns:
+        The identity that each file had when it was read.
+
+    Raises:
+        BundleError: the manifest or a file is missing or damaged, or the format is newer.
+    """
+    listed = _listed_files(folder)
+    for name, (size, _) in listed.items():
+        file = folder / name
+        if not file.is_file():
+            raise BundleError(f"{file}: missing, expected a file of {size} bytes: {_ADVICE}")
+        if (got := file.stat().st_size) != size:
+            raise BundleError(f"{file}: damaged, has {got} bytes, expected {size}: {_ADVICE}")
+    identities: dict[str, Identity] = {}
+    for name, (size, crc32) in listed.items():
+        got, got_crc32, identities[name] = _measured(folder / name)
+        if (got, got_crc32) != (size, crc32):
+            raise BundleError(
+                f"{folder / name}: damaged, has {got} bytes with CRC32 {got_crc32}, "
+                f"expected {size} with {crc32}: {_ADVICE}"
+            )
+    return identities
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether the folder says that it is a bundle, of whatever version."""
+    try:
+        _manifest(folder)
+    except (BundleError, OSError):
+        return False
+    return True
+
+
+def identity(status: os.stat_result) -> Identity:
+    """Tell a file from another one that took its place."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a bundle may hold a file of that name."""
+    return _FILE_NAME.fullmatch(name) is not None and name != MANIFEST
+
+
+def checked_name(name: str, folder: Path) -> str:
+    """Return a name that a bundle may hold; ``BundleError`` for any other."""
+    if not is_file_name(name):
+        raise BundleError(
+            f"{folder}: file name {name!r} cannot stand in a bundle, expected ASCII letters, digits and _.+- "
+            f"without folders, and not {MANIFEST}: choose another name"
+        )
+    return name
+
+
+def json_bytes(obj: Mapping[str, Any]) -> bytes:
+    """Write an object as JSON: the same object gives the same bytes."""
+    return (json.dumps(obj, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def parse_object(data: bytes, file: Path) -> dict[str, Any]:
+    """Parse a JSON object without repeated keys; ``BundleError`` that names ``file`` for anything else."""
+    try:
+        parsed = json.loads(data.decode(), object_pairs_hook=_unique)
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{file}: not valid JSON ({error}): {_ADVICE}") from error
+    if not isinstance(parsed, dict):
+        raise BundleError(f"{file}: JSON of type {type(parsed).__name__}, expected an object: {_ADVICE}")
+    return parsed
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    unique = dict(pairs)
+    if len(unique) < len(pairs):
+        raise ValueError("a key occurs twice in an object")
+    return unique
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    """Parse the manifest as far as all versions agree on it."""
+    file = folder / MANIFEST
+    if not folder.exists():
+        raise BundleError(f"{folder}: no such folder, expected a bundle: check the path")
+    if not file.is_file():
+        raise BundleError(f"{folder}: not a bundle, it has no {MANIFEST}: check the path")
+    with file.open("rb") as stream:
+        data = stream.read(_MANIFEST_BYTES + 1)
+    if len(data) > _MANIFEST_BYTES:
+        raise BundleError(f"{file}: damaged, expected at most {_MANIFEST_BYTES} bytes: {_ADVICE}")
+    manifest = parse_object(data, file)
+    if manifest.get("format") != FORMAT:
+        got = manifest.get("format")
+        raise BundleError(
+            f"{file}: not of a bundle, format is {got!r:.80}, expected {FORMAT!r}: check the path"
+        )
+    return manifest
+
+
+def _listed_files(folder: Path) -> dict[str, tuple[int, str]]:
+    """Read the manifest: the size and CRC32 of each file."""
+    manifest, file = _manifest(folder), folder / MANIFEST
+    version, files = manifest.get("version"), manifest.get("files")
+    if type(version) is int and version > FORMAT_VERSION:
+        raise BundleError(
+            f"{file}: format version {version}, this hmn reads up to {FORMAT_VERSION}: install a newer hmn"
+        )
+    if type(version) is not int or version < 1:
+        raise BundleError(f"{file}: damaged, version is {version!r:.80}, expected a number from 1: {_ADVICE}")
+    if set(manifest) != {"format", "version", "files"} or not isinstance(files, dict):
+        raise BundleError(
+            f"{file}: damaged, got {sorted(manifest)!r:.80}, expected format, version and an object files: "
+            f"{_ADVICE}"
+        )
+    return {name: _entry(name, entry, file) for name, entry in files.items()}
+
+
+def _entry(name: str, entry: Any, file: Path) -> tuple[int, str]:
+    """Check one line of the manifest."""
+    if not is_file_name(name):
+        raise BundleError(f"{file}: file name {name!r:.80}, expected a plain one without folders: {_ADVICE}")
+    if not isinstance(entry, dict) or set(entry) != {"size", "crc32"}:
+        raise BundleError(f"{file}: damaged, {name} has {entry!r:.80}, expected size and crc32: {_ADVICE}")
+    size, crc32 = entry["size"], entry["crc32"]
+    if type(size) is not int or size < 0:
+        raise BundleError(f"{file}: damaged, {name} has size {size!r:.80}, expected bytes: {_ADVICE}")
+    if not isinstance(crc32, str) or not _CRC32.fullmatch(crc32):
+        raise BundleError(
+            f"{file}: damaged, {name} has CRC32 {crc32!r:.80}, expected 8 hex digits: {_ADVICE}"
+        )
+    return size, crc32
+
+
+def _measured(file: Path, sync: bool = False) -> tuple[int, str, Identity]:
+    """Size, CRC32 and identity of a file; ``sync`` it to disk as well."""
+    size = crc32 = 0
+    buffer = memoryview(bytearray(_CHUNK_BYTES))
+    with file.open("rb", buffering=0) as stream:
+        if sync:
+            os.fsync(stream.fileno())
+        known = identity(os.fstat(stream.fileno()))
+        while count := stream.readinto(buffer):
+            size += count
+            crc32 = zlib.crc32(buffer[:count], crc32)
+    return size, f"{crc32:08x}", known

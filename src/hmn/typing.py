@@ -1,0 +1,47 @@
+"""What a search and a read return, and the legend of shapes used in every docstring.
+
+B queries in a batch, N cells in a memory, D features of a key, V features of a value, K results a query.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class SearchResult(NamedTuple):
+    """The K cells of largest inner product that an index found for each query, best first.
+
+    Attributes:
+        score: ``(B, K)`` float32 inner products; unused places hold ``-inf``.
+        cell: ``(B, K)`` int64 cell ids; unused places hold ``-1``.
+        reads: ``(B,)`` float32, bytes of memory and index touched for the query, as if it came alone,
+            divided by the bytes of one key in float32. Exact search reads N.
+        cells_scored: ``(B,)`` int64, keys scored in full.
+    """
+
+    score: Tensor
+    cell: Tensor
+    reads: Tensor
+    cells_scored: Tensor
+
+
+class Read(NamedTuple):
+    """What a reader read from a memory for each query.
+
+    Attributes:
+        value: ``(B, V)`` the weighted sum of the values of the cells that were read; None from a memory
+            without values, whose output module looks at the cells themselves.
+        weight: ``(B, K)`` softmax weights; rows sum to one over the cells that the softmax ran over, which
+            are these for K-MIPS and all N for the full softmax (of which these are the largest).
+        cell: ``(B, K)`` int64 ids of the cells, ``-1`` where unused (weight zero).
+        score: ``(B, K)`` their inner products with the query, from the live keys.
+        reads: ``(B,)`` reads of the search that found them.
+    """
+
+    value: Tensor | None
+    weight: Tensor
+    cell: Tensor
+    score: Tensor
+    reads: Tensor
