@@ -1,29 +1,24 @@
 """How long, and in how much memory, ``FactTable.read`` loads generated facts with Freebase-like ids.
 
-Run ``python bench/facts_load.py --facts 10000000``; it writes ``bench/results/facts_load.json`` and ``.md``.
+Run ``python -m bench.facts_load --facts 10000000``; it writes ``bench/results/facts_load.json`` and ``.md``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import torch
 
+from bench.machine import machine, write_results
 from hmn.qa.facts import FactTable
 
-RESULTS = Path(__file__).parent / "results"
 FACTS_PER_SUBJECT = 5
 RELATIONS = 500
 BLOCK = 100_000
@@ -65,23 +60,6 @@ def load(path: Path) -> dict[str, Any]:
     }
 
 
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return {
-        "cpu": next(
-            (line.split(": ")[1] for line in lines if line.startswith("model name")), platform.machine()
-        ),
-        "cores": os.cpu_count(),
-        "load_average_at_start": round(os.getloadavg()[0], 1),
-        "python": platform.python_version(),
-        "pyarrow": pa.__version__,
-        "numpy": np.__version__,
-        "torch": torch.__version__,
-        "date": datetime.now(UTC).date().isoformat(),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--facts", type=int, default=10_000_000, help="number of facts to generate")
@@ -96,16 +74,15 @@ def main() -> None:
         generate(path, arguments.facts)
         result["file_mib"] = path.stat().st_size >> 20
         # A process of its own, so that the memory that generating took is not counted.
-        command = [sys.executable, __file__, "--load", str(path)]
+        command = [sys.executable, "-m", "bench.facts_load", "--load", str(path)]
         result |= json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "facts_load.json").write_text(json.dumps(result, indent=2) + "\n")
     rows = "\n".join(f"| {name} | {value} |" for name, value in result.items())
-    (RESULTS / "facts_load.md").write_text(
-        f"# Loading facts\n\n`python bench/facts_load.py --facts {arguments.facts}`; "
+    text = (
+        f"# Loading facts\n\n`python -m bench.facts_load --facts {arguments.facts}`; "
         f"at most {LIMIT_SECONDS} s and {LIMIT_GIB} GiB are allowed for 10,000,000.\n\n"
         f"| | |\n|---|---|\n{rows}\n"
     )
+    write_results("facts_load", result, text)
     print(json.dumps(result))
     if result["facts"] != arguments.facts:
         raise SystemExit(f"{result['facts']} facts were loaded, expected {arguments.facts}")

@@ -250,3 +250,7 @@ def _explained(interrupted: str) -> Any:
 def main() -> None:
     """Run the command line."""
     app()
+
+
+if __name__ == "__main__":
+    main()

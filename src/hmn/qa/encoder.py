@@ -18,91 +18,10 @@ from torch.nn import functional as F
 from hmn.qa import freebase
 from hmn.qa.cells import Cells
 from hmn.qa.config import ModelConfig
+from hmn.qa.tables import NameTable, WordTable, bag, tensors, within_text
 from hmn.qa.text import TWO_WORDS, Ragged, TextBags, Texts, WordBags, hashed, words
 
-FREQUENCY_STEPS = 24
-FIRST_WEIGHT = (1.0, 0.3, 0.3, 0.3, 0.5)
 NAMES_A_PART = 8192
-
-
-class NameTable(nn.Module):
-    """Embeds bags of hashed features; rare features weigh more, by how much is learned.
-
-    A feature's weight is its inverse document frequency among the memory's names, times a gate that is
-    learned for its kind and frequency, so that it holds for features that training never saw.
-
-    Args:
-        bits: the table has ``2 ** bits`` rows.
-        features: features of a row, L.
-        sparse: its gradient is sparse; not so if every step touches most rows.
-    """
-
-    document_frequency: Tensor
-    num_names: Tensor
-
-    def __init__(self, bits: int, features: int, *, sparse: bool = True) -> None:
-        super().__init__()
-        first = torch.randn(1 << bits, features)
-        self.weight = nn.Parameter(F.normalize(first, dim=1))
-        self.gate = nn.Parameter(torch.tensor(FIRST_WEIGHT).log().unsqueeze(1).repeat(1, FREQUENCY_STEPS))
-        self.sparse = sparse
-        self.register_buffer("document_frequency", torch.zeros(1 << bits))
-        self.register_buffer("num_names", torch.ones(()))
-
-    def count(self, names: Texts) -> None:
-        """Count in how many of the memory's names each feature occurs."""
-        bags = names.text_bags(np.arange(len(names)))
-        name = np.repeat(np.arange(len(names)), bags.feature.length)
-        found = np.sort(name * self.weight.shape[0] + bags.feature.flat)
-        distinct = found[np.diff(found, prepend=-1) > 0] % self.weight.shape[0]
-        counted = np.bincount(distinct, minlength=self.weight.shape[0])
-        self.document_frequency.copy_(torch.from_numpy(counted))
-        self.num_names.fill_(len(names))
-
-    def rarity(self, feature: Tensor) -> Tensor:
-        """Inverse document frequency of features ``(F,)``, 0 for one that all names have."""
-        return ((self.num_names + 1) / (self.document_frequency[feature] + 1)).log()
-
-    def forward(self, feature: Tensor, kind: Tensor, start: Tensor, scale: Tensor | None = None) -> Tensor:
-        """Sum the weighted embeddings of each bag.
-
-        Args:
-            feature: ``(F,)`` rows of the table, bag by bag.
-            kind: ``(F,)`` kinds of the features.
-            start: ``(bags,)`` where each bag begins.
-            scale: ``(F,)`` further weights.
-
-        Returns:
-            ``(bags, L)``.
-        """
-        step = (self.document_frequency[feature] + 1).log2().long().clamp(max=FREQUENCY_STEPS - 1)
-        weight = self.rarity(feature) * self.gate[kind, step].exp()
-        if scale is not None:
-            weight = weight * scale
-        return bag(feature, start, self.weight, scale=weight, sparse=self.sparse)
-
-
-def bag(
-    feature: Tensor, start: Tensor, table: Tensor, *, scale: Tensor | None = None, sparse: bool = True
-) -> Tensor:
-    """Sum rows of a table bag by bag, with a gradient that holds each touched row once.
-
-    Args:
-        feature: ``(F,)`` rows, bag by bag.
-        start: ``(bags,)`` where each bag begins.
-        table: ``(rows, L)``.
-        scale: ``(F,)`` weights of the rows.
-        sparse: the table's gradient is sparse; a dense one is cheaper if most rows are touched.
-
-    Returns:
-        ``(bags, L)``.
-    """
-    if not (sparse and torch.is_grad_enabled()):
-        return F.embedding_bag(feature, table, start, mode="sum", per_sample_weights=scale)
-    # embedding_bag's own sparse gradient holds a row for each feature, several times as many as there are
-    touched, at = torch.unique(feature, return_inverse=True)
-    rows = F.embedding(touched, table, sparse=True)
-    return F.embedding_bag(at, rows, start, mode="sum", per_sample_weights=scale)
 
 
 class Phrasing(nn.Module):
@@ -117,40 +36,27 @@ class Phrasing(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.sparse = config.reader != "softmax"
-        rows, size = 1 << config.word_bits, config.word_features
-        self.word = nn.Parameter(torch.randn(rows, size) * 0.1)
-        self.ngram = nn.Parameter(torch.randn(rows, size) * 0.03)
+        size = config.word_features
         self.gru = nn.GRU(size + 1, config.hidden, batch_first=True, bidirectional=True)
-        self.dropout, self.word_dropout = config.dropout, config.word_dropout
+        self.dropout = config.dropout
         self.features = 2 * config.hidden + size + 1
 
-    def forward(self, bags: WordBags, rarity: Tensor) -> Tensor:
-        """Vectors ``(B, T, H)`` of words; places past a question's end hold anything.
+    def forward(self, bags: WordBags, word: Tensor) -> Tensor:
+        """Vectors ``(B, T, H)`` of words in context; places past a question's end hold anything.
 
         Args:
             bags: B questions of at most T words, W words in all.
-            rarity: ``(W,)`` inverse document frequency of each word among the memory's names.
+            word: ``(W, size + 1)`` vectors of the words out of context, and how rare each is among the names.
         """
         length = torch.from_numpy(bags.length)  # stays on the CPU, where packing wants it
-        word = self._words(bags)  # (W, size)
-        word = torch.cat([word, rarity.unsqueeze(1) / 5], dim=1)
+        word = F.dropout(word, self.dropout, self.training)
         padded = word.new_zeros(len(length), int(length.max()), word.shape[1])
-        padded[_within(length).to(word.device)] = word
-        padded = F.dropout(padded, self.dropout, self.training)
+        padded[within_text(length).to(word.device)] = word
         packed = nn.utils.rnn.pack_padded_sequence(padded, length, batch_first=True, enforce_sorted=False)
-        context, _ = nn.utils.rnn.pad_packed_sequence(self.gru(packed)[0], batch_first=True)
-        return torch.cat([F.dropout(context, self.dropout, self.training), padded], dim=2)
-
-    def _words(self, bags: WordBags) -> Tensor:
-        feature, start = _tensors(self.word.device, bags.feature.flat, bags.feature.start)
-        feature = feature % self.word.shape[0]
-        whole = F.embedding(feature[start[:-1]], self.word, sparse=self.sparse)
-        if self.training and self.word_dropout:
-            # without its own vector a word is known by its n-grams alone, as an unseen word is
-            whole = whole * (torch.rand(len(whole), 1, device=whole.device) >= self.word_dropout)
-        ngrams = bag(feature, start[:-1], self.ngram, sparse=self.sparse)
-        return whole + ngrams / (start.diff().float().sqrt().unsqueeze(1))
+        read, _ = self.gru(packed)
+        read = read._replace(data=F.dropout(read.data, self.dropout, self.training))
+        context, _ = nn.utils.rnn.pad_packed_sequence(read, batch_first=True)
+        return torch.cat([context, padded], dim=2)
 
 
 class QuestionEncoder(nn.Module):
@@ -162,33 +68,52 @@ class QuestionEncoder(nn.Module):
     Args:
         config: sizes.
         table: the table of names, shared with the cell encoder.
+        words: vectors of words, shared with the cell encoder.
         phrasing: a module that gives each word a vector in context (see ``Phrasing``).
     """
 
-    def __init__(self, config: ModelConfig, table: NameTable, phrasing: nn.Module) -> None:
+    def __init__(self, config: ModelConfig, table: NameTable, words: WordTable, phrasing: nn.Module) -> None:
         super().__init__()
-        self.table, self.phrasing = table, phrasing
+        self.table, self.words, self.phrasing = table, words, phrasing
         features = int(phrasing.features)  # type: ignore[arg-type]
         self.gate, self.share = nn.Linear(features, 1), nn.Linear(features, 1)
-        self.relation = nn.Linear(features, config.relation_features)
+        self.relation = nn.Sequential(
+            nn.Linear(2 * features, 2 * config.hidden),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(2 * config.hidden, config.relation_features),
+        )
+        self.match_scale = nn.Parameter(torch.tensor(3.0))
         self.log_scale = nn.Parameter(torch.tensor(float(config.name_scale)).log())
 
     def forward(self, bags: WordBags) -> Tensor:
         """Queries ``(B, L + R)`` of B questions."""
-        feature, start, length, kind, pair = _tensors(
+        feature, start, length, kind, pair = tensors(
             self.log_scale.device, bags.feature.flat, bags.feature.start, bags.length, bags.kind, bags.pair
         )
-        context = self.phrasing(bags, self.table.rarity(feature[start[:-1]]))  # (B, T, H)
-        within = _within(length)
+        word = self.words(bags)  # (W, size)
+        rarity = self.table.rarity(feature[start[:-1]]) / 5
+        context = self.phrasing(bags, torch.cat([word, rarity.unsqueeze(1)], dim=1))  # (B, T, H)
+        within = within_text(length)
         gate = torch.sigmoid(self.gate(context).squeeze(2))[within]  # (W,)
         share = self.share(context).squeeze(2).masked_fill(~within, -torch.inf).softmax(dim=1)
-        relation = self.relation(
-            (share.unsqueeze(2) * context.masked_fill(~within.unsqueeze(2), 0)).sum(dim=1)
-        )
+        relation = self.relation(self._phrasing(context, within, share, gate))
+        text = torch.repeat_interleave(length)
+        matched = self.words.matching(word, 1 - gate, text, len(length))
+        relation = relation + self.match_scale * matched
         begin = torch.cat([length.new_zeros(1), length.cumsum(0)])
         name = self.table(feature, kind, start[begin[:-1]], gate.repeat_interleave(start.diff()))
         name = name + self._pairs(pair, begin, gate)
         return torch.cat([F.normalize(name, dim=1) * self.log_scale.exp(), relation], dim=1)
+
+    def _phrasing(self, context: Tensor, within: Tensor, share: Tensor, gate: Tensor) -> Tensor:
+        """What the words say together, and what those say that are not the name: ``(B, 2 * H)``."""
+        context = context.masked_fill(~within.unsqueeze(2), 0)  # (B, T, H)
+        other = torch.zeros_like(share)
+        other[within] = 1 - gate
+        other = other / other.sum(dim=1, keepdim=True).clamp(min=1e-3)
+        weight = torch.stack([share, other], dim=1)  # (B, 2, T)
+        return (weight @ context).flatten(1)
 
     def _pairs(self, pair: Tensor, begin: Tensor, gate: Tensor) -> Tensor:
         """Sum of the pairs of words of each question, each gated by both of its words: ``(B, L)``."""
@@ -208,15 +133,33 @@ class FactEncoder(nn.Module):
         cells: what the cells are.
         relations: the relations' ids; one read backwards begins with ``~``.
         table: the table of names, shared with the question encoder.
+        words: vectors of words, shared with the question encoder.
+        sentences: ``(relations, H)`` vectors of the relations' texts from a pretrained encoder, if any.
     """
 
-    def __init__(self, config: ModelConfig, cells: Cells, relations: list[str], table: NameTable) -> None:
+    sentences: Tensor | None
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        cells: Cells,
+        relations: list[str],
+        table: NameTable,
+        words: WordTable,
+        sentences: Tensor | None = None,
+    ) -> None:
         super().__init__()
-        self.table, self.cells, self.bits = table, cells, config.table_bits
+        self.table, self.words, self.cells, self.bits = table, words, cells, config.table_bits
+        spelled = [" ".join(freebase.relation_parts(relation)) for relation in relations]
+        self._relation_words = Texts(spelled, config.table_bits)
         rows = 1 << config.word_bits
-        self.word = nn.Parameter(torch.randn(rows, 2 * config.relation_features))
+        self.word = nn.Parameter(torch.randn(rows, 2 * config.relation_features) * 0.2)
+        # what training learns of a relation beyond its words
+        self.own = nn.Parameter(torch.zeros(len(relations), config.relation_features))
         self.relation = nn.Linear(2 * config.relation_features, config.relation_features)
         self.object_weight = nn.Parameter(torch.tensor(0.2)) if cells.object is not None else None
+        self.register_buffer("sentences", sentences)
+        self.meaning = None if sentences is None else nn.Linear(sentences.shape[1], config.relation_features)
         self._relation_bags = Ragged.of(relation_features(one, config.word_bits) for one in relations)
         self._names: Texts | None = None
 
@@ -241,17 +184,17 @@ class FactEncoder(nn.Module):
         chosen, device = cells.cpu().numpy(), self.word.device
         name, name_at = np.unique(self.cells.subject[chosen], return_inverse=True)
         relation, relation_at = np.unique(self.cells.relation[chosen], return_inverse=True)
-        of_name, of_relation = _tensors(device, name_at, relation_at)
+        of_name, of_relation = tensors(device, name_at, relation_at)
         block = self.encode_names(name)[of_name]
         if self.cells.object is not None and self.object_weight is not None:
             other, other_at = np.unique(self.cells.object[chosen], return_inverse=True)
-            block = block + self.object_weight * self.encode_names(other)[_tensors(device, other_at)[0]]
+            block = block + self.object_weight * self.encode_names(other)[tensors(device, other_at)[0]]
         return torch.cat([block, self.encode_relations(relation)[of_relation]], dim=1)
 
     def encode_names(self, names: NDArray[np.int64]) -> Tensor:
         """Unit vectors ``(n, L)`` of names."""
         bags: TextBags = self.names.text_bags(names)
-        feature, kind, start = _tensors(
+        feature, kind, start = tensors(
             self.word.device, bags.feature.flat, bags.kind, bags.feature.start[:-1]
         )
         return F.normalize(self.table(feature, kind, start), dim=1)
@@ -259,9 +202,16 @@ class FactEncoder(nn.Module):
     def encode_relations(self, relations: NDArray[np.int64]) -> Tensor:
         """Vectors ``(n, R)`` of relations, from their words."""
         bags = self._relation_bags.take(relations)
-        feature, start = _tensors(self.word.device, bags.flat, bags.start[:-1])
+        feature, start = tensors(self.word.device, bags.flat, bags.start[:-1])
         summed = bag(feature, start, self.word, sparse=self.table.sparse)
-        encoded: Tensor = self.relation(summed / _tensors(summed.device, bags.length)[0].unsqueeze(1))
+        number, length = tensors(summed.device, relations, bags.length)
+        encoded: Tensor = self.relation(summed / length.sqrt().unsqueeze(1)) + self.own[number]
+        spelled = self._relation_words.word_bags(relations)
+        text = torch.repeat_interleave(tensors(summed.device, spelled.length)[0])
+        one = summed.new_ones(len(text))
+        encoded = encoded + self.words.matching(self.words(spelled), one, text, len(relations))
+        if self.meaning is not None and self.sentences is not None:
+            encoded = encoded + self.meaning(self.sentences[number])
         return encoded
 
     @torch.no_grad()
@@ -271,8 +221,8 @@ class FactEncoder(nn.Module):
         parts = (np.arange(at, min(at + NAMES_A_PART, count)) for at in range(0, count, NAMES_A_PART))
         name = torch.cat([self.encode_names(part) for part in parts])
         relation = self.encode_relations(np.arange(self._relation_bags.rows))
-        subject, of_cell = _tensors(name.device, self.cells.subject, self.cells.relation)
-        other = None if self.cells.object is None else _tensors(name.device, self.cells.object)[0]
+        subject, of_cell = tensors(name.device, self.cells.subject, self.cells.relation)
+        other = None if self.cells.object is None else tensors(name.device, self.cells.object)[0]
         for at in range(0, len(self.cells), NAMES_A_PART):
             part = slice(at, at + NAMES_A_PART)
             block = name[subject[part]]
@@ -290,12 +240,3 @@ def relation_features(relation: str, bits: int) -> list[int]:
         features.append(f"{place}:{part}")
         features += [feature for word in words(part) for feature in (word, f"{place}:{direction}:{word}")]
     return [hashed("r:" + feature, bits) for feature in features]
-
-
-def _tensors(device: torch.device, *arrays: NDArray[np.int64]) -> list[Tensor]:
-    return [torch.from_numpy(array).to(device) for array in arrays]
-
-
-def _within(length: Tensor) -> Tensor:
-    """``(B, T)`` true where a word of a text of that length stands."""
-    return torch.arange(int(length.max()), device=length.device).unsqueeze(0) < length.unsqueeze(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hmn.errors import BundleError, ConfigError, DataError, NotFittedError
 from hmn.index.exact import ExactIndex
@@ -17,17 +18,22 @@ from hmn.nn.memory import EncodedMemory
 from hmn.nn.network import MemoryNetwork
 from hmn.nn.reader import KMIPSReader, SoftmaxReader
 from hmn.qa.answer import Answer, AnswerModule
+from hmn.qa.artificial import ArtificialQuestions
 from hmn.qa.cells import Cells
 from hmn.qa.config import ModelConfig, TrainConfig, make_configs, settings_of
-from hmn.qa.encoder import FactEncoder, NameTable, Phrasing, QuestionEncoder
+from hmn.qa.encoder import FactEncoder, Phrasing, QuestionEncoder
 from hmn.qa.facts import FactTable
 from hmn.qa.metrics import Evaluation, Outcome, evaluate
+from hmn.qa.pretrained import PretrainedPhrasing, SentenceEncoder, open_encoder, remake_encoder
 from hmn.qa.questions import QuestionSet
 from hmn.qa.run import Checkpoint, Run
+from hmn.qa.tables import NameTable, WordTable
 from hmn.qa.targets import Targets
 from hmn.qa.text import Texts, words
 from hmn.qa.training import Trainer
 from hmn.store.bundle import BundleReader, write_json, write_tensors, writing_bundle
+
+ENCODER_FILE, TOKENIZER_FILE = "encoder.json", "tokenizer.json"
 
 Network = MemoryNetwork[list[list[Answer]]]
 
@@ -54,6 +60,7 @@ class FactoidQA:
         self.config: ModelConfig = make_configs(settings)[1]
         self.cells = Cells.of(self.facts, objects=self.config.objects)
         self._network: Network | None = None
+        self._sentence_encoder: SentenceEncoder | None = None
         self.history: list[dict[str, Any]] = []
 
     @property
@@ -129,7 +136,10 @@ class FactoidQA:
             torch.set_num_threads(config.threads or threads)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(config.seed)
-                self._network = self._build()
+                self._sentence_encoder = (
+                    None if self.config.encoder == "hashed" else open_encoder(self.config.encoder)
+                )
+                self._network = self._build(self._sentence_encoder)
                 self._encoder.count_names()
                 self._train(questions, held_out, config, run, checkpoint)
         finally:
@@ -144,10 +154,19 @@ class FactoidQA:
         run: Run,
         checkpoint: Checkpoint | None,
     ) -> None:
-        texts = Texts(questions.text, self.config.table_bits)
+        relations = [self.facts.relation_text(number) for number in range(len(self.facts.relations))]
+        texts = Texts([*questions.text, *self.cells.names, *relations], self.config.table_bits)
+        artificial = ArtificialQuestions(
+            questions,
+            self.facts,
+            self.cells,
+            texts,
+            other_subject=config.other_subject,
+            relation_words=config.relation_words,
+        )
         targets = Targets.of(questions, self.facts, self.cells)
         validate = None if held_out is None else self._validation(held_out)
-        trainer = Trainer(self.network, questions, texts, targets, validate, config)
+        trainer = Trainer(self.network, questions, texts, targets, artificial, validate, config)
         if checkpoint is not None:
             trainer.load(checkpoint.progress, checkpoint.tensors)
         best: dict[str, Tensor] = {}
@@ -242,6 +261,9 @@ class FactoidQA:
         with writing_bundle(folder) as bundle:
             write_json(bundle, "config.json", {"kind": "factoid-qa", **settings_of(self.config)})
             write_tensors(bundle, "model.safetensors", network.state_dict())
+            if self._sentence_encoder is not None:
+                write_json(bundle, ENCODER_FILE, self._sentence_encoder.config)
+                write_json(bundle, TOKENIZER_FILE, json.loads(self._sentence_encoder.tokenizer))
             write_tensors(bundle, "memory.safetensors", {"keys": self.memory.snapshot()})
             self.facts.write(bundle)
 
@@ -262,7 +284,10 @@ class FactoidQA:
             facts = FactTable.load(bundle.file("facts.parquet").parent)
             model = cls(facts, **config)
             with torch.random.fork_rng(devices=[]):
-                model._network = model._build()
+                if config["encoder"] != "hashed":
+                    made = bundle.json(ENCODER_FILE), json.dumps(bundle.json(TOKENIZER_FILE))
+                    model._sentence_encoder = remake_encoder(*made)
+                model._network = model._build(model._sentence_encoder)
             model._network.load_state_dict(bundle.tensors("model.safetensors"))
         except (ConfigError, DataError, RuntimeError) as error:
             raise BundleError(f"{folder}: {error}: save the model again with this version") from None
@@ -274,14 +299,24 @@ class FactoidQA:
         model._network.eval()
         return model
 
-    def _build(self) -> Network:
+    def _build(self, encoder: SentenceEncoder | None) -> Network:
         """A network with fresh weights, drawn from PyTorch's random numbers."""
-        config = self.config
+        config, relations = self.config, self.facts.relations
+        phrasing: nn.Module = Phrasing(config)
+        sentences = None
+        if encoder is not None:
+            phrasing = pretrained = PretrainedPhrasing(encoder, config.word_features + 1, config.dropout)
+            texts = [self.facts.relation_text(relation) for relation in range(len(relations))]
+            with torch.no_grad():
+                pretrained.eval()
+                parts = [pretrained.sentences(texts[at : at + 256]) for at in range(0, len(texts), 256)]
+            sentences = torch.cat(parts)
         table = NameTable(config.table_bits, config.name_features, sparse=config.reader != "softmax")
-        memory = EncodedMemory(FactEncoder(config, self.cells, self.facts.relations, table))
+        words = WordTable(config)
+        memory = EncodedMemory(FactEncoder(config, self.cells, relations, table, words, sentences))
         index = ExactIndex(torch.zeros(0, config.name_features + config.relation_features))
         reader = SoftmaxReader(index) if config.reader == "softmax" else KMIPSReader(index, config.k)
-        questions = QuestionEncoder(config, table, Phrasing(config))
+        questions = QuestionEncoder(config, table, words, phrasing)
         return MemoryNetwork(questions, memory, reader, AnswerModule(self.facts, self.cells))
 
     def _questions(self, questions: QuestionSet | Path | str) -> QuestionSet:
@@ -299,7 +334,7 @@ class FactoidQA:
         return validate
 
     def _take(self, other: FactoidQA) -> None:
-        self._network = other.network
+        self._network, self._sentence_encoder = other.network, other._sentence_encoder
 
 
 def _fingerprint(facts: FactTable, *questions: QuestionSet | None) -> str:

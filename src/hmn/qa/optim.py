@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hmn.qa.config import TrainConfig
 
-TABLES = ("table.weight", "phrasing.word", "phrasing.ngram", "encoder.word")
+TABLES = ("table.weight", "words.word", "words.ngram", "encoder.word")
 PRETRAINED = "phrasing.pretrained."
 
 

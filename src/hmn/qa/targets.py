@@ -23,28 +23,50 @@ class Targets:
     """Right and ignored cells of Q questions.
 
     Attributes:
+        facts, cells: the table and its cells.
         right: Q rows; the cells of the question's fact, or of all facts that give a right answer.
         ignored: Q rows; cells of other facts of the same subject and relation, which are as right.
     """
 
+    facts: FactTable
+    cells: Cells
     right: Ragged
     ignored: Ragged
 
     @classmethod
     def of(cls, questions: QuestionSet, facts: FactTable, cells: Cells) -> Targets:
         """Find the cells of each question."""
-        right, ignored = [], []
-        nothing = np.zeros(0, np.int64)
-        for number, gold in enumerate(questions.cell):
-            if gold >= 0 and cells.object is None:
-                # the facts of one subject and relation read the same, so they share their cells
-                right.append(cells.of_fact.row(int(gold)))
-                ignored.append(nothing)
-                continue
-            answering = np.unique(cells.of_fact.take(questions.right_cells(facts, number)).flat)
-            right.append(answering if gold < 0 else cells.of_fact.row(int(gold)))
-            ignored.append(np.setdiff1d(answering, right[-1]))
-        return cls(Ragged.of(right), Ragged.of(ignored))
+        right = [
+            np.unique(cells.of_fact.take(questions.right_cells(facts, number)).flat)
+            if gold < 0
+            else cells.of_fact.row(int(gold))
+            for number, gold in enumerate(questions.cell)
+        ]
+        unfinished = cls(facts, cells, Ragged.of(right), Ragged.of([]))
+        ignored = [unfinished._as_right(int(gold)) for gold in questions.cell]
+        return cls(facts, cells, unfinished.right, Ragged.of(ignored))
+
+    def asking(self, questions: NDArray[np.int64], fact: NDArray[np.int64]) -> Targets:
+        """Targets of a batch in which each question asks for another fact than its own.
+
+        Args:
+            questions: ``(B,)`` numbers; their targets are kept where ``fact`` is -1.
+            fact: ``(B,)`` facts.
+        """
+        right = [
+            self.right.row(int(number)) if one < 0 else self.cells.of_fact.row(int(one))
+            for number, one in zip(questions, fact, strict=True)
+        ]
+        ignored = [self._as_right(int(one)) for one in fact]
+        return Targets(self.facts, self.cells, Ragged.of(right), Ragged.of(ignored))
+
+    def _as_right(self, fact: int) -> NDArray[np.int64]:
+        """Cells of the other facts of a fact's subject and relation."""
+        if fact < 0 or self.cells.object is None:
+            # without objects the facts of one subject and relation read the same, so they share their cells
+            return np.zeros(0, np.int64)
+        others = self.facts.cells_of_pair(int(self.facts.pair[fact]))
+        return np.setdiff1d(self.cells.of_fact.take(others).flat, self.cells.of_fact.row(fact))
 
     def added(self, questions: NDArray[np.int64], query: Tensor, snapshot: Tensor) -> Tensor:
         """Right cells ``(T,)`` that the candidates of a batch must hold, at most ``MOST_ADDED`` a question.

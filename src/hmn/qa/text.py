@@ -133,7 +133,10 @@ class Texts:
 
     def word_bags(self, texts: NDArray[np.int64]) -> WordBags:
         """The given texts, word by word."""
-        word = self.word.take(texts)
+        return self.bags_of(self.word.take(texts))
+
+    def bags_of(self, word: Ragged) -> WordBags:
+        """Texts given as rows of word numbers, word by word."""
         spelled = [[self.vocabulary[one] for one in word.row(row)] for row in range(word.rows)]
         return WordBags(word.length, *self._features(word), self._pairs(word), spelled)
 

@@ -16,6 +16,7 @@ from hmn.nn.loss import marginal_nll
 from hmn.nn.memory import EncodedMemory
 from hmn.nn.network import MemoryNetwork
 from hmn.qa.answer import Answer
+from hmn.qa.artificial import ArtificialQuestions
 from hmn.qa.config import TrainConfig
 from hmn.qa.metrics import Evaluation
 from hmn.qa.optim import Optimisers
@@ -65,8 +66,9 @@ class Trainer:
     Args:
         network: the network; its memory is an ``EncodedMemory``.
         questions: Q training questions.
-        texts: the same questions, featurised.
-        targets: their right cells.
+        texts: the same questions first, featurised.
+        targets: the right cells of the questions.
+        artificial: draws artificial questions from them.
         validate: figures on held-out questions with the network as it is, and which of them to compare; None
             to train all epochs and keep the last.
         config: how to train.
@@ -78,10 +80,12 @@ class Trainer:
         questions: QuestionSet,
         texts: Texts,
         targets: Targets,
+        artificial: ArtificialQuestions,
         validate: Callable[[], tuple[Evaluation, float]] | None,
         config: TrainConfig,
     ) -> None:
         self.network, self.texts, self.targets = network, texts, targets
+        self.artificial = artificial
         self.validate, self.config = validate, config
         self.count = len(questions)
         self.steps_an_epoch = math.ceil(self.count / config.batch_size)
@@ -125,10 +129,13 @@ class Trainer:
         step = self.progress.step
         if step % self.config.renew_steps == 0:
             self._renew()
-        query = self.network.input_module(self.texts.word_bags(batch))  # (B, D)
-        added = self.targets.added(batch, query, self.memory.snapshot())
+        rng = np.random.default_rng([self.config.seed, 1, step])
+        asked, fact = self.artificial.draw(batch, rng)
+        targets, rows = self.targets.asking(batch, fact), np.arange(len(batch))
+        query = self.network.input_module(self.texts.bags_of(asked))  # (B, D)
+        added = targets.added(rows, query, self.memory.snapshot())
         cells, score = self.network.attend(query, added)  # (C,), (B, C)
-        loss = marginal_nll(score, *self.targets.masks(batch, cells)).mean()
+        loss = marginal_nll(score, *targets.masks(rows, cells)).mean()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimisers.step(step)
         return float(loss.detach())
@@ -139,7 +146,7 @@ class Trainer:
 
     def _order(self, epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Order of the questions in an epoch, from the seed and the epoch alone."""
-        return np.random.default_rng([self.config.seed, epoch]).permutation(self.count)
+        return np.random.default_rng([self.config.seed, 0, epoch]).permutation(self.count)
 
     def _record(self, loss: float) -> dict[str, Any]:
         return {

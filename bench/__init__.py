@@ -1,0 +1,1 @@
+"""Benchmarks: each writes JSON and Markdown to ``bench/results``."""

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from hmn.qa.facts import FactTable
+from hmn.qa.questions import QuestionSet
+
+DATA = Path(__file__).parents[2] / "shared" / "data" / "simplequestions"
+
+PHRASES = {
+    "person/born_in": ("where was {} born", "the birthplace of {}", "in which town was {} born"),
+    "person/profession": ("what does {} do for a living", "the job of {}", "what is the profession of {}"),
+    "person/wrote": ("which book did {} write", "a book by {}", "name a book that {} wrote"),
+}
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The SimpleQuestions files, where they are at hand."""
+    if not DATA.is_dir():
+        pytest.skip(f"the SimpleQuestions data are not at {DATA}")
+    return DATA
+
+
+def _name(rng: random.Random) -> str:
+    return " ".join(
+        "".join(rng.choice(["ka", "lo", "mi", "ren", "su", "tor", "vel", "zan"]) for _ in range(3))
+        for _ in range(2)
+    )
+
+
+@pytest.fixture(scope="session")
+def small_rows() -> list[tuple[str, str, str, str]]:
+    """Questions with their facts about 120 made-up people, three phrasings a relation."""
+    rng = random.Random(7)
+    people = sorted({_name(rng) for _ in range(120)})
+    rows = []
+    for person in people:
+        for relation, phrases in PHRASES.items():
+            fact = (person.replace(" ", "_"), relation, rng.choice(["alton", "bergen", "celle", "dover"]))
+            rows += [(*fact, phrase.format(person)) for phrase in phrases]
+    rng.shuffle(rows)
+    return rows
+
+
+@pytest.fixture(scope="session")
+def small_facts(small_rows: list[tuple[str, str, str, str]]) -> FactTable:
+    return FactTable.from_triples(sorted({row[:3] for row in small_rows}))
+
+
+@pytest.fixture(scope="session")
+def small_split(
+    small_rows: list[tuple[str, str, str, str]], small_facts: FactTable
+) -> tuple[QuestionSet, QuestionSet]:
+    """Training and held-out questions."""
+    return QuestionSet.from_rows(small_facts, small_rows[:800]), QuestionSet.from_rows(
+        small_facts, small_rows[800:]
+    )
+
+
+@pytest.fixture
+def small_files(tmp_path: Path, small_rows: list[tuple[str, str, str, str]]) -> Path:
+    """The same as files: facts.tsv, train.tsv, valid.tsv."""
+    facts = sorted({row[:3] for row in small_rows})
+    for name, rows in {"facts": facts, "train": small_rows[:800], "valid": small_rows[800:]}.items():
+        (tmp_path / f"{name}.tsv").write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
+    return tmp_path

@@ -1,0 +1,148 @@
+"""The five parts work together: order of the calls, live scores, gradients to both encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hmn.index.exact import ExactIndex
+from hmn.nn.loss import marginal_nll
+from hmn.nn.memory import EncodedMemory, Memory
+from hmn.nn.network import MemoryNetwork
+from hmn.nn.reader import KMIPSReader, SoftmaxReader
+from hmn.typing import Read
+
+CELLS, FEATURES = 8, 3
+
+
+class LinearEncoder(nn.Module):
+    """Keys are a linear map of the cells' features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.num_cells = CELLS
+        self.features = torch.randn(CELLS, 5, generator=generator)
+        self.map = nn.Parameter(torch.randn(5, FEATURES, generator=generator))
+
+    def forward(self, cells: Tensor) -> Tensor:
+        return self.features[cells] @ self.map
+
+    def all_keys(self) -> Iterator[Tensor]:
+        yield from (self(torch.arange(at, min(at + 3, CELLS))) for at in range(0, CELLS, 3))
+
+
+class StoredMemory(nn.Module):
+    """Cells whose keys are rows; values are their numbers."""
+
+    def __init__(self, keys: Tensor) -> None:
+        super().__init__()
+        self.keys = keys
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def keys_of(self, cells: Tensor) -> Tensor:
+        return self.keys[cells]
+
+    def values_of(self, cells: Tensor) -> Tensor:
+        return cells.unsqueeze(-1).float()
+
+    def snapshot(self) -> Tensor:
+        return self.keys
+
+
+def as_read(read: Read) -> Read:
+    return read
+
+
+def built(k: int = 2) -> tuple[MemoryNetwork[Read], nn.Linear, LinearEncoder, Tensor]:
+    torch.manual_seed(1)
+    encoder, inputs = LinearEncoder(), nn.Linear(4, FEATURES, bias=False)
+    reader = KMIPSReader(ExactIndex(torch.zeros(0, FEATURES)), k)
+    network = MemoryNetwork(inputs, EncodedMemory(encoder), reader, as_read)
+    memory = network.memory
+    assert isinstance(memory, EncodedMemory)
+    memory.renew()
+    network.refresh()
+    return network, inputs, encoder, torch.randn(3, 4)
+
+
+@torch.no_grad()
+def test_reads_the_best_cells_of_the_snapshot() -> None:
+    network, inputs, encoder, batch = built()
+    read = network(batch, 2)
+    every = inputs(batch) @ (encoder.features @ encoder.map).T
+    torch.testing.assert_close(read.score, every.sort(dim=1, descending=True).values[:, :2])
+    torch.testing.assert_close(every.gather(1, read.cell), read.score)
+
+
+@torch.no_grad()
+def test_a_renewed_snapshot_is_searched_after_refresh() -> None:
+    network, inputs, encoder, batch = built()
+    saved = -(encoder.features @ encoder.map)
+    memory = network.memory
+    assert isinstance(memory, EncodedMemory)
+    before = network(batch, 2).cell
+    memory.restore(saved)
+    assert torch.equal(network(batch, 2).cell, before)
+    network.refresh()
+    assert torch.equal(network(batch, 2).cell, (inputs(batch) @ saved.T).topk(2).indices)
+
+
+def test_attend_scores_live_keys_of_candidates_chosen_by_the_snapshot() -> None:
+    network, inputs, encoder, batch = built()
+    query = inputs(batch)
+    chosen = set((query @ (encoder.features @ encoder.map).T).topk(2).indices.flatten().tolist())
+    left_out = sorted(set(range(CELLS)) - chosen)
+    assert left_out, "the test needs a cell that no query attends to"
+    with torch.no_grad():
+        encoder.map.mul_(-3.0)
+    cells, score = network.attend(query, torch.tensor(left_out[:1] * 2))
+    assert cells.tolist() == sorted(chosen | {left_out[0]})
+    live = (encoder.features @ encoder.map).detach()
+    wanted = [[float(one @ live[cell]) for cell in cells] for one in query.detach()]
+    torch.testing.assert_close(score.detach(), torch.tensor(wanted))
+
+
+def test_gradients_reach_both_encoders_through_attend() -> None:
+    network, inputs, encoder, batch = built(k=CELLS)
+    query = inputs(batch)
+    target = torch.tensor([0, 5, 5])
+    _, score = network.attend(query, target)
+    right = nn.functional.one_hot(target, CELLS).bool()
+    torch.autograd.backward([marginal_nll(score, right).sum()])
+    # by hand: the gradient of cross-entropy by the scores is softmax less one-hot
+    error = score.detach().softmax(dim=1) - nn.functional.one_hot(target, CELLS)
+    keys = (encoder.features @ encoder.map).detach()
+    assert inputs.weight.grad is not None and encoder.map.grad is not None
+    torch.testing.assert_close(inputs.weight.grad, (error @ keys).T @ batch)
+    torch.testing.assert_close(encoder.map.grad, encoder.features.T @ (error.T @ query.detach()))
+
+
+@pytest.mark.parametrize("kind", ["kmips", "softmax"])
+def test_the_writer_writes_before_the_memory_is_read(kind: str) -> None:
+    stored = StoredMemory(torch.zeros(4, 2))
+    index = ExactIndex(stored.snapshot())
+    reader = KMIPSReader(index, 1) if kind == "kmips" else SoftmaxReader(index)
+    seen: list[Memory] = []
+
+    def writer(query: Tensor, memory: Memory) -> None:
+        seen.append(memory)
+        memory.snapshot()[2] = 50.0 * query[0]
+
+    network = MemoryNetwork(nn.Identity(), stored, reader, as_read, writer)
+    read = network(torch.tensor([[1.0, 1.0]]), 1)
+    assert len(seen) == 1 and seen[0] is stored
+    assert read.cell.tolist() == [[2]]
+    assert read.value is not None and read.value.tolist() == [[2.0]]
+
+
+def test_the_parts_are_visible_by_name_and_trained_with_the_network() -> None:
+    network, inputs, encoder, _ = built()
+    assert network.writer is None and network.output_module is as_read and network.input_module is inputs
+    assert {id(one) for one in network.parameters()} == {id(inputs.weight), id(encoder.map)}
+    assert network.reader.name == "kmips"

@@ -1,0 +1,131 @@
+"""Readers agree with brute force over a small stored memory."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from hmn.index.exact import ExactIndex
+from hmn.nn.reader import KMIPSReader, Reader, SoftmaxReader
+
+quick = settings(max_examples=40, deadline=None)
+
+
+class StoredMemory:
+    """N cells with keys and, perhaps, values of their own."""
+
+    def __init__(self, keys: Tensor, values: Tensor | None = None) -> None:
+        self.keys, self.values = keys, values
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def keys_of(self, cells: Tensor) -> Tensor:
+        return self.keys[cells]
+
+    def values_of(self, cells: Tensor) -> Tensor | None:
+        return None if self.values is None else self.values[cells]
+
+    def snapshot(self) -> Tensor:
+        return self.keys
+
+
+def made(n: int, seed: int, b: int = 3) -> tuple[StoredMemory, ExactIndex, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    memory = StoredMemory(torch.randn(n, 4, generator=generator), torch.randn(n, 2, generator=generator))
+    return memory, ExactIndex(memory.keys), torch.randn(b, 4, generator=generator)
+
+
+def ranked(query: Tensor, memory: StoredMemory) -> tuple[list[list[int]], Tensor]:
+    """Cells of each query, best first, and its softmax over all of them; in float64."""
+    score = query.double() @ memory.keys.double().T
+    order = [sorted(range(len(memory)), key=lambda cell: -float(row[cell])) for row in score]
+    return order, torch.exp(score) / torch.exp(score).sum(dim=1, keepdim=True)
+
+
+@quick
+@given(
+    n=st.integers(1, 30), b=st.integers(1, 4), k=st.integers(1, 35), targets=st.integers(0, 5), data=st.data()
+)
+def test_kmips_candidates_are_the_batch_union(
+    n: int, b: int, k: int, targets: int, data: st.DataObject
+) -> None:
+    memory, index, query = made(n, data.draw(st.integers(0, 99)), b)
+    target = data.draw(st.lists(st.integers(0, n - 1), min_size=targets, max_size=targets))
+    found = KMIPSReader(index, k).candidates(query, memory, torch.tensor(target, dtype=torch.int64))
+    order, _ = ranked(query, memory)
+    assert found.dtype == torch.int64
+    assert found.tolist() == sorted({cell for row in order for cell in row[:k]} | set(target))
+
+
+def test_softmax_candidates_are_all_cells() -> None:
+    memory, index, query = made(9, 0)
+    assert SoftmaxReader(index).candidates(query, memory, torch.tensor([3])).tolist() == list(range(9))
+
+
+@quick
+@given(n=st.integers(1, 20), seed=st.integers(0, 99))
+def test_kmips_over_all_cells_is_the_full_softmax(n: int, seed: int) -> None:
+    memory, index, query = made(n, seed)
+    order, share = ranked(query, memory)
+    for reader in (KMIPSReader(index, n), SoftmaxReader(index)):
+        read = reader.read(query, memory, n)
+        assert read.cell.tolist() == order
+        torch.testing.assert_close(read.weight.double(), share.gather(1, read.cell), atol=1e-6, rtol=0)
+        assert read.value is not None and memory.values is not None
+        torch.testing.assert_close(read.value.double(), share @ memory.values.double(), atol=1e-5, rtol=0)
+
+
+def test_softmax_weights_are_shares_of_all_cells() -> None:
+    memory, index, query = made(12, 1)
+    read = SoftmaxReader(index).read(query, memory, 4)
+    order, share = ranked(query, memory)
+    assert read.cell.tolist() == [row[:4] for row in order]
+    torch.testing.assert_close(read.weight.double(), share.gather(1, read.cell), atol=1e-6, rtol=0)
+    assert bool((read.weight.sum(dim=1) < 0.999).all())
+
+
+@pytest.mark.parametrize("shown", [2, 3, 7])
+def test_kmips_weights_are_a_softmax_over_its_k(shown: int) -> None:
+    memory, index, query = made(12, 2)
+    read = KMIPSReader(index, 3).read(query, memory, shown)
+    order, share = ranked(query, memory)
+    assert read.cell.tolist() == [row[:shown] for row in order]
+    for row in range(3):
+        best = share[row, order[row][:3]]
+        wanted = torch.zeros(shown, dtype=torch.float64)
+        wanted[:3] = (best / best.sum())[:shown]
+        torch.testing.assert_close(read.weight[row].double(), wanted, atol=1e-6, rtol=0)
+
+
+def both(index: ExactIndex, k: int) -> list[Reader]:
+    return [KMIPSReader(index, k), SoftmaxReader(index)]
+
+
+@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize(("n", "k", "shown"), [(12, 4, 4), (12, 4, 2), (12, 4, 6), (3, 5, 5), (1, 1, 4)])
+def test_value_is_the_weighted_sum(which: int, n: int, k: int, shown: int) -> None:
+    memory, index, query = made(n, 3)
+    read = both(index, k)[which].read(query, memory, shown)
+    assert read.value is not None and memory.values is not None
+    assert read.weight.shape == read.cell.shape == read.score.shape == (3, shown)
+    for row in range(3):
+        wanted = torch.zeros(2)
+        for weight, cell, score in zip(read.weight[row], read.cell[row], read.score[row], strict=True):
+            if cell < 0:
+                assert weight == 0 and score == -torch.inf
+                continue
+            wanted += weight * memory.values[cell]
+            torch.testing.assert_close(score, query[row] @ memory.keys[cell])
+        torch.testing.assert_close(read.value[row], wanted)
+    assert (read.cell >= 0).sum() == 3 * min(n, shown)
+    assert read.reads.tolist() == [n] * 3
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_memory_without_values_gives_none(which: int) -> None:
+    memory, index, query = made(5, 4)
+    assert both(index, 2)[which].read(query, StoredMemory(memory.keys), 2).value is None

@@ -1,0 +1,120 @@
+"""Cells are the distinct texts of the facts, under every name of their subjects."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hmn.qa.cells import Cells
+from hmn.qa.facts import FactTable
+
+quick = settings(max_examples=50, deadline=None)
+FOLDED = {
+    "Ann": "ann",
+    "ANN": "ann",
+    "Änn!": "ann",
+    "Bob": "bob",
+    "b.o.b": "b o b",
+    "New_York": "new york",
+    "?!": "?!",
+    "…": "…",
+}
+"""Names, and what the encoders see of each."""
+
+entity = st.sampled_from([f"e{number}" for number in range(6)])
+triples = st.lists(st.tuples(entity, st.sampled_from(["r", "s"]), entity), min_size=1, unique=True)
+naming = st.dictionaries(
+    entity, st.lists(st.sampled_from(sorted(FOLDED)), min_size=1, max_size=3, unique=True)
+)
+
+Triple = tuple[str, str, str]
+Naming = dict[str, list[str]]
+Text = tuple[str, ...]
+
+
+def texts_of(cells: Cells, facts: FactTable) -> list[Text]:
+    """What each cell reads, from the arrays."""
+    found = []
+    for cell in range(len(cells)):
+        text = [cells.names[cells.subject[cell]], facts.relations[cells.relation[cell]]]
+        found.append((*text, cells.names[cells.object[cell]]) if cells.object is not None else tuple(text))
+    return found
+
+
+def folded_names(facts: FactTable, number: int) -> list[str]:
+    return [FOLDED.get(name, name) for name in facts.names_of(number)]
+
+
+def by_hand(facts: FactTable, objects: bool) -> dict[Text, set[int]]:
+    """Facts by each text that they can be read as."""
+    found: dict[Text, set[int]] = {}
+    for fact in range(len(facts)):
+        for name in folded_names(facts, int(facts.subject[fact])):
+            text: Text = (name, facts.relations[facts.relation[fact]])
+            if objects:
+                text += (folded_names(facts, int(facts.object[fact]))[0],)
+            found.setdefault(text, set()).add(fact)
+    return found
+
+
+@quick
+@given(triples=triples, names=naming, objects=st.booleans(), seed=st.integers(0, 9))
+def test_cells_are_the_distinct_texts(triples: list[Triple], names: Naming, objects: bool, seed: int) -> None:
+    facts = FactTable.from_triples(triples, names)
+    cells = Cells.of(facts, objects=objects)
+    texts, wanted = texts_of(cells, facts), by_hand(facts, objects)
+    assert len(cells) == len(texts) == len(set(texts)) and set(texts) == set(wanted)
+    assert len(set(cells.names)) == len(cells.names)
+    assert cells.facts.rows == len(cells) and cells.of_fact.rows == len(facts)
+    for cell, text in enumerate(texts):
+        assert cells.facts.row(cell).tolist() == sorted(wanted[text])
+    for fact in range(len(facts)):
+        holding = [cell for cell, text in enumerate(texts) if fact in wanted[text]]
+        assert cells.of_fact.row(fact).tolist() == holding
+        assert holding, "no fact is out of reach"
+
+    random.Random(seed).shuffle(triples)
+    shuffled = list(names.items())
+    random.Random(seed).shuffle(shuffled)
+    other = Cells.of(FactTable.from_triples(triples, dict(shuffled)), objects=objects)
+    assert other.names == cells.names
+    for one, two in zip(
+        [cells.subject, cells.relation, *cells.facts, *cells.of_fact],
+        [other.subject, other.relation, *other.facts, *other.of_fact],
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_each_name_of_a_subject_has_a_cell_and_a_shared_name_one() -> None:
+    names = {"a": ["Ada", "The Countess"], "b": ["ADA"]}
+    facts = FactTable.from_triples([("a", "born", "x"), ("b", "born", "y"), ("b", "died", "x")], names)
+    cells = Cells.of(facts)
+    held = {text: cells.facts.row(at).tolist() for at, text in enumerate(texts_of(cells, facts))}
+    assert held == {
+        ("ada", "born"): [0, 1],
+        ("the countess", "born"): [0],
+        ("ada", "died"): [2],
+    }
+
+
+def test_names_that_differ_in_accents_and_case_alone_are_one() -> None:
+    facts = FactTable.from_triples([("a", "r", "x")], {"a": ["Zoë", "ZOE", "zoé", "Zoe."]})
+    cells = Cells.of(facts)
+    assert len(cells) == 1 and cells.names == ["zoe"]
+
+
+def test_objects_tell_facts_of_one_pair_apart() -> None:
+    facts = FactTable.from_triples([("a", "r", "x"), ("a", "r", "y"), ("a", "r", "z")], {"z": ["X", "zed"]})
+    assert len(Cells.of(facts)) == 1
+    cells = Cells.of(facts, objects=True)
+    held = {text[2]: cells.facts.row(at).tolist() for at, text in enumerate(texts_of(cells, facts))}
+    assert held == {"x": [0, 2], "y": [1]}
+
+
+def test_an_entity_without_a_name_is_read_by_its_id() -> None:
+    facts = FactTable.from_triples([("New_York", "r", "x")])
+    assert texts_of(Cells.of(facts), facts) == [("new york", "r")]

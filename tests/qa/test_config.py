@@ -1,0 +1,160 @@
+"""Settings are read, checked and refused by name."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import pytest
+
+from hmn.errors import ConfigError
+from hmn.qa.config import DataConfig, ModelConfig, TrainConfig, make_configs, read_config, settings_of
+
+KINDS = (DataConfig, ModelConfig, TrainConfig)
+EVERY = [(kind, one.name) for kind in KINDS for one in fields(kind)]
+
+
+def written(folder: Path, text: str | bytes) -> Path:
+    path = folder / "settings.toml"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def test_a_file_is_read_with_dashes_or_underscores(tmp_path: Path) -> None:
+    path = written(tmp_path, 'facts = "f.tsv"\nskip-bad = true\nbatch_size = 7\nlearning-rate = 1\nk = 3\n')
+    settings = read_config(path)
+    assert settings == {"facts": "f.tsv", "skip_bad": True, "batch_size": 7, "learning_rate": 1, "k": 3}
+    data, model, training = make_configs(settings)
+    assert (data.facts, data.skip_bad, data.names) == ("f.tsv", True, None)
+    assert (model.k, model.reader) == (3, "kmips")
+    assert (training.batch_size, training.learning_rate) == (7, 1.0)
+    assert type(training.learning_rate) is float
+    assert read_config(str(path)) == settings
+
+
+def test_an_empty_file_gives_the_defaults(tmp_path: Path) -> None:
+    assert make_configs(read_config(written(tmp_path, ""))) == (DataConfig(), ModelConfig(), TrainConfig())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("k = ", "readable TOML"),
+        ("k = 1\nk = 2", "readable TOML"),
+        (b"\xff\xfe", "readable TOML"),
+        ("kk = 3", "there is no setting 'kk', expected one of: .*batch_size"),
+        ("[train]\nepochs = 1", "there is no setting 'train'"),
+        ('k = "3"', "k is '3', expected int"),
+        ("k = 0", "k is 0, expected at least 1"),
+        ("k = 2026-01-01", "expected int"),
+    ],
+)
+def test_a_bad_file_is_named(tmp_path: Path, text: str | bytes, said: str) -> None:
+    with pytest.raises(ConfigError, match=rf"settings\.toml: .*{said}"):
+        read_config(written(tmp_path, text))
+
+
+def test_a_missing_file_or_a_folder_is_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "nothing.toml", tmp_path):
+        with pytest.raises(ConfigError, match=path.name):
+            read_config(path)
+
+
+@pytest.mark.parametrize(("kind", "name"), EVERY, ids=[name for _, name in EVERY])
+def test_every_setting_is_known_explained_and_of_a_plain_type(kind: type, name: str) -> None:
+    (one,) = (one for one in fields(kind) if one.name == name)
+    explanation = one.metadata["help"]
+    assert explanation[0].isupper() and explanation.endswith(".")
+    types = get_type_hints(kind)[name]
+    assert set(get_args(types) or (types,)) <= {str, int, float, bool, type(None)}
+    assert type(one.default) in (get_args(types) or (types,))
+    place = KINDS.index(kind)
+    assert getattr(make_configs({name: one.default})[place], name) == one.default
+
+
+def test_no_setting_is_in_two_configurations() -> None:
+    names = [name for _, name in EVERY]
+    assert len(set(names)) == len(names)
+    assert sorted(settings_of(DataConfig(), ModelConfig(), TrainConfig())) == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("k", True, "int"),
+        ("k", 3.0, "int"),
+        ("k", None, "int"),
+        ("epochs", "4", "int"),
+        ("objects", 1, "bool"),
+        ("objects", "yes", "bool"),
+        ("dropout", True, "float"),
+        ("dropout", "0.1", "float"),
+        ("reader", 3, "str"),
+        ("facts", 3, "str or NoneType"),
+        ("columns", ["a", "b", "c"], "str"),
+    ],
+)
+def test_wrong_types_are_refused(name: str, value: Any, expected: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} is .*expected {expected}$"):
+        make_configs({name: value})
+
+
+RANGES: dict[str, tuple[Any, Any]] = {
+    "k": (1, None),
+    "name_features": (1, None),
+    "relation_features": (1, None),
+    "word_features": (1, None),
+    "hidden": (1, None),
+    "table_bits": (8, 26),
+    "word_bits": (8, 26),
+    "dropout": (0.0, 0.95),
+    "word_dropout": (0.0, 0.95),
+    "name_scale": (0.01, 1000.0),
+    "epochs": (1, None),
+    "patience": (1, None),
+    "batch_size": (1, None),
+    "renew_steps": (1, None),
+    "warmup": (0, None),
+    "seed": (0, None),
+    "threads": (0, None),
+    "checkpoint_seconds": (0.0, None),
+    "artificial": (0.0, 1.0),
+    "learning_rate": (1e-8, 10.0),
+    "table_learning_rate": (1e-8, 10.0),
+    "encoder_learning_rate": (1e-8, 10.0),
+}
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_ranges(name: str) -> None:
+    least, most = RANGES[name]
+    whole = type(least) is int
+    make_configs({name: least})
+    bad = [least - 1 if whole else math.nextafter(least, -1.0)]
+    if most is not None:
+        make_configs({name: most})
+        bad.append(most + 1 if whole else math.nextafter(most, math.inf))
+    if not whole:
+        bad.append(math.nan)
+    for value in bad:
+        with pytest.raises(ConfigError, match=f"{name} is .*, expected"):
+            make_configs({name: value})
+
+
+def test_every_number_has_a_range() -> None:
+    numbers = {name for kind, name in EVERY if get_type_hints(kind)[name] in (int, float)}
+    assert numbers == set(RANGES)
+
+
+@pytest.mark.parametrize("reader", ["", "KMIPS", "hard"])
+def test_readers(reader: str) -> None:
+    assert make_configs({"reader": "softmax"})[1].reader == "softmax"
+    with pytest.raises(ConfigError, match="expected one of kmips, softmax"):
+        make_configs({"reader": reader})
+
+
+def test_configurations_are_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        TrainConfig().epochs = 3  # type: ignore[misc]
