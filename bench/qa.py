@@ -15,7 +15,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ def lost(
 ) -> dict[str, float]:
     """Where the missing pair_accuracy lies, in points (they add up to what is missing)."""
     known = {int(facts.relation[cell]) for cell in train.cell}
-    share: Counter[str] = Counter()
+    share: dict[str, float] = defaultdict(float)
     for number, outcome in enumerate(outcomes):
         gold, best = int(valid.cell[number]), int(outcome.best[0])
         if outcome.pair == 1:
@@ -126,7 +127,10 @@ def lost(
         else:
             kind = "wrong name, right relation" if same_relation else "both wrong"
         share[kind] += 1 - outcome.pair
-    return {kind: round(100 * value / len(outcomes), 2) for kind, value in share.most_common()}
+    return {
+        kind: round(100 * value / len(outcomes), 2)
+        for kind, value in sorted(share.items(), key=lambda one: -one[1])
+    }
 
 
 def report(results: dict[str, Any]) -> str:
@@ -135,7 +139,7 @@ def report(results: dict[str, Any]) -> str:
     lines = ["# The main job on SimpleQuestions", "", described(results["machine"]), ""]
     lines += [f"`make bench-qa`; train on train.tsv, all figures on valid.tsv. {LIMITS} {CEILING}", ""]
     head = ["", *rows]
-    figures = {
+    figures: dict[str, Callable[[dict[str, Any]], str]] = {
         "pair_accuracy": lambda row: f"{row['evaluation']['pair_accuracy']:.4f}",
         "fact_accuracy": lambda row: f"{row['evaluation']['fact_accuracy']:.4f}",
         "answer_accuracy": lambda row: f"{row['evaluation']['answer_accuracy']:.4f}",

@@ -66,5 +66,7 @@ def small_files(tmp_path: Path, small_rows: list[tuple[str, str, str, str]]) -> 
     """The same as files: facts.tsv, train.tsv, valid.tsv."""
     facts = sorted({row[:3] for row in small_rows})
     for name, rows in {"facts": facts, "train": small_rows[:800], "valid": small_rows[800:]}.items():
-        (tmp_path / f"{name}.tsv").write_text("".join("\t".join(row) + "\n" for row in rows), encoding="utf-8")
+        (tmp_path / f"{name}.tsv").write_text(
+            "".join("\t".join(row) + "\n" for row in rows), encoding="utf-8"
+        )
     return tmp_path

@@ -33,9 +33,13 @@ def made(other_subject: float, relation_words: float) -> tuple[ArtificialQuestio
 
 def drawn(other_subject: float, relation_words: float, seed: int) -> list[tuple[str, str, str]]:
     artificial, facts, texts = made(other_subject, relation_words)
-    word, gold = artificial.draw(np.array([0, 1]), np.random.default_rng(seed))
+    word, pair = artificial.draw(np.array([0, 1]), np.random.default_rng(seed))
+    asked = [
+        facts.cell_of(*row[:3]) if one < 0 else int(facts.pair_start[one])
+        for row, one in zip(ASKED, pair, strict=True)
+    ]
     return [
-        (" ".join(texts.vocabulary[one] for one in word.row(row)), *facts.fact(int(gold[row]))[:2])
+        (" ".join(texts.vocabulary[one] for one in word.row(row)), *facts.fact(asked[row])[:2])
         for row in range(2)
     ]
 
@@ -81,6 +85,6 @@ def test_questions_of_which_only_answers_are_known_stay() -> None:
     cells = Cells.of(facts)
     texts = Texts([*questions.text, *cells.names, "a", "b"], 12)
     artificial = ArtificialQuestions(questions, facts, cells, texts, other_subject=1, relation_words=0)
-    word, gold = artificial.draw(np.array([0]), np.random.default_rng(0))
-    assert gold.tolist() == [-1]
+    word, pair = artificial.draw(np.array([0]), np.random.default_rng(0))
+    assert pair.tolist() == [-1]
     assert word.row(0).tolist() == texts.word.row(0).tolist()

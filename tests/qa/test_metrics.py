@@ -150,8 +150,8 @@ def test_all_tie_deeper_than_the_search(count: int, seed: int | None) -> None:
     assert_figures(figures(found), [1 / count, 1 / count, 1 / count, reciprocal, 10 / count])
 
 
-@pytest.mark.parametrize("seed", [None, 0, 1, 2])
-@pytest.mark.parametrize("above", [1, 5, DEPTH - 1])
+@pytest.mark.parametrize("seed", [None, 0])
+@pytest.mark.parametrize("above", [1, DEPTH - 1])
 def test_a_level_that_reaches_below_the_search_counts_whole(above: int, seed: int | None) -> None:
     """The asked fact ties with more facts than the search sees, below some that are better."""
     count = 3 * DEPTH

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small import SIZES, TRAINING
 
 from hmn.errors import BundleError, ConfigError, DataError, NotFittedError, ShapeError
 from hmn.qa.facts import FactTable
 from hmn.qa.model import FactoidQA
 from hmn.qa.questions import QuestionSet
-from small import SIZES, TRAINING
 
 Split = tuple[QuestionSet, QuestionSet]
 
@@ -34,9 +34,7 @@ def test_five_lines_of_python(small_files: Path) -> None:
     assert again.evaluate(small_files / "valid.tsv").questions == 280 - (1080 - len(facts) * 3)
 
 
-def test_a_loaded_model_answers_as_the_saved_one(
-    qa: FactoidQA, small_split: Split, tmp_path: Path
-) -> None:
+def test_a_loaded_model_answers_as_the_saved_one(qa: FactoidQA, small_split: Split, tmp_path: Path) -> None:
     qa.save_pretrained(tmp_path / "model")
     again = FactoidQA.from_pretrained(tmp_path / "model")
     texts = small_split[1].text[:50]
@@ -126,7 +124,9 @@ def test_objects_in_cells_tell_facts_of_one_pair_apart() -> None:
     found = {}
     for objects in (False, True):
         qa = FactoidQA(facts, objects=objects, **SIZES)
-        qa.fit(QuestionSet.from_rows(facts, rows[:12]), quiet=True, **{**TRAINING, "epochs": 40, "batch_size": 4})
+        qa.fit(
+            QuestionSet.from_rows(facts, rows[:12]), quiet=True, **{**TRAINING, "epochs": 40, "batch_size": 4}
+        )
         found[objects] = qa.evaluate(QuestionSet.from_rows(facts, rows[12:])).fact_accuracy
     assert found[False] == pytest.approx(1 / 3)
     assert found[True] is not None

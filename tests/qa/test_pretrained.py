@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small import SIZES, TRAINING
 
 from hmn.errors import ConfigError, MissingPackageError
 from hmn.qa.facts import FactTable
@@ -12,7 +13,6 @@ from hmn.qa.model import FactoidQA
 from hmn.qa.pretrained import PretrainedPhrasing, SentenceEncoder, open_encoder, remake_encoder
 from hmn.qa.questions import QuestionSet
 from hmn.qa.text import Texts
-from small import SIZES, TRAINING
 
 sentence_transformers = pytest.importorskip(
     "sentence_transformers", reason="the extra 'pretrained' is not installed"
@@ -92,7 +92,7 @@ def test_a_model_with_a_pretrained_encoder_trains_saves_and_loads(
 def test_what_cannot_be_opened_is_told(
     tmp_path: Path, small_facts: FactTable, small_split: tuple[QuestionSet, QuestionSet]
 ) -> None:
-    with pytest.raises(ConfigError, match="modules.json"):
+    with pytest.raises(ConfigError, match=r"modules\.json"):
         FactoidQA(small_facts, encoder=str(tmp_path), **SIZES).fit(*small_split, quiet=True)
 
 

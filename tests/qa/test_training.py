@@ -11,19 +11,24 @@ from typing import Any
 
 import pytest
 import torch
+from small import SIZES, TRAINING
 
 from hmn.errors import ConfigError
 from hmn.qa.facts import FactTable
 from hmn.qa.model import FactoidQA
 from hmn.qa.questions import QuestionSet
 from hmn.qa.run import Run
-from small import SIZES, TRAINING
 
 Split = tuple[QuestionSet, QuestionSet]
 
 
 def contents(bundle: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in bundle.iterdir()}
+
+
+def logged_steps(out: Path) -> list[int]:
+    log = out.with_name(out.name + ".run") / "metrics.jsonl"
+    return [json.loads(line)["step"] for line in log.read_text().splitlines()]
 
 
 def fitted(facts: FactTable, split: Split, out: Path | None, **settings: Any) -> FactoidQA:
@@ -35,7 +40,11 @@ def test_training_learns_what_held_out_questions_need(
     reader: str, small_facts: FactTable, small_split: Split
 ) -> None:
     qa = FactoidQA(small_facts, reader=reader, **SIZES)
-    qa.fit(*small_split, quiet=True, **{**TRAINING, "epochs": 1, "learning_rate": 1e-8, "table_learning_rate": 1e-8})
+    qa.fit(
+        *small_split,
+        quiet=True,
+        **{**TRAINING, "epochs": 1, "learning_rate": 1e-8, "table_learning_rate": 1e-8},
+    )
     before = qa.evaluate(small_split[1]).pair_accuracy
     qa.fit(*small_split, quiet=True, **TRAINING)
     after = qa.evaluate(small_split[1]).pair_accuracy
@@ -64,8 +73,7 @@ def test_training_leaves_the_random_numbers_of_others_alone(
     assert torch.equal(torch.rand(3), expected)
 
 
-@pytest.mark.parametrize("stop_at", [1, 13, 25, 26, 60])
-@pytest.mark.parametrize("reader", ["kmips", "softmax"])
+@pytest.mark.parametrize(("reader", "stop_at"), [("kmips", 1), ("kmips", 25), ("kmips", 58), ("softmax", 26)])
 def test_an_interrupted_run_ends_with_the_same_bytes(
     reader: str,
     stop_at: int,
@@ -94,9 +102,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(
         *small_split, out=cut, quiet=True, resume=True, **{**TRAINING, "checkpoint_seconds": 0.0}
     )
     assert contents(cut) == contents(tmp_path / "whole")
-    steps = [json.loads(line)["step"] for line in (tmp_path / "cut.run" / "metrics.jsonl").open()]
-    assert steps == sorted(steps)
-    assert steps == [json.loads(line)["step"] for line in (tmp_path / "whole.run" / "metrics.jsonl").open()]
+    assert logged_steps(cut) == logged_steps(tmp_path / "whole")
 
 
 def test_killed_at_any_moment_it_resumes_to_the_same_bytes(small_files: Path) -> None:

@@ -90,12 +90,14 @@ class EncodedMemory(nn.Module):
         training = self.encoder.training
         self.encoder.eval()
         at = 0
-        for keys in self.encoder.all_keys():  # type: ignore[operator]
-            if self._snapshot is None or self._snapshot.shape != (len(self), keys.shape[1]):
-                self._snapshot = keys.new_empty(len(self), keys.shape[1])
-            self._snapshot[at : at + len(keys)] = keys
-            at += len(keys)
-        self.encoder.train(training)
+        try:
+            for keys in self.encoder.all_keys():  # type: ignore[operator]
+                if self._snapshot is None or self._snapshot.shape != (len(self), keys.shape[1]):
+                    self._snapshot = keys.new_empty(len(self), keys.shape[1])
+                self._snapshot[at : at + len(keys)] = keys
+                at += len(keys)
+        finally:
+            self.encoder.train(training)
         return self.snapshot()
 
     def restore(self, snapshot: Tensor) -> None:

@@ -96,6 +96,7 @@ class KMIPSReader:
 
 
 def _read(memory: Memory, weight: Tensor, score: Tensor, cell: Tensor, reads: Tensor) -> Read:
-    values = memory.values_of(cell.clamp(min=0))  # (B, K, V)
+    weight = weight.masked_fill(cell < 0, 0.0)  # nothing was read there; a softmax over nothing is no number
+    values = memory.values_of(cell.clamp(min=0)) if len(memory) else None  # (B, K, V)
     value = None if values is None else (weight.unsqueeze(2) * values).sum(dim=1)  # (B, V)
     return Read(value, weight, cell, score, reads)

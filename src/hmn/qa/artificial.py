@@ -73,25 +73,27 @@ class ArtificialQuestions:
             rng: draws which, by what facts and in which words.
 
         Returns:
-            The words of the B questions, and the facts ``(B,)`` that they ask for (-1: only answers known).
+            The words of the B questions, and the pairs (subject, relation) ``(B,)`` that artificial ones ask for;
+            -1: the question is left as it is.
         """
-        gold = self._gold[numbers].copy()
+        pair = np.full(len(numbers), -1)
         drawn, place = rng.random(len(numbers)), rng.random((len(numbers), 2))
         rows = []
         for row, number in enumerate(numbers):
             asked = self._word.row(int(number))
             first, end = self.mention[number]
             if drawn[row] < self._relation_words:
-                gold[row] = int(place[row, 0] * len(self._facts))
-                name = self._name(int(gold[row]), place[row, 1])
-                asked = self._worded(int(gold[row]), name, rng)
+                fact = int(place[row, 0] * len(self._facts))
+                pair[row] = self._facts.pair[fact]
+                asked = self._worded(fact, self._name(fact, place[row, 1]), rng)
             elif first >= 0 and drawn[row] < self._relation_words + self._other_subject:
-                same = self._with_relation.row(int(self._facts.relation[gold[row]]))
-                gold[row] = same[int(place[row, 0] * len(same))]
-                name = self._name(int(gold[row]), place[row, 1])
+                same = self._with_relation.row(int(self._facts.relation[self._gold[number]]))
+                fact = int(same[int(place[row, 0] * len(same))])
+                pair[row] = self._facts.pair[fact]
+                name = self._name(fact, place[row, 1])
                 asked = np.concatenate([asked[:first], name, asked[end:]])
             rows.append(asked)
-        return Ragged.of(rows), gold
+        return Ragged.of(rows), pair
 
     def _name(self, fact: int, place: float) -> NDArray[np.int64]:
         """Words of one of the names of a fact's subject; ``place``, 0 to 1, chooses."""

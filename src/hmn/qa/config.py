@@ -80,7 +80,7 @@ class ModelConfig:
 class TrainConfig:
     """How a model is trained."""
 
-    epochs: int = setting(5, "At most so many passes over the questions.")
+    epochs: int = setting(4, "At most so many passes over the questions.")
     patience: int = setting(3, "Stop after so many epochs without a better validation figure.")
     batch_size: int = setting(128, "Questions a step.")
     other_subject: float = setting(
@@ -90,7 +90,7 @@ class TrainConfig:
         0.15, "Share of the training questions that are replaced by the words of any fact."
     )
     learning_rate: float = setting(
-        2e-3, "Peak learning rate (Adam); falls to zero over the epochs after a short warm-up."
+        2e-3, "Peak learning rate (Adam); falls to a hundredth over the epochs after a short warm-up."
     )
     table_learning_rate: float = setting(1e-3, "The same for the table of names.")
     encoder_learning_rate: float = setting(5e-5, "The same for a pretrained encoder.")
@@ -105,7 +105,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         """Refuse values out of range."""
         _at_least(self, 1, "epochs", "patience", "batch_size", "renew_steps")
-        _at_least(self, 0, "warmup", "seed", "threads", "checkpoint_seconds")
+        _at_least(self, 0, "warmup", "threads", "checkpoint_seconds")
+        _between(self, 0, 2**63 - 1, "seed")
         _between(self, 0.0, 1.0, "other_subject", "relation_words")
         _between(self, 1e-8, 10.0, "learning_rate", "table_learning_rate", "encoder_learning_rate")
 
@@ -121,6 +122,9 @@ def read_config(path: Path | str) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: {error}: expected a readable TOML file of settings") from None
     settings = {name.replace("-", "_"): value for name, value in found.items()}
+    if len(settings) < len(found):
+        twice = [name for name in found if "-" in name and name.replace("-", "_") in found]
+        raise ConfigError(f"{path}: {twice[0]} is given with a dash and with an underscore: keep one of them")
     try:
         make_configs(settings)
     except ConfigError as error:

@@ -17,8 +17,10 @@ from hmn.qa.facts import FactTable
 from hmn.qa.questions import QuestionSet
 
 TIE = 1e-6
-DEPTH = 100
+DEPTH = 50
 """Ranks are known down to here; a fact further down counts 0 in ``mrr``."""
+SPARE = 1.6
+"""So many times as many cells are searched at first, as several cells may stand for one fact."""
 BATCH = 256
 
 
@@ -38,7 +40,7 @@ class Evaluation:
     answer_accuracy: float
     """The object of the best fact is a right answer."""
     mrr: float
-    """Mean reciprocal rank of the question's fact (of the first right one), 0 beyond rank 100."""
+    """Mean reciprocal rank of the question's fact (of the first right one), 0 beyond rank 50."""
     recall_at_k: float
     """The question's fact (a right one) is among the k best facts."""
     k: int
@@ -95,13 +97,17 @@ def evaluate(
     for at in range(0, len(questions), BATCH):
         numbers = np.arange(at, min(at + BATCH, len(questions)))
         query = encode(numbers)
-        found = index.search(query, max(k, DEPTH))
+        found = index.search(query, int(SPARE * max(k, DEPTH)))
         reads += float(found.reads.sum())
         scored += float(found.cells_scored.sum())
         score, cell = found.score.double().cpu().numpy(), found.cell.cpu().numpy()
         for row, number in enumerate(numbers):
-            ranked = _untied(index, query[row : row + 1], score[row], cell[row])
-            kept.append(_outcome(facts, cells, questions, int(number), *ranked, k))
+            gold = int(questions.cell[number])
+            right = np.array([gold]) if gold >= 0 else questions.right_cells(facts, int(number))
+            ranked = _deep_enough(
+                index, cells, query[row : row + 1], score[row], cell[row], right, max(k, DEPTH)
+            )
+            kept.append(_outcome(facts, cells, questions, int(number), right, *ranked, k))
     seconds = time.perf_counter() - began
     if outcomes is not None:
         outcomes.extend(kept)
@@ -125,12 +131,22 @@ def evaluate(
     )
 
 
-def _untied(
-    index: Index, query: Tensor, score: NDArray[np.float64], cell: NDArray[np.int64]
+def _deep_enough(
+    index: Index,
+    cells: Cells,
+    query: Tensor,
+    score: NDArray[np.float64],
+    cell: NDArray[np.int64],
+    right: NDArray[np.int64],
+    wanted: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Ranked cells of a question, deep enough to hold all that tie for the best."""
+    """Ranked cells of a question, with all of the first right fact's level or ``wanted`` facts above it."""
     k = len(cell)
-    while cell[-1] >= 0 and k < len(index) and score[-1] >= score[0] - TIE * abs(score[0]):
+    while cell[-1] >= 0 and k < len(index):
+        # the last level may go on below the cells that were found; those above it are whole
+        whole = cell[score > score[-1] + TIE * abs(score[-1])]
+        if len(_holding(cells, whole, right)) or len(facts_of(cells, whole)) >= wanted:
+            break
         k = min(2 * k, len(index))
         found = index.search(query, k)
         score, cell = found.score[0].double().cpu().numpy(), found.cell[0].cpu().numpy()
@@ -142,6 +158,7 @@ def _outcome(
     cells: Cells,
     questions: QuestionSet,
     number: int,
+    right: NDArray[np.int64],
     score: NDArray[np.float64],
     cell: NDArray[np.int64],
     k: int,
@@ -149,14 +166,16 @@ def _outcome(
     tolerance = TIE * np.abs(score)
     best = facts_of(cells, cell[score >= score[0] - tolerance[0]])
     gold = int(questions.cell[number])
-    right = np.array([gold]) if gold >= 0 else questions.right_cells(facts, number)
     at = _holding(cells, cell, right)
     recalled = reciprocal = 0.0
     if len(at):
         place = int(at[0])
-        above = facts_of(cells, cell[score > score[place] + tolerance[place]])
-        level = np.setdiff1d(facts_of(cells, cell[np.abs(score - score[place]) <= tolerance[place]]), above)
-        recalled, reciprocal = _rank_shares(len(above), len(level), int(np.isin(level, right).sum()), k)
+        above, level = 0, best
+        if score[place] < score[0] - tolerance[0]:
+            before = facts_of(cells, cell[score > score[place] + tolerance[place]])
+            tied = facts_of(cells, cell[np.abs(score - score[place]) <= tolerance[place]])
+            above, level = len(before), np.setdiff1d(tied, before)
+        recalled, reciprocal = _rank_shares(above, len(level), int(np.isin(level, right).sum()), k)
     return Outcome(
         fact=float(np.isin(best, right).mean()),
         pair=float((facts.pair[best] == facts.pair[gold]).mean()) if gold >= 0 else 0.0,
@@ -169,11 +188,15 @@ def _outcome(
 
 def facts_of(cells: Cells, cell: NDArray[np.int64]) -> NDArray[np.int64]:
     """Distinct facts that any of the cells stands for, ascending."""
+    if len(cell) == 1:
+        return cells.facts.row(int(cell[0]))
     return np.unique(cells.facts.take(cell).flat)
 
 
 def _holding(cells: Cells, cell: NDArray[np.int64], facts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Places of the cells that stand for any of the facts."""
+    if len(facts) == 1:
+        return np.flatnonzero(np.isin(cell, cells.of_fact.row(int(facts[0]))))
     held = cells.facts.take(cell)
     hit = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.isin(held.flat, facts))])
     return np.flatnonzero(hit[held.start[1:]] > hit[held.start[:-1]])

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hmn.errors import BundleError, ConfigError, DataError, NotFittedError
+from hmn.errors import BundleError, ConfigError, DataError, NotFittedError, ShapeError
 from hmn.index.exact import ExactIndex
 from hmn.nn.memory import EncodedMemory
-from hmn.nn.network import MemoryNetwork
+from hmn.nn.network import MemoryNetwork, load_weights, weights_of
 from hmn.nn.reader import KMIPSReader, SoftmaxReader
 from hmn.qa.answer import Answer, AnswerModule
 from hmn.qa.artificial import ArtificialQuestions
@@ -175,7 +175,7 @@ class FactoidQA:
             if run.out is not None:
                 self.save_pretrained(run.out)
             else:
-                best.update({name: value.clone() for name, value in self.network.state_dict().items()})
+                best.update({name: value.clone() for name, value in weights_of(self.network).items()})
                 best["snapshot"] = self.memory.snapshot().clone()
 
         with run.watching(keep) as watcher:
@@ -186,7 +186,7 @@ class FactoidQA:
                 self._take(FactoidQA.from_pretrained(run.out))
             else:
                 self.memory.restore(best.pop("snapshot"))
-                self.network.load_state_dict(best)
+                load_weights(self.network, best)
                 self.network.refresh()
         run.finish()
 
@@ -260,7 +260,7 @@ class FactoidQA:
         network = self.network
         with writing_bundle(folder) as bundle:
             write_json(bundle, "config.json", {"kind": "factoid-qa", **settings_of(self.config)})
-            write_tensors(bundle, "model.safetensors", network.state_dict())
+            write_tensors(bundle, "model.safetensors", weights_of(network))
             if self._sentence_encoder is not None:
                 write_json(bundle, ENCODER_FILE, self._sentence_encoder.config)
                 write_json(bundle, TOKENIZER_FILE, json.loads(self._sentence_encoder.tokenizer))
@@ -287,9 +287,11 @@ class FactoidQA:
                 if config["encoder"] != "hashed":
                     made = bundle.json(ENCODER_FILE), json.dumps(bundle.json(TOKENIZER_FILE))
                     model._sentence_encoder = remake_encoder(*made)
-                model._network = model._build(model._sentence_encoder)
-            model._network.load_state_dict(bundle.tensors("model.safetensors"))
-        except (ConfigError, DataError, RuntimeError) as error:
+            # without memory of its own, since the saved weights take the place of the fresh ones
+            with torch.device("meta"):
+                model._network = model._build(model._sentence_encoder, fresh=False)
+            load_weights(model._network, bundle.tensors("model.safetensors"), assign=True)
+        except (ConfigError, DataError, ShapeError) as error:
             raise BundleError(f"{folder}: {error}: save the model again with this version") from None
         keys = bundle.tensors("memory.safetensors").get("keys")
         if keys is None or len(keys) != len(model.cells):
@@ -299,22 +301,21 @@ class FactoidQA:
         model._network.eval()
         return model
 
-    def _build(self, encoder: SentenceEncoder | None) -> Network:
-        """A network with fresh weights, drawn from PyTorch's random numbers."""
+    def _build(self, encoder: SentenceEncoder | None, *, fresh: bool = True) -> Network:
+        """A network with fresh weights, drawn from PyTorch's random numbers, or awaiting saved ones."""
         config, relations = self.config, self.facts.relations
         phrasing: nn.Module = Phrasing(config)
         sentences = None
         if encoder is not None:
             phrasing = pretrained = PretrainedPhrasing(encoder, config.word_features + 1, config.dropout)
-            texts = [self.facts.relation_text(relation) for relation in range(len(relations))]
-            with torch.no_grad():
-                pretrained.eval()
-                parts = [pretrained.sentences(texts[at : at + 256]) for at in range(0, len(texts), 256)]
-            sentences = torch.cat(parts)
+            sentences = torch.zeros(len(relations), encoder.features)
+            if fresh:
+                texts = [self.facts.relation_text(relation) for relation in range(len(relations))]
+                sentences = pretrained.eval().sentences(texts)
         table = NameTable(config.table_bits, config.name_features, sparse=config.reader != "softmax")
         words = WordTable(config)
         memory = EncodedMemory(FactEncoder(config, self.cells, relations, table, words, sentences))
-        index = ExactIndex(torch.zeros(0, config.name_features + config.relation_features))
+        index = ExactIndex(torch.zeros(0, config.name_features + config.relation_features, device="cpu"))
         reader = SoftmaxReader(index) if config.reader == "softmax" else KMIPSReader(index, config.k)
         questions = QuestionEncoder(config, table, words, phrasing)
         return MemoryNetwork(questions, memory, reader, AnswerModule(self.facts, self.cells))

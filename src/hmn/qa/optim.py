@@ -15,7 +15,9 @@ PRETRAINED = "phrasing.pretrained."
 
 
 class RowAdam(torch.optim.Optimizer):
-    """Adam on the rows of a table that have a gradient; the same as ``torch.optim.SparseAdam``, in less time.
+    """Adam on the rows of a table that have a gradient; as ``torch.optim.SparseAdam`` does in more time.
+
+    ``eps`` is added where ``torch.optim.Adam`` adds it.
 
     Args:
         weights: tables ``(rows, features)`` whose gradients are sparse.

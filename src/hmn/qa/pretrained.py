@@ -23,6 +23,7 @@ from hmn.qa.text import WordBags
 INSTALL = 'pip install "hmn[pretrained]"'
 SHIPPED = "minilm"
 MOST_PIECES = 256
+TEXTS_A_PART = 64
 
 
 @dataclass(frozen=True)
@@ -145,14 +146,18 @@ class PretrainedPhrasing(nn.Module):
         beside[within_text(torch.from_numpy(bags.length).to(word.device))] = word
         return F.dropout(torch.cat([context, beside], dim=2), self.dropout, self.training)
 
+    @torch.no_grad()
     def sentences(self, texts: Sequence[str]) -> Tensor:
-        """Mean of the hidden states of each text, ``(n, H)``."""
-        split = [text.split() or [""] for text in texts]
-        longest = max(map(len, split))
-        hidden, place = self._hidden(split, longest)
-        row = place // longest
-        count = torch.bincount(row, minlength=len(split)).clamp(min=1).unsqueeze(1)
-        return hidden.new_zeros(len(split), hidden.shape[1]).index_add(0, row, hidden) / count
+        """Mean of the hidden states of the words of each text, ``(n, H)``, without gradients."""
+        means = []
+        for at in range(0, len(texts), TEXTS_A_PART):
+            split = [text.split() or [""] for text in texts[at : at + TEXTS_A_PART]]
+            longest = max(map(len, split))
+            hidden, place = self._hidden(split, longest)
+            row = place // longest
+            count = torch.bincount(row, minlength=len(split)).clamp(min=1).unsqueeze(1)
+            means.append(hidden.new_zeros(len(split), hidden.shape[1]).index_add(0, row, hidden) / count)
+        return torch.cat(means)
 
     def _hidden(self, texts: Sequence[Sequence[str]], longest: int) -> tuple[Tensor, Tensor]:
         """Hidden states ``(pieces, H)`` of all words' pieces, and the place of each one's word.

@@ -42,31 +42,23 @@ class Targets:
             else cells.of_fact.row(int(gold))
             for number, gold in enumerate(questions.cell)
         ]
-        unfinished = cls(facts, cells, Ragged.of(right), Ragged.of([]))
-        ignored = [unfinished._as_right(int(gold)) for gold in questions.cell]
-        return cls(facts, cells, unfinished.right, Ragged.of(ignored))
+        ignored = [_as_right(facts, cells, int(gold)) for gold in questions.cell]
+        return cls(facts, cells, Ragged.of(right), Ragged.of(ignored))
 
-    def asking(self, questions: NDArray[np.int64], fact: NDArray[np.int64]) -> Targets:
-        """Targets of a batch in which each question asks for another fact than its own.
+    def asking(self, questions: NDArray[np.int64], pair: NDArray[np.int64]) -> Targets:
+        """Targets of a batch in which some questions ask for another subject and relation than their own.
 
         Args:
-            questions: ``(B,)`` numbers; their targets are kept where ``fact`` is -1.
-            fact: ``(B,)`` facts.
+            questions: ``(B,)`` numbers; their targets are kept where ``pair`` is -1.
+            pair: ``(B,)`` pairs, whose facts are then all right, since nothing is known of the object.
         """
-        right = [
-            self.right.row(int(number)) if one < 0 else self.cells.of_fact.row(int(one))
-            for number, one in zip(questions, fact, strict=True)
-        ]
-        ignored = [self._as_right(int(one)) for one in fact]
+        chosen = list(zip(questions.tolist(), pair.tolist(), strict=True))
+        right = [self.right.row(number) if one < 0 else self._of_pair(one) for number, one in chosen]
+        ignored = [self.ignored.row(number) if one < 0 else np.zeros(0, np.int64) for number, one in chosen]
         return Targets(self.facts, self.cells, Ragged.of(right), Ragged.of(ignored))
 
-    def _as_right(self, fact: int) -> NDArray[np.int64]:
-        """Cells of the other facts of a fact's subject and relation."""
-        if fact < 0 or self.cells.object is None:
-            # without objects the facts of one subject and relation read the same, so they share their cells
-            return np.zeros(0, np.int64)
-        others = self.facts.cells_of_pair(int(self.facts.pair[fact]))
-        return np.setdiff1d(self.cells.of_fact.take(others).flat, self.cells.of_fact.row(fact))
+    def _of_pair(self, pair: int) -> NDArray[np.int64]:
+        return np.unique(self.cells.of_fact.take(self.facts.cells_of_pair(pair)).flat)
 
     def added(self, questions: NDArray[np.int64], query: Tensor, snapshot: Tensor) -> Tensor:
         """Right cells ``(T,)`` that the candidates of a batch must hold, at most ``MOST_ADDED`` a question.
@@ -99,6 +91,15 @@ class Targets:
         right = _mask(self.right.take(questions), cells)
         ignored = self.ignored.take(questions)
         return right, _mask(ignored, cells) if len(ignored.flat) else None
+
+
+def _as_right(facts: FactTable, cells: Cells, fact: int) -> NDArray[np.int64]:
+    """Cells of the other facts of a fact's subject and relation."""
+    if fact < 0 or cells.object is None:
+        # without objects the facts of one subject and relation read the same, so they share their cells
+        return np.zeros(0, np.int64)
+    others = facts.cells_of_pair(int(facts.pair[fact]))
+    return np.setdiff1d(cells.of_fact.take(others).flat, cells.of_fact.row(fact))
 
 
 def _mask(wanted: Ragged, cells: Tensor) -> Tensor:

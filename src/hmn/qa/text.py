@@ -25,7 +25,8 @@ KINDS = TWO_WORDS + 1
 
 def words(text: str) -> list[str]:
     """Split a text into words: lower case, without accents and punctuation."""
-    folded = unicodedata.normalize("NFKD", text.casefold())
+    # decomposed before and after: signs such as the trade mark's have capitals in them, and no lower case
+    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     plain = "".join(character for character in folded if not unicodedata.combining(character))
     return _WORD.findall(plain.replace("_", " "))
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hmn.nn.loss import marginal_nll
 from hmn.nn.memory import EncodedMemory
-from hmn.nn.network import MemoryNetwork
+from hmn.nn.network import MemoryNetwork, load_weights, weights_of
 from hmn.qa.answer import Answer
 from hmn.qa.artificial import ArtificialQuestions
 from hmn.qa.config import TrainConfig
@@ -130,8 +130,8 @@ class Trainer:
         if step % self.config.renew_steps == 0:
             self._renew()
         rng = np.random.default_rng([self.config.seed, 1, step])
-        asked, fact = self.artificial.draw(batch, rng)
-        targets, rows = self.targets.asking(batch, fact), np.arange(len(batch))
+        asked, pair = self.artificial.draw(batch, rng)
+        targets, rows = self.targets.asking(batch, pair), np.arange(len(batch))
         query = self.network.input_module(self.texts.bags_of(asked))  # (B, D)
         added = targets.added(rows, query, self.memory.snapshot())
         cells, score = self.network.attend(query, added)  # (C,), (B, C)
@@ -189,7 +189,7 @@ class Trainer:
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """The whole state of training: progress, and weights, optimisers, snapshot and random numbers."""
-        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        tensors = {f"network.{name}": value for name, value in weights_of(self.network).items()}
         tensors |= {f"optimiser.{name}": value for name, value in self.optimisers.state().items()}
         tensors["random"] = torch.get_rng_state()
         if self.progress.step:
@@ -203,7 +203,7 @@ class Trainer:
         def part(prefix: str) -> dict[str, Tensor]:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-        self.network.load_state_dict(part("network."))
+        load_weights(self.network, part("network."))
         self.optimisers.load(part("optimiser."))
         torch.set_rng_state(tensors["random"])
         if "snapshot" in tensors:
