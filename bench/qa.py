@@ -38,7 +38,7 @@ LIMITS = (
     "The memory holds 81,004 facts and train 48,737 questions, 64 % of the original 75,910, so these figures "
     "are not those of the paper's set-up (108,442 facts); many entities share a name."
 )
-ASKED = 300
+ASKED, REPEATS = 300, 3
 
 
 def run_row(name: str, data: Path, work: Path) -> dict[str, Any]:
@@ -52,11 +52,12 @@ def run_row(name: str, data: Path, work: Path) -> dict[str, Any]:
     spent = (
         json.loads(spent_file.read_text()) if spent_file.exists() else {"seconds": 0.0, "peak_rss_gib": 0.0}
     )
-    began = time.perf_counter()
-    peak = _run([sys.executable, "-m", "hmn.cli", *train])
-    spent["seconds"] += time.perf_counter() - began
-    spent["peak_rss_gib"] = max(spent["peak_rss_gib"], peak)
-    spent_file.write_text(json.dumps(spent))
+    if not out.exists() or (work / f"{out.name}.run" / "checkpoint").exists():
+        began = time.perf_counter()
+        peak = _run([sys.executable, "-m", "hmn.cli", *train])
+        spent["seconds"] += time.perf_counter() - began
+        spent["peak_rss_gib"] = max(spent["peak_rss_gib"], peak)
+        spent_file.write_text(json.dumps(spent))
     evaluation = _output([sys.executable, "-m", "hmn.cli", "evaluate", str(out), *questions, "--json"])
     asked = _output([sys.executable, "-m", "bench.qa", "--ask", str(out), "--data", str(data)])
     shown = " ".join(["hmn", *train[: -1 - len(ROWS[name])], *ROWS[name]]).replace(str(data), "$DATA")
@@ -85,9 +86,11 @@ def _output(command: list[str]) -> str:
 
 def ask(model: Path, data: Path) -> dict[str, Any]:
     """Load a model, time its loading and single questions, and see where its errors lie."""
-    began = time.perf_counter()
-    qa = FactoidQA.from_pretrained(model)
-    loading = time.perf_counter() - began
+    loading = []
+    for _ in range(REPEATS):
+        began = time.perf_counter()
+        qa = FactoidQA.from_pretrained(model)
+        loading.append(time.perf_counter() - began)
     train, valid = (QuestionSet.read(data / f"{name}.tsv", qa.facts) for name in ("train", "valid"))
     times = []
     for text in valid.text[:ASKED]:
@@ -95,9 +98,11 @@ def ask(model: Path, data: Path) -> dict[str, Any]:
         qa.ask(text)
         times.append(time.perf_counter() - began)
     outcomes: list[Outcome] = []
-    qa.evaluate(valid, outcomes=outcomes)
+    speeds = [qa.evaluate(valid).queries_per_second for _ in range(REPEATS - 1)]
+    speeds.append(qa.evaluate(valid, outcomes=outcomes).queries_per_second)
     return {
-        "loading_seconds": round(loading, 2),
+        "loading_seconds": round(statistics.median(loading), 2),
+        "evaluated_a_second": round(statistics.median(speeds)),
         "ask_p50_ms": round(1e3 * statistics.median(times), 1),
         "ask_p95_ms": round(1e3 * statistics.quantiles(times, n=20)[-1], 1),
         "lost_pairs_in_points": lost(qa.facts, qa.cells, train, valid, outcomes),
@@ -137,7 +142,10 @@ def report(results: dict[str, Any]) -> str:
     """The results as Markdown."""
     rows = results["rows"]
     lines = ["# The main job on SimpleQuestions", "", described(results["machine"]), ""]
-    lines += [f"`make bench-qa`; train on train.tsv, all figures on valid.tsv. {LIMITS} {CEILING}", ""]
+    lines += [
+        f"`make bench-qa`; trained on train.tsv, measured on valid.tsv; speeds are medians of three. {LIMITS} {CEILING}",
+        "",
+    ]
     head = ["", *rows]
     figures: dict[str, Callable[[dict[str, Any]], str]] = {
         "pair_accuracy": lambda row: f"{row['evaluation']['pair_accuracy']:.4f}",
@@ -150,7 +158,7 @@ def report(results: dict[str, Any]) -> str:
         "training, peak GiB": lambda row: f"{row['training_peak_rss_gib']:.2f}",
         "loading, s": lambda row: f"{row['loading_seconds']:.2f}",
         "ask, p50 / p95 ms": lambda row: f"{row['ask_p50_ms']:.1f} / {row['ask_p95_ms']:.1f}",
-        "evaluation, questions a second": lambda row: f"{row['evaluation']['queries_per_second']:,.0f}",
+        "evaluation, questions a second": lambda row: f"{row['evaluated_a_second']:,}",
         "bundle, MiB": lambda row: f"{row['bundle_mib']:,}",
     }
     lines += ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]

@@ -73,7 +73,7 @@ class ArtificialQuestions:
             rng: draws which, by what facts and in which words.
 
         Returns:
-            The words of the B questions, and the pairs (subject, relation) ``(B,)`` that artificial ones ask for;
+            Words of the B questions, and ``(B,)`` pairs (subject, relation) that the artificial ones ask for;
             -1: the question is left as it is.
         """
         pair = np.full(len(numbers), -1)

@@ -175,11 +175,11 @@ def _outcome(
             before = facts_of(cells, cell[score > score[place] + tolerance[place]])
             tied = facts_of(cells, cell[np.abs(score - score[place]) <= tolerance[place]])
             above, level = len(before), np.setdiff1d(tied, before)
-        recalled, reciprocal = _rank_shares(above, len(level), int(np.isin(level, right).sum()), k)
+        recalled, reciprocal = _rank_shares(above, len(level), int(_among(level, right).sum()), k)
     return Outcome(
-        fact=float(np.isin(best, right).mean()),
+        fact=float(_among(best, right).mean()),
         pair=float((facts.pair[best] == facts.pair[gold]).mean()) if gold >= 0 else 0.0,
-        answer=float(np.isin(facts.object[best], questions.answers(number)).mean()),
+        answer=float(_among(facts.object[best], questions.answers(number)).mean()),
         reciprocal_rank=reciprocal,
         recalled=recalled,
         best=best,
@@ -193,12 +193,19 @@ def facts_of(cells: Cells, cell: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.unique(cells.facts.take(cell).flat)
 
 
+def _among(values: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which values are among the wanted ones, which ascend; many times as fast as ``np.isin`` on a few."""
+    at = np.minimum(np.searchsorted(wanted, values), len(wanted) - 1)
+    found: NDArray[np.bool_] = wanted[at] == values
+    return found
+
+
 def _holding(cells: Cells, cell: NDArray[np.int64], facts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Places of the cells that stand for any of the facts."""
     if len(facts) == 1:
-        return np.flatnonzero(np.isin(cell, cells.of_fact.row(int(facts[0]))))
+        return np.flatnonzero(_among(cell, cells.of_fact.row(int(facts[0]))))
     held = cells.facts.take(cell)
-    hit = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.isin(held.flat, facts))])
+    hit = np.concatenate([np.zeros(1, np.int64), np.cumsum(_among(held.flat, facts))])
     return np.flatnonzero(hit[held.start[1:]] > hit[held.start[:-1]])
 
 

@@ -10,6 +10,7 @@ import re
 import unicodedata
 import zlib
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,8 @@ KINDS = TWO_WORDS + 1
 
 def words(text: str) -> list[str]:
     """Split a text into words: lower case, without accents and punctuation."""
+    if text.isascii():
+        return _WORD.findall(text.lower().replace("_", " "))
     # decomposed before and after: signs such as the trade mark's have capitals in them, and no lower case
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     plain = "".join(character for character in folded if not unicodedata.combining(character))
@@ -173,7 +176,8 @@ class Texts:
         return (mixed >> np.uint64(64 - self.bits)).astype(np.int64)
 
 
-def word_features(word: str, bits: int) -> tuple[list[int], list[int]]:
+@lru_cache(maxsize=1 << 16)
+def word_features(word: str, bits: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Hashed features of a word and their kinds: the word itself, and its n-grams with the ends marked."""
     features, kinds = [hashed("w:" + word, bits)], [WHOLE_WORD]
     marked = f"<{word}>"
@@ -181,7 +185,7 @@ def word_features(word: str, bits: int) -> tuple[list[int], list[int]]:
         for start in range(len(marked) - size + 1):
             features.append(hashed(marked[start : start + size], bits))
             kinds.append(1 + size - SMALLEST)
-    return features, kinds
+    return np.array(features, np.int64), np.array(kinds, np.int64)
 
 
 def hashed(feature: str, bits: int) -> int:
