@@ -14,7 +14,7 @@ from hmn.qa.model import FactoidQA
 from hmn.qa.world import SAMPLE_QUESTIONS, build_world, write_world
 
 SETTINGS: dict[str, Any] = {"table_bits": 17, "name_features": 128, "relation_features": 64}
-TRAINING: dict[str, Any] = {"epochs": 6, "batch_size": 128}
+TRAINING: dict[str, Any] = {"epochs": 4}
 
 
 def run_demo(out: Path, seed: int, show: Callable[[list[Answer], str], None]) -> None:
