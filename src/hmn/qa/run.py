@@ -148,8 +148,14 @@ class Run:
             self._keep()
 
     def checkpoint(self, save: Callable[[], tuple[dict[str, Any], dict[str, Tensor]]]) -> None:
-        """See ``Watcher.checkpoint``: saves if the last one is old enough."""
-        if self.folder is None or time.monotonic() - self._saved_at < self.checkpoint_seconds:
+        """See ``Watcher.checkpoint``: saves if there is none or the last one is old enough.
+
+        As long as a run is unfinished it has a checkpoint, from its very beginning: that is how it is known.
+        """
+        if self.folder is None:
+            return
+        recent = time.monotonic() - self._saved_at < self.checkpoint_seconds
+        if recent and (self.folder / "checkpoint").exists():
             return
         progress, tensors = save()
         with writing_bundle(self.folder / "checkpoint") as bundle:
