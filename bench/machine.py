@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from hmn.store.bundle import write_atomically
+
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("hmn", "torch", "numpy", "pyarrow", "safetensors")
 
@@ -37,8 +39,8 @@ def machine() -> dict[str, Any]:
 def write_results(name: str, results: dict[str, Any], markdown: str) -> None:
     """Write ``bench/results/NAME.json`` and ``.md``."""
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
-    (RESULTS / f"{name}.md").write_text(markdown, encoding="utf-8")
+    write_atomically(RESULTS / f"{name}.json", (json.dumps(results, indent=2) + "\n").encode())
+    write_atomically(RESULTS / f"{name}.md", markdown.encode())
 
 
 def described(found: dict[str, Any]) -> str:
