@@ -20,6 +20,7 @@ _WORD = re.compile(r"\w+")
 
 SMALLEST, LARGEST = 3, 5
 WHOLE_WORD, TWO_WORDS = 0, LARGEST - SMALLEST + 2
+KINDS = TWO_WORDS + 1
 """Kinds of features: 0 a whole word, 1 to 3 its n-grams of 3 to 5 characters, 4 two words in a row."""
 
 
