@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 from hmn.errors import ShapeError
 
@@ -34,5 +35,29 @@ def marginal_nll(score: Tensor, right: Tensor, ignored: Tensor | None = None) ->
         row = int((~right.any(dim=1)).nonzero()[0])
         raise ShapeError(f"row {row} has no right cell, expected at least one: add it to the candidates")
     considered = score if ignored is None else score.masked_fill(ignored & ~right, -torch.inf)
-    of_right = torch.logsumexp(score.masked_fill(~right, -torch.inf), dim=1)
-    return torch.logsumexp(considered, dim=1) - of_right
+    loss: Tensor = _MarginalNLL.apply(considered, right)  # type: ignore[no-untyped-call]
+    return loss
+
+
+class _MarginalNLL(torch.autograd.Function):
+    """With autograd's own formulas a softmax over a large memory spends most of its step here."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, score: Tensor, right: Tensor) -> Tensor:
+        log_share = torch.log_softmax(score, dim=1)
+        row, column = right.nonzero(as_tuple=True)
+        of_right = log_share[row, column]
+        # rows ascend, and each has a right cell
+        best = log_share.new_full((len(score),), -torch.inf).scatter_reduce(0, row, of_right, "amax")
+        mass = torch.zeros_like(best).index_add(0, row, (of_right - best[row]).exp())
+        total = best + mass.log()
+        ctx.save_for_backward(log_share, row, column, (of_right - total[row]).exp())
+        return -total.clamp(max=0)  # which rounding can exceed
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
+        log_share, row, column, share = ctx.saved_tensors  # type: ignore[attr-defined]
+        found = log_share.exp().mul_(gradient.unsqueeze(1))
+        found[row, column] -= share * gradient[row]
+        return found, None

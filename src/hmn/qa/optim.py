@@ -86,8 +86,9 @@ class Optimisers:
         for names, rate, as_rows in groups:
             weights = [named[name] for name in sorted(names)]
             if weights:
-                kind = RowAdam if as_rows else torch.optim.Adam
-                self._all.append(kind(weights, lr=rate))
+                self._all.append(
+                    RowAdam(weights, rate) if as_rows else torch.optim.Adam(weights, rate, fused=True)
+                )
                 self._rates.append(rate)
 
     def step(self, step: int) -> None:
