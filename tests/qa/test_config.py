@@ -105,6 +105,7 @@ RANGES: dict[str, tuple[Any, Any]] = {
     "k": (1, None),
     "name_features": (1, None),
     "relation_features": (1, None),
+    "meaning_features": (1, None),
     "word_features": (1, None),
     "hidden": (1, None),
     "table_bits": (8, 26),

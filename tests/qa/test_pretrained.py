@@ -87,6 +87,34 @@ def test_a_model_with_a_pretrained_encoder_trains_saves_and_loads(
     qa.save_pretrained(tmp_path / "model")
     again = FactoidQA.from_pretrained(tmp_path / "model")
     assert again.ask_all(valid.text[:5]) == qa.ask_all(valid.text[:5])
+    cell = torch.arange(len(qa.cells))
+    torch.testing.assert_close(again.memory.keys_of(cell), again.memory.snapshot(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_cell_is_found_by_what_it_means(minilm: SentenceEncoder) -> None:
+    """Before any training, and with no word in common, the block of meanings puts the right cell first."""
+    rows = [("automobile", "made of"), ("physician", "works in"), ("infant", "sleeps in")]
+    facts = FactTable.from_triples([(subject, relation, "x") for subject, relation in rows])
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        qa = FactoidQA(facts, encoder="minilm", **SIZES)
+        network = qa._build(minilm).eval()
+    meanings = slice(-qa.config.meaning_features, None)
+    asked = {"a car consists of what": "automobile", "where does a doctor do her job": "physician"}
+    with torch.no_grad():
+        query = network.input_module(Texts(list(asked), qa.config.table_bits).word_bags(np.arange(2)))
+        best = (query[:, meanings] @ network.memory.renew()[:, meanings].T).argmax(dim=1)
+    assert [qa.cells.names[qa.cells.subject[cell]] for cell in best] == list(asked.values())
+
+
+def test_texts_of_any_length_are_read_as_if_alone(minilm: SentenceEncoder) -> None:
+    reader = PretrainedPhrasing(minilm, 0, 0.0).eval()
+    texts = ["a " * length + "volcano" for length in (30, 0, 7, 2, 60, 1)] * 50
+    done: list[int] = []
+    found = reader.sentences(texts, done.append)
+    assert done == [256, 300]
+    for at in (0, 1, 5, 299):
+        assert torch.allclose(found[at], reader.sentences([texts[at]])[0], atol=1e-4)
 
 
 def test_what_cannot_be_opened_is_told(

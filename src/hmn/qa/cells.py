@@ -7,6 +7,7 @@ facts that no reader could tell apart tie exactly.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,19 @@ class Cells:
     object: NDArray[np.int64] | None
     facts: Ragged
     of_fact: Ragged
+
+    def texts(self, relations: Sequence[str]) -> list[str]:
+        """What each cell says, in words: subject, relation and, where cells have it, object.
+
+        Args:
+            relations: the relations in words.
+        """
+        columns = [self.subject, self.relation] + ([] if self.object is None else [self.object])
+        spelled = (self.names, relations, self.names)
+        return [
+            " ".join(words[at] for words, at in zip(spelled, row, strict=False))
+            for row in zip(*(column.tolist() for column in columns), strict=True)
+        ]
 
     @classmethod
     def of(cls, facts: FactTable, *, objects: bool = False) -> Cells:

@@ -59,6 +59,9 @@ class ModelConfig:
     table_bits: int = setting(18, "Names' words and n-grams are hashed into a table of 2 to this power rows.")
     name_features: int = setting(192, "Features of the block in which names meet.")
     relation_features: int = setting(64, "Features of the block in which phrasing meets relation.")
+    meaning_features: int = setting(
+        128, "Features of the block in which a pretrained encoder's reading of question and cell meet."
+    )
     word_bits: int = setting(16, "Words in context are hashed into a table of 2 to this power rows.")
     word_features: int = setting(64, "Features of a word's vector in context.")
     hidden: int = setting(128, "Units of the GRU that reads the question, each way.")
@@ -70,7 +73,8 @@ class ModelConfig:
         """Refuse values out of range."""
         if self.reader not in READERS:
             raise ConfigError(f"reader is {self.reader!r}, expected one of {', '.join(READERS)}")
-        _at_least(self, 1, "k", "name_features", "relation_features", "word_features", "hidden")
+        _at_least(self, 1, "k", "name_features", "relation_features", "meaning_features")
+        _at_least(self, 1, "word_features", "hidden")
         _between(self, 8, 26, "table_bits", "word_bits")
         _between(self, 0.0, 0.95, "dropout", "word_dropout")
         _between(self, 0.01, 1000.0, "name_scale")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -54,6 +56,30 @@ class Display:
     ) -> None:
         """Stop the bar, whatever happened."""
         self._bar.stop()
+
+    @contextmanager
+    def reading(self, texts: int) -> Iterator[Callable[[int], None]]:
+        """Show how far a pretrained reader is with the texts of the cells."""
+        shown_at = time.monotonic()
+        with Progress(
+            TextColumn("reading the cells"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=self.quiet or not self.console.is_terminal,
+        ) as bar:
+            task = bar.add_task("reading", total=texts)
+
+            def told(done: int) -> None:
+                nonlocal shown_at
+                bar.update(task, completed=done)
+                if not self.console.is_terminal and time.monotonic() - shown_at >= LINE_SECONDS:
+                    shown_at = time.monotonic()
+                    self.say(f"reading the cells: {done:,} of {texts:,}")
+
+            yield told
 
     def begin(self, progress: TrainingProgress, total_steps: int, steps_an_epoch: int) -> None:
         """Training begins, or goes on."""

@@ -2,7 +2,8 @@
 
 Query and key have two blocks of features. In the first the words of the question meet the words of the
 subject's name: both sides share one table of hashed words, n-grams and pairs of words. In the second the
-question's phrasing meets the relation. An inner product adds the two.
+question's phrasing meets the relation. With a pretrained reader there is a third, in which the whole question
+meets the whole text of the cell. An inner product adds them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from hmn.qa.tables import NameTable, WordTable, bag, tensors, within_text
 from hmn.qa.text import TWO_WORDS, Ragged, TextBags, Texts, WordBags, hashed, words
 
 NAMES_A_PART = 8192
+MEANING_SCALE = 10.0
 
 
 class Phrasing(nn.Module):
@@ -32,7 +34,10 @@ class Phrasing(nn.Module):
 
     Attributes:
         features: features of a word's vector, H.
+        sentence: how many of these a pretrained reader gives; none here.
     """
+
+    sentence = 0
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -75,7 +80,7 @@ class QuestionEncoder(nn.Module):
     def __init__(self, config: ModelConfig, table: NameTable, words: WordTable, phrasing: nn.Module) -> None:
         super().__init__()
         self.table, self.words, self.phrasing = table, words, phrasing
-        features = int(phrasing.features)  # type: ignore[arg-type]
+        features, sentence = int(phrasing.features), int(phrasing.sentence)  # type: ignore[arg-type]
         self.gate, self.share = nn.Linear(features, 1), nn.Linear(features, 1)
         self.relation = nn.Sequential(
             nn.Linear(2 * features, 2 * config.hidden),
@@ -85,9 +90,11 @@ class QuestionEncoder(nn.Module):
         )
         self.match_scale = nn.Parameter(torch.tensor(3.0))
         self.log_scale = nn.Parameter(torch.tensor(float(config.name_scale)).log())
+        self.meaning = Meaning(sentence, config) if sentence else None
+        self.meaning_scale = nn.Parameter(torch.tensor(MEANING_SCALE).log()) if sentence else None
 
     def forward(self, bags: WordBags) -> Tensor:
-        """Queries ``(B, L + R)`` of B questions."""
+        """Queries ``(B, L + R)`` of B questions; ``(B, L + R + M)`` with a pretrained reader."""
         feature, start, length, kind, pair = tensors(
             self.log_scale.device, bags.feature.flat, bags.feature.start, bags.length, bags.kind, bags.pair
         )
@@ -104,7 +111,12 @@ class QuestionEncoder(nn.Module):
         begin = torch.cat([length.new_zeros(1), length.cumsum(0)])
         name = self.table(feature, kind, start[begin[:-1]], gate.repeat_interleave(start.diff()))
         name = name + self._pairs(pair, begin, gate)
-        return torch.cat([F.normalize(name, dim=1) * self.log_scale.exp(), relation], dim=1)
+        blocks = [F.normalize(name, dim=1) * self.log_scale.exp(), relation]
+        if self.meaning is not None and self.meaning_scale is not None:
+            states = context[:, :, : self.meaning.sentence].masked_fill(~within.unsqueeze(2), 0)
+            mean = states.sum(dim=1) / length.unsqueeze(1)
+            blocks.append(self.meaning(mean) * self.meaning_scale.exp())
+        return torch.cat(blocks, dim=1)
 
     def _phrasing(self, context: Tensor, within: Tensor, share: Tensor, gate: Tensor) -> Tensor:
         """What the words say together, and what those say that are not the name: ``(B, 2 * H)``."""
@@ -125,6 +137,31 @@ class QuestionEncoder(nn.Module):
         return looked_up
 
 
+class Meaning(nn.Module):
+    """Unit vectors ``(n, M)`` from a pretrained reader's vectors of whole texts ``(n, H)``.
+
+    Args:
+        sentence: H.
+        config: sizes.
+    """
+
+    def __init__(self, sentence: int, config: ModelConfig) -> None:
+        super().__init__()
+        self.sentence = sentence
+        self.project = nn.Linear(sentence, config.meaning_features, bias=False)
+        self.dropout = config.dropout
+        # questions and cells begin with the same projection, so that what is near for the reader is near here
+        if not self.project.weight.is_meta:
+            first = torch.randn(sentence, sentence, generator=torch.Generator().manual_seed(0))
+            with torch.no_grad():
+                rows = torch.linalg.qr(first).Q[: config.meaning_features]
+                self.project.weight[: len(rows)] = rows
+
+    def forward(self, mean: Tensor) -> Tensor:
+        """Project and scale to length 1."""
+        return F.normalize(self.project(F.dropout(mean, self.dropout, self.training)), dim=1)
+
+
 class FactEncoder(nn.Module):
     """Cells into keys, from the words of subject name, relation and, as an option, object name.
 
@@ -135,9 +172,11 @@ class FactEncoder(nn.Module):
         table: the table of names, shared with the question encoder.
         words: vectors of words, shared with the question encoder.
         sentences: ``(relations, H)`` vectors of the relations' texts from a pretrained encoder, if any.
+        texts: ``(N, H)`` float16 vectors of the cells' texts from the same.
     """
 
     sentences: Tensor | None
+    texts: Tensor | None
 
     def __init__(
         self,
@@ -147,6 +186,7 @@ class FactEncoder(nn.Module):
         table: NameTable,
         words: WordTable,
         sentences: Tensor | None = None,
+        texts: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.table, self.words, self.cells, self.bits = table, words, cells, config.table_bits
@@ -160,6 +200,8 @@ class FactEncoder(nn.Module):
         self.object_weight = nn.Parameter(torch.tensor(0.2)) if cells.object is not None else None
         self.register_buffer("sentences", sentences)
         self.meaning = None if sentences is None else nn.Linear(sentences.shape[1], config.relation_features)
+        self.register_buffer("texts", texts)
+        self.whole = None if texts is None else Meaning(texts.shape[1], config)
         self._relation_bags = Ragged.of(relation_features(one, config.word_bits) for one in relations)
         self._names: Texts | None = None
 
@@ -180,7 +222,7 @@ class FactEncoder(nn.Module):
         self.table.count(self.names)
 
     def forward(self, cells: Tensor) -> Tensor:
-        """Keys ``(C, L + R)`` of cells ``(C,)``."""
+        """Keys ``(C, L + R)`` of cells ``(C,)``; ``(C, L + R + M)`` with a pretrained reader."""
         chosen, device = cells.cpu().numpy(), self.word.device
         name, name_at = np.unique(self.cells.subject[chosen], return_inverse=True)
         relation, relation_at = np.unique(self.cells.relation[chosen], return_inverse=True)
@@ -189,7 +231,10 @@ class FactEncoder(nn.Module):
         if self.cells.object is not None and self.object_weight is not None:
             other, other_at = np.unique(self.cells.object[chosen], return_inverse=True)
             block = block + self.object_weight * self.encode_names(other)[tensors(device, other_at)[0]]
-        return torch.cat([block, self.encode_relations(relation)[of_relation]], dim=1)
+        blocks = [block, self.encode_relations(relation)[of_relation]]
+        if self.whole is not None and self.texts is not None:
+            blocks.append(self.whole(self.texts[cells.to(device)].float()))
+        return torch.cat(blocks, dim=1)
 
     def encode_names(self, names: NDArray[np.int64]) -> Tensor:
         """Unit vectors ``(n, L)`` of names."""
@@ -228,7 +273,10 @@ class FactEncoder(nn.Module):
             block = name[subject[part]]
             if other is not None and self.object_weight is not None:
                 block = block + self.object_weight * name[other[part]]
-            yield torch.cat([block, relation[of_cell[part]]], dim=1)
+            blocks = [block, relation[of_cell[part]]]
+            if self.whole is not None and self.texts is not None:
+                blocks.append(self.whole(self.texts[part].float()))
+            yield torch.cat(blocks, dim=1)
 
 
 def relation_features(relation: str, bits: int) -> list[int]:

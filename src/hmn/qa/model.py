@@ -21,6 +21,7 @@ from hmn.qa.answer import Answer, AnswerModule
 from hmn.qa.artificial import ArtificialQuestions
 from hmn.qa.cells import Cells
 from hmn.qa.config import ModelConfig, TrainConfig, make_configs, settings_of
+from hmn.qa.display import Display
 from hmn.qa.encoder import FactEncoder, Phrasing, QuestionEncoder
 from hmn.qa.facts import FactTable
 from hmn.qa.metrics import Evaluation, Outcome, evaluate
@@ -139,7 +140,9 @@ class FactoidQA:
                 self._sentence_encoder = (
                     None if self.config.encoder == "hashed" else open_encoder(self.config.encoder)
                 )
-                self._network = self._build(self._sentence_encoder)
+                self._network = self._build(
+                    self._sentence_encoder, fresh=checkpoint is None, display=Display(quiet)
+                )
                 self._encoder.count_names()
                 self._train(questions, held_out, config, run, checkpoint)
         finally:
@@ -301,21 +304,28 @@ class FactoidQA:
         model._network.eval()
         return model
 
-    def _build(self, encoder: SentenceEncoder | None, *, fresh: bool = True) -> Network:
+    def _build(
+        self, encoder: SentenceEncoder | None, *, fresh: bool = True, display: Display | None = None
+    ) -> Network:
         """A network with fresh weights, drawn from PyTorch's random numbers, or awaiting saved ones."""
         config, relations = self.config, self.facts.relations
         phrasing: nn.Module = Phrasing(config)
-        sentences = None
+        sentences = texts = None
         if encoder is not None:
             phrasing = pretrained = PretrainedPhrasing(encoder, config.word_features + 1, config.dropout)
             sentences = torch.zeros(len(relations), encoder.features)
+            texts = torch.zeros(len(self.cells), encoder.features, dtype=torch.float16)
             if fresh:
-                texts = [self.facts.relation_text(relation) for relation in range(len(relations))]
-                sentences = pretrained.eval().sentences(texts)
+                spelled = [self.facts.relation_text(relation) for relation in range(len(relations))]
+                sentences = pretrained.eval().sentences(spelled)
+                with (display or Display(quiet=True)).reading(len(self.cells)) as told:
+                    texts = pretrained.sentences(self.cells.texts(spelled), told).half()
         table = NameTable(config.table_bits, config.name_features, sparse=config.reader != "softmax")
         words = WordTable(config)
-        memory = EncodedMemory(FactEncoder(config, self.cells, relations, table, words, sentences))
-        index = ExactIndex(torch.zeros(0, config.name_features + config.relation_features, device="cpu"))
+        memory = EncodedMemory(FactEncoder(config, self.cells, relations, table, words, sentences, texts))
+        features = config.name_features + config.relation_features
+        features += 0 if encoder is None else config.meaning_features
+        index = ExactIndex(torch.zeros(0, features, device="cpu"))
         reader = SoftmaxReader(index) if config.reader == "softmax" else KMIPSReader(index, config.k)
         questions = QuestionEncoder(config, table, words, phrasing)
         return MemoryNetwork(questions, memory, reader, AnswerModule(self.facts, self.cells))

@@ -1,12 +1,14 @@
 """A pretrained reader of questions: any transformer in a sentence-transformers model directory.
 
 It takes the place of ``Phrasing``: each word's vector in context is the mean of its pieces' last hidden
-states, and it is trained further with everything else. Relations get their sentence embedding as well.
+states, and it is trained further with everything else. The texts of the cells are read once, before
+training, and these readings stay as they are: a third block of features in which question and cell meet
+by meaning, through one linear layer each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -116,6 +118,7 @@ class PretrainedPhrasing(nn.Module):
 
     Attributes:
         features: features of a word's vector.
+        sentence: how many of these, the first ones, are the transformer's own, H.
     """
 
     def __init__(self, encoder: SentenceEncoder, beside: int, dropout: float) -> None:
@@ -123,6 +126,7 @@ class PretrainedPhrasing(nn.Module):
         from tokenizers import Tokenizer
 
         self.pretrained = encoder.transformer
+        self.sentence = encoder.features
         self.features = encoder.features + beside
         self.dropout = dropout
         self._tokenizer = Tokenizer.from_str(encoder.tokenizer)
@@ -147,17 +151,26 @@ class PretrainedPhrasing(nn.Module):
         return F.dropout(torch.cat([context, beside], dim=2), self.dropout, self.training)
 
     @torch.no_grad()
-    def sentences(self, texts: Sequence[str]) -> Tensor:
-        """Mean of the hidden states of the words of each text, ``(n, H)``, without gradients."""
-        means = []
+    def sentences(self, texts: Sequence[str], told: Callable[[int], None] | None = None) -> Tensor:
+        """Mean of the hidden states of the words of each text, ``(n, H)``, without gradients.
+
+        Args:
+            texts: n texts.
+            told: is called with the number of texts done so far, now and then.
+        """
+        split = [text.split() or [""] for text in texts]
+        order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
+        means = torch.empty(len(texts), self.sentence, device=next(self.pretrained.parameters()).device)
         for at in range(0, len(texts), TEXTS_A_CALL):
-            split = [text.split() or [""] for text in texts[at : at + TEXTS_A_CALL]]
-            longest = max(map(len, split))
-            hidden, place = self._hidden(split, longest)
-            row = place // longest
-            count = torch.bincount(row, minlength=len(split)).clamp(min=1).unsqueeze(1)
-            means.append(hidden.new_zeros(len(split), hidden.shape[1]).index_add(0, row, hidden) / count)
-        return torch.cat(means)
+            rows = order[at : at + TEXTS_A_CALL]
+            longest = max(len(split[row]) for row in rows)
+            hidden, place = self._hidden([split[row] for row in rows], longest)
+            of_text = place // longest
+            count = torch.bincount(of_text, minlength=len(rows)).clamp(min=1).unsqueeze(1)
+            means[rows] = hidden.new_zeros(len(rows), self.sentence).index_add(0, of_text, hidden) / count
+            if told is not None:
+                told(min(at + TEXTS_A_CALL, len(texts)))
+        return means
 
     def _hidden(self, texts: Sequence[Sequence[str]], longest: int) -> tuple[Tensor, Tensor]:
         """Hidden states ``(pieces, H)`` of all words' pieces, and the place of each one's word.
