@@ -33,7 +33,12 @@ ROWS: dict[str, list[str]] = {
     "softmax": [
         "--reader",
         "softmax",
-        *"--batch-size 512 --learning-rate 4e-3 --table-learning-rate 2e-3".split(),
+        "--batch-size",
+        "512",
+        "--learning-rate",
+        "4e-3",
+        "--table-learning-rate",
+        "2e-3",
     ],
     "kmips + MiniLM": ["--encoder", "minilm", "--epochs", "3"],
 }
