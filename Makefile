@@ -1,18 +1,20 @@
-# Two commands on a fresh machine: `make demo` and `make test`. They need Python 3.11+ and make.
+# Two commands on a fresh machine: `make demo` and `make test`. They need Python 3.11+ and make, and use a C++
+# compiler if there is one.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test lint types unit bench-qa bench-facts clean
+.PHONY: help demo test lint types unit bench-qa bench-facts bench-index clean
 
 help:
 	@echo "make demo      set up, train on built-in facts, measure, answer six questions (about 5 minutes)"
 	@echo "make test      set up what is missing, then ruff, mypy and pytest"
 	@echo "make bench-qa  the figures of bench/results/qa.md (needs the SimpleQuestions data, about two hours)"
+	@echo "make bench-index  the search structures beside faiss, ScaNN, hnswlib and usearch (about an hour)"
 	@echo "make clean     remove the virtual environment and caches"
 
-$(READY): constraints.txt pyproject.toml
+$(READY): constraints.txt pyproject.toml CMakeLists.txt $(wildcard src/hmn/_native/kernels/*)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev,pretrained]'
@@ -39,5 +41,9 @@ bench-qa: $(READY)
 bench-facts: $(READY)
 	$(BIN)/python -m bench.facts_load
 
+bench-index: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m bench.index
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf build $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

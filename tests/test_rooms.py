@@ -14,8 +14,8 @@ PACKAGE = Path(__file__).parents[1] / "src" / "hmn"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
     {"errors", "typing"},
-    {"index"},
     {"_native"},
+    {"index"},
     {"nn", "store"},
     {"dist"},
     {"qa"},

@@ -19,6 +19,14 @@ class ConfigError(HMNError, ValueError):
     """A setting is unknown, of the wrong type, or out of its range."""
 
 
+class CellError(HMNError, KeyError):
+    """A cell id is unknown, there already, or given twice."""
+
+    def __str__(self) -> str:
+        """The message as it is; a ``KeyError`` would show it quoted."""
+        return str(self.args[0]) if self.args else ""
+
+
 class DataError(HMNError, ValueError):
     """A file of facts, names or questions is bad; the message begins with ``file:line:`` where it can."""
 

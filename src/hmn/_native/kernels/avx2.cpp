@@ -1,0 +1,109 @@
+// AVX2 with FMA and F16C. Compiled with its own flags, as avx512.cpp.
+#include <immintrin.h>
+
+#include "simd.hpp"
+
+namespace hmn {
+namespace {
+
+constexpr int kWide = 8;       // entries of half a panel, the lanes of a register
+constexpr int kQueries = 4;
+
+// Sums of code * query for the 8 entries of half a line. Codes stay below 16 in each product, so the
+// 16-bit sums of two cannot overflow; a code of 8 bits is taken as two of 4.
+template <int BITS>
+inline __m256i add_line(__m256i sum, __m256i low, __m256i high, const int8_t* query, int g, int groups) {
+    const __m256i ones = _mm256_set1_epi16(1);
+    const __m256i group = _mm256_set1_epi32(*reinterpret_cast<const int32_t*>(query + g * kGroup));
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(low, group), ones));
+    if (BITS == 8) return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(high, group), _mm256_set1_epi16(16)));
+    const __m256i other = _mm256_set1_epi32(*reinterpret_cast<const int32_t*>(query + (g + groups) * kGroup));
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(high, other), ones));
+}
+
+template <int QUERIES, int BITS>
+void score_part(Tile& tile, int first, int panel) {
+    __m256i sum[QUERIES][2];
+    for (int j = 0; j < QUERIES; ++j) sum[j][0] = sum[j][1] = _mm256_setzero_si256();
+    const __m256i low_half = _mm256_set1_epi8(15);
+    const uint8_t* line = tile.codes + int64_t(panel) * tile.groups * kLine;
+    for (int g = 0; g < tile.groups; ++g, line += kLine) {
+        for (int half = 0; half < 2; ++half) {
+            const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(line + half * kWide * kGroup));
+            const __m256i low = _mm256_and_si256(both, low_half);
+            const __m256i high = _mm256_and_si256(_mm256_srli_epi16(both, 4), low_half);
+            for (int j = 0; j < QUERIES; ++j)
+                sum[j][half] = add_line<BITS>(sum[j][half], low, high, tile.query[first + j], g, tile.groups);
+        }
+    }
+    for (int j = 0; j < QUERIES; ++j) {
+        const int row = first + j;
+        const __m256 base = _mm256_set1_ps(tile.base[row]), scale = _mm256_set1_ps(tile.scale[row]);
+        const __m256 shift = _mm256_set1_ps(tile.shift[row]), threshold = _mm256_set1_ps(tile.threshold[row]);
+        for (int half = 0; half < 2; ++half) {
+            const int at = panel * kLanes + half * kWide;
+            const __m256 product = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[j][half]), scale, shift);
+            const __m256 found = _mm256_fmadd_ps(_mm256_loadu_ps(tile.step + at), product,
+                                                 _mm256_mul_ps(_mm256_loadu_ps(tile.along + at), base));
+            _mm256_storeu_ps(tile.score[row] + at, found);
+            const int reaches = _mm256_movemask_ps(_mm256_cmp_ps(found, threshold, _CMP_GE_OQ));
+            tile.reaches[row] |= uint32_t(reaches) << at;
+        }
+    }
+}
+
+template <int BITS>
+void score_bits(Tile& tile) {
+    for (int j = 0; j < tile.queries; ++j) tile.reaches[j] = 0;
+    for (int panel = 0; panel < tile.panels; ++panel) {
+        int first = 0;
+        for (; first + kQueries <= tile.queries; first += kQueries) score_part<kQueries, BITS>(tile, first, panel);
+        for (; first < tile.queries; ++first) score_part<1, BITS>(tile, first, panel);
+    }
+}
+
+void score(Tile& tile) { tile.bits == 8 ? score_bits<8>(tile) : score_bits<4>(tile); }
+
+template <Storage STORAGE>
+inline __m256 load(const void* row, int64_t i) {
+    if (STORAGE == Storage::float32) return _mm256_loadu_ps(static_cast<const float*>(row) + i);
+    const __m128i half =
+        _mm_loadu_si128(reinterpret_cast<const __m128i*>(static_cast<const uint16_t*>(row) + i));
+    if (STORAGE == Storage::float16) return _mm256_cvtph_ps(half);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
+}
+
+template <Storage STORAGE>
+float dot_of(const float* query, const void* row, int64_t features) {
+    __m256 sum[4] = {_mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps(), _mm256_setzero_ps()};
+    int64_t i = 0;
+    for (; i + 32 <= features; i += 32)
+        for (int part = 0; part < 4; ++part)
+            sum[part] = _mm256_fmadd_ps(_mm256_loadu_ps(query + i + kWide * part),
+                                        load<STORAGE>(row, i + kWide * part), sum[part]);
+    for (; i + kWide <= features; i += kWide)
+        sum[0] = _mm256_fmadd_ps(_mm256_loadu_ps(query + i), load<STORAGE>(row, i), sum[0]);
+    float parts[kWide];
+    _mm256_storeu_ps(parts, _mm256_add_ps(_mm256_add_ps(sum[0], sum[1]), _mm256_add_ps(sum[2], sum[3])));
+    float total = ((parts[0] + parts[1]) + (parts[2] + parts[3])) + ((parts[4] + parts[5]) + (parts[6] + parts[7]));
+    if (i < features) {
+        const int64_t rest = features - i;
+        const char* begin = static_cast<const char*>(row) + i * (STORAGE == Storage::float32 ? 4 : 2);
+        total += portable().dot(query + i, begin, rest, STORAGE);
+    }
+    return total;
+}
+
+float dot(const float* query, const void* row, int64_t features, Storage storage) {
+    switch (storage) {
+        case Storage::float32: return dot_of<Storage::float32>(query, row, features);
+        case Storage::float16: return dot_of<Storage::float16>(query, row, features);
+        default: return dot_of<Storage::bfloat16>(query, row, features);
+    }
+}
+
+}  // namespace
+
+Simd avx2() { return {"avx2", score, dot}; }
+
+}  // namespace hmn

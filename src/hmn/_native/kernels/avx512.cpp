@@ -1,0 +1,123 @@
+// AVX-512 with VNNI. Compiled with its own flags: nothing here may be inlined elsewhere, so no std:: templates.
+#include <immintrin.h>
+
+#include "simd.hpp"
+
+namespace hmn {
+namespace {
+
+// sum += codes * query, as _mm512_dpbusd_epi32. Spelled out since GCC copies every sum around the intrinsic.
+inline void add_products(__m512i& sum, __m512i codes, __m512i query) {
+    asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(codes), "v"(query));
+}
+
+inline __m512i group_of(const int8_t* query, int group) {
+    return _mm512_set1_epi32(*reinterpret_cast<const int32_t*>(query + group * kGroup));
+}
+
+template <int QUERIES, int PANELS, int BITS>
+void score_tile(Tile& tile) {
+    const int groups = tile.groups;
+    const int64_t panel_bytes = int64_t(groups) * kLine;
+    const __m512i low_half = _mm512_set1_epi8(15);
+    __m512i sum[QUERIES][PANELS];
+#pragma GCC unroll 8
+    for (int j = 0; j < QUERIES; ++j)
+        for (int p = 0; p < PANELS; ++p) sum[j][p] = _mm512_setzero_si512();
+    const uint8_t* line = tile.codes;
+    for (int g = 0; g < groups; ++g, line += kLine) {
+        __m512i low[PANELS], high[PANELS];
+#pragma GCC unroll 2
+        for (int p = 0; p < PANELS; ++p) {
+            low[p] = _mm512_loadu_si512(line + p * panel_bytes);
+            if (BITS == 4) {
+                high[p] = _mm512_and_si512(_mm512_srli_epi16(low[p], 4), low_half);
+                low[p] = _mm512_and_si512(low[p], low_half);
+            }
+        }
+#pragma GCC unroll 8
+        for (int j = 0; j < QUERIES; ++j) {
+            const __m512i query = group_of(tile.query[j], g);
+#pragma GCC unroll 2
+            for (int p = 0; p < PANELS; ++p) add_products(sum[j][p], low[p], query);
+            if (BITS == 4) {
+                const __m512i other = group_of(tile.query[j], g + groups);
+#pragma GCC unroll 2
+                for (int p = 0; p < PANELS; ++p) add_products(sum[j][p], high[p], other);
+            }
+        }
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < QUERIES; ++j) {
+        const __m512 base = _mm512_set1_ps(tile.base[j]), scale = _mm512_set1_ps(tile.scale[j]);
+        const __m512 shift = _mm512_set1_ps(tile.shift[j]), threshold = _mm512_set1_ps(tile.threshold[j]);
+        uint32_t reaches = 0;
+#pragma GCC unroll 2
+        for (int p = 0; p < PANELS; ++p) {
+            const __m512 along = _mm512_loadu_ps(tile.along + p * kLanes);
+            const __m512 step = _mm512_loadu_ps(tile.step + p * kLanes);
+            const __m512 product = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[j][p]), scale, shift);
+            const __m512 found = _mm512_fmadd_ps(step, product, _mm512_mul_ps(along, base));
+            _mm512_storeu_ps(tile.score[j] + p * kLanes, found);
+            reaches |= uint32_t(_mm512_cmp_ps_mask(found, threshold, _CMP_GE_OQ)) << (p * kLanes);
+        }
+        tile.reaches[j] = reaches;
+    }
+}
+
+template <int PANELS, int BITS>
+void by_queries(Tile& tile) {
+    switch (tile.queries) {
+        case 1: return score_tile<1, PANELS, BITS>(tile);
+        case 2: return score_tile<2, PANELS, BITS>(tile);
+        case 3: return score_tile<3, PANELS, BITS>(tile);
+        case 4: return score_tile<4, PANELS, BITS>(tile);
+        case 5: return score_tile<5, PANELS, BITS>(tile);
+        case 6: return score_tile<6, PANELS, BITS>(tile);
+        case 7: return score_tile<7, PANELS, BITS>(tile);
+        default: return score_tile<8, PANELS, BITS>(tile);
+    }
+}
+
+void score(Tile& tile) {
+    if (tile.bits == 8)
+        tile.panels == 2 ? by_queries<2, 8>(tile) : by_queries<1, 8>(tile);
+    else
+        tile.panels == 2 ? by_queries<2, 4>(tile) : by_queries<1, 4>(tile);
+}
+
+inline __m512 load(const void* row, int64_t i, Storage storage, __mmask16 mask) {
+    if (storage == Storage::float32) return _mm512_maskz_loadu_ps(mask, static_cast<const float*>(row) + i);
+    const __m256i half = _mm256_maskz_loadu_epi16(mask, static_cast<const uint16_t*>(row) + i);
+    if (storage == Storage::float16) return _mm512_cvtph_ps(half);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+}
+
+template <Storage STORAGE>
+float dot_of(const float* query, const void* row, int64_t features) {
+    __m512 sum[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps()};
+    int64_t i = 0;
+    for (; i + 64 <= features; i += 64)
+        for (int part = 0; part < 4; ++part)
+            sum[part] = _mm512_fmadd_ps(_mm512_loadu_ps(query + i + 16 * part),
+                                        load(row, i + 16 * part, STORAGE, 0xffff), sum[part]);
+    for (; i < features; i += 16) {
+        const __mmask16 mask = features - i >= 16 ? 0xffff : __mmask16((1u << (features - i)) - 1);
+        sum[0] = _mm512_fmadd_ps(_mm512_maskz_loadu_ps(mask, query + i), load(row, i, STORAGE, mask), sum[0]);
+    }
+    return _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(sum[0], sum[1]), _mm512_add_ps(sum[2], sum[3])));
+}
+
+float dot(const float* query, const void* row, int64_t features, Storage storage) {
+    switch (storage) {
+        case Storage::float32: return dot_of<Storage::float32>(query, row, features);
+        case Storage::float16: return dot_of<Storage::float16>(query, row, features);
+        default: return dot_of<Storage::bfloat16>(query, row, features);
+    }
+}
+
+}  // namespace
+
+Simd avx512() { return {"avx512", score, dot}; }
+
+}  // namespace hmn

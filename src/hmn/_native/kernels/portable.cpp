@@ -1,0 +1,76 @@
+// Plain C++, for any machine.
+#include <cstring>
+
+#include "simd.hpp"
+
+namespace hmn {
+namespace {
+
+void score(Tile& tile) {
+    for (int j = 0; j < tile.queries; ++j) {
+        const int8_t* query = tile.query[j];
+        tile.reaches[j] = 0;
+        for (int panel = 0; panel < tile.panels; ++panel) {
+            int32_t sum[kLanes] = {};
+            const uint8_t* line = tile.codes + int64_t(panel) * tile.groups * kLine;
+            for (int g = 0; g < tile.groups; ++g, line += kLine) {
+                const int8_t* low = query + g * kGroup;
+                const int8_t* high = query + (g + tile.groups) * kGroup;
+                for (int lane = 0; lane < kLanes; ++lane) {
+                    for (int i = 0; i < kGroup; ++i) {
+                        const int code = line[lane * kGroup + i];
+                        sum[lane] += tile.bits == 8 ? code * low[i] : (code & 15) * low[i] + (code >> 4) * high[i];
+                    }
+                }
+            }
+            for (int lane = 0; lane < kLanes; ++lane) {
+                const int at = panel * kLanes + lane;
+                const float found = tile.along[at] * tile.base[j] +
+                                    tile.step[at] * (tile.scale[j] * float(sum[lane]) + tile.shift[j]);
+                tile.score[j][at] = found;
+                tile.reaches[j] |= uint32_t(found >= tile.threshold[j]) << at;
+            }
+        }
+    }
+}
+
+float from_half(uint16_t half) {
+    const uint32_t sign = uint32_t(half & 0x8000) << 16;
+    uint32_t exponent = (half >> 10) & 31, fraction = half & 0x3ff, bits;
+    if (exponent == 0) {
+        const float value = float(fraction) * 5.9604644775390625e-8f;  // 2^-24
+        return sign ? -value : value;
+    }
+    bits = exponent == 31 ? sign | 0x7f800000 | fraction << 13 : sign | (exponent + 112) << 23 | fraction << 13;
+    float value;
+    std::memcpy(&value, &bits, 4);
+    return value;
+}
+
+float from_brain(uint16_t half) {
+    const uint32_t bits = uint32_t(half) << 16;
+    float value;
+    std::memcpy(&value, &bits, 4);
+    return value;
+}
+
+float dot(const float* query, const void* row, int64_t features, Storage storage) {
+    float sum[8] = {};
+    for (int64_t i = 0; i < features; ++i) {
+        float value;
+        if (storage == Storage::float32)
+            value = static_cast<const float*>(row)[i];
+        else if (storage == Storage::float16)
+            value = from_half(static_cast<const uint16_t*>(row)[i]);
+        else
+            value = from_brain(static_cast<const uint16_t*>(row)[i]);
+        sum[i & 7] += query[i] * value;
+    }
+    return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
+}
+
+}  // namespace
+
+Simd portable() { return {"portable", score, dot}; }
+
+}  // namespace hmn

@@ -1,0 +1,56 @@
+// Search through levels of lists of coded entries, and scoring of candidates in full.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "simd.hpp"
+
+namespace hmn {
+
+// One level: entries in lists, each list a run of whole panels. The children of the lists of one level are
+// the lists of the next; those of the last are rows of the keys.
+struct Level {
+    const uint8_t* codes;        // (panels, groups, 16, 4)
+    const float* along;          // (panels * 16)
+    const float* step;           // (panels * 16)
+    const int32_t* child;        // (panels * 16)
+    const int64_t* first_panel;  // (lists)
+    const int32_t* length;       // (lists) entries
+    int64_t lists;
+    int bits;
+    int groups;
+};
+
+struct Rows {
+    const void* data;
+    int64_t features;
+    Storage storage;
+    int64_t bytes() const { return features * (storage == Storage::float32 ? 4 : 2); }
+    const char* at(int64_t row) const { return static_cast<const char*>(data) + row * bytes(); }
+};
+
+struct Queries {
+    const float* data;
+    int64_t count, features;
+    const float* at(int64_t row) const { return data + row * features; }
+};
+
+// Results a query, best first; unused places hold -inf and -1.
+struct Found {
+    float* score;    // (queries, k)
+    int64_t* row;    // (queries, k)
+    int64_t k;
+};
+
+// The best k rows of each query. `direction[l]` holds the vectors of the lists of level l + 1, `probes[l]` how
+// many of them are entered. `scanned` is (queries, levels): entries whose codes were scored.
+void search(const Simd&, const Queries&, const std::vector<Level>&, const std::vector<Rows>& direction,
+            const std::vector<int64_t>& probes, const Rows& keys, int64_t rescored, Found, int64_t* scanned,
+            int threads);
+
+// The best k of the candidates (queries, count) of each query, scored in full; -1 and repeats are passed over.
+void best_of(const Simd&, const Queries&, const Rows& keys, const int64_t* candidate, int64_t count, Found,
+             int threads);
+
+}  // namespace hmn

@@ -1,0 +1,54 @@
+// What each instruction set implements: scores of coded entries, and inner products of rows in full.
+//
+// A panel holds 16 entries. Its codes lie group by group, four features a group: 16 entries x 4 bytes, so that
+// one 64-byte line meets one broadcast group of a query. With four bits a feature, the low half of a byte
+// belongs to group g and the high half to group g + groups.
+#pragma once
+
+#include <cstdint>
+
+namespace hmn {
+
+constexpr int kLanes = 16;       // entries of a panel
+constexpr int kGroup = 4;        // features of a group
+constexpr int kLine = kLanes * kGroup;
+constexpr int kTileQueries = 8;  // most queries of a tile
+constexpr int kTilePanels = 2;   // most panels of a tile
+constexpr int kTile = kLanes * kTilePanels;
+
+// A tile: queries x panels. The score of an entry is
+//   along * base + step * (scale * sum(code * query) + shift).
+struct Tile {
+    const uint8_t* codes;        // panels, one after the other
+    int panels;                  // 1 or 2
+    int groups;                  // lines of a panel
+    int bits;                    // 8 or 4
+    const float* along;          // of each entry
+    const float* step;           // of each entry
+    int queries;                 // 1 to kTileQueries
+    const int8_t* query[kTileQueries];
+    float base[kTileQueries];
+    float scale[kTileQueries];
+    float shift[kTileQueries];
+    float threshold[kTileQueries];
+    float score[kTileQueries][kTile];    // out
+    uint32_t reaches[kTileQueries];      // out: bit i is set where score[i] >= threshold
+};
+
+enum class Storage : int { float32 = 0, float16 = 1, bfloat16 = 2 };
+
+struct Simd {
+    const char* name;
+    void (*score)(Tile&);
+    float (*dot)(const float* query, const void* row, int64_t features, Storage);
+};
+
+Simd portable();
+#if defined(__x86_64__)
+Simd avx2();
+Simd avx512();
+bool has_avx2();
+bool has_avx512();
+#endif
+
+}  // namespace hmn

@@ -1,0 +1,64 @@
+"""A level of lists of coded entries, as the kernels and their twins read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+LANES, GROUP = 16, 4
+"""A panel has 16 entries; codes lie in groups of 4 features."""
+
+
+@dataclass
+class Level:
+    """Entries in lists, each a run of whole panels of 16 entries.
+
+    The score of an entry for a query is ``along * (query . direction of its list) + step * (query . (code -
+    zero))``, where zero is 7.5 for codes of 4 bits and 127.5 for 8.
+
+    Attributes:
+        codes: ``(P, G, 16, 4)`` uint8. With 8 bits byte ``[p, g, e, i]`` is the code of entry
+            ``16 * p + e`` for feature ``4 * g + i``; with 4 its low half is that, its high half the code for
+            feature ``4 * (g + G) + i``.
+        along, step: ``(16 * P,)`` float32.
+        child: ``(16 * P,)`` int32, what each entry stands for.
+        first_panel: ``(L,)`` int64 where each list begins.
+        length: ``(L,)`` int32 entries of each list.
+        bits: 4 or 8.
+    """
+
+    codes: Tensor
+    along: Tensor
+    step: Tensor
+    child: Tensor
+    first_panel: Tensor
+    length: Tensor
+    bits: int
+    _compiled: tuple[tuple[int, ...], Any] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def zero(self) -> float:
+        """The code that stands for nothing."""
+        return ((1 << self.bits) - 1) / 2
+
+    def compiled(self, kernels: Any) -> Any:
+        """The kernels' own view of the tensors, made anew only when one of them has moved."""
+        parts = (self.codes, self.along, self.step, self.child, self.first_panel, self.length)
+        places = (*(part.data_ptr() for part in parts), len(self.codes), len(self.length))
+        if self._compiled is None or self._compiled[0] != places:
+            self._compiled = (places, kernels.level(*parts, self.bits))
+        return self._compiled[1]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Level:
+        """A copy with tensors of its own."""
+        return Level(
+            codes=self.codes.clone(),
+            along=self.along.clone(),
+            step=self.step.clone(),
+            child=self.child.clone(),
+            first_panel=self.first_panel.clone(),
+            length=self.length.clone(),
+            bits=self.bits,
+        )

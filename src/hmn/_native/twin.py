@@ -1,0 +1,110 @@
+"""What the compiled kernels do, in PyTorch: the reference in tests, and the path on CUDA."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from hmn._native.level import GROUP, LANES, Level
+
+PART_NUMBERS = 1 << 26
+"""At most so many numbers are gathered at once."""
+
+
+def search_levels(
+    query: Tensor,
+    levels: Sequence[Level],
+    directions: Sequence[Tensor],
+    probes: Sequence[int],
+    keys: Tensor,
+    rescored: int,
+    k: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """See ``hmn._native.search_levels``."""
+    lists = torch.zeros(len(query), 1, dtype=torch.int64, device=query.device)
+    base = torch.zeros(len(query), 1, device=query.device)
+    scanned = []
+    for level, direction, wanted in zip(levels, directions, probes, strict=False):
+        found, count = _scan(query, level, lists, base, wanted)
+        scanned.append(count)
+        lists = _children(level, found)
+        base = (direction[lists.clamp(min=0)] * query.unsqueeze(1)).sum(dim=2)
+    found, count = _scan(query, levels[-1], lists, base, rescored)
+    scanned.append(count)
+    score, row = best_of(query, keys, _children(levels[-1], found), k)
+    return score, row, torch.stack(scanned, dim=1)
+
+
+def best_of(query: Tensor, keys: Tensor, candidate: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """See ``hmn._native.best_of``."""
+    ordered = candidate.sort(dim=1).values
+    repeated = torch.zeros_like(ordered, dtype=torch.bool)
+    repeated[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
+    ordered = ordered.masked_fill(repeated, -1)
+    score = query.new_full(ordered.shape, -torch.inf)
+    part = max(1, PART_NUMBERS // max(1, ordered.shape[1] * keys.shape[1]))
+    for at in range(0, len(query) if len(keys) else 0, part):
+        rows = ordered[at : at + part]
+        products = keys[rows.clamp(min=0)].float() @ query[at : at + part].unsqueeze(2)
+        score[at : at + part] = products.squeeze(2).masked_fill(rows < 0, -torch.inf)
+    return _best(score, ordered, k)
+
+
+def _best(score: Tensor, number: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The best k of each row, with what they stand for; unused places hold -inf and -1."""
+    best, at = score.topk(min(k, score.shape[1]), dim=1)
+    found = number.gather(1, at).masked_fill(best == -torch.inf, -1)
+    missing = k - best.shape[1]
+    if missing:
+        best = torch.nn.functional.pad(best, (0, missing), value=-torch.inf)
+        found = torch.nn.functional.pad(found, (0, missing), value=-1)
+    return best, found
+
+
+def _children(level: Level, entry: Tensor) -> Tensor:
+    if not len(level.child):
+        return entry  # all -1
+    return level.child[entry.clamp(min=0)].long().masked_fill(entry < 0, -1)
+
+
+def _scan(query: Tensor, level: Level, lists: Tensor, base: Tensor, wanted: int) -> tuple[Tensor, Tensor]:
+    """The best entries ``(B, wanted)`` of the lists ``(B, L)`` that each query enters, by their codes."""
+    largest = query.abs().amax(dim=1, keepdim=True)
+    scale = largest / 127
+    number = (query * torch.where(largest > 0, 127 / largest, 0.0)).round()
+    length = level.length.long()[lists.clamp(min=0)].masked_fill(lists < 0, 0)  # (B, L)
+    longest = int(length.max()) if length.numel() else 0
+    best = query.new_full((len(query), wanted), -torch.inf)
+    found = torch.full((len(query), wanted), -1, dtype=torch.int64, device=query.device)
+    entries = lists.shape[1] * longest
+    part = max(1, PART_NUMBERS // max(1, entries * query.shape[1]))
+    place = torch.arange(longest, device=query.device)
+    for at in range(0, len(query) if entries else 0, part):
+        rows = slice(at, at + part)
+        entry = (level.first_panel[lists[rows].clamp(min=0)] * LANES).unsqueeze(2) + place  # (b, L, longest)
+        entry = entry.masked_fill(place >= length[rows].unsqueeze(2), -1).flatten(1)
+        codes = codes_of(level, entry.clamp(min=0), query.shape[1])  # (b, E, D)
+        product = scale[rows] * ((codes - level.zero) @ number[rows].unsqueeze(2)).squeeze(2)
+        spread = base[rows].repeat_interleave(longest, dim=1)
+        score = level.along[entry.clamp(min=0)] * spread + level.step[entry.clamp(min=0)] * product
+        best[rows], found[rows] = _best(score.masked_fill(entry < 0, -torch.inf), entry, wanted)
+    return found, length.sum(dim=1)
+
+
+def codes_of(level: Level, entry: Tensor, features: int) -> Tensor:
+    """Codes ``(..., D)`` of entries ``(...)``, as float32."""
+    lines = level.codes[entry // LANES, :, entry % LANES]  # (..., G, 4)
+    if level.bits == 4:
+        lines = torch.cat([lines & 15, lines >> 4], dim=-2)
+    return lines.flatten(-2)[..., :features].float()
+
+
+def lines_of(codes: Tensor, bits: int) -> Tensor:
+    """Lay codes ``(n, D)`` uint8 out as the bytes ``(n, G, 4)`` that a panel holds of each entry."""
+    per_byte = 8 // bits
+    groups = -(-codes.shape[1] // (GROUP * per_byte))
+    padded = torch.nn.functional.pad(codes, (0, groups * GROUP * per_byte - codes.shape[1]))
+    lines = padded.view(len(codes), per_byte * groups, GROUP)
+    return lines if bits == 8 else lines[:, :groups] | (lines[:, groups:] << 4)

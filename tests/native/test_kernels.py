@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+import copy
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+import hmn._native as native
+from hmn._native import best_of, search_levels, twin
+from hmn._native.level import LANES, Level
+from hmn.index.lists import Lists
+
+pytestmark = pytest.mark.skipif(native.kernels() == "twin", reason="the kernels were not built")
+SETS = native._kernels.available() if native._kernels is not None else []
+quick = settings(max_examples=30, deadline=None)
+
+
+@pytest.fixture(params=SETS)
+def instructions(request: pytest.FixtureRequest) -> Iterator[str]:
+    before = native.kernels()
+    native._kernels.use(request.param)
+    yield request.param
+    native._kernels.use(before)
+
+
+def drawn(
+    n: int, d: int, lists: int, bits: int, seed: int
+) -> tuple[Tensor, list[Level], list[Tensor], Tensor]:
+    """Keys in lists at random, under a first level of directions; and queries."""
+    generator = torch.Generator().manual_seed(seed)
+    keys = torch.randn(n, d, generator=generator)
+    direction = torch.randn(lists, d, generator=generator)
+    device = keys.device
+    top, leaves = Lists(d, 8, device), Lists(d, bits, device)
+    top.build(torch.zeros(lists, dtype=torch.int64), torch.arange(lists), direction, torch.zeros(1, 1))
+    leaves.build(torch.randint(lists, (n,), generator=generator), torch.arange(n), keys, direction)
+    return keys, [top.level, leaves.level], [direction], torch.randn(7, d, generator=generator)
+
+
+def by_loop(query: Tensor, level: Level, lists: list[int], base: list[float]) -> dict[int, float]:
+    """Scores by code of the entries of lists, in plain Python, from the documented layout."""
+    largest = max(abs(x) for x in query.tolist())
+    number = [round(x * 127 / largest) if largest else 0 for x in query.double().tolist()]
+    found = {}
+    groups = level.codes.shape[1]
+    for one, along in zip(lists, base, strict=True):
+        for within in range(int(level.length[one])):
+            at = int(level.first_panel[one]) * LANES + within
+            total = 0.0
+            for feature, q in enumerate(number):
+                if level.bits == 8:
+                    code = int(level.codes[at // LANES, feature // 4, at % LANES, feature % 4])
+                else:
+                    high, rest = divmod(feature, 4 * groups)
+                    both = int(level.codes[at // LANES, rest // 4, at % LANES, rest % 4])
+                    code = both >> 4 if high else both & 15
+                total += (code - level.zero) * q * largest / 127
+            found[at] = float(level.along[at]) * along + float(level.step[at]) * total
+    return found
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("d", [1, 3, 8, 37])
+def test_the_twin_scores_codes_as_the_layout_says(bits: int, d: int) -> None:
+    _, levels, directions, query = drawn(90, d, 3, bits, 0)
+    lists = torch.tensor([[0, 2]] * len(query))
+    base = (directions[0][lists] * query.unsqueeze(1)).sum(dim=2)
+    found, scanned = twin._scan(query, levels[1], lists, base, 5)
+    for row in range(len(query)):
+        scores = by_loop(query[row], levels[1], [0, 2], base[row].tolist())
+        assert scanned[row] == len(scores)
+        best = sorted(scores.values(), reverse=True)[:5]
+        assert [scores[int(at)] for at in found[row]] == pytest.approx(best, abs=1e-3)
+
+
+@quick
+@given(
+    n=st.integers(0, 300),
+    d=st.integers(1, 70),
+    lists=st.integers(1, 9),
+    bits=st.sampled_from([4, 8]),
+    probes=st.integers(1, 9),
+    k=st.integers(1, 20),
+    seed=st.integers(0, 99),
+)
+def test_every_set_of_instructions_finds_what_the_twin_finds(
+    n: int, d: int, lists: int, bits: int, probes: int, k: int, seed: int
+) -> None:
+    keys, levels, directions, query = drawn(n, d, lists, bits, seed)
+    arguments = (query, levels, directions, [min(probes, lists)], keys, k + 5, k)
+    wanted = twin.search_levels(*arguments)
+    before = native.kernels()
+    try:
+        for name in SETS:
+            native._kernels.use(name)
+            score, row, scanned = search_levels(*arguments)
+            torch.testing.assert_close(score, wanted[0], rtol=1e-4, atol=1e-4)
+            assert torch.equal(scanned, wanted[2])
+            assert torch.equal(row < 0, wanted[1] < 0)
+            if n == 0:
+                continue
+            true = (keys.double()[row.clamp(min=0)] @ query.double().unsqueeze(2)).squeeze(2)
+            torch.testing.assert_close(
+                score.double(), true.masked_fill(row < 0, -math.inf), rtol=1e-4, atol=1e-4
+            )
+    finally:
+        native._kernels.use(before)
+
+
+@pytest.mark.usefixtures("instructions")
+def test_threads_do_not_change_the_result() -> None:
+    keys, levels, directions, _ = drawn(4000, 24, 12, 4, 1)
+    keys[:] = keys[:40].repeat(100, 1)  # many ties
+    leaves = Lists(24, 4, keys.device)
+    leaves.build(torch.arange(4000) % 12, torch.arange(4000), keys, directions[0])
+    query = torch.randn(300, 24, generator=torch.Generator().manual_seed(2))
+    arguments = (query, [levels[0], leaves.level], directions, [6], keys, 30, 10)
+    threads = torch.get_num_threads()
+    try:
+        found = []
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            found.append(search_levels(*arguments))
+    finally:
+        torch.set_num_threads(threads)
+    for one in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(one, found[0], strict=True))
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("storage", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("d", [1, 5, 16, 33, 64, 100])
+def test_best_of_agrees_with_float64(storage: torch.dtype, d: int) -> None:
+    generator = torch.Generator().manual_seed(d)
+    keys = torch.randn(60, d, generator=generator)
+    keys[3] = 1e-6  # too small for the normal numbers of float16
+    keys = keys.to(storage)
+    query = torch.randn(9, d, generator=generator)
+    candidate = torch.randint(-1, 60, (9, 40), generator=generator)
+    score, row = best_of(query, keys, candidate, 12)
+    for number in range(9):
+        rows = sorted({one for one in candidate[number].tolist() if one >= 0})
+        true = keys.double() @ query[number].double()
+        best = true[rows].sort(descending=True).values[:12]
+        torch.testing.assert_close(score[number].double(), best, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(score[number].double(), true[row[number]], rtol=1e-4, atol=1e-5)
+        assert len(set(row[number].tolist())) == 12
+        assert set(row[number].tolist()) <= set(rows)
+
+
+@pytest.mark.usefixtures("instructions")
+def test_best_of_with_too_few_candidates_leaves_places_unused() -> None:
+    score, row = best_of(torch.ones(1, 2), torch.eye(2), torch.tensor([[1, -1, 1]]), 3)
+    assert row.tolist() == [[1, -1, -1]]
+    assert score.tolist() == [[1.0, -math.inf, -math.inf]]
+
+
+def test_a_level_that_moved_is_looked_at_anew() -> None:
+    keys, levels, directions, query = drawn(50, 8, 2, 8, 3)
+    search_levels(query, levels, directions, [2], keys, 10, 5)
+    other = copy.deepcopy(levels)
+    other[1].child[:] = 7
+    _, row, _ = search_levels(query, other, directions, [2], keys, 10, 5)
+    assert set(row.flatten().tolist()) == {7}
+    levels[1].child = other[1].child
+    _, row, _ = search_levels(query, levels, directions, [2], keys, 10, 5)
+    assert set(row.flatten().tolist()) == {7}
+
+
+def test_parts_that_do_not_fit_are_refused() -> None:
+    keys, levels, directions, query = drawn(50, 8, 2, 8, 3)
+    with pytest.raises(ValueError, match="features"):
+        search_levels(query[:, :7], levels, directions, [2], keys, 10, 5)
+    with pytest.raises(ValueError, match="fit each other"):
+        search_levels(query, levels, directions, [], keys, 10, 5)
+    broken = copy.deepcopy(levels[1])
+    broken.step = broken.step[:-1]
+    with pytest.raises(ValueError, match="fit each other"):
+        search_levels(query, [levels[0], broken], directions, [2], keys, 10, 5)
+
+
+@pytest.mark.parametrize("wanted", ["twin", "portable", "strange"])
+def test_the_environment_chooses(wanted: str) -> None:
+    show = "import hmn._native as n; print(n.kernels())"
+    ran = subprocess.run(
+        [sys.executable, "-c", show],
+        capture_output=True,
+        text=True,
+        env={"HMN_KERNELS": wanted, "PYTHONPATH": ":".join(sys.path)},
+    )
+    if wanted == "strange":
+        assert "expected one of twin" in ran.stderr
+    else:
+        assert ran.stdout.strip() == wanted
