@@ -94,7 +94,7 @@ def test_shares_storage_and_takes_other_keys() -> None:
     index = ExactIndex(keys)
     keys[3, 0] = 2.0
     assert index.search(torch.tensor([[1.0, 0.0]]), 1).cell.tolist() == [[3]]
-    index.update(torch.tensor([[1.0], [4.0]]))
+    index.build(torch.tensor([[1.0], [4.0]]))
     assert len(index) == 2
     assert index.search(torch.tensor([[1.0]]), 1).score.tolist() == [[4.0]]
 
@@ -117,7 +117,7 @@ def test_names_the_first_bad_row(bad: float) -> None:
     with pytest.raises(NonFiniteError, match=r"query: row 3 "):
         ExactIndex(torch.zeros(4, 2)).search(rows, 1)
     with pytest.raises(NonFiniteError, match=r"row 3 "):
-        ExactIndex(torch.zeros(4, 2)).update(rows)
+        ExactIndex(torch.zeros(4, 2)).build(rows)
 
 
 @pytest.mark.parametrize("keys", [torch.zeros(3), torch.zeros(2, 2, 2), torch.zeros(3, 2, dtype=torch.int64)])

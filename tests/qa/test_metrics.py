@@ -39,7 +39,7 @@ class Shuffled:
         return len(self.cell)
 
     def update(self, keys: Tensor) -> None:
-        self.index.update(keys[self.cell])
+        self.index.build(keys[self.cell])
 
     def search(self, query: Tensor, k: int) -> SearchResult:
         found = self.index.search(query, k)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import torch
@@ -12,27 +13,86 @@ from hmn.typing import SearchResult
 
 
 class Index(Protocol):
-    """A structure over N keys of D features that finds the K cells of largest inner product with a query."""
+    """A structure over N keys of D features that finds the K cells of largest inner product with a query.
+
+    Settings are given when it is made; ``build`` gives it the keys. Cell ids are the user's own and stable:
+    adding and removing cells never changes the id of another.
+    """
+
+    def build(self, keys: Tensor, cells: Tensor | None = None) -> None:
+        """Search these keys from now on, in place of any before.
+
+        Args:
+            keys: ``(N, D)`` float32, float16 or bfloat16, finite; N may be 0. They are not copied if they
+                are of the index's storage type, so that rows changed in place are scored as they are then.
+            cells: ``(N,)`` int64 ids of the cells, distinct and not negative; 0 to N - 1 if not given.
+
+        Raises:
+            ShapeError: keys are not a float matrix, or the ids do not fit them.
+            NonFiniteError: keys hold NaN or infinity.
+        """
+        ...
 
     def search(self, query: Tensor, k: int) -> SearchResult:
         """Find, for each query, the ``k`` cells with the largest inner product.
 
         Args:
-            query: ``(B, D)`` float32, finite.
+            query: ``(B, D)`` float, finite.
             k: results a query, at least 1; may exceed the number of cells.
 
         Returns:
             ``score`` (B, k) and ``cell`` (B, k), best first; unused places hold ``-inf`` and ``-1``.
 
         Raises:
+            NotFittedError: the index was not built.
             ShapeError: ``query`` has another number of features than the cells.
             NonFiniteError: ``query`` holds NaN or infinity.
             ConfigError: ``k`` is less than 1.
         """
         ...
 
-    def update(self, keys: Tensor) -> None:
-        """Take ``(N, D)`` new keys in place of the old ones; the number of cells may change."""
+    def add(self, cells: Tensor, keys: Tensor) -> None:
+        """Add cells ``(n,)`` with keys ``(n, D)``.
+
+        Raises:
+            CellError: a cell is there already or twice among them; nothing is added then.
+        """
+        ...
+
+    def remove(self, cells: Tensor) -> None:
+        """Remove cells ``(n,)``.
+
+        Raises:
+            CellError: a cell is not there or twice among them; nothing is removed then.
+        """
+        ...
+
+    def update(self, cells: Tensor, keys: Tensor) -> None:
+        """Give cells ``(n,)`` that are there new keys ``(n, D)``.
+
+        Raises:
+            CellError: a cell is not there or twice among them; nothing is changed then.
+        """
+        ...
+
+    def state_dict(self, *, with_keys: bool = True) -> dict[str, Tensor]:
+        """What ``load_state_dict`` needs to search the same; ``with_keys=False`` leaves out the keys."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Tensor], keys: Tensor | None = None) -> None:
+        """Take back what ``state_dict`` gave, into an index of the same settings.
+
+        Args:
+            state: by name.
+            keys: ``(rows, D)``, the storage of the keys where the state was saved without them.
+
+        Raises:
+            ShapeError: a tensor is missing or does not fit; the index is as it was then.
+        """
+        ...
+
+    def stats(self) -> dict[str, int | float | str]:
+        """Settings, sizes and shape of the structure, for people to read."""
         ...
 
     def __len__(self) -> int:
@@ -68,7 +128,7 @@ def check_query(query: Tensor, features: int, k: int) -> Tensor:
 def check_finite(rows: Tensor, name: str) -> None:
     """Refuse NaN and infinity in a matrix, naming the first bad row."""
     # a sum is finite whenever no entry is NaN or infinite (short of overflow), at a tenth of the cost
-    if bool(torch.isfinite(rows.sum())):
+    if bool(torch.isfinite(rows.sum(dtype=torch.float32))):
         return
     bad = (~torch.isfinite(rows)).any(dim=1).nonzero()
     if len(bad):
@@ -76,3 +136,12 @@ def check_finite(rows: Tensor, name: str) -> None:
             f"{name}: row {int(bad[0])} holds NaN or infinity ({len(bad)} such rows), "
             "expected finite numbers: remove or repair these rows"
         )
+
+
+def as_ids(cells: Tensor, name: str = "cells") -> Tensor:
+    """Refuse cell ids that are not whole numbers ``(n,)``; returns them as int64."""
+    whole = not cells.is_floating_point() and not cells.is_complex() and cells.dtype != torch.bool
+    if cells.dim() != 1 or not whole:
+        got = f"{tuple(cells.shape)} of {cells.dtype}"
+        raise ShapeError(f"{name} are {got}, expected int64 ids (cells,)")
+    return cells.detach().to(torch.int64)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
-from hmn.index.base import check_keys, check_query
+from hmn.index.base import check_query
+from hmn.index.rows import Rows, built
 from hmn.typing import SearchResult
 
 BLOCK = 64
@@ -15,40 +18,83 @@ CHUNK_SCORES = 1 << 24
 class ExactIndex:
     """Scores all N cells for every query; the reference of every other structure.
 
-    It shares the keys' storage and makes no copy: rows changed in place are seen by the next search.
-
     Args:
-        keys: ``(N, D)`` float32; N may be 0.
+        keys: ``(N, D)`` to begin with, as in ``build``; nothing is built if not given.
+        storage: type in which keys are kept: float32, float16 or bfloat16; as they come if not given.
 
     Raises:
         ShapeError: keys are not a float matrix.
         NonFiniteError: keys hold NaN or infinity.
     """
 
-    def __init__(self, keys: Tensor) -> None:
-        self.keys = check_keys(keys)
+    def __init__(self, keys: Tensor | None = None, *, storage: torch.dtype | None = None) -> None:
+        self.storage = storage
+        self._rows: Rows | None = None
+        if keys is not None:
+            self.build(keys)
 
     def __len__(self) -> int:
         """Number of cells, N."""
-        return len(self.keys)
+        return 0 if self._rows is None else len(self._rows)
 
-    def update(self, keys: Tensor) -> None:
-        """Search ``(N, D)`` other keys from now on."""
-        self.keys = check_keys(keys)
+    def build(self, keys: Tensor, cells: Tensor | None = None) -> None:
+        """See ``Index.build``."""
+        self._rows = Rows(keys, cells, self.storage)
+
+    def add(self, cells: Tensor, keys: Tensor) -> None:
+        """See ``Index.add``."""
+        built(self._rows).add(cells, keys)
+
+    def remove(self, cells: Tensor) -> None:
+        """See ``Index.remove``."""
+        built(self._rows).remove(cells)
+
+    def update(self, cells: Tensor, keys: Tensor) -> None:
+        """See ``Index.update``."""
+        built(self._rows).write(cells, keys)
 
     def search(self, query: Tensor, k: int) -> SearchResult:
         """See ``Index.search``. Equal scores are in no particular order."""
-        query = check_query(query, self.keys.shape[1], k).to(self.keys.dtype)
-        n, b = len(self.keys), len(query)
-        score = query.new_full((b, k), -torch.inf, dtype=torch.float32)
-        cell = torch.full((b, k), -1, dtype=torch.int64, device=query.device)
-        rows = max(1, CHUNK_SCORES // max(n, 1))
-        for start in range(0, b if n else 0, rows):
-            part = slice(start, start + rows)
-            best, at = blockwise_topk(query[part] @ self.keys.T, min(k, n))
-            score[part, : best.shape[1]], cell[part, : at.shape[1]] = best.float(), at
+        rows = built(self._rows)
+        query = check_query(query, rows.features, k).to(rows.keys.device, torch.float32)
+        keys, live = rows.keys[: rows.used], rows.live()
+        n, b = len(rows), len(query)
+        score = query.new_full((b, k), -torch.inf)
+        found = torch.full((b, k), -1, dtype=torch.int64, device=query.device)
+        part = max(1, CHUNK_SCORES // max(len(keys), 1))
+        for start in range(0, b if n else 0, part):
+            chosen = slice(start, start + part)
+            scores = _products(query[chosen], keys)
+            if n < len(keys):
+                scores = scores[:, live]
+            best, at = blockwise_topk(scores, min(k, n))
+            score[chosen, : best.shape[1]], found[chosen, : at.shape[1]] = (
+                best,
+                at if n == len(keys) else live[at],
+            )
         scored = torch.full((b,), n, dtype=torch.int64, device=query.device)
-        return SearchResult(score, cell, scored.float(), scored)
+        reads = scored * (rows.keys.element_size() / 4)
+        return SearchResult(score, rows.cells_at(found), reads.float(), scored)
+
+    def state_dict(self, *, with_keys: bool = True) -> dict[str, Tensor]:
+        """See ``Index.state_dict``."""
+        return built(self._rows).state_dict(with_keys=with_keys)
+
+    def load_state_dict(self, state: Mapping[str, Tensor], keys: Tensor | None = None) -> None:
+        """See ``Index.load_state_dict``."""
+        self._rows = Rows.from_state(state, keys, self.storage)
+
+    def stats(self) -> dict[str, int | float | str]:
+        """See ``Index.stats``."""
+        return {"structure": "exact", **built(self._rows).stats()}
+
+
+def _products(query: Tensor, keys: Tensor) -> Tensor:
+    """Inner products ``(B, N)`` in float32 of float32 queries with keys of any storage type."""
+    if keys.dtype == torch.float32:
+        return query @ keys.T
+    parts = [query @ part.float().T for part in torch.split(keys, 1 << 16)]
+    return torch.cat(parts, dim=1) if parts else query.new_empty(len(query), 0)
 
 
 def blockwise_topk(score: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,273 @@
+"""Lists of vectors in short codes, which grow and shrink in place: one level of a hierarchy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from hmn._native.level import GROUP, LANES, Level
+from hmn._native.twin import lines_of
+from hmn.errors import ShapeError
+
+SHRUNK = (1.0, 0.85, 0.7)
+"""Largest code in shares of the largest coordinate; the one that fits a vector best is taken."""
+SPARE = 1.25
+
+
+class Lists:
+    """L lists of entries, each a vector in codes of 4 or 8 bits a feature.
+
+    A vector x in a list of direction v is kept as ``along * v + step * (code - zero)``: the part along v in
+    full, the rest in codes. A list has room to grow; where it runs out of it, the list moves.
+
+    Args:
+        features: D.
+        bits: 4 or 8.
+        device: where the tensors lie.
+
+    Attributes:
+        level: the tensors, for the kernels.
+    """
+
+    def __init__(self, features: int, bits: int, device: torch.device) -> None:
+        self.features, self.bits = features, bits
+        self._bytes = GROUP * -(-features // (GROUP * 8 // bits))
+        self._room = torch.zeros(0, dtype=torch.int64, device=device)  # (L,) panels
+        self._used = 0  # panels
+        self.level = self._empty(0, 0, device)
+
+    def _empty(self, panels: int, lists: int, device: torch.device) -> Level:
+        entries = panels * LANES
+        return Level(
+            codes=torch.zeros(panels, self._bytes // GROUP, LANES, GROUP, dtype=torch.uint8, device=device),
+            along=torch.zeros(entries, device=device),
+            step=torch.zeros(entries, device=device),
+            child=torch.full((entries,), -1, dtype=torch.int32, device=device),
+            first_panel=torch.zeros(lists, dtype=torch.int64, device=device),
+            length=torch.zeros(lists, dtype=torch.int32, device=device),
+            bits=self.bits,
+        )
+
+    def __len__(self) -> int:
+        """Number of entries in all lists."""
+        return int(self.level.length.sum())
+
+    @property
+    def bytes_an_entry(self) -> int:
+        """Bytes that scoring an entry by its code touches."""
+        return self._bytes + 8
+
+    def build(self, lists: Tensor, child: Tensor, vector: Tensor, direction: Tensor) -> Tensor:
+        """Fill the lists anew.
+
+        Args:
+            lists: ``(n,)`` int64 list of each entry.
+            child: ``(n,)`` int64 what each stands for.
+            vector: ``(n, D)`` float32.
+            direction: ``(L, D)`` vectors of the lists; ``(L, 1)`` zeros where lists have none.
+
+        Returns:
+            ``(n,)`` int64 place of each entry.
+        """
+        count = torch.bincount(lists, minlength=len(direction))
+        self._room = ((count * SPARE).ceil().long() + LANES - 1) // LANES
+        self._used = int(self._room.sum())
+        self.level = self._empty(self._used, len(direction), lists.device)
+        self.level.first_panel.copy_(self._room.cumsum(0) - self._room)
+        order = lists.argsort(stable=True)
+        begin = count.cumsum(0) - count
+        place = torch.empty_like(lists)
+        within = torch.arange(len(lists), device=lists.device) - begin[lists[order]]
+        place[order] = self.level.first_panel[lists[order]] * LANES + within
+        self.level.length.copy_(count)
+        for part in torch.split(torch.arange(len(lists), device=lists.device), 1 << 16):
+            self._write(place[part], child[part], vector[part].float(), direction[lists[part]])
+        return place
+
+    def add(
+        self, lists: Tensor, child: Tensor, vector: Tensor, direction: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Add entries; see ``build``.
+
+        Returns:
+            ``(n,)`` places of the entries, and children and new places of entries that had to move.
+        """
+        count = torch.bincount(lists, minlength=len(self.level.length))
+        needed = (self.level.length + count + LANES - 1) // LANES
+        moved = [self._move(int(one), int(needed[one])) for one in (needed > self._room).nonzero().squeeze(1)]
+        order = lists.argsort(stable=True)
+        begin = count.cumsum(0) - count
+        within = (
+            torch.arange(len(lists), device=lists.device)
+            - begin[lists[order]]
+            + self.level.length[lists[order]]
+        )
+        place = torch.empty_like(lists)
+        place[order] = self.level.first_panel[lists[order]] * LANES + within
+        self.level.length += count.to(torch.int32)
+        self._write(place, child, vector.float(), direction[lists])
+        places = torch.cat([*moved, place[:0]])
+        return place, self.level.child[places].long(), places
+
+    def remove(self, lists: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+        """Remove entries of lists ``(n,)`` at places ``(n,)``; the last of each list take their places.
+
+        Returns:
+            Children and new places of the entries that moved.
+        """
+        level = self.level
+        count = torch.bincount(lists, minlength=len(level.length))
+        touched = count.nonzero().squeeze(1)
+        begin = level.first_panel * LANES
+        # of the places at the end of each list that will be free, those still held must move
+        tail_of = touched.repeat_interleave(count[touched])
+        within = torch.arange(len(tail_of), device=lists.device) - (count.cumsum(0) - count)[tail_of]
+        tail = (begin + level.length - count)[tail_of] + within
+        gone = (
+            torch.zeros(len(level.child), dtype=torch.bool, device=lists.device)
+            if len(lists) > 4096
+            else None
+        )
+        if gone is None:
+            held = ~torch.isin(tail, place)
+            hole = place < (begin + level.length - count)[lists]
+        else:
+            gone[place] = True
+            held = ~gone[tail]
+            hole = place < (begin + level.length - count)[lists]
+        source = tail[held]
+        target = place[hole][lists[hole].argsort(stable=True)]
+        for column in (level.along, level.step, level.child):
+            column[target] = column[source]
+        level.codes[target // LANES, :, target % LANES] = level.codes[source // LANES, :, source % LANES]
+        level.child[tail] = -1
+        level.length -= count.to(torch.int32)
+        return level.child[target].long(), target
+
+    def entries_of(self, lists: Tensor) -> tuple[Tensor, Tensor]:
+        """Places of all entries of lists ``(m,)``, list by list, and their numbers ``(m,)``."""
+        length = self.level.length[lists].long()
+        begin = (self.level.first_panel[lists] * LANES).repeat_interleave(length)
+        within = torch.arange(int(length.sum()), device=lists.device)
+        within = within - (length.cumsum(0) - length).repeat_interleave(length)
+        return begin + within, length
+
+    def state_dict(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors, by name."""
+        level, used = self.level, self._used
+        return {
+            f"{prefix}codes": level.codes[:used],
+            f"{prefix}along": level.along[: used * LANES],
+            f"{prefix}step": level.step[: used * LANES],
+            f"{prefix}child": level.child[: used * LANES],
+            f"{prefix}first_panel": level.first_panel,
+            f"{prefix}length": level.length,
+            f"{prefix}room": self._room,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor], prefix: str, features: int, bits: int) -> Lists:
+        """Lists as they were when ``state_dict`` was called.
+
+        Raises:
+            ShapeError: a tensor is missing or does not fit.
+        """
+        names = ("codes", "along", "step", "child", "first_panel", "length", "room")
+        missing = [name for name in names if f"{prefix}{name}" not in state]
+        if missing:
+            raise ShapeError(f"the state has no {prefix}{missing[0]}: save it with the same settings")
+        found = {name: state[f"{prefix}{name}"].clone() for name in names}
+        lists = cls(features, bits, found["codes"].device)
+        panels, rows = len(found["codes"]), len(found["length"])
+        expected = {
+            "codes": (panels, lists._bytes // GROUP, LANES, GROUP),
+            **dict.fromkeys(("along", "step", "child"), (panels * LANES,)),
+            **dict.fromkeys(("first_panel", "room"), (rows,)),
+        }
+        for name, shape in expected.items():
+            if found[name].shape != shape:
+                got = tuple(found[name].shape)
+                raise ShapeError(f"{prefix}{name} has shape {got}, expected {shape}: use the same settings")
+        lists._room, lists._used = found.pop("room"), panels
+        ends = found["first_panel"] + (found["length"].long() + LANES - 1) // LANES
+        if rows and (int(found["first_panel"].min()) < 0 or int(ends.max()) > panels):
+            raise ShapeError(f"{prefix}first_panel points outside of the codes: the state is damaged")
+        lists.level = Level(
+            codes=found["codes"],
+            along=found["along"],
+            step=found["step"],
+            child=found["child"],
+            first_panel=found["first_panel"],
+            length=found["length"],
+            bits=bits,
+        )
+        return lists
+
+    def _write(self, place: Tensor, child: Tensor, vector: Tensor, direction: Tensor) -> None:
+        along, rest = _split(vector, direction)
+        codes, step = encode(rest, self.bits)
+        level = self.level
+        level.along[place], level.step[place] = along, step
+        level.child[place] = child.to(torch.int32)
+        level.codes[place // LANES, :, place % LANES] = lines_of(codes, self.bits)
+
+    def _move(self, one: int, needed: int) -> Tensor:
+        """Move a list to the end, with room for its double; returns the new places of its entries."""
+        level, room = self.level, max(needed, 2 * int(self._room[one]))
+        if self._used + room > len(level.codes):
+            self._grow(self._used + max(room, self._used // 2))
+            level = self.level
+        length, first = int(level.length[one]), int(level.first_panel[one])
+        old = slice(first * LANES, first * LANES + length)
+        new = slice(self._used * LANES, self._used * LANES + length)
+        for column in (level.along, level.step, level.child):
+            column[new] = column[old].clone()
+        level.child[old] = -1
+        panels = -(-length // LANES)
+        level.codes[self._used : self._used + panels] = level.codes[first : first + panels].clone()
+        level.first_panel[one], self._room[one] = self._used, room
+        self._used += room
+        return torch.arange(new.start, new.stop, device=level.child.device)
+
+    def _grow(self, panels: int) -> None:
+        old = self.level
+        self.level = self._empty(panels, len(old.length), old.codes.device)
+        self.level.codes[: len(old.codes)] = old.codes
+        for name in ("along", "step", "child"):
+            getattr(self.level, name)[: len(old.child)] = getattr(old, name)
+        self.level.first_panel.copy_(old.first_panel)
+        self.level.length.copy_(old.length)
+
+
+def encode(vector: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """Codes ``(n, D)`` uint8 and steps ``(n,)`` that come nearest to vectors ``(n, D)`` float32."""
+    most, zero = 2**bits - 1, (2**bits - 1) / 2
+    largest = vector.abs().amax(dim=1, keepdim=True) if vector.shape[1] else vector.new_zeros(len(vector), 1)
+    best_error = vector.new_full((len(vector), 1), torch.inf)
+    codes = torch.zeros_like(vector, dtype=torch.uint8)
+    step = torch.zeros_like(largest)
+    for share in SHRUNK if bits < 8 else SHRUNK[:1]:
+        tried = largest * (share / zero)
+        code = (vector / torch.where(tried > 0, tried, 1.0) + zero).round_().clamp_(0, most)
+        level = code - zero
+        # the step that fits these codes best; never zero, since no level is
+        fitted = (vector * level).sum(dim=1, keepdim=True) / (level * level).sum(dim=1, keepdim=True).clamp(
+            min=1e-30
+        )
+        error = (vector - fitted * level).square().sum(dim=1, keepdim=True)
+        better = error < best_error
+        best_error = torch.where(better, error, best_error)
+        step = torch.where(better, fitted, step)
+        codes = torch.where(better, code.to(torch.uint8), codes)
+    return codes, step.squeeze(1)
+
+
+def _split(vector: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
+    """The part ``(n,)`` of vectors along the directions of their lists, and the rest ``(n, D)``."""
+    if direction.shape[1] != vector.shape[1]:
+        return vector.new_zeros(len(vector)), vector
+    square = (direction * direction).sum(dim=1)
+    along = (vector * direction).sum(dim=1) / torch.where(square > 0, square, 1.0)
+    return along, vector - along.unsqueeze(1) * direction

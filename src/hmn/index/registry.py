@@ -1,0 +1,93 @@
+"""Structures by name, as the command line and configuration files have them."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from typing import Any
+
+import torch
+
+from hmn.errors import ConfigError
+from hmn.index.base import Index
+from hmn.index.reduction import make_reduction
+
+STRUCTURES = {
+    "exact": ("hmn.index.exact", "ExactIndex"),
+    "cluster": ("hmn.index.cluster", "ClusterIndex"),
+    "wta-hash": ("hmn.index.wta_hash", "WTAHashIndex"),
+    "pca-tree": ("hmn.index.pca_tree", "PCATreeIndex"),
+    "faiss": ("hmn.index.faiss", "FaissIndex"),
+}
+STORAGE = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+WORDS = {"true": True, "false": False, "none": None}
+NOT_SETTINGS = {"self", "keys"}
+
+
+def make_index(name: str, **settings: Any) -> Index:
+    """Make a search structure, without cells as yet.
+
+    Args:
+        name: ``exact``, ``cluster``, ``wta-hash``, ``pca-tree`` or ``faiss``, and settings after a colon if
+            wanted: ``cluster:num_clusters=1000,num_probes=16``, ``faiss:IVF1024,Flat,num_probes=16``.
+        settings: as the structure's class takes them; ``reduction`` and ``storage`` may be names.
+
+    Raises:
+        ConfigError: there is no such structure or setting, one is given twice, or is out of its range.
+        MissingPackageError: the structure needs a package that is not installed.
+    """
+    structure, _, text = name.partition(":")
+    if structure not in STRUCTURES:
+        raise ConfigError(f"there is no index {structure!r}, expected one of {', '.join(STRUCTURES)}")
+    module, class_name = STRUCTURES[structure]
+    made = getattr(importlib.import_module(module), class_name)
+    accepted = [each for each in inspect.signature(made).parameters if each not in NOT_SETTINGS]
+    for key, value in _parsed(structure, text).items():
+        if key in settings:
+            raise ConfigError(f"{key} is given twice to {structure}: in {name!r} and beside it")
+        settings[key] = value
+    for key in settings:
+        if key not in accepted:
+            raise ConfigError(f"{structure} has no setting {key!r}, expected {', '.join(accepted)}")
+    if isinstance(settings.get("reduction"), str):
+        settings["reduction"] = make_reduction(settings["reduction"])
+    if isinstance(settings.get("storage"), str):
+        if settings["storage"] not in STORAGE:
+            raise ConfigError(f"storage is {settings['storage']!r}, expected one of {', '.join(STORAGE)}")
+        settings["storage"] = STORAGE[settings["storage"]]
+    index: Index = made(**settings)
+    return index
+
+
+def _parsed(structure: str, text: str) -> dict[str, Any]:
+    """Settings from ``name=value,name=value``; for faiss, what has no ``=`` is its factory string."""
+    settings: dict[str, Any] = {}
+    factory = []
+    for part in text.split(",") if text else ():
+        key, equals, value = part.partition("=")
+        key = key.strip()
+        if not equals and structure == "faiss":
+            factory.append(part)
+        elif not equals or not key:
+            raise ConfigError(f"{part!r} is no setting of {structure}, expected name=value")
+        elif key in settings:
+            raise ConfigError(f"{key} is given twice to {structure}")
+        else:
+            settings[key] = _value(key, value.strip())
+    if factory:
+        settings["factory"] = ",".join(factory)
+    return settings
+
+
+def _value(key: str, text: str) -> int | float | bool | str | None:
+    """A whole number, a number, true, false, none, or the text itself."""
+    if key == "reduction":
+        return text  # one is called none
+    if text.lower() in WORDS:
+        return WORDS[text.lower()]
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text

@@ -1,0 +1,71 @@
+"""Candidates scored in full: the last step of every search that does not score all keys."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+CHUNK_NUMBERS = 1 << 22
+
+
+def best_of(query: Tensor, keys: Tensor, candidate: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Find, for each query, the ``k`` of its candidate rows with the largest inner product.
+
+    Args:
+        query: ``(B, D)`` float.
+        keys: ``(rows, D)`` float32, float16 or bfloat16, on the device of the query.
+        candidate: ``(B, C)`` int64 row numbers; ``-1`` for none. A row may be there more than once.
+        k: results a query; may exceed C.
+
+    Returns:
+        ``score`` (B, k) float32 and ``row`` (B, k) int64, best first, each row once; unused places hold
+        ``-inf`` and ``-1``.
+    """
+    return best_of_distinct(query, keys, distinct(candidate), k)
+
+
+def distinct(candidate: Tensor) -> Tensor:
+    """Candidates ``(B, C)``, each once: the rows in descending order, then ``-1``; as wide as is needed."""
+    if not candidate.numel():
+        return candidate
+    ordered = candidate.sort(dim=1, descending=True).values
+    kept = ordered >= 0
+    kept[:, 1:] &= ordered[:, 1:] != ordered[:, :-1]
+    return pressed(ordered, kept)
+
+
+def pressed(candidate: Tensor, kept: Tensor) -> Tensor:
+    """The candidates ``(B, C)`` that are ``kept``, moved to the left in their order, then ``-1``."""
+    width = int(kept.sum(dim=1).amax()) if kept.numel() else 0
+    place = torch.where(kept, kept.cumsum(dim=1) - 1, width)
+    left = candidate.new_full((len(candidate), width + 1), -1)
+    return left.scatter_(1, place, candidate)[:, :width]
+
+
+def best_of_distinct(query: Tensor, keys: Tensor, candidate: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """``best_of`` for candidates that hold no row twice."""
+    b, features = len(candidate), max(1, keys.shape[1])
+    score = torch.full((b, k), -torch.inf, device=query.device)
+    row = torch.full((b, k), -1, dtype=torch.int64, device=query.device)
+    place = torch.arange(1, candidate.shape[1] + 1, device=candidate.device)
+    width = torch.where(candidate >= 0, place, 0).amax(dim=1) if candidate.numel() else row.new_zeros(b)
+    # queries with as many candidates go together, so that little is computed for places that are not used
+    order = width.argsort(descending=True)
+    widths, start = width[order].tolist(), 0
+    while start < b and widths[start]:
+        columns = min(widths[start], max(1, CHUNK_NUMBERS // features))
+        lines = order[start : start + max(1, CHUNK_NUMBERS // (columns * features))]
+        chosen, vector = candidate[lines, : widths[start]], query[lines].float().unsqueeze(2)  # (b, D, 1)
+        scores = [_products(keys, some, vector) for some in torch.split(chosen, columns, dim=1)]
+        kept = min(k, widths[start])
+        best = torch.cat(scores, dim=1).topk(kept, dim=1)
+        score[lines, :kept] = best.values
+        row[lines, :kept] = chosen.gather(1, best.indices)
+        start += len(lines)
+    return score, row
+
+
+def _products(keys: Tensor, candidate: Tensor, vector: Tensor) -> Tensor:
+    b, width = candidate.shape
+    chosen = keys.index_select(0, candidate.clamp(min=0).flatten()).float().view(b, width, -1)
+    return torch.bmm(chosen, vector).squeeze(2).masked_fill(candidate < 0, -torch.inf)

@@ -1,0 +1,264 @@
+"""Candidates in training: which cells the softmax of a batch runs over, and how likely each was to be drawn.
+
+After Chandar et al. 2016: Top-K, Sample-K and Rand-block, the K best cells alone, any combination, always the
+union over the batch and always with the targets. Each candidate carries its inclusion probability, so that a
+normaliser summed over the candidates can be corrected (``hmn.nn.loss.sampled_nll``).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from hmn.errors import ConfigError
+from hmn.index.base import Index, as_ids, check_query
+
+PARTS = {
+    "k-mips": "best_cells",
+    "top-k": "top_clusters",
+    "sample-k": "sample_clusters",
+    "rand-block": "rand_block",
+    "temperature": "temperature",
+}
+
+
+@runtime_checkable
+class Clustered(Protocol):
+    """What Top-K and Sample-K need of an index: its cells lie in clusters, each cell in exactly one."""
+
+    def centroids(self) -> Tensor:
+        """``(C, D)`` float32, one row a cluster."""
+        ...
+
+    def cells_in(self, clusters: Tensor) -> tuple[Tensor, Tensor]:
+        """Cells of clusters ``(m,)``: ids ``(n,)``, cluster by cluster, and how many in each ``(m,)``."""
+        ...
+
+
+class Candidates(NamedTuple):
+    """Cells that serve a whole batch.
+
+    Attributes:
+        cell: ``(C,)`` int64, ascending, distinct.
+        probability: ``(C,)`` float32 in (0, 1]: with which each was drawn, 1 for those that are certain.
+            For any numbers ``f`` of the cells, the sum of ``f / probability`` over the candidates has the
+            sum of ``f`` over all cells that could be drawn as its mean.
+    """
+
+    cell: Tensor
+    probability: Tensor
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """What joins the candidates of a batch, besides the targets.
+
+    Raises:
+        ConfigError: nothing joins, or a number is out of its range.
+    """
+
+    top_clusters: int = 0
+    """Top-K: all cells of so many clusters of largest inner product with the query, for each query."""
+    sample_clusters: int = 0
+    """Sample-K: all cells of so many further clusters, drawn without replacement, for each query."""
+    rand_block: int = 0
+    """Rand-block: cells a block; the memory's cells 0 to N - 1 are cut into blocks, and one joins."""
+    temperature: float = 1.0
+    """Sample-K draws a cluster with probability proportional to exp(query · centroid / temperature)."""
+    best_cells: int = 0
+    """K-MIPS: so many cells that the index finds best, for each query."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers out of their range."""
+        for name, field in PARTS.items():
+            value = getattr(self, field)
+            if field == "temperature":
+                if not (isinstance(value, int | float) and 0 < value < math.inf):
+                    raise ConfigError(f"temperature is {value!r}, expected a finite number above 0")
+            elif not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                raise ConfigError(f"{field} ({name}) is {value!r}, expected a whole number, 0 for none")
+        if not (self.best_cells or self.needs_clusters or self.rand_block):
+            raise ConfigError("the strategy names no candidates, expected one such as top-k:8 or k-mips:32")
+
+    @property
+    def needs_clusters(self) -> bool:
+        """Whether the index must be ``Clustered``."""
+        return bool(self.top_clusters or self.sample_clusters)
+
+    @classmethod
+    def parse(cls, text: str, k: int | None = None) -> Strategy:
+        """Read a strategy from text such as ``top-k:8+sample-k:4+rand-block:256+temperature:0.5``.
+
+        Args:
+            text: parts ``k-mips``, ``top-k``, ``sample-k``, ``rand-block`` and ``temperature``, each once.
+            k: what ``k-mips`` without a number stands for.
+
+        Raises:
+            ConfigError: a part is unknown, given twice, or its number is missing or bad.
+        """
+        given: dict[str, float] = {}
+        for part in text.split("+"):
+            name, _, number = part.strip().partition(":")
+            if name not in PARTS:
+                raise ConfigError(f"strategy {text!r}: unknown part {name!r}, expected {', '.join(PARTS)}")
+            if PARTS[name] in given:
+                raise ConfigError(f"strategy {text!r}: {name} is given twice, expected each part once")
+            if name == "k-mips" and not number and k is not None:
+                number = str(k)
+            try:
+                given[PARTS[name]] = float(number) if name == "temperature" else int(number)
+            except ValueError:
+                example = f"{name}:{'0.5' if name == 'temperature' else '8'}"
+                raise ConfigError(
+                    f"strategy {text!r}: {name} has the number {number!r}, expected one as in {example}"
+                ) from None
+        return cls(**given)  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        """The text that ``parse`` reads back."""
+        default = {field.name: field.default for field in fields(self)}
+        parts = [
+            f"{name}:{value}"
+            for name, field in PARTS.items()
+            if (value := getattr(self, field)) != default[field]
+        ]
+        return "+".join(parts)
+
+
+def clustered(strategy: Strategy, index: object) -> Clustered:
+    """The index, for a strategy that needs its clusters.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    if not isinstance(index, Clustered):
+        raise ConfigError(
+            f"strategy {strategy} needs an index of clusters, got {type(index).__name__}: "
+            "use index='cluster', or strategy k-mips"
+        )
+    return index
+
+
+@torch.no_grad()
+def candidates(
+    strategy: Strategy, index: Index, query: Tensor, target: Tensor, *, generator: torch.Generator
+) -> Candidates:
+    """Draw the candidates of a batch: the union of what the strategy gives each query, and the targets.
+
+    Sample-K draws by the Gumbel-top-k trick (Vieira 2014; Kool et al. 2019): a cluster is drawn if its score
+    plus Gumbel noise exceeds a threshold, the K-th largest such sum among the query's *other* clusters. Given
+    the others, that has probability ``1 - exp(-exp(score - threshold))`` (priority sampling, Duffield et al.
+    2007), and the queries draw independently, so a cluster misses the union with probability
+    ``exp(-sum over queries of exp(score - threshold))``. These conditional probabilities are known exactly,
+    and dividing by them is unbiased; the marginal ones of drawing without replacement are not known in
+    closed form. Note that for a query which did not draw the cluster the threshold is its K-th largest sum,
+    and not the (K+1)-th as for one which did: with the same for both the union's correction is biased.
+
+    Args:
+        strategy: what joins.
+        index: built; must be ``Clustered`` for Top-K and Sample-K. Rand-block without Sample-K takes its
+            cells to be 0 to N - 1.
+        query: ``(B, D)``.
+        target: ``(T,)`` cells that are certain to be in.
+        generator: of Sample-K and Rand-block; on any device.
+
+    Returns:
+        Candidates on the device of the query.
+
+    Raises:
+        ConfigError: the strategy needs clusters and the index has none.
+        ShapeError, NonFiniteError, NotFittedError: as the index's search raises them.
+    """
+    device = query.device
+    certain = [as_ids(target, "target").to(device)]
+    pool = None
+    if strategy.best_cells:
+        found = index.search(query, strategy.best_cells).cell.flatten()
+        certain.append(found[found >= 0].to(device))
+    if strategy.needs_clusters:
+        cells, pool = _of_clusters(strategy, clustered(strategy, index), query, generator)
+        certain.append(cells.to(device))
+    if strategy.rand_block and len(index):
+        pool = _with_block(pool, len(index), strategy.rand_block, generator, device)
+    if pool is not None:
+        pool = _Pool(*(column[pool.drawn].to(device) for column in pool))
+    return _union(torch.cat(certain), pool)
+
+
+class _Pool(NamedTuple):
+    """Cells that may be drawn, among them all that were: ``(n,)`` each, a cell once."""
+
+    cell: Tensor
+    left_out: Tensor  # float64, log of the probability that the cell is not drawn
+    drawn: Tensor  # bool
+
+
+def _of_clusters(
+    strategy: Strategy, index: Clustered, query: Tensor, generator: torch.Generator
+) -> tuple[Tensor, _Pool | None]:
+    """The cells of Top-K, and those of Sample-K: all of them if a block is to be drawn from them as well."""
+    centroids = index.centroids()
+    query = check_query(query, centroids.shape[1], 1).to(centroids.device, centroids.dtype)
+    score = (query @ centroids.T).double()  # (B, C)
+    top = score.topk(min(strategy.top_clusters, len(centroids)), dim=1).indices
+    certain, _ = index.cells_in(torch.unique(top))
+    if not strategy.sample_clusters:
+        return certain, None
+    logit = (score / strategy.temperature).scatter(1, top, -torch.inf)
+    drawn, rate = _drawn(logit, strategy.sample_clusters, generator)
+    clusters = drawn.nonzero().squeeze(1)
+    if strategy.rand_block:  # a block's cells may lie in any cluster, and need its rate
+        clusters = torch.arange(len(centroids), device=centroids.device)
+    cell, length = index.cells_in(clusters)
+    each = torch.repeat_interleave(clusters, length)
+    return certain, _Pool(cell, -rate[each], drawn[each])
+
+
+def _with_block(
+    pool: _Pool | None, count: int, size: int, generator: torch.Generator, device: torch.device
+) -> _Pool:
+    """Draw a block of the cells 0 to ``count - 1`` into the pool."""
+    blocks = -(-count // size)
+    first = size * int(torch.randint(blocks, (1,), generator=generator, device=generator.device))
+    last = min(first + size, count)
+    missed = math.log1p(-1 / blocks) if blocks > 1 else -math.inf
+    if pool is None:
+        cell = torch.arange(first, last, device=device)
+        left_out = torch.full(cell.shape, missed, dtype=torch.float64, device=device)
+        return _Pool(cell, left_out, torch.ones_like(cell, dtype=torch.bool))
+    inside = (pool.cell >= first) & (pool.cell < last)
+    return _Pool(pool.cell, pool.left_out + missed, pool.drawn | inside)
+
+
+def _drawn(logit: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw ``count`` of the finite logits of each row ``(B, C)`` without replacement.
+
+    Returns:
+        ``(C,)`` bool, drawn by any row; and ``(C,)`` the rate at which any row draws it given the others:
+        minus the log of the probability that none does.
+    """
+    eligible = torch.isfinite(logit)
+    # float64: a float32 exponential is too coarse near 0 for the tail of the Gumbel distribution
+    noise = torch.empty(logit.shape, dtype=torch.float64, device=generator.device)
+    noise.exponential_(generator=generator)
+    key = logit - noise.to(logit.device).log()
+    best = torch.nn.functional.pad(key, (0, count + 1), value=-torch.inf).topk(count + 1, dim=1).values
+    drawn = eligible & (key >= best[:, count - 1 : count])
+    threshold = torch.where(drawn, best[:, count:], best[:, count - 1 : count])  # of the other clusters
+    rate = torch.where(eligible, (logit - threshold).exp(), 0.0)
+    return drawn.any(dim=0), rate.sum(dim=0)
+
+
+def _union(certain: Tensor, pool: _Pool | None) -> Candidates:
+    """Distinct cells, those that are certain with probability 1."""
+    if pool is None:
+        cell = torch.unique(certain)
+        return Candidates(cell, torch.ones(len(cell), device=cell.device))
+    cell, place = torch.unique(torch.cat([certain, pool.cell]), return_inverse=True)
+    left_out = torch.cat([pool.left_out.new_full((len(certain),), -torch.inf), pool.left_out])
+    least = left_out.new_zeros(len(cell)).scatter_reduce(0, place, left_out, "amin")
+    return Candidates(cell, -torch.expm1(least).float())

@@ -1,0 +1,271 @@
+"""What every structure promises, compared with float64 brute force where it looks everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import assert_best, listed, whole
+from torch import Tensor
+
+from hmn.errors import CellError, ConfigError, NonFiniteError, NotFittedError, ShapeError
+from hmn.index.base import Index
+from hmn.index.registry import make_index
+
+EVERYWHERE = [
+    "exact",
+    "cluster:num_clusters=7,num_probes=7,codes=none",
+    "cluster:num_clusters=3x9,num_probes=3x9,codes=int8,rescore=100000,reduction=one-column",
+    "wta-hash:num_tables=2,num_permutations=2,prefix=1",
+    "wta-hash:num_tables=3,num_permutations=1,prefix=2,num_probes=2",
+    "pca-tree:leaf_size=4,num_leaves=100000",
+    "pca-tree:leaf_size=1,num_leaves=100000,reduction=paper",
+    "faiss:Flat",
+    "faiss:IVF4,Flat,num_probes=4",
+]
+TYPES = [torch.float32, torch.float16, torch.bfloat16]
+D = 4
+
+
+def model_of(keys: Tensor, cells: Tensor | None = None) -> dict[int, Tensor]:
+    ids = range(len(keys)) if cells is None else cells.tolist()
+    return dict(zip(ids, keys, strict=True))
+
+
+def scattered(count: int, seed: int = 0) -> Tensor:
+    """Distinct ids in no order."""
+    return torch.randperm(3 * count + 1, generator=torch.Generator().manual_seed(seed))[:count]
+
+
+@pytest.fixture(scope="module", params=["cpu", "cuda"])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("there is no GPU")
+    return torch.device(request.param)
+
+
+@pytest.fixture(scope="module", params=listed(EVERYWHERE))
+def make(request: pytest.FixtureRequest) -> Callable[..., Index]:
+    return lambda **more: make_index(request.param, **more)
+
+
+@pytest.mark.parametrize("storage", TYPES)
+@pytest.mark.parametrize("n", [0, 1, 2, 50, 300])
+def test_agrees_with_brute_force(
+    make: Callable[..., Index], device: torch.device, n: int, storage: torch.dtype
+) -> None:
+    keys, query, cells = whole(n, n, D).to(device), whole(n + 1, 6, D).to(device), scattered(n)
+    query[2] = 0
+    for ids in (None, cells):
+        index = make(storage=storage)
+        index.build(keys, ids)
+        assert len(index) == n
+        for k in (1, 5, n + 3):
+            found = index.search(query, k)
+            assert all(part.device == device or part.device.type == device.type for part in found)
+            assert_best(found, query, model_of(keys, ids), k)
+
+
+@pytest.mark.parametrize("storage", TYPES)
+def test_agrees_on_real_numbers(
+    make: Callable[..., Index], device: torch.device, storage: torch.dtype
+) -> None:
+    generator = torch.Generator().manual_seed(5)
+    keys = torch.randn(300, 24, generator=generator).to(device, storage)
+    query = torch.randn(7, 24, generator=generator).to(device)
+    index = make()
+    index.build(keys)
+    for scale in (1.0, 1e-4, 1e4):
+        assert_best(index.search(query * scale, 10), query * scale, model_of(keys), 10)
+    assert_best(index.search(query.double(), 10), query, model_of(keys), 10)
+
+
+@pytest.mark.parametrize("same", [0.0, 1.0, -2.0])
+def test_equal_keys_are_all_found(make: Callable[..., Index], device: torch.device, same: float) -> None:
+    keys = torch.full((40, D), same, device=device)
+    index = make()
+    index.build(keys)
+    assert_best(index.search(torch.ones(2, D, device=device), 43), torch.ones(2, D), model_of(keys), 43)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    start=st.integers(0, 8),
+    own_ids=st.booleans(),
+    changes=st.lists(
+        st.tuples(st.sampled_from("aaruus"), st.lists(st.integers(0, 30), max_size=6, unique=True)),
+        max_size=25,
+    ),
+    seed=st.integers(0, 9),
+)
+def test_any_sequence_of_changes_leaves_what_a_dictionary_would_hold(
+    make: Callable[..., Index],
+    device: torch.device,
+    start: int,
+    own_ids: bool,
+    changes: list[tuple[str, list[int]]],
+    seed: int,
+) -> None:
+    cells = scattered(start, seed) if own_ids else None
+    keys, query = whole(seed, start, D).to(device), whole(seed + 50, 3, D).to(device)
+    index, held = make(), model_of(keys.clone(), cells)
+    index.build(keys, cells)
+    for number, (kind, some) in enumerate(changes):
+        wanted = [cell for cell in some if (cell in held) != (kind == "a")]
+        chosen = torch.tensor(wanted, dtype=torch.int64, device=device)
+        new = whole(1000 + number, len(wanted), D, spread=5).to(device)
+        if kind == "a":
+            index.add(chosen, new)
+        elif kind == "u":
+            index.update(chosen, new)
+        elif kind == "r":
+            index.remove(chosen)
+            for cell in wanted:
+                del held[cell]
+        else:
+            assert_best(index.search(query, 4), query, held, 4)
+        if kind in "au":
+            held.update(model_of(new, chosen))
+        assert len(index) == len(held)
+    again = make()
+    again.load_state_dict({name: part.clone() for name, part in index.state_dict().items()})
+    for each in (index, again):
+        assert len(each) == len(held)
+        assert_best(each.search(query, 12), query, held, 12)
+
+
+@pytest.mark.parametrize("with_keys", [True, False])
+def test_searches_the_same_after_a_round_trip(
+    make: Callable[..., Index], device: torch.device, with_keys: bool
+) -> None:
+    keys, query = whole(1, 60, D).to(device), whole(2, 5, D).to(device)
+    index, again = make(), make()
+    index.build(keys, scattered(60).to(device))
+    index.remove(scattered(60)[10:25].to(device))
+    index.add(torch.tensor([900, 901]), whole(3, 2, D))
+    index.update(scattered(60)[30:40], whole(4, 10, D))
+    state = index.state_dict(with_keys=with_keys)
+    assert all(isinstance(part, Tensor) for part in state.values())
+    assert ("rows.keys" in state) == with_keys
+    storage = None if with_keys else keys.clone()
+    if not with_keys:
+        with pytest.raises(ShapeError, match="keys"):
+            again.load_state_dict(state)
+        with pytest.raises(NotFittedError):
+            again.search(query, 1)
+    again.load_state_dict(state, storage)
+    for found, wanted in zip(again.search(query, 9), index.search(query, 9), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=0, equal_nan=True)
+    for each in (index, again):
+        each.add(torch.tensor([902]), torch.full((1, D), 9.0))
+        assert each.search(torch.ones(1, D, device=device), 1).cell.tolist() == [[902]]
+
+
+def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(
+    make: Callable[..., Index], device: torch.device
+) -> None:
+    keys, query = whole(1, 30, D).to(device), whole(2, 5, D).to(device)
+    index, other = make(), make()
+    index.build(keys)
+    other.build(whole(3, 40, D + 1).to(device))
+    before = index.search(query, 7)
+    state = other.state_dict()
+    for name in state:
+        if name not in ("rows.cell", "rows.free"):
+            with pytest.raises(ShapeError):
+                index.load_state_dict({each: part for each, part in state.items() if each != name})
+    for name in state:
+        if not name.startswith(("rows.", "reduction.")) and state[name].dim():
+            with pytest.raises(ShapeError):
+                index.load_state_dict({**state, name: state[name][:-1]})
+    for found, wanted in zip(index.search(query, 7), before, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=0, equal_nan=True)
+
+
+def test_refuses_what_does_not_fit_and_changes_nothing(
+    make: Callable[..., Index], device: torch.device
+) -> None:
+    keys, query, one = whole(1, 30, D).to(device), whole(2, 5, D).to(device), torch.tensor([3])
+    index = make()
+    with pytest.raises(NotFittedError):
+        index.search(query, 1)
+    with pytest.raises(NotFittedError):
+        index.add(one, torch.zeros(1, D))
+    index.build(keys)
+    nan, wide = torch.full((1, D), torch.nan), torch.zeros(1, D + 1)
+    refused: list[tuple[type[Exception], Callable[[], object]]] = [
+        (NonFiniteError, lambda: index.search(nan, 1)),
+        (ShapeError, lambda: index.search(wide, 1)),
+        (ShapeError, lambda: index.search(torch.zeros(D), 1)),
+        (ConfigError, lambda: index.search(query, 0)),
+        (NonFiniteError, lambda: index.build(nan)),
+        (ShapeError, lambda: index.build(torch.zeros(3))),
+        (ShapeError, lambda: index.build(torch.zeros(3, D), torch.arange(2))),
+        (CellError, lambda: index.build(torch.zeros(2, D), torch.tensor([4, 4]))),
+        (CellError, lambda: index.add(one, torch.zeros(1, D))),
+        (CellError, lambda: index.add(torch.tensor([50, 50]), torch.zeros(2, D))),
+        (NonFiniteError, lambda: index.add(torch.tensor([50]), nan)),
+        (ShapeError, lambda: index.add(torch.tensor([50]), wide)),
+        (CellError, lambda: index.remove(torch.tensor([2, 99]))),
+        (CellError, lambda: index.remove(torch.tensor([2, 2]))),
+        (CellError, lambda: index.update(torch.tensor([3, 99]), torch.zeros(2, D))),
+        (CellError, lambda: index.update(torch.tensor([3, 3]), torch.zeros(2, D))),
+        (NonFiniteError, lambda: index.update(one, nan)),
+        (ShapeError, lambda: index.update(one, wide)),
+    ]
+    for error, call in refused:
+        with pytest.raises(error):
+            call()
+    assert len(index) == 30
+    assert_best(index.search(query, 33), query, model_of(keys), 33)
+
+
+def test_knows_no_autograd(make: Callable[..., Index], device: torch.device) -> None:
+    keys = whole(1, 20, D).to(device).requires_grad_()
+    query = whole(2, 2, D).to(device).requires_grad_()
+    index = make()
+    index.build(keys)
+    index.update(torch.tensor([1]), torch.ones(1, D, requires_grad=True))
+    found = index.search(query, 3)
+    assert not found.score.requires_grad and not found.reads.requires_grad
+
+
+def test_keys_changed_in_place_are_scored_as_they_are(
+    make: Callable[..., Index], device: torch.device
+) -> None:
+    keys = whole(1, 20, D).to(device)
+    index = make()
+    index.build(keys)
+    keys[7] = 50
+    assert_best(index.search(torch.ones(1, D, device=device), 20), torch.ones(1, D), model_of(keys), 20)
+
+
+def test_takes_other_keys(make: Callable[..., Index], device: torch.device) -> None:
+    index, keys = make(), whole(3, 9, D + 2).to(device)
+    index.build(whole(1, 50, D).to(device))
+    index.remove(torch.arange(40))
+    index.build(keys)
+    query = whole(4, 3, D + 2).to(device)
+    assert_best(index.search(query, 12), query, model_of(keys), 12)
+
+
+@pytest.mark.parametrize("storage", TYPES)
+def test_counts_what_it_reads_for_each_query_alone(
+    make: Callable[..., Index], device: torch.device, storage: torch.dtype
+) -> None:
+    keys, query = whole(1, 200, 16).to(device), whole(2, 9, 16).to(device)
+    index = make(storage=storage)
+    index.build(keys)
+    found = index.search(query, 5)
+    assert found.reads.dtype == torch.float32 and found.cells_scored.dtype == torch.int64
+    assert found.cells_scored.tolist() == [200] * 9  # everywhere
+    least = 200 * storage.itemsize / 4
+    assert bool((found.reads >= least).all()) and bool((found.reads <= 3 * 200 + 100).all())
+    for row in range(9):
+        alone = index.search(query[row : row + 1], 5)
+        assert float(alone.reads) == float(found.reads[row])
+    nothing = index.search(query[:0], 5)
+    assert [tuple(part.shape) for part in nothing] == [(0, 5), (0, 5), (0,), (0,)]

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from hmn._native.level import LANES
+from hmn._native.twin import codes_of
+from hmn.errors import ShapeError
+from hmn.index.lists import Lists, encode
+
+quick = settings(max_examples=60, deadline=None)
+
+
+def decoded(lists: Lists, place: Tensor, direction: Tensor) -> Tensor:
+    level = lists.level
+    code = codes_of(level, place, lists.features) - level.zero
+    return level.along[place].unsqueeze(1) * direction + level.step[place].unsqueeze(1) * code
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@quick
+@given(n=st.integers(1, 20), d=st.integers(1, 40), seed=st.integers(0, 99))
+def test_a_code_is_within_half_a_step_of_each_coordinate_or_better_in_all(
+    bits: int, n: int, d: int, seed: int
+) -> None:
+    vector = torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).float()
+    codes, step = encode(vector, bits)
+    error = (vector - step.unsqueeze(1) * (codes.float() - (2**bits - 1) / 2)).double().square().sum(dim=1)
+    widest = 2 * vector.abs().amax(dim=1).double() / (2**bits - 1)
+    assert bool((error <= d * (widest / 2) ** 2 * 1.001).all())
+
+
+def test_zero_and_equal_vectors_are_kept_exactly() -> None:
+    vector = torch.tensor([[0.0, 0.0], [3.0, 3.0], [-2.0, 2.0]])
+    for bits in (4, 8):
+        codes, step = encode(vector, bits)
+        torch.testing.assert_close(step.unsqueeze(1) * (codes.float() - (2**bits - 1) / 2), vector)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@quick
+@given(
+    st.lists(st.tuples(st.booleans(), st.lists(st.integers(0, 4), max_size=40)), max_size=8),
+    st.integers(0, 60),
+)
+def test_any_sequence_of_changes_leaves_what_a_dictionary_would_hold(
+    bits: int, changes: list[tuple[bool, list[int]]], first: int
+) -> None:
+    generator = torch.Generator().manual_seed(first)
+    direction = torch.randn(5, 6, generator=generator)
+    lists = Lists(6, bits, direction.device)
+    of = torch.randint(5, (first,), generator=generator)
+    vectors = {child: torch.randn(6, generator=generator) for child in range(first)}
+    stacked = torch.stack([*vectors.values()]) if vectors else torch.zeros(0, 6)
+    place = dict(enumerate(lists.build(of, torch.arange(first), stacked, direction).tolist()))
+    where = dict(enumerate(of.tolist()))
+    number = first
+    for adds, chosen in changes:
+        if adds:
+            children = list(range(number, number + len(chosen)))
+            number += len(chosen)
+            fresh = torch.randn(len(chosen), 6, generator=generator)
+            at, moved, to = lists.add(
+                torch.tensor(chosen, dtype=torch.int64), torch.tensor(children), fresh, direction
+            )
+            place |= dict(zip(moved.tolist(), to.tolist(), strict=True))
+            place |= dict(zip(children, at.tolist(), strict=True))
+            where |= dict(zip(children, chosen, strict=True))
+            vectors |= dict(zip(children, fresh, strict=True))
+        else:
+            gone = sorted(where)[:: 1 + len(chosen) % 3]
+            moved, to = lists.remove(
+                torch.tensor([where[child] for child in gone], dtype=torch.int64),
+                torch.tensor([place[child] for child in gone], dtype=torch.int64),
+            )
+            place |= dict(zip(moved.tolist(), to.tolist(), strict=True))
+            for child in gone:
+                del place[child], where[child], vectors[child]
+        assert len(lists) == len(where)
+        for one in range(5):
+            at, length = lists.entries_of(torch.tensor([one]))
+            held = lists.level.child[at].tolist()
+            assert sorted(held) == sorted(child for child in where if where[child] == one)
+            assert [place[child] for child in held] == at.tolist()
+            assert length.tolist() == [len(held)]
+    for child, at in place.items():
+        found = decoded(lists, torch.tensor([at]), direction[where[child]].unsqueeze(0))[0]
+        assert float((found - vectors[child]).norm()) < (0.2 if bits == 4 else 0.02) * 6
+
+
+def test_a_list_without_entries_and_one_of_a_whole_panel() -> None:
+    lists = Lists(4, 8, torch.device("cpu"))
+    lists.build(
+        torch.ones(LANES, dtype=torch.int64), torch.arange(LANES), torch.randn(LANES, 4), torch.zeros(2, 1)
+    )
+    assert lists.level.length.tolist() == [0, LANES]
+    assert lists.entries_of(torch.tensor([0, 1]))[1].tolist() == [0, LANES]
+
+
+@pytest.mark.parametrize("name", ["codes", "child", "length", "room", "first_panel"])
+def test_a_damaged_state_is_refused(name: str) -> None:
+    lists = Lists(4, 4, torch.device("cpu"))
+    lists.build(torch.zeros(40, dtype=torch.int64), torch.arange(40), torch.randn(40, 4), torch.zeros(2, 1))
+    state = lists.state_dict("x.")
+    again = Lists.from_state(state, "x.", 4, 4)
+    assert torch.equal(again.level.child, lists.level.child)
+    with pytest.raises(ShapeError, match=name):
+        Lists.from_state({k: v for k, v in state.items() if k != f"x.{name}"}, "x.", 4, 4)
+    with pytest.raises(ShapeError):
+        Lists.from_state({**state, f"x.{name}": state[f"x.{name}"][:1]}, "x.", 4, 4)
+    outside = {**state, "x.first_panel": state["x.first_panel"] + 1000}
+    with pytest.raises(ShapeError, match="damaged"):
+        Lists.from_state(outside, "x.", 4, 4)
