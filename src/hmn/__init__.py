@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from hmn.errors import ShapeError as ShapeError
     from hmn.index.base import Index as Index
     from hmn.index.exact import ExactIndex as ExactIndex
+    from hmn.index.strategy import Strategy as Strategy
+    from hmn.nn.attention import HardAttention as HardAttention
+    from hmn.nn.attention import KMIPSAttention as KMIPSAttention
+    from hmn.nn.attention import SoftmaxAttention as SoftmaxAttention
     from hmn.nn.loss import marginal_nll as marginal_nll
+    from hmn.nn.loss import sampled_nll as sampled_nll
+    from hmn.nn.memory import CellMemory as CellMemory
     from hmn.nn.memory import EncodedMemory as EncodedMemory
     from hmn.nn.memory import Memory as Memory
     from hmn.nn.network import MemoryNetwork as MemoryNetwork
@@ -47,8 +53,10 @@ _HOME = {
     ],
     "hmn.index.base": ["Index"],
     "hmn.index.exact": ["ExactIndex"],
-    "hmn.nn.loss": ["marginal_nll"],
-    "hmn.nn.memory": ["EncodedMemory", "Memory"],
+    "hmn.index.strategy": ["Strategy"],
+    "hmn.nn.attention": ["HardAttention", "KMIPSAttention", "SoftmaxAttention"],
+    "hmn.nn.loss": ["marginal_nll", "sampled_nll"],
+    "hmn.nn.memory": ["CellMemory", "EncodedMemory", "Memory"],
     "hmn.nn.network": ["MemoryNetwork"],
     "hmn.nn.reader": ["KMIPSReader", "SoftmaxReader"],
     "hmn.qa.answer": ["Answer"],

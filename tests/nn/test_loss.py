@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hmn.errors import ShapeError
-from hmn.nn.loss import marginal_nll
+from hmn.errors import ConfigError, ShapeError
+from hmn.nn.loss import marginal_nll, sampled_nll
 
 quick = settings(max_examples=60, deadline=None)
 
@@ -97,3 +97,73 @@ def test_names_the_row_without_a_right_cell() -> None:
     right = torch.tensor([[True, False], [False, False], [False, False]])
     with pytest.raises(ShapeError, match="row 1 has no right cell"):
         marginal_nll(torch.zeros(3, 2), right)
+
+
+@quick
+@given(b=st.integers(1, 5), c=st.integers(1, 9), shared=st.booleans(), seed=st.integers(0, 999))
+def test_the_sampled_loss_counts_each_candidate_by_its_probability(
+    b: int, c: int, shared: bool, seed: int
+) -> None:
+    score, right, ignored = drawn(b, c, seed)
+    generator = torch.Generator().manual_seed(seed + 1)
+    times = torch.randint(1, 4, (c,) if shared else (b, c), generator=generator)
+    # a candidate of probability 1/t stands for t cells
+    repeats = times.expand(b, c)
+    for row in range(b):
+        wanted = marginal_nll(*(x[row].repeat_interleave(repeats[row]).unsqueeze(0) for x in (score, right)))
+        got = sampled_nll(score, right, 1 / times.double())[row : row + 1]
+        torch.testing.assert_close(got, wanted)
+    certain = torch.ones(c)
+    torch.testing.assert_close(
+        sampled_nll(score, right, certain, ignored), marginal_nll(score, right, ignored)
+    )
+    assert bool((sampled_nll(score, right, 1 / times.double(), ignored) >= 0).all())
+
+
+def test_the_loss_of_drawn_candidates_comes_near_that_of_all_cells() -> None:
+    """The normaliser's mean is exact, the loss a little small; the paper's is far too small."""
+    generator = torch.Generator().manual_seed(0)
+    score = torch.randn(1, 400, generator=generator).double()
+    right = torch.arange(400).unsqueeze(0) == 3
+    true = float(marginal_nll(score, right))
+    probability = torch.full((400,), 0.1).double()
+    probability[3] = 1.0
+    sampled, plain, normaliser = [], [], []
+    for _ in range(1000):
+        chosen = torch.rand(400, generator=generator) < probability
+        few = score[:, chosen], right[:, chosen]
+        sampled.append(float(sampled_nll(*few, probability[chosen])))
+        normaliser.append(float((few[0].exp() / probability[chosen]).sum()))
+        plain.append(float(marginal_nll(*few)))
+    whole = float(score.exp().sum())
+    of_normaliser = torch.tensor(normaliser).double()
+    error = float(of_normaliser.std()) / math.sqrt(1000)
+    assert abs(float(of_normaliser.mean()) - whole) < 3 * error < 0.05 * whole
+    wanted = true - float(of_normaliser.var()) / (2 * whole**2)
+    assert abs(sum(sampled) / 1000 - wanted) < 0.04
+    assert true - sum(plain) / 1000 > 2.0
+    assert abs(sum(sampled) / 1000 - true) < 0.15
+
+
+def test_gradients_of_the_sampled_loss() -> None:
+    score, right, ignored = drawn(3, 5, 2)
+    score.requires_grad_()
+    probability = torch.rand(5, dtype=torch.float64) * 0.9 + 0.1
+    assert torch.autograd.gradcheck(lambda s: sampled_nll(s, right, probability, ignored), (score,))
+    probability.requires_grad_()
+    torch.autograd.backward([sampled_nll(score, right, probability).sum()])
+    assert probability.grad is None
+
+
+@pytest.mark.parametrize("shape", [(2,), (3, 2), (2, 1), ()])
+def test_refuses_probabilities_of_other_shapes(shape: tuple[int, ...]) -> None:
+    score, right = torch.zeros(2, 3), torch.ones(2, 3, dtype=torch.bool)
+    with pytest.raises(ShapeError, match=r"expected \(3,\) or \(2, 3\): one a candidate"):
+        sampled_nll(score, right, torch.ones(shape))
+
+
+@pytest.mark.parametrize("bad", [0.0, -0.1, 1.5, math.nan])
+def test_refuses_what_is_no_probability(bad: float) -> None:
+    score, right = torch.zeros(2, 3), torch.ones(2, 3, dtype=torch.bool)
+    with pytest.raises(ConfigError, match=f"has probability {bad}"):
+        sampled_nll(score, right, torch.tensor([1.0, bad, 1.0], dtype=torch.float64))

@@ -1,4 +1,4 @@
-"""An encoded memory's snapshot lags until it is renewed; its live keys never do."""
+"""Stored rows are shared and learn sparsely; an encoded memory's snapshot lags, its live keys never do."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hmn.errors import NotFittedError
-from hmn.nn.memory import EncodedMemory, Memory
+from hmn.errors import CellError, NonFiniteError, NotFittedError, ShapeError
+from hmn.nn.memory import CellMemory, EncodedMemory, Memory
 
 CELLS, FEATURES = 7, 3
 
@@ -102,5 +102,112 @@ def test_saved_keys_are_taken_back() -> None:
 
 
 def test_there_are_no_values() -> None:
-    memory: Memory = EncodedMemory(LinearEncoder())
+    memory: CellMemory = EncodedMemory(LinearEncoder())
     assert memory.values_of(torch.arange(2)) is None
+
+
+def rows(n: int = 6, features: int = 3, seed: int = 0) -> Tensor:
+    return torch.randn(n, features, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("trainable", [False, True])
+def test_a_stored_memory_gives_its_rows(trainable: bool) -> None:
+    keys, values = rows(), rows(6, 2, 1)
+    memory: CellMemory = Memory(keys, values, trainable)
+    cells = torch.tensor([[5, 0], [2, 2]])
+    assert len(memory) == 6
+    assert torch.equal(memory.keys_of(cells), keys[cells])
+    of_cells = memory.values_of(cells)
+    assert of_cells is not None and torch.equal(of_cells, values[cells])
+    assert memory.keys_of(cells[:0]).shape == (0, 2, 3)
+
+
+def test_without_values_the_keys_are_what_is_read() -> None:
+    memory = Memory(rows())
+    assert memory.values is None
+    assert torch.equal(memory.values_of(torch.tensor([4])), memory.keys[4:5])
+
+
+@pytest.mark.parametrize("trainable", [False, True])
+def test_rows_are_shared_and_not_copied(trainable: bool) -> None:
+    keys = rows()
+    memory = Memory(keys, trainable=trainable)
+    assert memory.snapshot().data_ptr() == memory.keys.data_ptr() == keys.data_ptr()
+    keys[2] = 7.0
+    assert memory.snapshot()[2].tolist() == [7.0] * 3 and not memory.snapshot().requires_grad
+
+
+def test_a_trained_memory_has_parameters_and_a_fixed_one_buffers_of_the_same_names() -> None:
+    trained, fixed = Memory(rows(), rows(6, 2), True), Memory(rows(), rows(6, 2))
+    names = {"key_table.weight", "value_table.weight"}
+    assert dict(trained.named_parameters()).keys() == dict(fixed.named_buffers()).keys() == names
+    assert not list(fixed.parameters()) and not list(trained.buffers())
+    assert trained.keys.requires_grad and trained.values is not None and trained.values.requires_grad
+    before = fixed.times_loaded
+    fixed.load_state_dict(Memory(rows(seed=4), rows(6, 2, 5), True).state_dict())
+    assert torch.equal(fixed.keys, rows(seed=4)) and fixed.times_loaded == before + 1
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_gradients_are_those_of_the_rows_that_were_used(sparse: bool) -> None:
+    memory = Memory(rows(), rows(6, 2), True, sparse=sparse)
+    assert memory.touched().tolist() == []
+    weight = rows(3, 3, 9)
+    torch.autograd.backward([(memory.keys_of(torch.tensor([4, 1, 4])) * weight).sum()])
+    gradient = memory.keys.grad
+    assert gradient is not None and gradient.is_sparse is sparse
+    wanted = torch.zeros(6, 3).index_add(0, torch.tensor([4, 1, 4]), weight)
+    torch.testing.assert_close(gradient.to_dense(), wanted)
+    assert memory.touched().tolist() == [1, 4]
+    assert memory.values is not None and memory.values.grad is None
+
+
+@pytest.mark.parametrize(("sparse", "kind"), [(True, torch.optim.SparseAdam), (False, torch.optim.Adam)])
+def test_optimisers_move_the_rows_that_were_used(sparse: bool, kind: type[torch.optim.Optimizer]) -> None:
+    memory = Memory(rows(), trainable=True, sparse=sparse)
+    optimiser = kind(memory.parameters(), lr=0.1)  # type: ignore[call-arg]
+    torch.autograd.backward([memory.keys_of(torch.tensor([3, 0])).sum()])
+    optimiser.step()
+    moved = memory.keys.detach() - rows()
+    wanted = torch.zeros(6, 3)
+    wanted[[0, 3]] = -0.1  # the first step of Adam is the learning rate
+    torch.testing.assert_close(moved, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_rows_keep_their_precision(dtype: torch.dtype) -> None:
+    memory = Memory(rows().to(dtype), rows().to(dtype), True)
+    assert memory.keys_of(torch.tensor([1])).dtype == memory.values_of(torch.tensor([1])).dtype == dtype
+
+
+def test_an_empty_memory() -> None:
+    memory = Memory(torch.zeros(0, 3), torch.zeros(0, 2), True)
+    assert len(memory) == 0 and memory.keys_of(torch.zeros(0, dtype=torch.int64)).shape == (0, 3)
+
+
+@pytest.mark.parametrize("bad", [6, -1])
+def test_names_a_cell_that_is_not_there(bad: int) -> None:
+    memory = Memory(rows(), rows())
+    for read in (memory.keys_of, memory.values_of):
+        with pytest.raises(CellError, match=f"there is no cell {bad}, expected cells from 0 to 5"):
+            read(torch.tensor([2, bad, 3]))
+
+
+def test_refuses_cells_that_are_no_whole_numbers() -> None:
+    with pytest.raises(ShapeError, match=r"cells are \(2,\) of torch.float32, expected int64 ids"):
+        Memory(rows()).keys_of(torch.zeros(2))
+
+
+def test_refuses_rows_that_do_not_fit() -> None:
+    with pytest.raises(ShapeError, match="there are 5 values for 6 keys, expected one a cell"):
+        Memory(rows(), rows(5))
+    with pytest.raises(ShapeError, match=r"keys are \(3,\).*expected a float matrix"):
+        Memory(torch.zeros(3))
+    with pytest.raises(ShapeError, match=r"values are \(6, 3\) of torch.int64"):
+        Memory(rows(), rows().long())
+    bad = rows()
+    bad[4, 0] = torch.nan
+    with pytest.raises(NonFiniteError, match="keys: row 4 holds NaN"):
+        Memory(bad)
+    with pytest.raises(NonFiniteError, match="values: row 4 holds NaN"):
+        Memory(rows(), bad)

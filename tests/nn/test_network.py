@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from hmn.index.exact import ExactIndex
 from hmn.nn.loss import marginal_nll
-from hmn.nn.memory import EncodedMemory, Memory
+from hmn.nn.memory import CellMemory, EncodedMemory
 from hmn.nn.network import MemoryNetwork
 from hmn.nn.reader import KMIPSReader, SoftmaxReader
 from hmn.typing import Read
@@ -128,9 +128,9 @@ def test_the_writer_writes_before_the_memory_is_read(kind: str) -> None:
     stored = StoredMemory(torch.zeros(4, 2))
     index = ExactIndex(stored.snapshot())
     reader = KMIPSReader(index, 1) if kind == "kmips" else SoftmaxReader(index)
-    seen: list[Memory] = []
+    seen: list[CellMemory] = []
 
-    def writer(query: Tensor, memory: Memory) -> None:
+    def writer(query: Tensor, memory: CellMemory) -> None:
         seen.append(memory)
         memory.snapshot()[2] = 50.0 * query[0]
 

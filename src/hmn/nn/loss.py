@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from hmn.errors import ShapeError
+from hmn.errors import ConfigError, ShapeError
 
 
 def marginal_nll(score: Tensor, right: Tensor, ignored: Tensor | None = None) -> Tensor:
@@ -37,6 +37,40 @@ def marginal_nll(score: Tensor, right: Tensor, ignored: Tensor | None = None) ->
     considered = score if ignored is None else score.masked_fill(ignored & ~right, -torch.inf)
     loss: Tensor = _MarginalNLL.apply(considered, right)  # type: ignore[no-untyped-call]
     return loss
+
+
+def sampled_nll(score: Tensor, right: Tensor, probability: Tensor, ignored: Tensor | None = None) -> Tensor:
+    """``marginal_nll`` over candidates that were drawn, each counted ``1 / probability`` times.
+
+    With the candidates of ``hmn.index.strategy`` the normaliser has the sum over all cells as its mean
+    (Horvitz & Thompson 1952), where the sum over the candidates alone, as in Chandar et al. 2016, is too
+    small. Its logarithm, and so the loss, is still a little too small in the mean, by half the normaliser's
+    relative variance or so.
+
+    Args:
+        score: ``(B, C)`` inner products of B queries with C candidate cells.
+        right: ``(B, C)`` bool, as in ``marginal_nll``.
+        probability: ``(C,)`` or ``(B, C)`` with which each candidate was drawn, in (0, 1]; no gradient
+            flows to it.
+        ignored: ``(B, C)`` bool, as in ``marginal_nll``.
+
+    Returns:
+        ``(B,)`` losses, at least 0.
+
+    Raises:
+        ShapeError: shapes differ, or a row has no right cell.
+        ConfigError: a probability is not in (0, 1].
+    """
+    if probability.shape not in (score.shape, score.shape[1:]):
+        expected = f"{tuple(score.shape[1:])} or {tuple(score.shape)}"
+        raise ShapeError(f"probability is {tuple(probability.shape)}, expected {expected}: one a candidate")
+    bad = ~((probability > 0) & (probability <= 1))  # NaN too
+    if bool(bad.any()):
+        raise ConfigError(
+            f"a candidate has probability {float(probability[bad][0])}, expected above 0 and at most 1: "
+            "give those that the strategy drew with"
+        )
+    return marginal_nll(score - probability.detach().log(), right, ignored)
 
 
 class _MarginalNLL(torch.autograd.Function):

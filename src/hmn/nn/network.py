@@ -8,7 +8,7 @@ from typing import Generic, Protocol, TypeVar
 from torch import Tensor, nn
 
 from hmn.errors import ShapeError
-from hmn.nn.memory import Memory
+from hmn.nn.memory import CellMemory
 from hmn.nn.reader import Reader
 from hmn.typing import Read
 
@@ -26,7 +26,7 @@ class OutputModule(Protocol[Output]):
 class Writer(Protocol):
     """Changes the memory in the course of reading; the networks of this version only read."""
 
-    def __call__(self, query: Tensor, memory: Memory) -> None:
+    def __call__(self, query: Tensor, memory: CellMemory) -> None:
         """Write into the memory what the queries ``(B, D)`` say."""
         ...
 
@@ -63,7 +63,7 @@ class MemoryNetwork(nn.Module, Generic[Output]):
 
     Args:
         input_module: a module that turns a batch of inputs into queries ``(B, D)``.
-        memory: a module that is a ``Memory`` of N cells.
+        memory: a module that is a ``CellMemory`` of N cells.
         reader: which cells a query attends to.
         output_module: turns what was read into answers.
         writer: called with the queries before the memory is read, if given.
@@ -93,7 +93,7 @@ class MemoryNetwork(nn.Module, Generic[Output]):
 
     def refresh(self) -> None:
         """Let the reader search the memory's snapshot as it is now: after it was renewed or restored."""
-        self.reader.index.update(self.memory.snapshot())  # type: ignore[operator]
+        self.reader.index.build(self.memory.snapshot())  # type: ignore[operator]
 
     def attend(self, query: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Score queries against the reader's candidates, for training.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hmn.index.base import Index
-from hmn.nn.memory import Memory
+from hmn.nn.memory import CellMemory
 from hmn.typing import Read
 
 
@@ -23,7 +23,7 @@ class Reader(Protocol):
     name: str
     index: Index
 
-    def candidates(self, query: Tensor, memory: Memory, target: Tensor) -> Tensor:
+    def candidates(self, query: Tensor, memory: CellMemory, target: Tensor) -> Tensor:
         """Cells that the training softmax normalises over, for the whole batch.
 
         Args:
@@ -36,7 +36,7 @@ class Reader(Protocol):
         """
         ...
 
-    def read(self, query: Tensor, memory: Memory, k: int) -> Read:
+    def read(self, query: Tensor, memory: CellMemory, k: int) -> Read:
         """Read the ``k`` best cells of the memory's snapshot for each query ``(B, D)``, best first."""
         ...
 
@@ -53,11 +53,11 @@ class SoftmaxReader:
     def __init__(self, index: Index) -> None:
         self.index = index
 
-    def candidates(self, query: Tensor, memory: Memory, target: Tensor) -> Tensor:  # noqa: ARG002
+    def candidates(self, query: Tensor, memory: CellMemory, target: Tensor) -> Tensor:  # noqa: ARG002
         """See ``Reader.candidates``: all N cells."""
         return torch.arange(len(memory), device=query.device)
 
-    def read(self, query: Tensor, memory: Memory, k: int) -> Read:
+    def read(self, query: Tensor, memory: CellMemory, k: int) -> Read:
         """See ``Reader.read``; the weights are shares of the softmax over all N cells."""
         found = self.index.search(query, k)
         total = torch.logsumexp(query @ memory.snapshot().T, dim=1, keepdim=True)  # (B, 1)
@@ -81,13 +81,13 @@ class KMIPSReader:
         self.index = index
         self.k = k
 
-    def candidates(self, query: Tensor, memory: Memory, target: Tensor) -> Tensor:  # noqa: ARG002
+    def candidates(self, query: Tensor, memory: CellMemory, target: Tensor) -> Tensor:  # noqa: ARG002
         """See ``Reader.candidates``: the batch union."""
         cells = self.index.search(query.detach(), self.k).cell.flatten()
         union: Tensor = torch.unique(torch.cat([cells[cells >= 0], target]))
         return union
 
-    def read(self, query: Tensor, memory: Memory, k: int) -> Read:
+    def read(self, query: Tensor, memory: CellMemory, k: int) -> Read:
         """See ``Reader.read``; the weights are a softmax over the K best cells, of which k are given."""
         found = self.index.search(query, max(k, self.k))
         weight = torch.softmax(found.score[:, : self.k], dim=1)
@@ -95,7 +95,7 @@ class KMIPSReader:
         return _read(memory, weight[:, :k], found.score[:, :k], found.cell[:, :k], found.reads)
 
 
-def _read(memory: Memory, weight: Tensor, score: Tensor, cell: Tensor, reads: Tensor) -> Read:
+def _read(memory: CellMemory, weight: Tensor, score: Tensor, cell: Tensor, reads: Tensor) -> Read:
     weight = weight.masked_fill(cell < 0, 0.0)  # nothing was read there; a softmax over nothing is no number
     values = memory.values_of(cell.clamp(min=0)) if len(memory) else None  # (B, K, V)
     value = None if values is None else (weight.unsqueeze(2) * values).sum(dim=1)  # (B, V)
