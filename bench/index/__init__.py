@@ -1,0 +1,1 @@
+"""The structures of ``hmn.index`` beside the libraries that people use today; ``python -m bench.index``."""

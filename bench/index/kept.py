@@ -1,0 +1,62 @@
+"""Finished parts of the benchmark, kept on disk so that a stopped run goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from pathlib import Path
+from typing import Any
+
+import hmn
+from bench.index.systems import ROWS
+from bench.index.systems.base import version_of_package
+from hmn.store.bundle import write_atomically
+
+
+class Kept:
+    """A folder of JSON files, each with a key that says what it was measured on.
+
+    A file whose key is another (a newer version of a package, other data, other settings) counts for nothing.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def read(self, name: str, key: dict[str, Any]) -> Any:
+        """What was written with this key, None if there is nothing."""
+        file = self.folder / f"{name}.json"
+        if not file.exists():
+            return None
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return found["found"] if found["key"] == json.loads(json.dumps(key)) else None
+
+    def write(self, name: str, key: dict[str, Any], found: Any) -> None:
+        """Keep this."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_atomically(
+            self.folder / f"{name}.json", json.dumps({"key": key, "found": found}, indent=1).encode()
+        )
+
+
+def slug(*names: object) -> str:
+    """A file name of names and settings."""
+    text = "-".join(str(name) for name in names)
+    return "".join(one if one.isalnum() or one in "-." else "_" for one in text)
+
+
+def version_of(row: str) -> str | None:
+    """Version of a row's package; for our own, with a checksum of the sources."""
+    version = version_of_package(ROWS[row].package)
+    if ROWS[row].package != "hmn" or version is None:
+        return version
+    return f"{version}+{sources_checksum('index', '_native')}"
+
+
+def sources_checksum(*rooms: str) -> str:
+    """A checksum of the files of rooms of ``hmn``."""
+    package, crc = Path(hmn.__file__).parent, 0
+    for room in rooms:
+        for file in sorted((package / room).rglob("*")):
+            if file.is_file() and "__pycache__" not in file.parts:
+                crc = zlib.crc32(file.read_bytes(), crc)
+    return f"{crc:08x}"

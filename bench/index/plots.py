@@ -1,0 +1,132 @@
+"""Curves: queries a second against recall, and recall against reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.index.rounds import Say
+from bench.index.systems.base import PackageMissingError, package
+
+# one hue a library; our own in red, thick
+COLOURS = {
+    "hmn cluster": "#d62728",
+    "hmn exact": "#7f2a2a",
+    "hmn wta-hash": "#e377c2",
+    "hmn pca-tree": "#ff8c69",
+    "faiss IVF-Flat": "#1f4fb4",
+    "faiss IVF-PQ fast-scan": "#2f9bd8",
+    "faiss HNSW": "#7fc4ee",
+    "ScaNN": "#2ca02c",
+    "ScaNN SOAR": "#0b6623",
+    "hnswlib": "#8a8a8a",
+    "usearch": "#c09000",
+}
+TICKS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
+LOW, HIGH = TICKS[0], TICKS[-1]
+ROOM = 1.003  # the axis stretches recall by -log(1.003 - recall): what matters lies close to 1
+Curve = list[tuple[float, float]]  # recall, and queries a second or reads
+
+
+def draw(results: dict[str, Any], folder: Path, say: Say) -> None:
+    """Write ``index-DATA-256.png``, ``-1.png`` and ``-reads.png`` for each data set."""
+    try:
+        package("matplotlib", "matplotlib").use("Agg")
+    except PackageMissingError as error:
+        say(f"no plots: {error}")
+        return
+    target = results["options"]["target"]
+    for data, found in results["data"].items():
+        about = found["about"]
+        what = f"{about['title']}: {about['cells']:,} cells, {about['features']} features"
+        for batch in ("256", "1"):
+            curves = {row: frontier(speeds(sweeps, batch), 1) for row, sweeps in found["sweeps"].items()}
+            title = f"Speed against recall, {what}, batch {batch}"
+            threads = results["options"]["threads"]
+            unit = f"queries a second, {threads} threads (higher is better)"
+            _plot(curves, title, unit, target, folder / f"index-{data}-{batch}.png")
+        curves = {row: frontier(reads(sweeps), -1) for row, sweeps in found["sweeps"].items()}
+        unit = f"reads a query, of {about['cells']:,} keys (lower is better)"
+        _plot(curves, f"Reads against recall, {what}", unit, target, folder / f"index-{data}-reads.png")
+
+
+def speeds(sweeps: Sequence[dict[str, Any]], batch: str) -> Curve:
+    """Recall and queries a second of every point of every build."""
+    return [(point["recall"], point["speed"][batch]) for point in _points(sweeps)]
+
+
+def reads(sweeps: Sequence[dict[str, Any]]) -> Curve:
+    """Recall and reads of every point of every build, where they are known."""
+    return [(point["recall"], point["reads"]) for point in _points(sweeps) if point["reads"] is not None]
+
+
+def _points(sweeps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [point for one in sweeps for kind in ("reached", "curve") for point in one[kind]]
+
+
+def frontier(points: Curve, sign: int) -> Curve:
+    """Points that no other beats in both, by recall; ``sign`` is 1 where more is better, -1 where less is."""
+    kept: Curve = []
+    for recall, value in sorted(points, key=lambda point: (-point[0], -sign * point[1])):
+        if not kept or sign * value > sign * kept[-1][1]:
+            kept.append((recall, value))
+    return kept[::-1]
+
+
+def _plot(curves: dict[str, Curve], title: str, unit: str, target: float, file: Path) -> None:
+    pyplot = package("matplotlib.pyplot", "matplotlib")
+    figure, axes = pyplot.subplots(figsize=(9.5, 5.6), dpi=130)
+    ends: list[tuple[float, float, str]] = []
+    for row, curve in curves.items():
+        shown = [point for point in curve if point[0] >= LOW]
+        if not shown:
+            continue
+        ours = row.startswith("hmn")
+        style = {"linewidth": 2.6 if row == "hmn cluster" else 1.5, "markersize": 3.5 if ours else 3}
+        x, y = zip(*shown, strict=True)
+        axes.plot(x, y, marker="o", color=COLOURS.get(row, "black"), zorder=3 if ours else 2, **style)
+        ends.append((y[-1], x[-1], row))
+    axes.set_yscale("log")
+    axes.set_xscale("function", functions=(lambda x: -np.log10(ROOM - x), lambda y: ROOM - 10**-y))
+    axes.set_xlim(LOW, HIGH + 0.0003)
+    axes.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
+    axes.xaxis.set_minor_locator(package("matplotlib.ticker", "matplotlib").NullLocator())
+    axes.axvline(target, color="black", linewidth=0.8, linestyle=":")
+    axes.annotate(
+        f"recall {target:g}", (target, 0.01), xytext=(-3, 0), xycoords=axes.get_xaxis_transform(),
+        textcoords="offset points", rotation=90, fontsize=8, va="bottom", ha="right",
+    )  # fmt: skip
+    axes.set_xlabel("recall@10")
+    axes.set_ylabel(unit)
+    axes.set_title(title, fontsize=11)
+    axes.grid(which="major", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    if ends:
+        _label(axes, ends)
+    figure.tight_layout()
+    figure.savefig(file)
+    pyplot.close(figure)
+
+
+def _label(axes: Any, ends: list[tuple[float, float, str]]) -> None:
+    """Names beside the right ends of the curves, moved apart where they would overlap."""
+    low, high = np.log10(axes.get_ylim())
+    ends.sort()
+    wanted = np.array([(np.log10(y) - low) / (high - low) for y, _, _ in ends])
+    gap = min(0.05, 1 / max(1, len(ends) - 1))
+    at = wanted.copy()
+    for number in range(1, len(at)):
+        at[number] = max(at[number], at[number - 1] + gap)
+    at[-1] = min(at[-1], 1.0)
+    for number in range(len(at) - 2, -1, -1):
+        at[number] = min(at[number], at[number + 1] - gap)
+    for (y, x, row), place in zip(ends, at, strict=True):
+        colour = COLOURS.get(row, "black")
+        axes.annotate(
+            row, (x, y), xytext=(1.03, place), textcoords="axes fraction", color=colour, fontsize=9,
+            va="center", fontweight="bold" if row == "hmn cluster" else "normal", annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.5},
+        )  # fmt: skip

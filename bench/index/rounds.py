@@ -1,0 +1,144 @@
+"""All systems at their best, in turns: what one run's noise does to one, it does to all."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench.index.data import DataSet
+from bench.index.harness import BATCHES, Options, Tuner, cache_of, chosen, sweep_key
+from bench.index.kept import Kept
+from bench.index.systems.base import Setting, cluster_counts
+from bench.index.worker import Child
+
+REFERENCE = "faiss IVF-Flat"
+OURS = "hmn cluster"
+
+Sweeps = dict[str, list[dict[str, Any]]]
+Say = Callable[[str], None]
+
+
+def take_turns(sweeps: Sweeps, data: DataSet, work: Path, options: Options, say: Say) -> dict[str, Any]:
+    """Time the best setting of every system, round after round; by size of batch, then by row.
+
+    Settings were chosen on the other half of the queries. One that misses the target on this half gets more
+    effort until it reaches it, for which only its recall is looked at.
+    """
+    best = {batch: {row: chosen(found, batch) for row, found in sweeps.items()} for batch in BATCHES}
+    keys = {
+        str(batch): {
+            row: sweep_key(row, pick[0], data, options) | {"setting": pick[1]}
+            for row, pick in picks.items()
+            if pick
+        }
+        for batch, picks in best.items()
+    }
+    kept = Kept(work)
+    key = {"rounds": options.rounds, "seconds": options.round_seconds, "systems": keys}
+    found: dict[str, Any] | None = kept.read("rounds", key)
+    if found is not None:
+        return found
+    found = {}
+    for batch, picks in best.items():
+        taken = {row: pick for row, pick in picks.items() if pick}
+        found[str(batch)] = _rounds(taken, batch, data, work, options, say)
+    kept.write("rounds", key, found)
+    return found
+
+
+def _rounds(
+    picks: dict[str, tuple[Setting, Setting]],
+    batch: int,
+    data: DataSet,
+    work: Path,
+    options: Options,
+    say: Say,
+) -> dict[str, Any]:
+    systems: dict[str, tuple[Child, Tuner]] = {}
+    settings: dict[str, Setting] = {}
+    try:
+        for row, (build, setting) in picks.items():
+            say(f"batch {batch}: {row}, {build}, {setting}")
+            child = Child("bench.index.worker:Bench", row, build, data.folder, options.threads)
+            child.call("load", cache_of(row, build, work))
+            systems[row] = child, Tuner(child, data, options, "measure")
+            settings[row] = _settled(systems[row][1], setting, options.target)
+        times: dict[str, list[tuple[float, float]]] = {row: [] for row in systems}
+        order = list(systems)
+        for number in range(options.rounds):
+            say(f"batch {batch}: round {number + 1} of {options.rounds}")
+            shift = number % max(1, len(order))
+            for row in order[shift:] + order[:shift]:
+                time.sleep(options.pause)
+                timed = systems[row][1].timed(settings[row], batch, options.round_seconds)
+                times[row].append(timed)
+        return {
+            row: {
+                "build": picks[row][0],
+                "setting": settings[row],
+                "recall": systems[row][1].recall(settings[row]),
+                "recall_timed": statistics.mean(recall for _, recall in measured),
+                "reads": systems[row][1].point(settings[row], 0, ()).reads,
+                "speeds": [speed for speed, _ in measured],
+            }
+            for row, measured in times.items()
+        }
+    finally:
+        for child, _ in systems.values():
+            child.close()
+
+
+def _settled(tuner: Tuner, setting: Setting, target: float) -> Setting:
+    while tuner.recall(setting) < target:
+        more = tuner.stronger(setting)
+        if more is None:
+            return setting
+        setting = more
+    return setting
+
+
+def ratios(rounds: dict[str, Any], row: str, reference: str) -> list[float] | None:
+    """Speed of a row divided by that of another, round by round; None if one was not measured."""
+    if row not in rounds or reference not in rounds:
+        return None
+    pairs = zip(rounds[row]["speeds"], rounds[reference]["speeds"], strict=True)
+    return [one / other for one, other in pairs]
+
+
+def build_in_turn(ours: Setting, data: DataSet, work: Path, options: Options, say: Say) -> dict[str, Any]:
+    """Seconds to build our clusters and faiss's, as many of them, in turn; each in a fresh process.
+
+    Ours are built as the setting says, but with the number of clusters tried that is nearest to 1,000.
+    """
+    clusters = min(cluster_counts(data.about["cells"]), key=lambda count: abs(count - 1000))
+    builds: dict[str, Setting] = {
+        REFERENCE: {"clusters": clusters},
+        OURS: {**ours, "num_clusters": clusters},
+    }
+    kept = Kept(work)
+    key = {
+        "rounds": options.build_rounds,
+        "systems": {row: sweep_key(row, build, data, options) for row, build in builds.items()},
+    }
+    found: dict[str, Any] | None = kept.read("builds", key)
+    if found is None:
+        seconds: dict[str, list[float]] = {row: [] for row in builds}
+        for number in range(options.build_rounds):
+            for row, build in builds.items():
+                say(f"build {number + 1} of {options.build_rounds}: {row}, {build}")
+                child = Child("bench.index.worker:Bench", row, build, data.folder, options.threads)
+                try:
+                    seconds[row].append(child.call("build", None)["build_seconds"])
+                finally:
+                    child.close()
+        found = {"builds": builds, "seconds": seconds}
+        kept.write("builds", key, found)
+    return found
+
+
+def label(setting: Setting) -> str:
+    """A setting in words."""
+    return ", ".join(f"{name} {value}" for name, value in setting.items() if value is not None) or "-"

@@ -1,0 +1,98 @@
+"""The structures of ``hmn.index`` beside faiss, ScaNN, hnswlib and usearch, in one run.
+
+``python -m bench.index`` (``make bench-index``) does what is not done yet: makes the data; builds, tunes and
+sweeps every system on one half of the queries; lets all of them take turns at their best on the other half;
+builds our clusters and faiss's in turn; times the attention layer; writes ``bench/results/index.json``,
+``.md`` and the plots. What is finished is kept in ``runs/index`` and not repeated (``--fresh`` begins anew).
+Missing packages leave out their rows: pip install faiss-cpu scann hnswlib usearch matplotlib
+product-key-memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from bench.index import attention, plots, report
+from bench.index.data import DataSet, prepare
+from bench.index.harness import Options, sweeps
+from bench.index.rounds import OURS, REFERENCE, Say, build_in_turn, take_turns
+from bench.index.systems import ROWS
+from bench.index.systems.base import PackageMissingError, version_of_package
+from bench.index.worker import ChildError, limit_threads
+from bench.machine import RESULTS, machine
+
+
+def measure(data: DataSet, rows: Sequence[str], work: Path, options: Options, say: Say) -> dict[str, Any]:
+    """Everything about one data set; rows that were not asked for take part if they are finished."""
+    found: dict[str, Any] = {"about": data.about, "sweeps": {}, "notes": []}
+    for row in rows:
+        try:
+            found["sweeps"][row] = sweeps(row, data, work, options, say)
+        except (PackageMissingError, ChildError) as error:
+            found["notes"].append(f"{row}: {str(error).strip().splitlines()[-1]}")
+            say(found["notes"][-1])
+    found["rounds"] = take_turns(found["sweeps"], data, work, options, say)
+    ours = found["rounds"]["256"].get(OURS)
+    if ours is not None and REFERENCE in found["sweeps"]:
+        found["builds"] = build_in_turn(ours["build"], data, work, options, say)
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--model", type=Path, default=Path("runs/qa/kmips"), help="for data set a")
+    parser.add_argument("--questions", type=Path, default=Path("../shared/data/simplequestions/valid.tsv"))
+    parser.add_argument("--work", type=Path, default=Path("runs/index"), help="finished parts go here")
+    parser.add_argument("--data", default="a,b", help="data sets, of a, b, middle, small")
+    parser.add_argument("--only", choices=ROWS, action="append", help="these rows alone")
+    parser.add_argument("--rounds", type=int, default=Options.rounds)
+    parser.add_argument("--threads", type=int, default=Options.threads)
+    parser.add_argument("--no-attention", action="store_true", help="leave out the attention layer")
+    parser.add_argument(
+        "--quick", action="store_true", help="a small data set, next to no time; figures mean nothing"
+    )
+    parser.add_argument("--fresh", action="store_true", help="forget what is finished")
+    given = parser.parse_args(arguments)
+    options = Options(threads=given.threads, rounds=given.rounds)
+    names = ["small"] if given.quick else given.data.split(",")
+    if given.quick:
+        options = replace(
+            options, tuning=256, seconds=0.02, rounds=2, round_seconds=0.02, build_rounds=1, pause=0
+        )
+    if given.fresh:
+        shutil.rmtree(given.work, ignore_errors=True)
+    if "a" in names and not (given.model.exists() or (given.work / "a" / "data" / "about.json").exists()):
+        raise SystemExit(
+            f"{given.model}: no model there for data set a: make bench-qa, or --model, or --data b"
+        )
+    limit_threads(options.threads)
+    began = time.perf_counter()
+
+    def say(line: str) -> None:
+        print(f"[{time.perf_counter() - began:6.0f} s] {line}", flush=True)
+
+    packages = dict.fromkeys([*(row.package for row in ROWS.values()), "product-key-memory"])
+    results: dict[str, Any] = {
+        "machine": machine(),
+        "versions": {name: version_of_package(name) for name in packages},
+        "options": asdict(options),
+        "data": {},
+    }
+    out = given.work if given.quick or given.only else RESULTS
+    for name in names:
+        say(f"data set {name}")
+        data = prepare(name, given.work, given.model, given.questions)
+        work = given.work / name
+        results["data"][name] = measure(data, given.only or list(ROWS), work, options, say)
+        if name == names[-1] and not given.no_attention:
+            results["attention"] = attention.measure(data, work, options, say)
+        results["load_average_at_end"] = round(os.getloadavg()[0], 1)
+        report.write(results, out)
+    plots.draw(results, out, say)

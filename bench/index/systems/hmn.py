@@ -1,0 +1,105 @@
+"""Our own structures."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.index.systems.base import Floats, Ids, PackageMissingError, Setting, cluster_counts, over, times
+
+FILE = "index.safetensors"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A structure of ``hmn.index``.
+
+    Attributes:
+        name: in the registry.
+        effort: what recall grows with, None if nothing.
+        most: the most effort, by build setting and number of cells.
+        others: what else can be set between searches, by build setting.
+    """
+
+    name: str
+    effort: str | None = None
+    most: Callable[[Setting, int], int] = lambda _build, _cells: 0
+    others: Callable[[Setting], list[Setting]] = lambda _: [{}]
+
+
+def _rescored(build: Setting) -> list[Setting]:
+    return [{}] if build["codes"] is None else over("rescore", [16, 24, 36, 60, 100, 200])
+
+
+EXACT = Kind("exact")
+CLUSTER = Kind("cluster", "num_probes", lambda build, _: int(build["num_clusters"]), _rescored)
+WTA_HASH = Kind("wta-hash", "num_probes", lambda build, _: 1 + int(build["num_permutations"]))
+PCA_TREE = Kind("pca-tree", "num_leaves", lambda build, cells: max(1, 2 * cells // int(build["leaf_size"])))
+
+
+def exact_builds(cells: int, features: int) -> list[Setting]:  # noqa: ARG001 - the same for every system
+    """Nothing to set."""
+    return [{}]
+
+
+def cluster_builds(cells: int, features: int) -> list[Setting]:  # noqa: ARG001
+    """Numbers of clusters, and codes of the cells or none."""
+    return times(over("num_clusters", cluster_counts(cells)), over("codes", [None, "int8", "int4"]))
+
+
+def wta_hash_builds(cells: int, features: int) -> list[Setting]:  # noqa: ARG001
+    """Numbers of tables."""
+    return times(over("num_tables", [16, 64]), [{"num_permutations": 6, "prefix": 4}])
+
+
+def pca_tree_builds(cells: int, features: int) -> list[Setting]:  # noqa: ARG001
+    """Cells a leaf."""
+    return over("leaf_size", [64, 256])
+
+
+class Structure:
+    """A structure of ``hmn.index``; its settings are plain attributes that may change between searches."""
+
+    def __init__(self, kind: Kind, build: Setting, threads: int) -> None:
+        # imported here, so that no other system runs beside PyTorch's threads
+        self.torch: Any = importlib.import_module("torch")
+        self.torch.set_num_threads(threads)
+        self.kind, self.setting = kind, build
+        self.effort = kind.effort
+        try:
+            self.index: Any = importlib.import_module("hmn.index.registry").make_index(kind.name, **build)
+        except ModuleNotFoundError as error:
+            raise PackageMissingError(f"hmn's {kind.name} is not there ({error})") from None
+
+    def build(self, keys: Floats) -> None:
+        self.index.build(self.torch.from_numpy(keys))
+
+    def save(self, folder: Path) -> None:
+        # a tensor that shares memory with another cannot be written
+        state = {name: value.clone().contiguous() for name, value in self.index.state_dict().items()}
+        importlib.import_module("safetensors.torch").save_file(state, folder / FILE)
+
+    def load(self, folder: Path) -> None:
+        self.index.load_state_dict(importlib.import_module("safetensors.torch").load_file(folder / FILE))
+
+    def efforts(self) -> tuple[int, int]:
+        return 1, self.kind.most(self.setting, len(self.index))
+
+    def others(self) -> list[Setting]:
+        return self.kind.others(self.setting)
+
+    def set(self, setting: Setting) -> None:
+        for name, value in setting.items():
+            if not hasattr(self.index, name):
+                raise AttributeError(f"hmn's {self.kind.name} has no setting {name}")
+            setattr(self.index, name, value)
+
+    def search(self, queries: Floats, k: int) -> Ids:
+        found: Ids = self.index.search(self.torch.from_numpy(queries), k).cell.numpy()
+        return found
+
+    def reads(self, queries: Floats, k: int) -> float | None:
+        return float(self.index.search(self.torch.from_numpy(queries), k).reads.mean())

@@ -1,0 +1,205 @@
+"""A process of its own for each system, so that the threads of one never fight those of another.
+
+``Child`` is the parent's handle of an object that lives in another process; ``Bench`` is the object that
+searches there. The parent lets one child work at a time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import multiprocessing
+import os
+import time
+import traceback
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.index.systems import ROWS
+from bench.index.systems.base import Floats, Ids, PackageMissingError, Setting
+
+WARM_UP = 0.2  # seconds
+
+
+class ChildError(Exception):
+    """What was asked of a child process failed there, or the process died."""
+
+
+class Child:
+    """An object made by ``make`` ("module:name") in a process of its own."""
+
+    def __init__(self, make: str, *arguments: Any) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs, make, arguments), daemon=True)
+        self._process.start()
+        theirs.close()
+        try:
+            self._answer()
+        except BaseException:
+            self.close()
+            raise
+
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Call a method there, and wait for what it returns.
+
+        Raises:
+            ChildError: it raised, with the traceback; or its process died.
+        """
+        self._connection.send((method, arguments))
+        return self._answer()
+
+    def close(self) -> None:
+        """End the process."""
+        self._connection.close()
+        self._process.join(5)
+        if self._process.is_alive():
+            self._process.terminate()
+            self._process.join()
+
+    def _answer(self) -> Any:
+        try:
+            kind, answer = self._connection.recv()
+        except (EOFError, ConnectionResetError):
+            self._process.join(5)
+            raise ChildError(f"its process ended with status {self._process.exitcode}") from None
+        if kind == "missing":
+            raise PackageMissingError(answer)
+        if kind == "failed":
+            raise ChildError(answer)
+        return answer
+
+
+def _serve(connection: Connection, make: str, arguments: tuple[Any, ...]) -> None:
+    made: Any = None
+    try:
+        module, name = make.split(":")
+        made = getattr(importlib.import_module(module), name)(*arguments)
+        connection.send(("done", None))
+        while True:
+            method, arguments = connection.recv()
+            connection.send(("done", getattr(made, method)(*arguments)))
+    except (EOFError, KeyboardInterrupt):
+        return
+    except PackageMissingError as error:
+        connection.send(("missing", str(error)))
+    except Exception:
+        connection.send(("failed", traceback.format_exc(limit=-3)))
+
+
+def limit_threads(threads: int) -> None:
+    """Let every process that is started from here on use so many threads."""
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(threads)
+
+
+class Bench:
+    """One system, built one way, over one data set.
+
+    Args:
+        row: name of the row.
+        build: build setting.
+        data: the data set's folder.
+        threads: that the system may use.
+    """
+
+    def __init__(self, row: str, build: Setting, data: Path, threads: int) -> None:
+        self.system = ROWS[row].make(build, threads)
+        self.data = data
+        self._queries: dict[str, Floats] = {}
+        self._at = 0
+
+    def build(self, cache: Path | None) -> dict[str, float | None]:
+        """Build; returns seconds, MiB held afterwards, MiB at the most, MiB on disk; saves it if wanted.
+
+        What is held counts the keys once if the structure refers to those that it was given.
+        """
+        before, resident = memory("RssAnon"), memory("VmRSS")
+        keys = np.load(self.data / "keys.npy")
+        began = time.perf_counter()
+        self.system.build(keys)
+        seconds = time.perf_counter() - began
+        del keys
+        ctypes.CDLL(None).malloc_trim(0)
+        found: dict[str, float | None] = {"build_seconds": seconds}
+        found |= {"held_mib": memory("RssAnon") - before, "peak_mib": memory("VmHWM") - resident}
+        if cache is not None:
+            cache.mkdir(parents=True, exist_ok=True)
+            self.system.save(cache)
+            found["disk_mib"] = sum(file.stat().st_size for file in cache.iterdir()) / 2**20
+            os.sync()  # so that writing does not disturb what is timed next
+        return found
+
+    def load(self, cache: Path) -> None:
+        """Read what ``build`` saved."""
+        self.system.load(cache)
+
+    def ranges(self) -> tuple[str | None, tuple[int, int], list[Setting]]:
+        """The effort's name, its least and most, and what else can be set."""
+        return self.system.effort, self.system.efforts(), self.system.others()
+
+    def answers(
+        self, setting: Setting, part: str, count: int, k: int, batch: int, patience: float = np.inf
+    ) -> Ids:
+        """Ids ``(count, k)`` for the first so many queries of a part; for fewer where it takes too long."""
+        self.system.set(setting)
+        queries = self._part(part)[:count]
+        found: list[Ids] = []
+        began = time.perf_counter()
+        for at in range(0, len(queries), batch):
+            found.append(self.system.search(queries[at : at + batch], k))
+            if time.perf_counter() - began > patience:
+                break
+        return np.concatenate(found)
+
+    def reads(self, setting: Setting, part: str, count: int, k: int) -> float | None:
+        """Mean reads of a query."""
+        self.system.set(setting)
+        return self.system.reads(self._part(part)[:count], k)
+
+    def run(
+        self, setting: Setting, part: str, k: int, batch: int, seconds: float
+    ) -> tuple[float, float, Ids, Ids]:
+        """Search batch after batch for so many seconds at least.
+
+        Returns:
+            Queries answered and seconds taken; and, for each query the first time that it was answered, its
+            number and the ids ``(..., k)`` found.
+        """
+        self.system.set(setting)
+        queries = self._part(part)
+        starts = range(0, len(queries) - batch + 1, batch)
+        self._warm_up(queries[:batch], k, min(seconds, WARM_UP))
+        numbers: list[int] = []
+        kept: list[Ids] = []
+        asked, began, spent = 0, time.perf_counter(), 0.0
+        while spent < seconds or not asked:
+            at = starts[self._at % len(starts)]
+            self._at += 1
+            found = self.system.search(queries[at : at + batch], k)
+            asked += batch
+            spent = time.perf_counter() - began
+            if len(kept) < len(starts):
+                numbers.append(at)
+                kept.append(found)
+        which = np.concatenate([np.arange(at, at + batch) for at in numbers])
+        return asked, spent, which, np.concatenate(kept)
+
+    def _warm_up(self, queries: Floats, k: int, seconds: float) -> None:
+        began = time.perf_counter()
+        while time.perf_counter() - began < seconds:
+            self.system.search(queries, k)
+
+    def _part(self, part: str) -> Floats:
+        if part not in self._queries:
+            self._queries[part] = np.load(self.data / f"{part}.npy")
+        return self._queries[part]
+
+
+def memory(kind: str) -> float:
+    """MiB of this process's memory of a kind of /proc/self/status."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) / 2**10 for line in lines if line.startswith(kind))
