@@ -229,14 +229,20 @@ class ClusterIndex:
     def load_state_dict(self, state: Mapping[str, Tensor], keys: Tensor | None = None) -> None:
         """See ``Index.load_state_dict``."""
         rows = Rows.from_state(state, keys, self.storage)
-        count = sum(name.startswith("direction") for name in state)
-        missing = [name for name in ("centroid", "cluster", "place") if name not in state]
-        if missing or not count:
-            raise ShapeError(f"the state has no {(missing or ['directions'])[0]}: it is of another structure")
+        count = max(1, sum(name.startswith("direction") for name in state))
+        names = ("centroid", "cluster", "place", *(f"direction{number}" for number in range(count)))
+        missing = [name for name in names if name not in state]
+        if missing:
+            raise ShapeError(f"the state has no {missing[0]}: it is of another structure or not whole")
         upper = [
             Lists.from_state(state, f"level{number}.", rows.features, UPPER_BITS) for number in range(count)
         ]
         leaves = Lists.from_state(state, "leaves.", rows.features, BITS[self.codes or "int4"])
+        lists = [len(one.level.length) for one in (*upper[1:], leaves)]
+        if [len(state[f"direction{number}"]) for number in range(count)] != lists:
+            raise ShapeError(f"directions do not fit the lists, expected {lists}: the state is not whole")
+        if len(state["centroid"]) != lists[-1] or len(state["place"]) != len(state["cluster"]):
+            raise ShapeError("centroid or place does not fit the clusters: the state is not whole")
         if len(state["cluster"]) != rows.used or len(leaves) != len(rows):
             raise ShapeError(
                 f"the state files {len(leaves)} cells, expected {len(rows)}: give the keys it is of"

@@ -61,7 +61,7 @@ class Rows:
 
     def cells_at(self, rows: Tensor) -> Tensor:
         """Ids of the cells in rows of any shape; ``-1`` stays ``-1``."""
-        if self._cell is None:
+        if self._cell is None or not len(self._cell):
             return rows
         found: Tensor = self._cell[rows.clamp(min=0)].masked_fill(rows < 0, -1)
         return found
@@ -142,7 +142,8 @@ class Rows:
         """
         cells, keys = self._checked(cells, keys)
         rows = self.rows_of(cells)
-        self.keys[rows] = keys.to(self.keys.dtype)
+        shared = keys.untyped_storage().data_ptr() == self.keys.untyped_storage().data_ptr()
+        self.keys[rows] = keys.clone() if shared else keys.to(self.keys.dtype)
         return rows
 
     def state_dict(self, *, with_keys: bool = True) -> dict[str, Tensor]:
