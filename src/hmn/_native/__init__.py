@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hmn._native import twin
+from hmn._native import candidates, twin
 from hmn._native.level import Level
 from hmn.errors import ConfigError
 
@@ -114,7 +114,7 @@ def best_of(query: Tensor, keys: Tensor, candidate: Tensor, k: int) -> tuple[Ten
         ``score`` (B, k) float32 and ``row`` (B, k) int64, best first, unused places ``-inf`` and ``-1``.
     """
     if _kernels is None or query.device.type != "cpu":
-        return twin.best_of(query, keys, candidate, k)
+        return candidates.best_of(query, keys, candidate, k)
     score = torch.empty(len(query), k)
     row = torch.empty(len(query), k, dtype=torch.int64)
     _kernels.best_of(

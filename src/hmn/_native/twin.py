@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from hmn._native.candidates import best_of
 from hmn._native.level import GROUP, LANES, Level
 
 PART_NUMBERS = 1 << 26
@@ -35,21 +36,6 @@ def search_levels(
     scanned.append(count)
     score, row = best_of(query, keys, _children(levels[-1], found), k)
     return score, row, torch.stack(scanned, dim=1)
-
-
-def best_of(query: Tensor, keys: Tensor, candidate: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """See ``hmn._native.best_of``."""
-    ordered = candidate.sort(dim=1).values
-    repeated = torch.zeros_like(ordered, dtype=torch.bool)
-    repeated[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
-    ordered = ordered.masked_fill(repeated, -1)
-    score = query.new_full(ordered.shape, -torch.inf)
-    part = max(1, PART_NUMBERS // max(1, ordered.shape[1] * keys.shape[1]))
-    for at in range(0, len(query) if len(keys) else 0, part):
-        rows = ordered[at : at + part]
-        products = keys[rows.clamp(min=0)].float() @ query[at : at + part].unsqueeze(2)
-        score[at : at + part] = products.squeeze(2).masked_fill(rows < 0, -torch.inf)
-    return _best(score, ordered, k)
 
 
 def _best(score: Tensor, number: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from hmn._native import best_of
 from hmn.index.rows import Rows
-from hmn.index.score import best_of_distinct
 from hmn.typing import SearchResult
 
 LATE_AT_LEAST = 1024
@@ -166,7 +166,7 @@ def search_buckets(
     scored = torch.zeros(len(query), dtype=torch.int64, device=query.device)
     for chosen, every, cost in found:
         candidate = narrow(every)
-        score[chosen], row[chosen] = best_of_distinct(query[chosen], rows.keys, candidate, k)
+        score[chosen], row[chosen] = best_of(query[chosen], rows.keys, candidate, k)
         scored[chosen] = (candidate >= 0).sum(dim=1)
         reads[chosen] = cost
     reads += more_bytes + scored * (rows.features * rows.keys.element_size())

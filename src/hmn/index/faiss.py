@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hmn._native import best_of
 from hmn.errors import ConfigError, ShapeError
 from hmn.index.base import check_query
 from hmn.index.faiss_rows import FaissRows, Vectors, import_faiss, reason
 from hmn.index.reduction import NoReduction, Reduction
 from hmn.index.rows import Rows, built
-from hmn.index.score import best_of
 from hmn.index.settings import check_count
 from hmn.typing import SearchResult
 

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from hmn._native.candidates import distinct
 from hmn.errors import ConfigError, ShapeError
 from hmn.index.base import check_query
 from hmn.index.buckets import Buckets, search_buckets
 from hmn.index.reduction import NoReduction, Reduction
 from hmn.index.rows import Rows, built
-from hmn.index.score import distinct
 from hmn.index.settings import check_count
 from hmn.typing import SearchResult
 

@@ -1,4 +1,4 @@
-"""Candidates scored in full: the last step of every search that does not score all keys."""
+"""Candidates scored in full in PyTorch, the last step of every search that does not score all keys."""
 
 from __future__ import annotations
 
@@ -9,19 +9,8 @@ CHUNK_NUMBERS = 1 << 22
 
 
 def best_of(query: Tensor, keys: Tensor, candidate: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Find, for each query, the ``k`` of its candidate rows with the largest inner product.
-
-    Args:
-        query: ``(B, D)`` float.
-        keys: ``(rows, D)`` float32, float16 or bfloat16, on the device of the query.
-        candidate: ``(B, C)`` int64 row numbers; ``-1`` for none. A row may be there more than once.
-        k: results a query; may exceed C.
-
-    Returns:
-        ``score`` (B, k) float32 and ``row`` (B, k) int64, best first, each row once; unused places hold
-        ``-inf`` and ``-1``.
-    """
-    return best_of_distinct(query, keys, distinct(candidate), k)
+    """See ``hmn._native.best_of``."""
+    return _best_of_distinct(query, keys, distinct(candidate), k)
 
 
 def distinct(candidate: Tensor) -> Tensor:
@@ -42,8 +31,7 @@ def pressed(candidate: Tensor, kept: Tensor) -> Tensor:
     return left.scatter_(1, place, candidate)[:, :width]
 
 
-def best_of_distinct(query: Tensor, keys: Tensor, candidate: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """``best_of`` for candidates that hold no row twice."""
+def _best_of_distinct(query: Tensor, keys: Tensor, candidate: Tensor, k: int) -> tuple[Tensor, Tensor]:
     b, features = len(candidate), max(1, keys.shape[1])
     score = torch.full((b, k), -torch.inf, device=query.device)
     row = torch.full((b, k), -1, dtype=torch.int64, device=query.device)
