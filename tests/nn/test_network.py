@@ -101,7 +101,7 @@ def test_attend_scores_live_keys_of_candidates_chosen_by_the_snapshot() -> None:
     assert left_out, "the test needs a cell that no query attends to"
     with torch.no_grad():
         encoder.map.mul_(-3.0)
-    cells, score = network.attend(query, torch.tensor(left_out[:1] * 2))
+    (cells, _), score = network.attend(query, torch.tensor(left_out[:1] * 2), torch.Generator())
     assert cells.tolist() == sorted(chosen | {left_out[0]})
     live = (encoder.features @ encoder.map).detach()
     wanted = [[float(one @ live[cell]) for cell in cells] for one in query.detach()]
@@ -112,7 +112,7 @@ def test_gradients_reach_both_encoders_through_attend() -> None:
     network, inputs, encoder, batch = built(k=CELLS)
     query = inputs(batch)
     target = torch.tensor([0, 5, 5])
-    _, score = network.attend(query, target)
+    _, score = network.attend(query, target, torch.Generator())
     right = nn.functional.one_hot(target, CELLS).bool()
     torch.autograd.backward([marginal_nll(score, right).sum()])
     # by hand: the gradient of cross-entropy by the scores is softmax less one-hot
