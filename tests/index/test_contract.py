@@ -164,6 +164,33 @@ def test_searches_the_same_after_a_round_trip(
         assert each.search(torch.ones(1, D, device=device), 1).cell.tolist() == [[902]]
 
 
+def test_what_is_loaded_shares_nothing_with_the_state_but_shares_keys_that_are_given(
+    make: Callable[..., Index], device: torch.device
+) -> None:
+    query = whole(2, 5, D).to(device)
+    index, first, second, third = make(), make(), make(), make()
+    index.build(whole(1, 60, D).to(device), scattered(60).to(device))
+    index.remove(scattered(60)[10:25].to(device))
+    state, before = index.state_dict(), index.search(query, 9)
+    kept = {name: part.clone() for name, part in state.items()}
+    first.load_state_dict(state)
+    second.load_state_dict(state)
+    first.update(scattered(60)[30:40], whole(4, 10, D, spread=9))
+    first.remove(scattered(60)[40:50])
+    first.add(torch.arange(900, 930), whole(3, 30, D, spread=9))
+    first.search(query, 9)
+    again = make()
+    again.load_state_dict(state)
+    assert all(torch.equal(part, kept[name]) for name, part in state.items())
+    for each in (index, second, again):
+        for found, wanted in zip(each.search(query, 9), before, strict=True):
+            torch.testing.assert_close(found, wanted, rtol=0, atol=0, equal_nan=True)
+    keys = state["rows.keys"].clone()
+    third.load_state_dict(state, keys)
+    third.update(scattered(60)[:1], torch.full((1, D), 9.0))
+    assert bool((keys[0] == 9).all())
+
+
 def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(
     make: Callable[..., Index], device: torch.device
 ) -> None:

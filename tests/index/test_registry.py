@@ -81,7 +81,7 @@ def test_what_is_wrong_is_named(name: str, more: dict[str, Any], said: str) -> N
 
 def test_without_faiss_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
-    with pytest.raises(MissingPackageError, match="pip install faiss-cpu"):
+    with pytest.raises(MissingPackageError, match=r"pip install 'hmn\[faiss\]'"):
         make_index("faiss:Flat")
 
 

@@ -2,13 +2,24 @@ from __future__ import annotations
 
 import pytest
 import torch
+from reference import listed, recall
 from torch import Tensor
 
 from hmn.errors import ConfigError
+from hmn.index.base import Index
 from hmn.index.cluster import ClusterIndex
 from hmn.index.exact import ExactIndex
-from hmn.index.tune import recall_at_k, tune
+from hmn.index.registry import make_index
+from hmn.index.tune import Tunable, recall_at_k, tune
 from hmn.typing import SearchResult
+
+COUNTED = [
+    "cluster:num_clusters=50,codes=none",
+    "wta-hash:num_tables=12,num_permutations=2,prefix=6,num_probes=3",
+    "pca-tree:leaf_size=32",
+    "faiss:IVF64,Flat",
+]
+EVERY = [*COUNTED, "cluster:num_clusters=8x64,num_probes=1x1,codes=int8", "faiss:HNSW16"]
 
 
 @pytest.fixture(scope="module")
@@ -21,10 +32,20 @@ def data() -> tuple[Tensor, Tensor]:
     return keys, keys[:300] + 0.3 * torch.randn(300, 16, generator=generator)
 
 
-def true_recall(index: ClusterIndex, keys: Tensor, query: Tensor, k: int) -> float:
-    best = (query.double() @ keys.double().T).topk(k, dim=1).indices
-    found = index.search(query, k).cell
-    return float((found.unsqueeze(2) == best.unsqueeze(1)).any(dim=2).double().mean())
+@pytest.fixture(scope="module")
+def few(data: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return data[0][:1500], data[1][:60]
+
+
+def true_recall(index: Index, keys: Tensor, query: Tensor, k: int) -> float:
+    return recall(index.search(query, k), query, keys, k)
+
+
+def made(name: str, keys: Tensor) -> Tunable:
+    index = make_index(name)
+    index.build(keys)
+    assert isinstance(index, Tunable)
+    return index
 
 
 @pytest.mark.parametrize("num_clusters", [50, (8, 64)])
@@ -40,6 +61,86 @@ def test_it_finds_the_fewest_probes_that_reach_the_recall(
     assert found.recall >= 0.9
     index.last_probes = found.value - 1
     assert true_recall(index, keys, query, 10) < 0.9
+
+
+@pytest.mark.parametrize("name", listed(EVERY))
+def test_every_structure_reaches_a_recall_and_a_smaller_one_costs_less(
+    few: tuple[Tensor, Tensor], name: str
+) -> None:
+    keys, query = few
+    index = made(name, keys)
+    setting, most = index.knob()
+    less, more = (tune(index, query, 10, target_recall=target) for target in (0.5, 0.9))
+    assert less.reached and more.reached and more.setting == setting
+    assert getattr(index, setting) == more.value
+    assert more.recall >= 0.9
+    assert more.recall == pytest.approx(true_recall(index, keys, query, 10), abs=1e-9)
+    assert 1 <= less.value < more.value < most
+    assert name.startswith("faiss:") or less.reads < more.reads < len(keys)
+    setattr(index, setting, more.value - 1)
+    assert "HNSW" in name or true_recall(index, keys, query, 10) < 0.9
+    setattr(index, setting, most)
+    assert true_recall(index, keys, query, 10) > 0.97
+
+
+@pytest.mark.parametrize("name", listed(COUNTED))
+def test_every_structure_spends_what_it_is_given_or_says_that_it_cannot(
+    few: tuple[Tensor, Tensor], name: str
+) -> None:
+    keys, query = few
+    index = made(name, keys)
+    for wanted in (0.5, 400, 700, 1e6):
+        found = tune(index, query, 10, target_reads=wanted)
+        reads = float(index.search(query, 10).reads.mean())
+        assert found.reads == reads
+        assert found.reached == (abs(reads - wanted) <= wanted / 10) == (1 < wanted < 1e6)
+
+
+@pytest.mark.parametrize("name", listed(EVERY))
+def test_the_keys_may_be_of_any_cells_and_are_left_as_they_are(few: tuple[Tensor, Tensor], name: str) -> None:
+    keys, query = few[0].clone(), few[1]
+    index = made(name, keys)
+    index.remove(torch.arange(0, 1500, 2))
+    index.add(torch.arange(5000, 5100), few[0][:200:2])
+    index.update(torch.tensor([1, 3]), torch.zeros(2, 16))
+    held = {name: part.clone() for name, part in index.state_dict().items()}
+    found = tune(index, query, 5, target_recall=0.8)
+    live, cell = ExactIndex(), index.search(query, 5)
+    live.load_state_dict(held)
+    assert found.reached and found.recall == recall_at_k(cell, live.search(query, 5))
+    after = index.state_dict()
+    assert all(torch.equal(after[name], part) for name, part in held.items() if name.startswith("rows."))
+
+
+def test_what_has_no_such_setting_is_refused(data: tuple[Tensor, Tensor]) -> None:
+    keys, query = data
+    with pytest.raises(ConfigError, match=r"ExactIndex.*no setting.*expected .*cluster.*leave this one"):
+        tune(ExactIndex(keys), query, 10, target_recall=0.9)
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "said"),
+    [
+        ("faiss:Flat", 3000, "'Flat' has neither .* expected a factory .* ask for one such as"),
+        ("faiss:NSG8", 200, "'NSG8' has neither"),
+        ("faiss:IVF64,Flat", 20, "stands in for faiss 'IVF64,Flat' .* expected enough cells .* tune when"),
+    ],
+)
+def test_factories_of_faiss_without_such_a_setting_are_refused(
+    data: tuple[Tensor, Tensor], name: str, cells: int, said: str
+) -> None:
+    pytest.importorskip("faiss", reason="faiss is not installed: pip install faiss-cpu")
+    index = made(name, data[0][:cells])
+    with pytest.raises(ConfigError, match=said):
+        tune(index, data[1], 10, target_recall=0.9)
+
+
+def test_reads_that_are_unknown_cannot_be_spent(data: tuple[Tensor, Tensor]) -> None:
+    pytest.importorskip("faiss", reason="faiss is not installed: pip install faiss-cpu")
+    index = made("faiss:HNSW8,ef_search=40", data[0])
+    with pytest.raises(ConfigError, match=r"reads of this faiss HNSW8 are unknown.* give target_recall"):
+        tune(index, data[1], 10, target_reads=500)
+    assert index.ef_search == 40  # type: ignore[attr-defined]
 
 
 def test_it_spends_the_reads_that_are_wanted(data: tuple[Tensor, Tensor]) -> None:

@@ -88,15 +88,19 @@ class Index(Protocol):
         ...
 
     def state_dict(self, *, with_keys: bool = True) -> dict[str, Tensor]:
-        """What ``load_state_dict`` needs to search the same; ``with_keys=False`` leaves out the keys."""
+        """What ``load_state_dict`` needs to search the same; ``with_keys=False`` leaves out the keys.
+
+        The tensors are the index's own, not copies: save or clone them before the index is changed.
+        """
         ...
 
     def load_state_dict(self, state: Mapping[str, Tensor], keys: Tensor | None = None) -> None:
         """Take back what ``state_dict`` gave, into an index of the same settings.
 
         Args:
-            state: by name.
-            keys: ``(rows, D)``, the storage of the keys where the state was saved without them.
+            state: by name; what is kept of it is copied, so that changes to the index do not reach it.
+            keys: ``(rows, D)``, the storage of the keys where the state was saved without them, or in place
+                of those that it has; shared with the index as in ``build``.
 
         Raises:
             ShapeError: a tensor is missing or does not fit; the index is as it was then.

@@ -38,8 +38,9 @@ class FaissIndex:
     Args:
         factory: what ``faiss.index_factory`` takes, such as ``"IVF1024,Flat"`` or ``"HNSW32"``; the measure
             is the inner product.
-        num_probes: inverted lists visited (nprobe of faiss); its default if not given.
-        ef_search: candidates that a graph search keeps (efSearch of faiss); its default if not given.
+        num_probes: inverted lists visited (nprobe of faiss); its default if not given. May be set later.
+        ef_search: candidates that a graph search keeps (efSearch of faiss); its default if not given. May be
+            set later.
         rescore: candidates asked for, as a multiple of k: more than 1 repairs the order of compressed keys.
         reduction: of keys and queries before faiss sees them; none if not given.
         storage: type in which the keys that score are kept; as they come if not given.
@@ -178,6 +179,28 @@ class FaissIndex:
             "removes": "at once" if self._held.removes else "by masking",
             "masked": self._held.stale,
         }
+
+    def knob(self) -> tuple[str, int]:
+        """See ``Tunable.knob``: ``num_probes`` of inverted lists, ``ef_search`` of graphs that have it."""
+        rows = built(self._rows)
+        self._settle()
+        if self._stands_in:
+            raise ConfigError(
+                f"a flat index stands in for faiss {self.factory!r} ({self._stands_in}), expected enough "
+                "cells to build it: tune when there are more, or ask for another factory"
+            )
+        lists = self._faiss.try_extract_index_ivf(self._held.index)
+        if lists is not None:
+            return "num_probes", lists.nlist
+        try:
+            untrained = self._made(self._held.index.d)
+            self._faiss.ParameterSpace().set_index_parameter(untrained, "efSearch", 1)
+        except RuntimeError:
+            raise ConfigError(
+                f"faiss {self.factory!r} has neither num_probes nor ef_search, expected a factory with one "
+                "that trades reads for recall: ask for one such as 'IVF1024,Flat' or 'HNSW32'"
+            ) from None
+        return "ef_search", max(1, len(rows))
 
     def _check_search_settings(self) -> None:
         """Check those that may be set between searches, and give them to the faiss index."""

@@ -30,7 +30,7 @@ def import_faiss() -> Any:
             warnings.simplefilter("ignore", DeprecationWarning)
             return importlib.import_module("faiss")
     except ImportError as error:
-        raise MissingPackageError("this index needs faiss: pip install faiss-cpu") from error
+        raise MissingPackageError("this index needs faiss: pip install 'hmn[faiss]'") from error
 
 
 class FaissRows:

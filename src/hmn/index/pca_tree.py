@@ -37,7 +37,7 @@ class PCATreeIndex:
 
     Args:
         leaf_size: cells a leaf at most when it is built.
-        num_leaves: leaves visited; may exceed those that there are.
+        num_leaves: leaves visited; may exceed those that there are. May be set later.
         reduction: of keys and queries before they are filed; ``OneColumnReduction`` as in the source if not
             given, ``NoReduction()`` for none.
         storage: type in which keys are kept; as they come if not given.
@@ -163,6 +163,11 @@ class PCATreeIndex:
             "leaves": len(self._threshold) + 1,
             "largest_leaf": int(sizes.max()) if len(sizes) else 0,
         }
+
+    def knob(self) -> tuple[str, int]:
+        """See ``Tunable.knob``."""
+        built(self._rows)
+        return "num_leaves", len(self._threshold) + 1
 
     def _fit_components(self, depth: int) -> None:
         """Find unit, mean and the first ``depth`` principal components of the reduced keys."""

@@ -161,7 +161,8 @@ class Rows:
         cls, state: Mapping[str, Tensor], keys: Tensor | None = None, storage: torch.dtype | None = None
     ) -> Rows:
         """Rows as they were when ``state_dict`` was called; see ``Index.load_state_dict``."""
-        keys = state.get("rows.keys") if keys is None else keys
+        shared = keys is not None
+        keys = keys if shared else state.get("rows.keys")
         if keys is None or "rows.used" not in state:
             raise ShapeError("the state has no keys: give them as well, or save it with them")
         if len(keys) < int(state["rows.used"]):
@@ -169,6 +170,8 @@ class Rows:
                 f"there are {len(keys)} keys, expected the {int(state['rows.used'])} of the state"
             )
         rows = cls(keys, None, storage)
+        if not shared and rows.keys.data_ptr() == keys.data_ptr():
+            rows.keys = rows.keys.clone()  # the state stays as it is, whatever is written here later
         rows.used = int(state["rows.used"])
         if "rows.cell" in state:
             cell = state["rows.cell"].to(rows.keys.device)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -14,11 +15,17 @@ from hmn.index.exact import ExactIndex
 from hmn.typing import SearchResult
 
 
+@runtime_checkable
 class Tunable(Index, Protocol):
     """An index with one setting that trades reads for recall and may be set at any time."""
 
     def knob(self) -> tuple[str, int]:
-        """The setting's name and the largest value that makes a difference."""
+        """The setting's name and the largest value that makes a difference.
+
+        Raises:
+            NotFittedError: the index was not built.
+            ConfigError: as it is made, it has no such setting.
+        """
         ...
 
 
@@ -42,7 +49,7 @@ class Tuned:
 
 
 def tune(
-    index: Tunable,
+    index: Index,
     queries: Tensor,
     k: int = 10,
     *,
@@ -54,14 +61,15 @@ def tune(
     The second is the paper's "hyper-parameters varied so that the average speed-up is the same".
 
     Args:
-        index: built; its setting is changed.
+        index: built, and of a structure that is ``Tunable``; its setting is changed.
         queries: ``(B, D)`` such as will be asked; some hundreds will do.
         k: results a query.
         target_recall: above 0, at most 1; give this or ``target_reads``.
         target_reads: more than 0.
 
     Raises:
-        ConfigError: not exactly one target is given, it is out of its range, or there are no queries.
+        ConfigError: not exactly one target is given, it is out of its range, or there are no queries; the
+            index has no setting to tune, or does not know its reads and is to spend a number of them.
     """
     if (target_recall is None) == (target_reads is None):
         raise ConfigError("give target_recall or target_reads, and only one of them")
@@ -71,15 +79,26 @@ def tune(
         raise ConfigError(f"target_reads is {target_reads}, expected more than 0")
     if not len(queries):
         raise ConfigError("there are no queries, expected some hundreds such as will be asked")
+    if not isinstance(index, Tunable):
+        raise ConfigError(
+            f"index is an {type(index).__name__}, which has no setting that trades reads for recall, "
+            "expected a structure that looks at a part of the cells (cluster, wta-hash, pca-tree, faiss): "
+            "leave this one as it is, or make another"
+        )
     name, most = index.knob()
-    exact = ExactIndex()
-    exact.load_state_dict(index.state_dict())
-    best = exact.search(queries, k)
+    before = getattr(index, name)
+    best = _best(index, queries, k)
 
     def tried(value: int) -> Tuned:
         setattr(index, name, value)
         found = index.search(queries, k)
         recall, reads = recall_at_k(found, best), float(found.reads.mean())
+        if target_reads is not None and math.isnan(reads):
+            setattr(index, name, before)
+            raise ConfigError(
+                f"the reads of this {index.stats()['structure']} are unknown, expected an index that counts "
+                f"them to spend {target_reads} a query: give target_recall instead"
+            )
         if target_recall is not None:
             return Tuned(name, value, recall, reads, recall >= target_recall)
         assert target_reads is not None
@@ -101,6 +120,13 @@ def tune(
         chosen = low
     setattr(index, name, chosen.value)
     return chosen
+
+
+def _best(index: Index, queries: Tensor, k: int) -> SearchResult:
+    """What exact search finds in the same cells; their keys are shared, not copied."""
+    state, exact = index.state_dict(), ExactIndex()
+    exact.load_state_dict(state, state["rows.keys"])
+    return exact.search(queries, k)
 
 
 def recall_at_k(found: SearchResult, exact: SearchResult) -> float:

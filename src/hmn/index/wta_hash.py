@@ -43,6 +43,7 @@ class WTAHashIndex:
         num_probes: buckets looked at in a table, at most 1 + num_permutations: the query's own, then those
             with one of the places replaced by that of the second largest, smallest difference first.
         max_candidates: cells scored for a query at most: those that share most buckets with it; all if None.
+            May be set later, as ``num_probes``.
         reduction: of keys and queries before they are hashed; none if not given.
         storage: type in which keys are kept; as they come if not given.
         seed: of the orders.
@@ -187,6 +188,13 @@ class WTAHashIndex:
             "largest_bucket": int(sizes.max()) if len(sizes) else 0,
             "mean_bucket": round(float(sizes.float().mean()), 2) if len(sizes) else 0.0,
         }
+
+    def knob(self) -> tuple[str, int]:
+        """See ``Tunable.knob``: ``max_candidates``, up to all cells that share a bucket with a query.
+
+        A recall that is out of its reach takes more of ``num_probes``, or of ``num_tables`` and a new build.
+        """
+        return "max_candidates", max(1, len(built(self._rows)))
 
     def _check_search_settings(self) -> None:
         """Check those that may be set between searches too."""
