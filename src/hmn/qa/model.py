@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from hmn.errors import BundleError, ConfigError, DataError, NotFittedError, ShapeError
 from hmn.index.exact import ExactIndex
 from hmn.index.registry import make_index
-from hmn.index.strategy import Strategy, StrategySearch
+from hmn.index.strategy import Clustered, Strategy, StrategySearch
 from hmn.nn.memory import EncodedMemory
 from hmn.nn.network import MemoryNetwork, load_weights, weights_of
 from hmn.nn.reader import KMIPSReader, SoftmaxReader
@@ -265,6 +265,7 @@ class FactoidQA:
         Raises:
             NotFittedError: the model was not trained.
         """
+        self.network.eval()
         parts = [
             self._queries(questions[at : at + QUERIES_AT_A_TIME])
             for at in range(0, len(questions), QUERIES_AT_A_TIME)
@@ -279,7 +280,8 @@ class FactoidQA:
         >>> FactoidQA.from_pretrained("model").use_index("cluster:num_probes=8").save_pretrained("fast")
 
         Args:
-            index: as ``make_index`` takes it; the one that the model has if not given.
+            index: as ``make_index`` takes it; the one that the model has if not given. Where the model was
+                trained with a strategy that needs clusters and this has none, ``config`` says k-mips then.
             strategy: read each question's candidates of this strategy, drawn for it alone and all scored, in
                 place of the cells that the index finds best; ``k-mips`` or nothing for just these. It is
                 not saved.
@@ -302,7 +304,9 @@ class FactoidQA:
         reading = None if strategy in {None, BEST_CELLS} else Strategy.parse(str(strategy), self.config.k)
         config, made = self.config, reader.index
         if index is not None:
-            config, made = replace(config, index=index), make_index(index)
+            made = make_index(index)
+            clusters = isinstance(made, Clustered) or not reader.strategy.needs_clusters
+            config = replace(config, index=index, strategy=config.strategy if clusters else BEST_CELLS)
             made.build(keys)
         searcher = made if reading is None else StrategySearch(made, reading, keys)
         self.config, reader.index, reader.searcher = config, made, searcher
