@@ -195,8 +195,8 @@ def candidates(
 class StrategySearch:
     """Reads with a strategy at test time: a query's candidates, drawn for it alone, all scored in full.
 
-    What is drawn for a query follows from its bytes and the seed: it is the same in any batch, and whenever
-    it is asked again.
+    What is drawn for a query follows from the signs of its features and the seed: it is the same in any
+    batch, whose size may change a query's last bits, and whenever it is asked again.
 
     Args:
         index: built on the keys.
@@ -249,7 +249,7 @@ class StrategySearch:
         """All candidates ``(C,)`` of a query ``(D,)``, given the best cells that the index found."""
         if self._others is None:
             return best
-        seed = zlib.crc32(query.cpu().numpy().tobytes(), self.seed % (1 << 32))
+        seed = zlib.crc32((query > 0).cpu().numpy().tobytes(), self.seed % (1 << 32))
         generator = torch.Generator().manual_seed(seed)
         drawn = candidates(self._others, self.index, query.unsqueeze(0), best, generator=generator)
         return drawn.cell.to(query.device)

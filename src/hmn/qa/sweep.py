@@ -263,8 +263,9 @@ def _curve(name: str, text: str, keys: Tensor, measure: _Measure, say: Callable[
         last = points[-1]
         if last.recall_at_k >= FOUND_ALL or (last.reads is not None and last.reads >= len(keys)):
             break
-        if len(points) > 1 and last.cells_scored == points[-2].cells_scored:
-            points.pop()  # it finds no more
+        before = points[-2] if len(points) > 1 else None
+        if before is not None and (before.reads, before.cells_scored) == (last.reads, last.cells_scored):
+            points.pop()  # there is nothing more to look at
             break
     return Curve(name, setting, spent, points)
 
