@@ -138,25 +138,32 @@ def test_other_structures_and_strategies_give_other_models_and_the_seed_the_same
 
 
 @pytest.mark.parametrize(
-    ("name", "strategy", "stop_at"),
+    ("index", "strategy", "batch_size", "stop_at"),
     [
-        ("cluster", DRAWN, 37),
-        ("cluster", "k-mips", 12),
-        ("wta-hash", "k-mips", 37),
-        ("pca-tree", "k-mips", 37),
+        ("cluster:num_clusters=60", DRAWN, 8, 37),
+        (INDEXES["cluster"], "k-mips", 32, 12),
+        (INDEXES["wta-hash"], "k-mips", 32, 17),
+        (INDEXES["pca-tree"], "k-mips", 32, 37),
     ],
 )
 def test_an_interrupted_run_ends_with_the_same_bytes_and_the_same_structure(
-    name: str,
+    index: str,
     strategy: str,
+    batch_size: int,
     stop_at: int,
     small_facts: FactTable,
     small_split: Split,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """There are 25 steps an epoch, and cells are filed again every 10: it stops between all of these."""
-    settings = {"index": INDEXES[name], "strategy": strategy, "learning_rate": 0.05}
+    """There are 25 or 100 steps an epoch, and cells are filed again every 10: it stops between these,
+    before the epoch that is kept ends."""
+    settings: dict[str, Any] = {
+        "index": index,
+        "strategy": strategy,
+        "learning_rate": 0.05,
+        "batch_size": batch_size,
+    }
     fitted(small_facts, small_split, tmp_path / "whole", **settings)
     stepped = Run.stepped
 
@@ -166,11 +173,12 @@ def test_an_interrupted_run_ends_with_the_same_bytes_and_the_same_structure(
             raise KeyboardInterrupt
 
     settings["checkpoint_seconds"] = 0.0
+    names = ("learning_rate", "batch_size", "checkpoint_seconds")
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(Run, "stepped", interrupted)
         fitted(small_facts, small_split, tmp_path / "cut", **settings)
-    qa = FactoidQA(small_facts, **SIZES, index=INDEXES[name], strategy=strategy)
-    rest = {key: settings[key] for key in ("learning_rate", "checkpoint_seconds")}
+    qa = FactoidQA(small_facts, **SIZES, index=index, strategy=strategy)
+    rest = {name: settings[name] for name in names}
     qa.fit(*small_split, out=tmp_path / "cut", quiet=True, resume=True, **{**TRAINING, "epochs": 2, **rest})
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
 

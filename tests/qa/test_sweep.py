@@ -74,9 +74,12 @@ def test_settings_double_until_all_is_found(swept: Sweep) -> None:
         reads = [point.reads for point in curve.points]
         assert reads == sorted(reads), "further means more reads"  # type: ignore[type-var]
         assert len(set(reads)) == len(reads)
-        if curve.structure in ("cluster", "cluster, no codes", "PCA-Tree"):
-            assert curve.points[-1].recall_at_k > 0.99
-        assert all(point.recall_at_k < 0.9995 for point in curve.points[:-1])
+        last = curve.points[-1]
+        if curve.structure != "WTA-Hash":  # in which most cells share no bucket with a query
+            assert last.recall_at_k >= 0.9995 or (last.reads or 0) >= cells / 2
+        assert all(
+            point.recall_at_k < 0.9995 and (point.reads or 0) < cells / 2 for point in curve.points[:-1]
+        )
 
 
 def test_files_say_the_same(swept: Sweep, folder: Path) -> None:

@@ -41,6 +41,8 @@ STRUCTURES = {
 TEXTS = {"last_probes": "num_probes"}
 """Settings whose name in the text of an index is another."""
 FOUND_ALL = 0.9995
+MOST_READ = 0.5
+"""Of the cells: what reads more than this is not worth an index."""
 SHOWN = ("setting", "accuracy", "facts", "recall", "reads", "speed-up", "scored", "questions/s")
 
 Told = Callable[[str, int, int], None]
@@ -159,8 +161,8 @@ def run_sweep(
 ) -> Sweep:
     """Measure every structure over the model's memory, and write ``sweep.json`` and ``sweep.md``.
 
-    Each structure's setting doubles until it finds all that exact search finds, reads as much as that, or
-    finds no more. The files are written whenever a structure is done, whole or not at all.
+    Each structure's setting doubles until it finds all that exact search finds, reads half as much as that,
+    or there is nothing more to read. The files are written whenever a structure is done, whole or not at all.
 
     Args:
         qa: a trained model; its own index stays as it is.
@@ -261,7 +263,7 @@ def _curve(name: str, text: str, keys: Tensor, measure: _Measure, say: Callable[
         setattr(index, setting, value)
         points.append(measure(index, f"{text}{',' if ':' in text else ':'}{shown}={value}", value))
         last = points[-1]
-        if last.recall_at_k >= FOUND_ALL or (last.reads is not None and last.reads >= len(keys)):
+        if last.recall_at_k >= FOUND_ALL or (last.reads or 0) >= len(keys) * MOST_READ:
             break
         before = points[-2] if len(points) > 1 else None
         if before is not None and (before.reads, before.cells_scored) == (last.reads, last.cells_scored):
