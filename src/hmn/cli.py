@@ -181,7 +181,7 @@ def ask(
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Folder of a trained model.")],
     questions: Annotated[Path, typer.Option(help="Questions with their facts, or with their answers.")],
-    k: Annotated[int, typer.Option("-k", min=1, help="k of recall_at_k.")] = 10,
+    k: Annotated[int, typer.Option("-k", min=1, help="k of recall_at_k; a sweep's is the model's K.")] = 10,
     separator: Annotated[str | None, typer.Option(help="Character between columns.")] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Count bad lines and go on.")] = False,
     index: OtherIndex = None,
