@@ -87,6 +87,39 @@ def test_train_evaluate_ask(trained: Path) -> None:
     assert lines.returncode == 0
 
 
+def test_another_index_for_one_run_and_a_sweep_over_all(trained: Path) -> None:
+    evaluate = ["evaluate", "model", "--questions", "valid.tsv"]
+    before = {path.name: path.read_bytes() for path in (trained / "model").iterdir()}
+    own, other = (
+        json.loads(hmn(trained, *evaluate, "--json", *more).stdout)
+        for more in ([], ["--index", "cluster:num_clusters=20,num_probes=4"])
+    )
+    assert other["cells_scored"] == 36 and other["reads"] < own["reads"] == own["cells_scored"]
+    drawn = ["--index", "cluster:num_clusters=20", "--strategy", "top-k:1+sample-k:1"]
+    found = json.loads(hmn(trained, *evaluate, "--json", *drawn).stdout)
+    assert found["reads"] == pytest.approx(found["cells_scored"] + 20)
+    question = (trained / "valid.tsv").read_text().splitlines()[0].split("\t")[3]
+    asked = ["ask", "model", question]
+    assert hmn(trained, *asked, *drawn).stdout.startswith("> ")
+    nothing = hmn(trained, *asked, "--index", "wta-hash:num_tables=1,num_permutations=12,prefix=30")
+    assert nothing.returncode == 0 and "found no cell" in nothing.stdout
+    for flags, told in {
+        ("--index", "tree"): "no index 'tree'",
+        ("--strategy", "top-k:1"): "clusters",
+    }.items():
+        done = hmn(trained, *asked, *flags)
+        assert done.returncode == 2 and told in done.stderr and len(done.stderr.splitlines()) == 1
+
+    done = hmn(trained, *evaluate, "--sweep")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].split()[:2] == ["structure", "setting"]
+    assert "cluster, no codes" in done.stdout and "measuring exact (1 of" in done.stderr
+    files = {path.name for path in (trained / "model.sweep").iterdir()}
+    assert files >= {"sweep.json", "sweep.md"}
+    assert ("sweep.png" in files) is ("no figure: " not in done.stderr)
+    assert {path.name: path.read_bytes() for path in (trained / "model").iterdir()} == before
+
+
 def test_without_a_question_it_prompts(trained: Path) -> None:
     done = hmn(trained, "ask", "model", stdin="where was anybody born\n")
     assert done.returncode == 0
@@ -114,6 +147,19 @@ def test_a_flag_wins_over_the_config_file(trained: Path) -> None:
         (["train", "--config", "bad.toml"], "there is no setting 'colour'"),
         (["ask", "gone", "who"], "gone"),
         (["evaluate", "gone", "--questions", "valid.tsv"], "gone"),
+        (
+            ["train", "--facts", "gone.tsv", "--questions", "train.tsv", "--out", "x", "--index", "tree"],
+            "there is no index 'tree', expected one of exact, cluster",
+        ),
+        (
+            ["train", "--facts", "gone.tsv", "--questions", "q.tsv", "--out", "x", "--strategy", "top-k:4"],
+            "strategy top-k:4 needs an index of clusters, got ExactIndex",
+        ),
+        (
+            ["evaluate", "gone", "--questions", "valid.tsv", "--sweep", "--index", "cluster"],
+            "leave --index and --strategy out",
+        ),
+        (["evaluate", "gone", "--questions", "valid.tsv", "--out", "x"], "--out is the folder of --sweep"),
     ],
 )
 def test_mistakes_are_told_in_a_line_and_leave_nothing(
@@ -125,6 +171,8 @@ def test_mistakes_are_told_in_a_line_and_leave_nothing(
     done = hmn(small_files, *arguments)
     assert done.returncode == 2
     assert told in done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert told.startswith("--facts") or (len(errors) == 1 and done.stderr.splitlines()[-1:] == errors)
     assert "Traceback" not in done.stderr
     assert sorted(path.name for path in small_files.iterdir()) == before
 

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from hmn.errors import HMNError
+from hmn.errors import ConfigError, HMNError, MissingPackageError
 from hmn.qa.config import DataConfig, ModelConfig, TrainConfig, make_configs, read_config
 
 if TYPE_CHECKING:
     from hmn.qa.answer import Answer
+    from hmn.qa.model import FactoidQA
+    from hmn.qa.questions import QuestionSet
 
 app = typer.Typer(
     add_completion=False,
@@ -28,6 +30,21 @@ app = typer.Typer(
 )
 
 MOST_IN_LINE = 5
+
+OtherIndex = Annotated[
+    str | None,
+    typer.Option(
+        "--index", help="Search with this one, built now, in place of the model's own; see hmn train --help."
+    ),
+]
+OtherStrategy = Annotated[
+    str | None,
+    typer.Option(
+        "--strategy",
+        help="Read the candidates of a strategy, as top-k:4+sample-k:4, drawn for each question alone, in "
+        "place of the cells that the index finds best.",
+    ),
+]
 
 
 def _with_settings(command: Callable[..., None]) -> Callable[..., None]:
@@ -129,13 +146,15 @@ def ask(
         str | None, typer.Argument(help="In words; - reads one a line; without it, a prompt.")
     ] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Answers to show.")] = 5,
+    index: OtherIndex = None,
+    strategy: OtherStrategy = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a question.")] = False,
 ) -> None:
     """Answer questions, with the facts that support the answers."""
     with _explained(interrupted=""):
         from hmn.qa.model import FactoidQA
 
-        qa = FactoidQA.from_pretrained(model)
+        qa = FactoidQA.from_pretrained(model, index=index, strategy=strategy)
         asked: Iterable[str] = [question] if question is not None else _prompt()
         if question == "-":
             asked = (line.strip() for line in sys.stdin if line.strip())
@@ -162,20 +181,36 @@ def ask(
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Folder of a trained model.")],
     questions: Annotated[Path, typer.Option(help="Questions with their facts, or with their answers.")],
-    k: Annotated[int, typer.Option("-k", min=1, help="k of recall_at_k.")] = 10,
+    k: Annotated[int, typer.Option("-k", min=1, help="k of recall_at_k; a sweep's is the model's K.")] = 10,
     separator: Annotated[str | None, typer.Option(help="Character between columns.")] = None,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Count bad lines and go on.")] = False,
+    index: OtherIndex = None,
+    strategy: OtherStrategy = None,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Accuracy against reads of every search structure, side by side.")
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for sweep.json, sweep.md and sweep.png.  [default: MODEL.sweep]"),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Answer questions whose answers are known, and count."""
     with _explained(interrupted="stopped"):
+        if sweep and (index or strategy):
+            raise ConfigError("--sweep measures every index: leave --index and --strategy out")
+        if out is not None and not sweep:
+            raise ConfigError("--out is the folder of --sweep: give both, or neither")
         from hmn.qa.model import FactoidQA
         from hmn.qa.questions import QuestionSet
 
-        qa = FactoidQA.from_pretrained(model)
+        qa = FactoidQA.from_pretrained(model, index=index, strategy=strategy)
         asked = QuestionSet.read(questions, qa.facts, separator=separator, skip_bad=skip_bad)
         if asked.skipped.total:
             _say(f"skipped {asked.skipped.total} bad lines, the first: {asked.skipped.messages[0]}")
+        if sweep:
+            _sweep(qa, asked, model, questions, out, as_json)
+            return
         figures = qa.evaluate(asked, k).as_dict()
         if as_json:
             print(json.dumps(figures))
@@ -198,6 +233,29 @@ def demo(
         run_demo(out, seed, lambda answers, question: _show(answers, question))
 
 
+def _sweep(
+    qa: FactoidQA, asked: QuestionSet, model: Path, questions: Path, out: Path | None, as_json: bool
+) -> None:
+    """Measure the search structures, write and draw what was found, and print it."""
+    from hmn.qa.display import Display
+    from hmn.qa.sweep import run_sweep
+    from hmn.qa.sweep_plot import draw
+
+    folder = model.resolve().with_name(model.resolve().name + ".sweep") if out is None else out
+    command = f"hmn evaluate {model} --questions {questions} --sweep"
+    with _explained(interrupted=f"stopped: the structures that were done are in {folder}"):
+        with Display(quiet=False).sweeping() as told:
+            found = run_sweep(qa, asked, folder, command=command, told=told)
+        for name, why in found.skipped.items():
+            _say(f"skipped {name}: {why}")
+        print(json.dumps(found.as_dict()) if as_json else found.table())
+        try:
+            draw(found, folder / "sweep.png")
+        except MissingPackageError as error:
+            _say(f"no figure: {error}")
+        _say(f"wrote {folder}")
+
+
 def _prompt() -> Iterable[str]:
     """Ask for questions until the end of input."""
     while True:
@@ -213,6 +271,8 @@ def _show(answers: list[Answer], question: str | None) -> None:
     """Show answers: the best in full, the runners-up a line each."""
     if question is not None:
         print(question)
+    if not answers:
+        print("  the index found no cell for it: let it look further (num_probes, num_leaves, …)")
     for rank, answer in enumerate(answers):
         shown = ", ".join(answer.answers[:MOST_IN_LINE])
         more = answer.count - min(len(answer.answers), MOST_IN_LINE)

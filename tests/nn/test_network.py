@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hmn.index.exact import ExactIndex
+from hmn.index.registry import make_index
 from hmn.nn.loss import marginal_nll
 from hmn.nn.memory import CellMemory, EncodedMemory
 from hmn.nn.network import MemoryNetwork
@@ -93,6 +94,32 @@ def test_a_renewed_snapshot_is_searched_after_refresh() -> None:
     assert torch.equal(network(batch, 2).cell, (inputs(batch) @ saved.T).topk(2).indices)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["cluster:num_clusters=3,num_probes=3", "wta-hash:prefix=2", "exact"])
+def test_cells_are_filed_again_in_the_structure_that_there_is(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, inputs, encoder, batch = built()
+    memory, index = network.memory, make_index(name)
+    assert isinstance(memory, EncodedMemory)
+    network.reader.index = index
+    network.refresh(rebuild=False)
+    assert len(index) == CELLS, "what was never built is built"
+    encoder.map.mul_(-2.0)
+    memory.renew()
+    monkeypatch.setattr("hmn.nn.network.REFILED_AT_A_TIME", 3)
+    if name != "exact":
+        monkeypatch.setattr(index, "build", None)
+    network.refresh(rebuild=False)
+    fresh = make_index(name)
+    fresh.build(memory.snapshot())
+    query = inputs(batch)
+    for one, two in zip(index.search(query, CELLS)[:2], fresh.search(query, CELLS)[:2], strict=True):
+        torch.testing.assert_close(one, two)
+    shared = index._rows.keys  # type: ignore[attr-defined]
+    assert shared.data_ptr() == memory.snapshot().data_ptr()
+
+
 def test_attend_scores_live_keys_of_candidates_chosen_by_the_snapshot() -> None:
     network, inputs, encoder, batch = built()
     query = inputs(batch)
@@ -101,7 +128,7 @@ def test_attend_scores_live_keys_of_candidates_chosen_by_the_snapshot() -> None:
     assert left_out, "the test needs a cell that no query attends to"
     with torch.no_grad():
         encoder.map.mul_(-3.0)
-    cells, score = network.attend(query, torch.tensor(left_out[:1] * 2))
+    (cells, _), score = network.attend(query, torch.tensor(left_out[:1] * 2), torch.Generator())
     assert cells.tolist() == sorted(chosen | {left_out[0]})
     live = (encoder.features @ encoder.map).detach()
     wanted = [[float(one @ live[cell]) for cell in cells] for one in query.detach()]
@@ -112,7 +139,7 @@ def test_gradients_reach_both_encoders_through_attend() -> None:
     network, inputs, encoder, batch = built(k=CELLS)
     query = inputs(batch)
     target = torch.tensor([0, 5, 5])
-    _, score = network.attend(query, target)
+    _, score = network.attend(query, target, torch.Generator())
     right = nn.functional.one_hot(target, CELLS).bool()
     torch.autograd.backward([marginal_nll(score, right).sum()])
     # by hand: the gradient of cross-entropy by the scores is softmax less one-hot

@@ -55,15 +55,19 @@ def test_kmips_candidates_are_the_batch_union(
 ) -> None:
     memory, index, query = made(n, data.draw(st.integers(0, 99)), b)
     target = data.draw(st.lists(st.integers(0, n - 1), min_size=targets, max_size=targets))
-    found = KMIPSReader(index, k).candidates(query, memory, torch.tensor(target, dtype=torch.int64))
+    wanted = torch.tensor(target, dtype=torch.int64)
+    found, probability = KMIPSReader(index, k).candidates(query, memory, wanted, torch.Generator())
     order, _ = ranked(query, memory)
     assert found.dtype == torch.int64
     assert found.tolist() == sorted({cell for row in order for cell in row[:k]} | set(target))
+    assert probability.tolist() == [1.0] * len(found)
 
 
 def test_softmax_candidates_are_all_cells() -> None:
     memory, index, query = made(9, 0)
-    assert SoftmaxReader(index).candidates(query, memory, torch.tensor([3])).tolist() == list(range(9))
+    found, probability = SoftmaxReader(index).candidates(query, memory, torch.tensor([3]), torch.Generator())
+    assert found.tolist() == list(range(9))
+    assert probability.tolist() == [1.0] * 9
 
 
 @quick

@@ -13,6 +13,18 @@ from hmn.errors import ConfigError, ShapeError
 from hmn.typing import SearchResult
 
 
+class Searcher(Protocol):
+    """Finds cells for queries: an index, or what stands before one."""
+
+    def search(self, query: Tensor, k: int) -> SearchResult:
+        """Find, for each query ``(B, D)``, up to ``k`` cells; see ``Index.search``."""
+        ...
+
+    def __len__(self) -> int:
+        """Number of cells, N."""
+        ...
+
+
 class Index(Protocol):
     """A structure over N keys of D features that finds the K cells of largest inner product with a query.
 

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Generic, Protocol, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from hmn.errors import ShapeError
+from hmn.index.exact import ExactIndex
+from hmn.index.strategy import Candidates
 from hmn.nn.memory import CellMemory
 from hmn.nn.reader import Reader
 from hmn.typing import Read
 
 Output = TypeVar("Output", covariant=True)
+
+REFILED_AT_A_TIME = 1 << 16
 
 
 class OutputModule(Protocol[Output]):
@@ -91,20 +96,32 @@ class MemoryNetwork(nn.Module, Generic[Output]):
             self.writer(query, self.memory)  # type: ignore[arg-type]
         return self.output_module(self.reader.read(query, self.memory, k))  # type: ignore[arg-type]
 
-    def refresh(self) -> None:
-        """Let the reader search the memory's snapshot as it is now: after it was renewed or restored."""
-        self.reader.index.build(self.memory.snapshot())  # type: ignore[operator]
+    def refresh(self, *, rebuild: bool = True) -> None:
+        """Let the reader search the memory's snapshot as it is now: after it was renewed or restored.
 
-    def attend(self, query: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        Args:
+            rebuild: build the index's structure anew. Otherwise the cells are filed again by their new keys
+                in the structure that there is: without clustering again, say, which takes many times as long.
+        """
+        index, keys = self.reader.index, self.memory.snapshot()  # type: ignore[operator]
+        if rebuild or isinstance(index, ExactIndex) or len(index) != len(keys):
+            index.build(keys)
+            return
+        # in parts, since what is filed is copied for a moment
+        for cells in torch.split(torch.arange(len(keys), device=keys.device), REFILED_AT_A_TIME):
+            index.update(cells, keys[cells])
+
+    def attend(self, query: Tensor, target: Tensor, generator: torch.Generator) -> tuple[Candidates, Tensor]:
         """Score queries against the reader's candidates, for training.
 
         Args:
             query: ``(B, D)`` from the input module.
             target: ``(T,)`` cells that must be among the candidates.
+            generator: of what the reader's strategy draws.
 
         Returns:
-            The candidates ``(C,)``, ascending, and their scores ``(B, C)`` from live keys.
+            The C candidates, ascending, and their scores ``(B, C)`` from live keys.
         """
-        cells = self.reader.candidates(query, self.memory, target)  # type: ignore[arg-type]
-        keys = self.memory.keys_of(cells)  # type: ignore[operator]
-        return cells, query @ keys.T
+        drawn = self.reader.candidates(query, self.memory, target, generator)  # type: ignore[arg-type]
+        keys = self.memory.keys_of(drawn.cell)  # type: ignore[operator]
+        return drawn, query @ keys.T

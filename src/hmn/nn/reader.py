@@ -7,7 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from hmn.index.base import Index
+from hmn.index.base import Index, Searcher
+from hmn.index.strategy import Candidates, Strategy, candidates, clustered
 from hmn.nn.memory import CellMemory
 from hmn.typing import Read
 
@@ -18,21 +19,26 @@ class Reader(Protocol):
     Attributes:
         name: what the command line calls it.
         index: searches the memory's snapshot.
+        searcher: what ``read`` searches with: the index, or something that stands before it.
     """
 
     name: str
     index: Index
+    searcher: Searcher
 
-    def candidates(self, query: Tensor, memory: CellMemory, target: Tensor) -> Tensor:
+    def candidates(
+        self, query: Tensor, memory: CellMemory, target: Tensor, generator: torch.Generator
+    ) -> Candidates:
         """Cells that the training softmax normalises over, for the whole batch.
 
         Args:
             query: ``(B, D)``.
             memory: N cells.
             target: ``(T,)`` cells that must be among them: the correct cells of the batch.
+            generator: of what is drawn, if anything is.
 
         Returns:
-            ``(C,)`` int64, ascending, distinct.
+            C distinct cells, ascending, and the probability with which each was drawn.
         """
         ...
 
@@ -52,14 +58,22 @@ class SoftmaxReader:
 
     def __init__(self, index: Index) -> None:
         self.index = index
+        self.searcher: Searcher = index
 
-    def candidates(self, query: Tensor, memory: CellMemory, target: Tensor) -> Tensor:  # noqa: ARG002
+    def candidates(
+        self,
+        query: Tensor,
+        memory: CellMemory,
+        target: Tensor,  # noqa: ARG002 - the protocol's signature
+        generator: torch.Generator,  # noqa: ARG002
+    ) -> Candidates:
         """See ``Reader.candidates``: all N cells."""
-        return torch.arange(len(memory), device=query.device)
+        cell = torch.arange(len(memory), device=query.device)
+        return Candidates(cell, torch.ones(len(cell), device=query.device))
 
     def read(self, query: Tensor, memory: CellMemory, k: int) -> Read:
         """See ``Reader.read``; the weights are shares of the softmax over all N cells."""
-        found = self.index.search(query, k)
+        found = self.searcher.search(query, k)
         total = torch.logsumexp(query @ memory.snapshot().T, dim=1, keepdim=True)  # (B, 1)
         return _read(memory, (found.score - total).exp(), found.score, found.cell, found.reads)
 
@@ -67,29 +81,46 @@ class SoftmaxReader:
 class KMIPSReader:
     """K-MIPS attention: a softmax over the K cells of largest inner product (Chandar et al. 2016).
 
-    In training the candidates are the union of the K cells of every query in the batch and of the correct
-    cells, and serve the whole batch; at test time each query reads its own K cells alone.
+    In training the candidates are the union of what the strategy gives for every query in the batch, the K
+    best cells if nothing else is asked for, and of the correct cells; they serve the whole batch. At test
+    time each query reads its own K cells alone.
 
     Args:
         index: searches the memory's snapshot.
         k: cells a query, K.
+        strategy: of the candidates in training; the K best cells if not given.
+
+    Attributes:
+        searcher: what queries are read with: the index. May be set to something that stands before it, such
+            as ``hmn.index.strategy.StrategySearch``.
+
+    Raises:
+        ConfigError: the strategy needs clusters and the index has none.
     """
 
     name = "kmips"
 
-    def __init__(self, index: Index, k: int) -> None:
+    def __init__(self, index: Index, k: int, strategy: Strategy | None = None) -> None:
         self.index = index
         self.k = k
+        self.strategy = Strategy(best_cells=k) if strategy is None else strategy
+        self.searcher: Searcher = index
+        if self.strategy.needs_clusters:
+            clustered(self.strategy, index)
 
-    def candidates(self, query: Tensor, memory: CellMemory, target: Tensor) -> Tensor:  # noqa: ARG002
+    def candidates(
+        self,
+        query: Tensor,
+        memory: CellMemory,  # noqa: ARG002 - the protocol's signature
+        target: Tensor,
+        generator: torch.Generator,
+    ) -> Candidates:
         """See ``Reader.candidates``: the batch union."""
-        cells = self.index.search(query.detach(), self.k).cell.flatten()
-        union: Tensor = torch.unique(torch.cat([cells[cells >= 0], target]))
-        return union
+        return candidates(self.strategy, self.index, query.detach(), target, generator=generator)
 
     def read(self, query: Tensor, memory: CellMemory, k: int) -> Read:
         """See ``Reader.read``; the weights are a softmax over the K best cells, of which k are given."""
-        found = self.index.search(query, max(k, self.k))
+        found = self.searcher.search(query, max(k, self.k))
         weight = torch.softmax(found.score[:, : self.k], dim=1)
         weight = torch.nn.functional.pad(weight, (0, found.score.shape[1] - weight.shape[1]))
         return _read(memory, weight[:, :k], found.score[:, :k], found.cell[:, :k], found.reads)

@@ -13,6 +13,8 @@ from hmn.errors import ConfigError
 Config = TypeVar("Config", bound="DataConfig | ModelConfig | TrainConfig")
 
 READERS = ("kmips", "softmax")
+EXACT, BEST_CELLS = "exact", "k-mips"
+"""How the memory is searched, and where candidates come from, unless it is said otherwise."""
 
 
 def setting(default: Any, help: str) -> Any:
@@ -49,6 +51,17 @@ class ModelConfig:
         "kmips", "Attention in training and reading: kmips (the K best cells) or softmax (all cells)."
     )
     k: int = setting(10, "Cells that K-MIPS attention reads for each question.")
+    index: str = setting(
+        EXACT,
+        "Search structure of kmips: exact, cluster, wta-hash, pca-tree or faiss, with settings if wanted: "
+        "cluster:num_clusters=1000,num_probes=8; faiss:IVF1024,Flat.",
+    )
+    strategy: str = setting(
+        BEST_CELLS,
+        "Cells that kmips trains on, for all questions of a step together: k-mips (the K best of each), or "
+        "parts joined by +, as in top-k:4+sample-k:4 (whole clusters: the best, and some drawn) and "
+        "rand-block:256 (cells in a row).",
+    )
     objects: bool = setting(
         False, "Cells have the object's name in their text too, for questions that name the answer's kind."
     )
@@ -74,10 +87,28 @@ class ModelConfig:
         if self.reader not in READERS:
             raise ConfigError(f"reader is {self.reader!r}, expected one of {', '.join(READERS)}")
         _at_least(self, 1, "k", "name_features", "relation_features", "meaning_features")
+        if (self.index, self.strategy) != (EXACT, BEST_CELLS):
+            self._check_search()
         _at_least(self, 1, "word_features", "hidden")
         _between(self, 8, 26, "table_bits", "word_bits")
         _between(self, 0.0, 0.95, "dropout", "word_dropout")
         _between(self, 0.01, 1000.0, "name_scale")
+
+    def _check_search(self) -> None:
+        """Refuse an index and a strategy that cannot be made or do not fit each other."""
+        if self.reader == "softmax":
+            name = "strategy" if self.index == EXACT else "index"
+            raise ConfigError(
+                f"{name} is {getattr(self, name)!r} but reader is 'softmax', which attends to all cells: "
+                f"leave {name} out, or choose the reader kmips"
+            )
+        # with the default settings the command line answers without loading PyTorch
+        from hmn.index.registry import make_index
+        from hmn.index.strategy import Strategy, clustered
+
+        index, strategy = make_index(self.index), Strategy.parse(self.strategy, self.k)
+        if strategy.needs_clusters:
+            clustered(strategy, index)
 
 
 @dataclass(frozen=True)
@@ -98,6 +129,11 @@ class TrainConfig:
     )
     table_learning_rate: float = setting(1e-3, "The same for the table of names.")
     encoder_learning_rate: float = setting(5e-5, "The same for a pretrained encoder.")
+    importance_weights: bool = setting(
+        False,
+        "Correct the loss for how likely each cell was drawn by the strategy, so that it estimates the loss "
+        "over all cells.",
+    )
     warmup: int = setting(50, "Steps until the peak learning rate.")
     renew_steps: int = setting(
         100, "All keys of the memory's snapshot are encoded again every so many steps."

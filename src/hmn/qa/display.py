@@ -58,6 +58,30 @@ class Display:
         self._bar.stop()
 
     @contextmanager
+    def sweeping(self) -> Iterator[Callable[[str, int, int], None]]:
+        """Show what a sweep is at: structures done, of how many."""
+        last = ""
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            console=self.console,
+            transient=True,
+            disable=self.quiet or not self.console.is_terminal,
+        ) as bar:
+            task = bar.add_task("", total=None)
+
+            def told(what: str, done: int, count: int) -> None:
+                nonlocal last
+                bar.update(task, description=what, completed=done, total=count)
+                name = what.partition(":")[0]
+                if not self.console.is_terminal and name != last:
+                    last = name
+                    self.say(f"measuring {name} ({done + 1} of {count})")
+
+            yield told
+
+    @contextmanager
     def reading(self, texts: int) -> Iterator[Callable[[int], None]]:
         """Show how far a pretrained reader is with the texts of the cells."""
         shown_at = time.monotonic()

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hmn.index.base import Index
+from hmn.index.base import Searcher
 from hmn.qa.cells import Cells
 from hmn.qa.facts import FactTable
 from hmn.qa.questions import QuestionSet
+from hmn.typing import SearchResult
 
 TIE = 1e-6
 DEPTH = 50
@@ -72,34 +73,44 @@ class Outcome:
 
 def evaluate(
     encode: Callable[[NDArray[np.int64]], Tensor],
-    index: Index,
+    index: Searcher,
     facts: FactTable,
     cells: Cells,
     questions: QuestionSet,
     *,
     k: int = 10,
+    read: int | None = None,
     outcomes: list[Outcome] | None = None,
 ) -> Evaluation:
     """Answer all questions and count.
 
     Args:
         encode: queries ``(B, D)`` of the questions with the given numbers.
-        index: finds the best cells.
+        index: finds the best cells, or some of them.
         facts: the table.
         cells: the cells of the table.
         questions: Q questions with their facts, or with their answers.
         k: facts that ``recall_at_k`` looks at.
+        read: cells that are read to answer a question. The accuracies, reads and time are those of a search
+            for so many, which may find other cells than a search for the many more that ranks need; that
+            second search is not counted. If not given there is one search, which serves for both.
         outcomes: if given, how each question went is appended.
     """
-    began = time.perf_counter()
     kept: list[Outcome] = []
-    reads = scored = 0.0
+    reads = scored = seconds = 0.0
+    deep = int(SPARE * max(k, DEPTH))
     for at in range(0, len(questions), BATCH):
+        began = time.perf_counter()
         numbers = np.arange(at, min(at + BATCH, len(questions)))
         query = encode(numbers)
-        found = index.search(query, int(SPARE * max(k, DEPTH)))
+        found = index.search(query, read or deep)
         reads += float(found.reads.sum())
         scored += float(found.cells_scored.sum())
+        best = None if read is None else best_facts(index, cells, query, found)
+        seconds += time.perf_counter() - began
+        if read is not None:
+            found = index.search(query, deep)
+        began = time.perf_counter()
         score, cell = found.score.double().cpu().numpy(), found.cell.cpu().numpy()
         for row, number in enumerate(numbers):
             gold = int(questions.cell[number])
@@ -107,8 +118,11 @@ def evaluate(
             ranked = _deep_enough(
                 index, cells, query[row : row + 1], score[row], cell[row], right, max(k, DEPTH)
             )
-            kept.append(_outcome(facts, cells, questions, int(number), right, *ranked, k))
-    seconds = time.perf_counter() - began
+            one = _outcome(facts, cells, questions, int(number), right, *ranked, k)
+            if best is not None:
+                one = replace(one, **shares(facts, questions, int(number), best[row]), best=best[row])
+            kept.append(one)
+        seconds += time.perf_counter() - began
     if outcomes is not None:
         outcomes.extend(kept)
     known = bool((questions.cell >= 0).all())
@@ -131,8 +145,47 @@ def evaluate(
     )
 
 
+def best_facts(index: Searcher, cells: Cells, query: Tensor, found: SearchResult) -> list[NDArray[np.int64]]:
+    """Facts that tie for the best place of each query ``(B, D)``, none where no cell was found.
+
+    Args:
+        index: is asked for more where all cells that were found tie.
+        cells: the cells of the table.
+        query: the queries.
+        found: the result of a search for them.
+    """
+    best = []
+    scores, rows = found.score.double().cpu().numpy(), found.cell.cpu().numpy()
+    for at, (score, cell) in enumerate(zip(scores, rows, strict=True)):
+        k = len(cell)
+        while cell[-1] >= 0 and k < len(index) and score[-1] >= score[0] - TIE * abs(score[0]):
+            k = min(2 * k, len(index))
+            again = index.search(query[at : at + 1], k)
+            score, cell = again.score[0].double().cpu().numpy(), again.cell[0].cpu().numpy()
+        there = cell >= 0  # before any comparison: places that are not used score -inf
+        score, cell = score[there], cell[there]
+        tied = cell[score >= score[0] - TIE * abs(score[0])] if len(cell) else cell
+        best.append(facts_of(cells, tied))
+    return best
+
+
+def shares(
+    facts: FactTable, questions: QuestionSet, number: int, best: NDArray[np.int64]
+) -> dict[str, float]:
+    """How right the facts that tie for the best place of a question are: ``fact``, ``pair``, ``answer``."""
+    gold = int(questions.cell[number])
+    right = np.array([gold]) if gold >= 0 else questions.right_cells(facts, number)
+    if not len(best):
+        return {"fact": 0.0, "pair": 0.0, "answer": 0.0}
+    return {
+        "fact": float(_among(best, right).mean()),
+        "pair": float((facts.pair[best] == facts.pair[gold]).mean()) if gold >= 0 else 0.0,
+        "answer": float(_among(facts.object[best], questions.answers(number)).mean()),
+    }
+
+
 def _deep_enough(
-    index: Index,
+    index: Searcher,
     cells: Cells,
     query: Tensor,
     score: NDArray[np.float64],
@@ -164,8 +217,7 @@ def _outcome(
     k: int,
 ) -> Outcome:
     tolerance = TIE * np.abs(score)
-    best = facts_of(cells, cell[score >= score[0] - tolerance[0]])
-    gold = int(questions.cell[number])
+    best = facts_of(cells, cell[score >= score[0] - tolerance[0]] if len(cell) else cell)
     at = _holding(cells, cell, right)
     recalled = reciprocal = 0.0
     if len(at):
@@ -177,9 +229,7 @@ def _outcome(
             above, level = len(before), np.setdiff1d(tied, before)
         recalled, reciprocal = _rank_shares(above, len(level), int(_among(level, right).sum()), k)
     return Outcome(
-        fact=float(_among(best, right).mean()),
-        pair=float((facts.pair[best] == facts.pair[gold]).mean()) if gold >= 0 else 0.0,
-        answer=float(_among(facts.object[best], questions.answers(number)).mean()),
+        **shares(facts, questions, number, best),
         reciprocal_rank=reciprocal,
         recalled=recalled,
         best=best,

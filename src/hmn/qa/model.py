@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,15 @@ from torch import Tensor, nn
 
 from hmn.errors import BundleError, ConfigError, DataError, NotFittedError, ShapeError
 from hmn.index.exact import ExactIndex
+from hmn.index.registry import make_index
+from hmn.index.strategy import Clustered, Strategy, StrategySearch
 from hmn.nn.memory import EncodedMemory
 from hmn.nn.network import MemoryNetwork, load_weights, weights_of
 from hmn.nn.reader import KMIPSReader, SoftmaxReader
 from hmn.qa.answer import Answer, AnswerModule
 from hmn.qa.artificial import ArtificialQuestions
 from hmn.qa.cells import Cells
-from hmn.qa.config import ModelConfig, TrainConfig, make_configs, settings_of
+from hmn.qa.config import BEST_CELLS, ModelConfig, TrainConfig, make_configs, settings_of
 from hmn.qa.display import Display
 from hmn.qa.encoder import FactEncoder, Phrasing, QuestionEncoder
 from hmn.qa.facts import FactTable
@@ -35,6 +38,8 @@ from hmn.qa.training import Trainer
 from hmn.store.bundle import BundleReader, write_json, write_tensors, writing_bundle
 
 ENCODER_FILE, TOKENIZER_FILE = "encoder.json", "tokenizer.json"
+INDEX_FILE = "index.safetensors"
+QUERIES_AT_A_TIME = 256
 
 Network = MemoryNetwork[list[list[Answer]]]
 
@@ -246,12 +251,67 @@ class FactoidQA:
         network, asked = self.network.eval(), self._questions(questions)
 
         def encode(numbers: np.ndarray[Any, np.dtype[np.int64]]) -> Tensor:
-            texts = Texts([asked.text[number] for number in numbers], self.config.table_bits)
-            query: Tensor = network.input_module(texts.word_bags(np.arange(len(texts))))
-            return query
+            return self._queries([asked.text[number] for number in numbers])
 
-        index = ExactIndex(self.memory.snapshot())
-        return evaluate(encode, index, self.facts, self.cells, asked, k=k, outcomes=outcomes)
+        searcher = network.reader.searcher
+        # exact search reads and finds the same for any k
+        read = None if isinstance(searcher, ExactIndex) else self.config.k
+        return evaluate(encode, searcher, self.facts, self.cells, asked, k=k, read=read, outcomes=outcomes)
+
+    @torch.no_grad()
+    def encode(self, questions: Sequence[str]) -> Tensor:
+        """Queries ``(Q, D)`` of questions.
+
+        Raises:
+            NotFittedError: the model was not trained.
+        """
+        self.network.eval()
+        parts = [
+            self._queries(questions[at : at + QUERIES_AT_A_TIME])
+            for at in range(0, len(questions), QUERIES_AT_A_TIME)
+        ]
+        return torch.cat([*parts, self.memory.snapshot()[:0]])
+
+    def use_index(self, index: str | None = None, strategy: str | None = None) -> FactoidQA:
+        """Search the memory with another index from now on, which is built on its keys as they are.
+
+        ``save_pretrained`` keeps the index, so a model can be trained with one and serve with another:
+
+        >>> FactoidQA.from_pretrained("model").use_index("cluster:num_probes=8").save_pretrained("fast")
+
+        Args:
+            index: as ``make_index`` takes it; the one that the model has if not given. Where the model was
+                trained with a strategy that needs clusters and this has none, ``config`` says k-mips then.
+            strategy: read each question's candidates of this strategy, drawn for it alone and all scored, in
+                place of the cells that the index finds best; ``k-mips`` or nothing for just these. It is
+                not saved.
+
+        Returns:
+            The model itself.
+
+        Raises:
+            ConfigError: there is no such index or strategy, a setting is out of its range, the strategy needs
+                clusters and the index has none, or the reader is softmax, which reads all cells.
+            MissingPackageError: the index needs a package that is not installed.
+            NotFittedError: the model was not trained.
+        """
+        reader, keys = self.network.reader, self.memory.snapshot()
+        if not isinstance(reader, KMIPSReader):
+            raise ConfigError(
+                "the model's reader is softmax, which reads all cells: "
+                "train one with the reader kmips to read with an index or a strategy"
+            )
+        reading = None if strategy in {None, BEST_CELLS} else Strategy.parse(str(strategy), self.config.k)
+        config, made = self.config, reader.index
+        if index is not None:
+            made = make_index(index)
+            clusters = isinstance(made, Clustered) or not reader.strategy.needs_clusters
+            config = replace(config, index=index, strategy=config.strategy if clusters else BEST_CELLS)
+            made.build(keys)
+        searcher = made if reading is None else StrategySearch(made, reading, keys)
+        self.config, reader.index, reader.searcher = config, made, searcher
+        self._settings["index"] = config.index
+        return self
 
     def save_pretrained(self, folder: Path | str) -> None:
         """Write the model as a bundle, whole or not at all; a bundle that is there is replaced.
@@ -268,14 +328,25 @@ class FactoidQA:
                 write_json(bundle, ENCODER_FILE, self._sentence_encoder.config)
                 write_json(bundle, TOKENIZER_FILE, json.loads(self._sentence_encoder.tokenizer))
             write_tensors(bundle, "memory.safetensors", {"keys": self.memory.snapshot()})
+            index = network.reader.index
+            if not isinstance(index, ExactIndex):
+                write_tensors(bundle, INDEX_FILE, index.state_dict(with_keys=False))
             self.facts.write(bundle)
 
     @classmethod
-    def from_pretrained(cls, folder: Path | str) -> FactoidQA:
+    def from_pretrained(
+        cls, folder: Path | str, *, index: str | None = None, strategy: str | None = None
+    ) -> FactoidQA:
         """Read what ``save_pretrained`` wrote.
+
+        Args:
+            folder: the bundle.
+            index: search with this one; the bundle's own is not read then. See ``use_index``.
+            strategy: see ``use_index``.
 
         Raises:
             BundleError: the bundle is missing, damaged, of a newer format, or not such a model.
+            ConfigError, MissingPackageError: as ``use_index``.
         """
         bundle = BundleReader(folder)
         config = bundle.json("config.json")
@@ -287,7 +358,7 @@ class FactoidQA:
             facts = FactTable.load(bundle.file("facts.parquet").parent)
             model = cls(facts, **config)
             with torch.random.fork_rng(devices=[]):
-                if config["encoder"] != "hashed":
+                if model.config.encoder != "hashed":
                     made = bundle.json(ENCODER_FILE), json.dumps(bundle.json(TOKENIZER_FILE))
                     model._sentence_encoder = remake_encoder(*made)
             # without memory of its own, since the saved weights take the place of the fresh ones
@@ -300,8 +371,11 @@ class FactoidQA:
         if keys is None or len(keys) != len(model.cells):
             raise BundleError(f"{folder}/memory.safetensors: its keys are not those of the facts: save again")
         model.memory.restore(keys)
-        model._network.refresh()
         model._network.eval()
+        if index is None:
+            model._load_index(bundle)
+        if index is not None or strategy is not None:
+            model.use_index(index, strategy)
         return model
 
     def _build(
@@ -323,12 +397,34 @@ class FactoidQA:
         table = NameTable(config.table_bits, config.name_features, sparse=config.reader != "softmax")
         words = WordTable(config)
         memory = EncodedMemory(FactEncoder(config, self.cells, relations, table, words, sentences, texts))
-        features = config.name_features + config.relation_features
-        features += 0 if encoder is None else config.meaning_features
-        index = ExactIndex(torch.zeros(0, features, device="cpu"))
-        reader = SoftmaxReader(index) if config.reader == "softmax" else KMIPSReader(index, config.k)
+        with torch.device("cpu"):  # also where the weights are made without memory of their own
+            index = make_index(config.index)
+        strategy = Strategy.parse(config.strategy, config.k)
+        softmax = config.reader == "softmax"
+        reader = SoftmaxReader(index) if softmax else KMIPSReader(index, config.k, strategy)
         questions = QuestionEncoder(config, table, words, phrasing)
         return MemoryNetwork(questions, memory, reader, AnswerModule(self.facts, self.cells))
+
+    def _queries(self, questions: Sequence[str]) -> Tensor:
+        texts = Texts(questions, self.config.table_bits)
+        query: Tensor = self.network.input_module(texts.word_bags(np.arange(len(texts))))
+        return query
+
+    def _load_index(self, bundle: BundleReader) -> None:
+        """Let the reader search with the structure that was saved."""
+        index, keys = self.network.reader.index, self.memory.snapshot()
+        if isinstance(index, ExactIndex):
+            index.build(keys)
+            return
+        told = f"{bundle.file(INDEX_FILE)}: not the structure of index {self.config.index!r}"
+        state = bundle.tensors(INDEX_FILE)
+        again = "give another index to search with, such as index='exact', or save the model again"
+        try:
+            index.load_state_dict(state, keys)
+        except (ShapeError, ConfigError) as error:
+            raise BundleError(f"{told} ({error}): {again}") from None
+        if len(index) != len(keys):
+            raise BundleError(f"{told}: it has {len(index)} cells, expected {len(keys)}: {again}")
 
     def _questions(self, questions: QuestionSet | Path | str) -> QuestionSet:
         if isinstance(questions, QuestionSet):

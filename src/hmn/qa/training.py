@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hmn.nn.loss import marginal_nll
+from hmn.index.exact import ExactIndex
+from hmn.nn.loss import marginal_nll, sampled_nll
 from hmn.nn.memory import EncodedMemory
 from hmn.nn.network import MemoryNetwork, load_weights, weights_of
 from hmn.qa.answer import Answer
@@ -128,21 +129,31 @@ class Trainer:
         """One step of the optimisers on a batch of questions; returns the loss."""
         step = self.progress.step
         if step % self.config.renew_steps == 0:
-            self._renew()
+            self._renew(rebuild=step == 0)
         rng = np.random.default_rng([self.config.seed, 1, step])
         asked, pair = self.artificial.draw(batch, rng)
         targets, rows = self.targets.asking(batch, pair), np.arange(len(batch))
         query = self.network.input_module(self.texts.bags_of(asked))  # (B, D)
         added = targets.added(rows, query, self.memory.snapshot())
-        cells, score = self.network.attend(query, added)  # (C,), (B, C)
-        loss = marginal_nll(score, *targets.masks(rows, cells)).mean()
+        drawn, score = self.network.attend(query, added, self._generator(step))  # C candidates, (B, C)
+        right, ignored = targets.masks(rows, drawn.cell)
+        if self.config.importance_weights:
+            loss = sampled_nll(score, right, drawn.probability, ignored).mean()
+        else:
+            loss = marginal_nll(score, right, ignored).mean()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimisers.step(step)
         return float(loss.detach())
 
-    def _renew(self) -> None:
+    def _renew(self, *, rebuild: bool) -> None:
+        """Encode all keys anew; the index is built anew on them, or files them in the structure it has."""
         self.memory.renew()
-        self.network.refresh()
+        self.network.refresh(rebuild=rebuild)
+
+    def _generator(self, step: int) -> torch.Generator:
+        """Of what the strategy draws in a step, from the seed and the step alone."""
+        seed = np.random.SeedSequence([self.config.seed, 2, step]).generate_state(1, np.uint64)
+        return torch.Generator().manual_seed(int(seed[0]))
 
     def _order(self, epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Order of the questions in an epoch, from the seed and the epoch alone."""
@@ -164,9 +175,10 @@ class Trainer:
             "loss": progress.running_loss,
         }
         better = True
+        began = time.perf_counter()
+        # the model may be kept as it is now: with its own keys, and an index built on just these
+        self._renew(rebuild=True)
         if self.validate is not None:
-            began = time.perf_counter()
-            self._renew()
             self.network.eval()
             found, figure = self.validate()
             self.network.train()
@@ -188,12 +200,17 @@ class Trainer:
         return finished - max(progress.best_epoch, 0) >= self.config.patience and self.validate is not None
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """The whole state of training: progress, and weights, optimisers, snapshot and random numbers."""
+        """The whole state of training: progress, and weights, optimisers, snapshot, index, random numbers."""
         tensors = {f"network.{name}": value for name, value in weights_of(self.network).items()}
         tensors |= {f"optimiser.{name}": value for name, value in self.optimisers.state().items()}
         tensors["random"] = torch.get_rng_state()
         if self.progress.step:
             tensors["snapshot"] = self.memory.snapshot()
+            index = self.network.reader.index
+            # cells were filed again and again since it was built: the snapshot alone does not tell it
+            if not isinstance(index, ExactIndex):
+                state = index.state_dict(with_keys=False)
+                tensors |= {f"index.{name}": value for name, value in state.items()}
         return dict(vars(self.progress)), tensors
 
     def load(self, progress: dict[str, Any], tensors: dict[str, Tensor]) -> None:
@@ -208,4 +225,7 @@ class Trainer:
         torch.set_rng_state(tensors["random"])
         if "snapshot" in tensors:
             self.memory.restore(tensors["snapshot"])
-            self.network.refresh()
+            if index := part("index."):
+                self.network.reader.index.load_state_dict(index, self.memory.snapshot())
+            else:
+                self.network.refresh()
