@@ -46,7 +46,7 @@ def exact_builds(cells: int, features: int) -> list[Setting]:  # noqa: ARG001 - 
 
 
 def cluster_builds(cells: int, features: int) -> list[Setting]:  # noqa: ARG001
-    """Numbers of clusters, and codes of the cells; none, as in the paper, only where there are fewer cells."""
+    """Numbers of clusters, and codes of the cells; none, as in the paper, where there are fewer cells."""
     codes = ["int8", "int4"] if cells >= 500_000 else [None, "int8", "int4"]
     return times(over("num_clusters", cluster_counts(cells)), over("codes", codes))
 
