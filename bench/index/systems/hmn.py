@@ -53,7 +53,7 @@ def cluster_builds(cells: int, features: int) -> list[Setting]:  # noqa: ARG001
 
 def wta_hash_builds(cells: int, features: int) -> list[Setting]:  # noqa: ARG001
     """Numbers of tables."""
-    return times(over("num_tables", [16, 64]), [{"num_permutations": 6, "prefix": 4}])
+    return times(over("num_tables", [16, 64]), [{"num_permutations": 4, "prefix": 4}])
 
 
 def pca_tree_builds(cells: int, features: int) -> list[Setting]:  # noqa: ARG001

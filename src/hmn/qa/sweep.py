@@ -34,7 +34,7 @@ STRUCTURES = {
     "exact": "exact",
     "cluster": "cluster",
     "cluster, no codes": "cluster:codes=none",
-    "WTA-Hash": "wta-hash",
+    "WTA-Hash": "wta-hash:num_tables=64,num_permutations=4,prefix=4,num_probes=3",
     "PCA-Tree": "pca-tree",
     "faiss IVF": "faiss:IVF{lists},Flat",
 }
