@@ -14,7 +14,7 @@ from torch import Tensor
 
 import hmn._native as native
 from hmn._native import best_of, codes, search_levels, twin, write_entries
-from hmn._native.level import LANES, Level
+from hmn._native.level import IN_FULL, LANES, Level
 from hmn.errors import NonFiniteError
 from hmn.index.lists import Lists
 
@@ -86,15 +86,17 @@ def test_the_twin_scores_codes_as_the_layout_says(bits: int, d: int) -> None:
     n=st.integers(0, 300),
     d=st.integers(1, 70),
     lists=st.integers(1, 9),
-    bits=st.sampled_from([4, 8]),
+    bits=st.sampled_from([4, 8, IN_FULL]),
+    storage=st.sampled_from([torch.float32, torch.float16, torch.bfloat16]),
     probes=st.integers(1, 9),
     k=st.integers(1, 60),
     seed=st.integers(0, 99),
 )
 def test_every_set_of_instructions_finds_what_the_twin_finds(
-    n: int, d: int, lists: int, bits: int, probes: int, k: int, seed: int
+    n: int, d: int, lists: int, bits: int, storage: torch.dtype, probes: int, k: int, seed: int
 ) -> None:
     keys, levels, directions, query = drawn(n, d, lists, bits, seed)
+    keys = keys.to(storage)
     arguments = (query, levels, directions, [min(probes, lists)], keys, k + 5, k)
     wanted = twin.search_levels(*arguments)
     before = native.kernels()
@@ -153,6 +155,20 @@ def test_entries_are_written_as_the_twin_writes_them(
     torch.testing.assert_close(errors[0], errors[1], rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("batch", [1, 2, 70])
+def test_entries_without_codes_are_all_scored_by_their_keys(batch: int) -> None:
+    keys, levels, directions, _ = drawn(500, 21, 4, IN_FULL, 5)
+    query = torch.randn(batch, 21, generator=torch.Generator().manual_seed(6))
+    found = search_levels(query, levels, directions, [4], keys, 12, 12)
+    best = (query.double() @ keys.double().T).topk(12, dim=1)
+    torch.testing.assert_close(found.score.double(), best.values, rtol=1e-5, atol=1e-5)
+    assert torch.equal(found.cell, best.indices)
+    assert found.cells_scored.tolist() == [500] * batch
+    # the first level: 4 codes of 24 bytes with two numbers each, and 4 directions; then all keys
+    assert found.reads.tolist() == pytest.approx([(4 * (24 + 8) + (4 + 500) * 84) / 84] * batch)
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_query_that_is_not_finite_is_refused(bad: float) -> None:
     keys, levels, directions, query = drawn(50, 8, 2, 8, 3)
@@ -162,10 +178,11 @@ def test_a_query_that_is_not_finite_is_refused(bad: float) -> None:
 
 
 @pytest.mark.usefixtures("instructions")
-def test_threads_do_not_change_the_result() -> None:
+@pytest.mark.parametrize("bits", [4, 8, IN_FULL])
+def test_threads_do_not_change_the_result(bits: int) -> None:
     keys, levels, directions, _ = drawn(4000, 24, 12, 4, 1)
     keys[:] = keys[:40].repeat(100, 1)  # many ties
-    leaves = Lists(24, 4, keys.device)
+    leaves = Lists(24, bits, keys.device)
     leaves.build(torch.arange(4000) % 12, torch.arange(4000), keys, directions[0])
     query = torch.randn(300, 24, generator=torch.Generator().manual_seed(2))
     arguments = (query, [levels[0], leaves.level], directions, [6], keys, 30, 10)

@@ -10,6 +10,8 @@ from torch import Tensor
 
 LANES, GROUP = 16, 4
 """A panel has 16 entries; codes lie in groups of 4 features."""
+IN_FULL = 32
+"""As bits of a level: its entries have no codes and are scored by their keys."""
 
 
 @dataclass
@@ -27,7 +29,7 @@ class Level:
         child: ``(16 * P,)`` int32, what each entry stands for.
         first_panel: ``(L,)`` int64 where each list begins.
         length: ``(L,)`` int32 entries of each list.
-        bits: 4 or 8.
+        bits: 4 or 8; ``IN_FULL`` for the last level if its entries are scored by their keys (G is 0 then).
     """
 
     codes: Tensor
@@ -47,7 +49,7 @@ class Level:
     @property
     def entry_bytes(self) -> int:
         """Bytes that scoring an entry by its code touches: its code, along and step."""
-        return self.codes.shape[1] * GROUP + 8
+        return 0 if self.bits == IN_FULL else self.codes.shape[1] * GROUP + 8
 
     def compiled(self, kernels: Any) -> Any:
         """The kernels' own view of the tensors, made anew only when one of them is another."""

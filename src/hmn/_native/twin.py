@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hmn._native.candidates import best_of
 from hmn._native.codes import codes_of
-from hmn._native.level import LANES, Level
+from hmn._native.level import IN_FULL, LANES, Level
 from hmn.typing import SearchResult
 
 PART_NUMBERS = 1 << 26
@@ -34,12 +34,24 @@ def search_levels(
         lists = _children(level, found)
         spent += count * level.entry_bytes + (lists >= 0).sum(dim=1) * direction[0].nbytes
         base = (direction[lists.clamp(min=0)] * query.unsqueeze(1)).sum(dim=2)
-    found, count = _scan(query, levels[-1], lists, base, rescored)
-    candidate = _children(levels[-1], found)
+    if levels[-1].bits == IN_FULL:
+        count, candidate = torch.zeros_like(spent), _members(levels[-1], lists)
+    else:
+        found, count = _scan(query, levels[-1], lists, base, rescored)
+        candidate = _children(levels[-1], found)
     scored = (candidate >= 0).sum(dim=1)
     spent += count * levels[-1].entry_bytes + scored * keys.shape[1] * keys.element_size()
     score, row = best_of(query, keys, candidate, k)
     return SearchResult(score, row, spent / (4 * max(1, keys.shape[1])), scored)
+
+
+def _members(level: Level, lists: Tensor) -> Tensor:
+    """Children ``(B, E)`` of all entries of the lists ``(B, L)`` that each query enters, -1 for none."""
+    length = level.length.long()[lists.clamp(min=0)].masked_fill(lists < 0, 0)  # (B, L)
+    longest = int(length.max()) if length.numel() else 0
+    place = torch.arange(longest, device=lists.device)
+    entry = (level.first_panel[lists.clamp(min=0)] * LANES).unsqueeze(2) + place  # (B, L, longest)
+    return _children(level, entry.masked_fill(place >= length.unsqueeze(2), -1).flatten(1))
 
 
 def _best(score: Tensor, number: Tensor, k: int) -> tuple[Tensor, Tensor]:

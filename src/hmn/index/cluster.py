@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hmn._native import best_of, kernels, search_levels
+from hmn._native import kernels, search_levels
+from hmn._native.level import IN_FULL
 from hmn.errors import ConfigError, ShapeError
 from hmn.index.base import check_query
 from hmn.index.kmeans import assign, kmeans
@@ -20,7 +21,7 @@ from hmn.index.rows import Rows, built
 from hmn.index.settings import check_count
 from hmn.typing import SearchResult
 
-BITS = {"int8": 8, "int4": 4}
+BITS = {"int8": 8, "int4": 4, None: IN_FULL}
 CELLS_A_CLUSTER = 64
 UPPER_BITS = 8
 
@@ -33,7 +34,7 @@ class _Hierarchy:
         centroid: ``(C, D')`` unit vectors in the reduced space, by which cells are filed.
         directions: ``(lists, D)`` vectors of the lists of each level but the first, by which queries look.
         upper: the levels that lead to the clusters.
-        leaves: the clusters' cells in codes; without codes only which cells they are.
+        leaves: the clusters' cells, in codes if there are any.
         cluster: ``(capacity,)`` int64 cluster of each row.
         place: ``(capacity,)`` int64 place of each row in the leaves.
     """
@@ -89,8 +90,8 @@ class ClusterIndex:
     ) -> None:
         self.num_clusters = None if num_clusters is None else _counts("num_clusters", num_clusters)
         self.num_probes = num_probes
-        if codes is not None and codes not in BITS:
-            raise ConfigError(f"codes is {codes!r}, expected one of {', '.join(BITS)} or None")
+        if codes not in BITS:
+            raise ConfigError(f"codes is {codes!r}, expected one of {', '.join(map(str, BITS))}")
         if iterations < 0:
             raise ConfigError(f"iterations is {iterations}, expected 0 or more")
         levels = 1 if self.num_clusters is None else len(self.num_clusters)
@@ -155,7 +156,7 @@ class ClusterIndex:
             into = torch.zeros_like(entries) if top else filed[level + 1]
             lists.build(into, entries, directions[level], nothing if top else directions[level + 1])
             upper.append(lists)
-        leaves = Lists(features, BITS[self.codes or "int4"], reduced.device)
+        leaves = Lists(features, BITS[self.codes], reduced.device)
         row = torch.arange(n, device=reduced.device)
         place = leaves.build(filed[0], row, rows.keys[: rows.used], directions[0])
         self._built = _Hierarchy(centroids[0], directions[::-1], upper[::-1], leaves, filed[0], place)
@@ -184,21 +185,12 @@ class ClusterIndex:
         query = check_query(query, rows.features, k, finite=False).to(rows.keys.device, torch.float32)
         probes = self._probes if len(self._probes) > 1 else self._probes * len(made.counts)
         probes = tuple(map(min, probes, made.counts))
-        upper = [lists.level for lists in made.upper]
+        wanted = k
         if self.codes is not None:
             wanted = max(k, 2 * k + 16 if self.rescore is None else self.rescore)
-            levels = [*upper, made.leaves.level]
-            found = search_levels(query, levels, made.directions, probes, rows.keys, wanted, k)
-            return found._replace(cell=rows.cells_at(found.cell))
-        last = probes[-1]
-        found = search_levels(
-            query, upper, made.directions[:-1], probes[:-1], made.directions[-1], last, last
-        )
-        candidate = self._members(made, found.cell)
-        score, row = best_of(query, rows.keys, candidate, k)
-        scored = (candidate >= 0).sum(dim=1)
-        reads = found.reads + scored * (rows.keys.element_size() / 4)
-        return SearchResult(score, rows.cells_at(row), reads, scored)
+        levels = [lists.level for lists in (*made.upper, made.leaves)]
+        found = search_levels(query, levels, made.directions, probes, rows.keys, wanted, k)
+        return found._replace(cell=rows.cells_at(found.cell))
 
     def centroids(self) -> Tensor:
         """Directions ``(C, D)`` float32 of the narrowest clusters."""
@@ -236,7 +228,7 @@ class ClusterIndex:
         upper = [
             Lists.from_state(state, f"level{number}.", rows.features, UPPER_BITS) for number in range(count)
         ]
-        leaves = Lists.from_state(state, "leaves.", rows.features, BITS[self.codes or "int4"])
+        leaves = Lists.from_state(state, "leaves.", rows.features, BITS[self.codes])
         lists = [len(one.level.length) for one in (*upper[1:], leaves)]
         if [len(state[f"direction{number}"]) for number in range(count)] != lists:
             raise ShapeError(f"directions do not fit the lists, expected {lists}: the state is not whole")
@@ -336,17 +328,6 @@ class ClusterIndex:
         moved, at = made.leaves.remove(made.cluster[rows], made.place[rows])
         made.place[moved] = at
         made.place[rows], made.cluster[rows] = -1, -1
-
-    def _members(self, made: _Hierarchy, cluster: Tensor) -> Tensor:
-        """Rows ``(B, C)`` of the clusters ``(B, P)``, filled up with -1."""
-        place, length = made.leaves.entries_of(cluster.clamp(min=0).flatten())
-        row = made.leaves.level.child[place].long()
-        row = row.masked_fill((cluster.flatten() < 0).repeat_interleave(length), -1)
-        total = length.view(cluster.shape).sum(dim=1)
-        mask = torch.arange(int(total.max()) if len(total) else 0, device=row.device) < total.unsqueeze(1)
-        candidate = torch.full(mask.shape, -1, dtype=torch.int64, device=row.device)
-        candidate[mask] = row
-        return candidate
 
 
 def _counts(name: str, value: int | Sequence[int] | str) -> tuple[int, ...]:

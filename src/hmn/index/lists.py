@@ -8,21 +8,21 @@ import torch
 from torch import Tensor
 
 from hmn._native import write_entries
-from hmn._native.level import GROUP, LANES, Level
+from hmn._native.level import GROUP, IN_FULL, LANES, Level
 from hmn.errors import ShapeError
 
 SPARE = 1.25
 
 
 class Lists:
-    """L lists of entries, each a vector in codes of 4 or 8 bits a feature.
+    """L lists of entries, each a vector in codes of 4 or 8 bits a feature, or without codes.
 
     A vector x in a list of direction v is kept as ``along * v + step * (code - zero)``: the part along v in
     full, the rest in codes. A list has room to grow; where it runs out of it, the list moves.
 
     Args:
         features: D.
-        bits: 4 or 8.
+        bits: 4 or 8; ``IN_FULL`` for entries without codes.
         device: where the tensors lie.
 
     Attributes:
@@ -31,7 +31,7 @@ class Lists:
 
     def __init__(self, features: int, bits: int, device: torch.device) -> None:
         self.features, self.bits = features, bits
-        self._bytes = GROUP * -(-features // (GROUP * 8 // bits))
+        self._bytes = 0 if bits == IN_FULL else GROUP * -(-features // (GROUP * 8 // bits))
         self._room = torch.zeros(0, dtype=torch.int64, device=device)  # (L,) panels
         self._used = 0  # panels
         self.level = self._empty(0, 0, device)
@@ -200,7 +200,8 @@ class Lists:
 
     def _write(self, place: Tensor, child: Tensor, vector: Tensor, lists: Tensor, direction: Tensor) -> None:
         self.level.child[place] = child.to(torch.int32)
-        write_entries(self.level, place, vector.float(), lists, direction)
+        if self.bits != IN_FULL:
+            write_entries(self.level, place, vector.float(), lists, direction)
 
     def _move(self, one: int, needed: int) -> Tensor:
         """Move a list to the end, with room for its double; returns the new places of its entries."""

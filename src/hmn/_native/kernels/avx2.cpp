@@ -102,8 +102,48 @@ float dot(const float* query, const void* row, int64_t features, Storage storage
     }
 }
 
+// Two rows at a time: there are no registers for more.
+template <Storage STORAGE>
+void dots_of(const float* const* query, const void* const* row, int64_t features, float* product) {
+    const int64_t whole = features / kWide * kWide;
+    for (int first = 0; first < kBlockRows; first += 2) {
+        __m256 sum[kBlockQueries][2];
+        for (int j = 0; j < kBlockQueries; ++j) sum[j][0] = sum[j][1] = _mm256_setzero_ps();
+        for (int64_t i = 0; i < whole; i += kWide) {
+            const __m256 one = load<STORAGE>(row[first], i), other = load<STORAGE>(row[first + 1], i);
+#pragma GCC unroll 4
+            for (int j = 0; j < kBlockQueries; ++j) {
+                const __m256 part = _mm256_loadu_ps(query[j] + i);
+                sum[j][0] = _mm256_fmadd_ps(part, one, sum[j][0]);
+                sum[j][1] = _mm256_fmadd_ps(part, other, sum[j][1]);
+            }
+        }
+        for (int j = 0; j < kBlockQueries; ++j)
+            for (int r = 0; r < 2; ++r) {
+                float parts[kWide];
+                _mm256_storeu_ps(parts, sum[j][r]);
+                float total = ((parts[0] + parts[1]) + (parts[2] + parts[3])) +
+                              ((parts[4] + parts[5]) + (parts[6] + parts[7]));
+                if (whole < features) {
+                    const char* rest = static_cast<const char*>(row[first + r]) +
+                                       whole * (STORAGE == Storage::float32 ? 4 : 2);
+                    total += portable().dot(query[j] + whole, rest, features - whole, STORAGE);
+                }
+                product[j * kBlockRows + first + r] = total;
+            }
+    }
+}
+
+void dots(const float* const* query, const void* const* row, int64_t features, Storage storage, float* product) {
+    switch (storage) {
+        case Storage::float32: return dots_of<Storage::float32>(query, row, features, product);
+        case Storage::float16: return dots_of<Storage::float16>(query, row, features, product);
+        default: return dots_of<Storage::bfloat16>(query, row, features, product);
+    }
+}
+
 }  // namespace
 
-Simd avx2() { return {"avx2", score, dot}; }
+Simd avx2() { return {"avx2", score, dot, dots}; }
 
 }  // namespace hmn

@@ -136,8 +136,41 @@ float dot(const float* query, const void* row, int64_t features, Storage storage
     }
 }
 
+template <Storage STORAGE>
+void dots_of(const float* const* query, const void* const* row, int64_t features, float* product) {
+    __m512 sum[kBlockQueries][kBlockRows];
+#pragma GCC unroll 4
+    for (int j = 0; j < kBlockQueries; ++j)
+#pragma GCC unroll 4
+        for (int r = 0; r < kBlockRows; ++r) sum[j][r] = _mm512_setzero_ps();
+    for (int64_t i = 0; i < features; i += kLanes) {
+        const __mmask16 mask = features - i >= kLanes ? 0xffff : __mmask16((1u << (features - i)) - 1);
+        __m512 part[kBlockQueries];
+#pragma GCC unroll 4
+        for (int j = 0; j < kBlockQueries; ++j) part[j] = _mm512_maskz_loadu_ps(mask, query[j] + i);
+#pragma GCC unroll 4
+        for (int r = 0; r < kBlockRows; ++r) {
+            const __m512 values = load(row[r], i, STORAGE, mask);
+#pragma GCC unroll 4
+            for (int j = 0; j < kBlockQueries; ++j) sum[j][r] = _mm512_fmadd_ps(part[j], values, sum[j][r]);
+        }
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < kBlockQueries; ++j)
+#pragma GCC unroll 4
+        for (int r = 0; r < kBlockRows; ++r) product[j * kBlockRows + r] = _mm512_reduce_add_ps(sum[j][r]);
+}
+
+void dots(const float* const* query, const void* const* row, int64_t features, Storage storage, float* product) {
+    switch (storage) {
+        case Storage::float32: return dots_of<Storage::float32>(query, row, features, product);
+        case Storage::float16: return dots_of<Storage::float16>(query, row, features, product);
+        default: return dots_of<Storage::bfloat16>(query, row, features, product);
+    }
+}
+
 }  // namespace
 
-Simd avx512() { return {"avx512", score, dot}; }
+Simd avx512() { return {"avx512", score, dot, dots}; }
 
 }  // namespace hmn

@@ -74,7 +74,7 @@ struct PythonLevel {
 PythonLevel level(Array<uint8_t, 4> codes, Array<float, 1> along, Array<float, 1> step, Array<const int32_t, 1> child, Array<const int64_t, 1> first_panel,
                   Array<const int32_t, 1> length, int bits) {
     const size_t entries = codes.shape(0) * hmn::kLanes;
-    if (codes.shape(2) != hmn::kLanes || codes.shape(3) != hmn::kGroup || (bits != 4 && bits != 8) ||
+    if (codes.shape(2) != hmn::kLanes || codes.shape(3) != hmn::kGroup || (bits != 4 && bits != 8 && bits != hmn::kInFull) ||
         along.shape(0) != entries || step.shape(0) != entries || child.shape(0) != entries ||
         first_panel.shape(0) != length.shape(0))
         throw std::invalid_argument("the parts of a level do not fit each other");

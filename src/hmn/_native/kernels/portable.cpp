@@ -69,8 +69,14 @@ float dot(const float* query, const void* row, int64_t features, Storage storage
     return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
 }
 
+void dots(const float* const* query, const void* const* row, int64_t features, Storage storage, float* product) {
+    for (int j = 0; j < kBlockQueries; ++j)
+        for (int r = 0; r < kBlockRows; ++r)
+            product[j * kBlockRows + r] = dot(query[j], row[r], features, storage);
+}
+
 }  // namespace
 
-Simd portable() { return {"portable", score, dot}; }
+Simd portable() { return {"portable", score, dot, dots}; }
 
 }  // namespace hmn

@@ -205,9 +205,49 @@ void scan_list(const Simd& simd, const Level& level, const Coded& coded, const P
     }
 }
 
+inline void fetch(const Rows& rows, int64_t row) {
+    const char* begin = rows.at(row);
+    for (int64_t at = 0; at < rows.bytes(); at += 64) __builtin_prefetch(begin + at);
+}
+
+// As scan_list, by the keys of the entries: a few of them against all queries of the piece, then the next few.
+void scan_keys(const Simd& simd, const Level& level, const Queries& queries, const Rows& keys, const Probe* probes,
+               int64_t count, Best& best, Shared& shared) {
+    const int64_t first = level.first_panel[probes[0].list] * kLanes;
+    const int64_t length = level.length[probes[0].list];
+    const int32_t* child = level.child + first;
+    const auto offer = [&](int64_t j, int64_t at, float score) {
+        const int32_t row = probes[j].query;
+        if (!(score >= std::max(best.threshold(row), shared.get(row)))) return;
+        best.push(row, {score, int32_t(first + at)});
+        shared.raise(row, best.threshold(row));
+    };
+    const void* row[kBlockRows];
+    const float* query[kBlockQueries];
+    float product[kBlockQueries * kBlockRows];
+    for (int64_t at = 0; at < length; at += kBlockRows) {
+        const int64_t rows = std::min<int64_t>(kBlockRows, length - at);
+        for (int64_t r = 0; r < kBlockRows; ++r) row[r] = keys.at(child[at + std::min(r, rows - 1)]);
+        for (int64_t r = at + kBlockRows; r < std::min(at + 2 * kBlockRows, length); ++r) fetch(keys, child[r]);
+        if (count == 1) {
+            for (int64_t r = 0; r < rows; ++r)
+                offer(0, at + r, simd.dot(queries.at(probes[0].query), row[r], queries.features, keys.storage));
+            continue;
+        }
+        for (int64_t begin = 0; begin < count; begin += kBlockQueries) {
+            const int64_t some = std::min<int64_t>(kBlockQueries, count - begin);
+            for (int64_t j = 0; j < kBlockQueries; ++j)
+                query[j] = queries.at(probes[begin + std::min(j, some - 1)].query);
+            simd.dots(query, row, queries.features, keys.storage, product);
+            for (int64_t j = 0; j < some; ++j)
+                for (int64_t r = 0; r < rows; ++r) offer(begin + j, at + r, product[j * kBlockRows + r]);
+        }
+    }
+}
+
 // The best entries of the lists that the probes enter; `best` has one place a thread, merged into the first.
-void scan(const Simd& simd, const Level& level, const Coded& coded, const std::vector<Probe>& probes,
-          int64_t queries, int64_t wanted, std::vector<Best>& best, int threads) {
+void scan(const Simd& simd, const Level& level, const Coded& coded, const Queries& queries, const Rows& keys,
+          const std::vector<Probe>& probes, int64_t wanted, std::vector<Best>& best, int threads) {
     // probes list by list, so that a list is read once for all queries that enter it
     std::vector<int64_t> begin(level.lists + 1, 0);
     for (const Probe& probe : probes) ++begin[probe.list + 1];
@@ -222,17 +262,24 @@ void scan(const Simd& simd, const Level& level, const Coded& coded, const std::v
             work.push_back({at, std::min(at + kBlock, begin[list + 1])});
         entries += (begin[list + 1] - begin[list]) * level.length[list];
     }
-    const int used = entries * level.groups * kGroup < kAlone ? 1 : threads;
+    const int64_t bytes = level.bits == kInFull ? keys.bytes() : level.entry_bytes();
+    const int used = entries * bytes < kAlone ? 1 : threads;
     best.resize(used);
-    for (Best& one : best) one.reset(queries, wanted);
-    Shared shared(queries);
+    for (Best& one : best) one.reset(queries.count, wanted);
+    Shared shared(queries.count);
     const int64_t pieces = int64_t(work.size());
 #pragma omp parallel for num_threads(used) schedule(dynamic, 1)
-    for (int64_t i = 0; i < pieces; ++i)
-        scan_list(simd, level, coded, ordered.data() + work[i].begin, work[i].end - work[i].begin,
-                  best[thread_number()], shared);
+    for (int64_t i = 0; i < pieces; ++i) {
+        const Probe* piece = ordered.data() + work[i].begin;
+        const int64_t count = work[i].end - work[i].begin;
+        Best& own = best[thread_number()];
+        if (level.bits == kInFull)
+            scan_keys(simd, level, queries, keys, piece, count, own, shared);
+        else
+            scan_list(simd, level, coded, piece, count, own, shared);
+    }
 #pragma omp parallel for num_threads(used) schedule(static)
-    for (int64_t query = 0; query < queries; ++query) {
+    for (int64_t query = 0; query < queries.count; ++query) {
         for (int thread = 1; thread < used; ++thread)
             for (int64_t i = 0; i < best[thread].count(query); ++i)
                 best[0].push(query, best[thread].begin(query)[i]);
@@ -249,11 +296,6 @@ void fill_best(std::vector<Entry>& entries, Found found, int64_t query) {
     }
 }
 
-inline void fetch(const Rows& rows, int64_t row) {
-    const char* begin = rows.at(row);
-    for (int64_t at = 0; at < rows.bytes(); at += 64) __builtin_prefetch(begin + at);
-}
-
 }  // namespace
 
 bool search(const Simd& simd, const Queries& queries, const std::vector<Level>& levels,
@@ -264,13 +306,15 @@ bool search(const Simd& simd, const Queries& queries, const std::vector<Level>& 
     if (!coded.finite) return false;
     std::vector<Probe> entered(count);
     for (int64_t query = 0; query < count; ++query) entered[query] = {0, int32_t(query), 0.0f};
-    std::vector<int64_t> bytes(count, 0);
+    std::vector<int64_t> bytes(count, 0), listed(count);
     std::vector<Best> best;
     for (int64_t number = 0; number < depth; ++number) {
         const Level& level = levels[number];
-        for (const Probe& probe : entered) bytes[probe.query] += level.length[probe.list] * level.entry_bytes();
+        std::fill(listed.begin(), listed.end(), 0);
+        for (const Probe& probe : entered) listed[probe.query] += level.length[probe.list];
+        for (int64_t query = 0; query < count; ++query) bytes[query] += listed[query] * level.entry_bytes();
         const bool last = number + 1 == depth;
-        scan(simd, level, coded, entered, count, last ? rescored : probes[number], best, threads);
+        scan(simd, level, coded, queries, keys, entered, last ? rescored : probes[number], best, threads);
         if (last) break;
         std::vector<int64_t> begin(count + 1, 0);
         for (int64_t query = 0; query < count; ++query) begin[query + 1] = begin[query] + best[0].count(query);
@@ -297,7 +341,15 @@ bool search(const Simd& simd, const Queries& queries, const std::vector<Level>& 
         for (int64_t query = 0; query < count; ++query) {
             const Entry* own = best[0].begin(query);
             const int64_t own_count = best[0].count(query);
+            const int64_t scored = leaves.bits == kInFull ? listed[query] : own_count;
+            spent.scored[query] = scored;
+            spent.reads[query] = float(bytes[query] + scored * keys.bytes()) / float(4 * std::max<int64_t>(1, keys.features));
             entries.clear();
+            if (leaves.bits == kInFull) {
+                for (int64_t i = 0; i < own_count; ++i) entries.push_back({own[i].score, leaves.child[own[i].at]});
+                fill_best(entries, found, query);
+                continue;
+            }
             for (int64_t i = 0; i < std::min<int64_t>(kAhead, own_count); ++i) fetch(keys, leaves.child[own[i].at]);
             for (int64_t i = 0; i < own_count; ++i) {
                 if (i + kAhead < own_count) fetch(keys, leaves.child[own[i + kAhead].at]);
@@ -305,8 +357,6 @@ bool search(const Simd& simd, const Queries& queries, const std::vector<Level>& 
                 entries.push_back({simd.dot(queries.at(query), keys.at(row), queries.features, keys.storage), row});
             }
             fill_best(entries, found, query);
-            spent.scored[query] = own_count;
-            spent.reads[query] = float(bytes[query] + own_count * keys.bytes()) / float(4 * std::max<int64_t>(1, keys.features));
         }
     }
     return true;

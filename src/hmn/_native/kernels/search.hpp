@@ -8,6 +8,8 @@
 
 namespace hmn {
 
+constexpr int kInFull = 32;
+
 // One level: entries in lists, each list a run of whole panels. The children of the lists of one level are
 // the lists of the next; those of the last are rows of the keys.
 struct Level {
@@ -18,9 +20,9 @@ struct Level {
     const int64_t* first_panel;  // (lists)
     const int32_t* length;       // (lists) entries
     int64_t lists;
-    int bits;
+    int bits;                    // 4 or 8; kInFull where entries have no codes and are scored by their keys
     int groups;
-    int64_t entry_bytes() const { return int64_t(groups) * kGroup + 8; }  // code, along, step
+    int64_t entry_bytes() const { return bits == kInFull ? 0 : int64_t(groups) * kGroup + 8; }  // code, along, step
 };
 
 struct Rows {

@@ -37,10 +37,15 @@ struct Tile {
 
 enum class Storage : int { float32 = 0, float16 = 1, bfloat16 = 2 };
 
+constexpr int kBlockQueries = 4;  // queries and
+constexpr int kBlockRows = 4;     // rows of a block of inner products
+
 struct Simd {
     const char* name;
     void (*score)(Tile&);
     float (*dot)(const float* query, const void* row, int64_t features, Storage);
+    // Inner products of kBlockQueries queries with kBlockRows rows, query by query.
+    void (*dots)(const float* const* query, const void* const* row, int64_t features, Storage, float* product);
 };
 
 Simd portable();
