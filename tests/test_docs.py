@@ -35,3 +35,15 @@ def test_the_attention_page(capsys: pytest.CaptureFixture[str]) -> None:
     drawn = found["candidates"]
     assert set(found["asked"][:8].tolist()) <= set(drawn.cell.tolist())
     assert 0 < int((drawn.probability < 1).sum()) < len(drawn.cell)
+
+
+def test_the_search_page(capsys: pytest.CaptureFixture[str]) -> None:
+    found: dict[str, Any] = {"__name__": "page"}
+    whole = "CELLS = 1_000_000"
+    example, *rest = blocks("search.md")
+    assert whole in example and "num_clusters=1_000)" in example
+    for block in (example, *rest):
+        smaller = block.replace(whole, "CELLS = 20_000").replace("num_clusters=1_000)", "num_clusters=100)")
+        exec(smaller, found)
+    assert found["tuned"].reached and found["missed"] < 0.1
+    assert re.match(r"last_probes \d+: recall@10 0.9\d+, reads \d+\n", capsys.readouterr().out)

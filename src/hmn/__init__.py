@@ -16,8 +16,14 @@ if TYPE_CHECKING:
     from hmn.errors import NotFittedError as NotFittedError
     from hmn.errors import ShapeError as ShapeError
     from hmn.index.base import Index as Index
+    from hmn.index.cluster import ClusterIndex as ClusterIndex
     from hmn.index.exact import ExactIndex as ExactIndex
+    from hmn.index.faiss import FaissIndex as FaissIndex
+    from hmn.index.pca_tree import PCATreeIndex as PCATreeIndex
+    from hmn.index.registry import make_index as make_index
     from hmn.index.strategy import Strategy as Strategy
+    from hmn.index.tune import tune as tune
+    from hmn.index.wta_hash import WTAHashIndex as WTAHashIndex
     from hmn.nn.attention import HardAttention as HardAttention
     from hmn.nn.attention import KMIPSAttention as KMIPSAttention
     from hmn.nn.attention import SoftmaxAttention as SoftmaxAttention
@@ -52,8 +58,14 @@ _HOME = {
         "ShapeError",
     ],
     "hmn.index.base": ["Index"],
+    "hmn.index.cluster": ["ClusterIndex"],
     "hmn.index.exact": ["ExactIndex"],
+    "hmn.index.faiss": ["FaissIndex"],
+    "hmn.index.pca_tree": ["PCATreeIndex"],
+    "hmn.index.registry": ["make_index"],
     "hmn.index.strategy": ["Strategy"],
+    "hmn.index.tune": ["tune"],
+    "hmn.index.wta_hash": ["WTAHashIndex"],
     "hmn.nn.attention": ["HardAttention", "KMIPSAttention", "SoftmaxAttention"],
     "hmn.nn.loss": ["marginal_nll", "sampled_nll"],
     "hmn.nn.memory": ["CellMemory", "EncodedMemory", "Memory"],
