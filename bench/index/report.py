@@ -95,7 +95,7 @@ def markdown(results: dict[str, Any]) -> str:
     options = results["options"]
     versions = ", ".join(f"{name} {number or 'missing'}" for name, number in results["versions"].items())
     lines = ["# Search structures beside the libraries that people use", ""]
-    lines += [f"`make bench-index`. {described(results['machine'])}; {versions}.", ""]
+    lines += [f"`{results['command']}`. {described(results['machine'])}; {versions}.", ""]
     lines += [METHOD.format(**options), "", "## Targets", ""]
     rows = [
         [one["target"], f"at least {one['wanted']:g}", _ratio(one["measured"]), f"**{one['verdict']}**"]

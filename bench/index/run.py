@@ -79,7 +79,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"[{time.perf_counter() - began:6.0f} s] {line}", flush=True)
 
     packages = dict.fromkeys([*(row.package for row in ROWS.values()), "product-key-memory"])
+    chosen = [f"--data {given.data}"] if given.data != "a,b" else []
+    chosen += [f'--only "{row}"' for row in given.only or ()]
     results: dict[str, Any] = {
+        "command": " ".join(["python -m bench.index", *chosen]) if chosen else "make bench-index",
         "machine": machine(),
         "versions": {name: version_of_package(name) for name in packages},
         "options": asdict(options),
