@@ -106,12 +106,32 @@ def test_a_damaged_state_is_refused(name: str) -> None:
     lists = Lists(4, 4, torch.device("cpu"))
     lists.build(torch.zeros(40, dtype=torch.int64), torch.arange(40), torch.randn(40, 4), torch.zeros(2, 1))
     state = lists.state_dict("x.")
-    again = Lists.from_state(state, "x.", 4, 4)
+    again = Lists.from_state(state, "x.", 4, 4, 40)
     assert torch.equal(again.level.child, lists.level.child)
     with pytest.raises(ShapeError, match=name):
-        Lists.from_state({k: v for k, v in state.items() if k != f"x.{name}"}, "x.", 4, 4)
+        Lists.from_state({k: v for k, v in state.items() if k != f"x.{name}"}, "x.", 4, 4, 40)
     with pytest.raises(ShapeError):
-        Lists.from_state({**state, f"x.{name}": state[f"x.{name}"][:1]}, "x.", 4, 4)
-    outside = {**state, "x.first_panel": state["x.first_panel"] + 1000}
+        Lists.from_state({**state, f"x.{name}": state[f"x.{name}"][:1]}, "x.", 4, 4, 40)
+    with pytest.raises(ShapeError, match="expected"):
+        Lists.from_state({**state, f"x.{name}": state[f"x.{name}"].double()}, "x.", 4, 4, 40)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("first_panel", 1000),
+        ("first_panel", 2**63 - 1),
+        ("first_panel", -1),
+        ("length", -5),
+        ("length", 999),
+        ("child", -1),
+        ("child", 40),
+    ],
+)
+def test_a_state_that_points_outside_is_refused(name: str, value: int) -> None:
+    lists = Lists(4, 4, torch.device("cpu"))
+    lists.build(torch.zeros(40, dtype=torch.int64), torch.arange(40), torch.randn(40, 4), torch.zeros(2, 1))
+    state = {key: tensor.clone() for key, tensor in lists.state_dict("x.").items()}
+    state[f"x.{name}"][0] = value
     with pytest.raises(ShapeError, match="damaged"):
-        Lists.from_state(outside, "x.", 4, 4)
+        Lists.from_state(state, "x.", 4, 4, 40)

@@ -225,13 +225,18 @@ class ClusterIndex:
         missing = [name for name in names if name not in state]
         if missing:
             raise ShapeError(f"the state has no {missing[0]}: it is of another structure or not whole")
+        directions = [state[f"direction{number}"].clone() for number in range(count)]
         upper = [
-            Lists.from_state(state, f"level{number}.", rows.features, UPPER_BITS) for number in range(count)
+            Lists.from_state(state, f"level{number}.", rows.features, UPPER_BITS, len(directions[number]))
+            for number in range(count)
         ]
-        leaves = Lists.from_state(state, "leaves.", rows.features, BITS[self.codes])
-        lists = [len(one.level.length) for one in (*upper[1:], leaves)]
-        if [len(state[f"direction{number}"]) for number in range(count)] != lists:
-            raise ShapeError(f"directions do not fit the lists, expected {lists}: the state is not whole")
+        leaves = Lists.from_state(state, "leaves.", rows.features, BITS[self.codes], rows.used)
+        lists = [len(one.level.length) for one in (*upper, leaves)]
+        fitting = [(count, rows.features) for count in lists[1:]]
+        if lists[0] != 1 or [tuple(one.shape) for one in directions] != fitting:
+            raise ShapeError(f"directions do not fit the lists, expected {fitting}: the state is not whole")
+        if any(one.dtype != torch.float32 for one in directions):
+            raise ShapeError("directions are no float32: the state is damaged")
         if len(state["centroid"]) != lists[-1] or len(state["place"]) != len(state["cluster"]):
             raise ShapeError("centroid or place does not fit the clusters: the state is not whole")
         if len(state["cluster"]) != rows.used or len(leaves) != len(rows):
@@ -245,7 +250,6 @@ class ClusterIndex:
                 if name.startswith("reduction.")
             }
         )
-        directions = [state[f"direction{number}"].clone() for number in range(count)]
         self._built = _Hierarchy(
             state["centroid"].clone(),
             directions,

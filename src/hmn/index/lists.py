@@ -161,8 +161,17 @@ class Lists:
         }
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Tensor], prefix: str, features: int, bits: int) -> Lists:
+    def from_state(
+        cls, state: Mapping[str, Tensor], prefix: str, features: int, bits: int, children: int
+    ) -> Lists:
         """Lists as they were when ``state_dict`` was called.
+
+        Args:
+            state: by name.
+            prefix: of the names.
+            features: D.
+            bits: as they were made with.
+            children: entries stand for numbers below this one, which the kernels trust.
 
         Raises:
             ShapeError: a tensor is missing or does not fit.
@@ -179,13 +188,20 @@ class Lists:
             **dict.fromkeys(("along", "step", "child"), (panels * LANES,)),
             **dict.fromkeys(("first_panel", "room"), (rows,)),
         }
-        for name, shape in expected.items():
-            if found[name].shape != shape:
-                got = tuple(found[name].shape)
-                raise ShapeError(f"{prefix}{name} has shape {got}, expected {shape}: use the same settings")
+        types = {name: getattr(lists.level, name, lists._room).dtype for name in names}
+        for name, dtype in types.items():
+            shape = expected.get(name, (rows,))
+            if found[name].shape != shape or found[name].dtype != dtype:
+                got = f"{tuple(found[name].shape)} of {found[name].dtype}"
+                wanted = f"{shape} of {dtype}"
+                raise ShapeError(f"{prefix}{name} is {got}, expected {wanted}: use the same settings")
         lists._room, lists._used = found.pop("room"), panels
         ends = found["first_panel"] + (found["length"].long() + LANES - 1) // LANES
-        if rows and (int(found["first_panel"].min()) < 0 or int(ends.max()) > panels):
+        if rows and not (
+            int(found["length"].min()) >= 0
+            and 0 <= int(found["first_panel"].min()) <= int(found["first_panel"].max()) <= panels
+            and int(ends.max()) <= panels
+        ):
             raise ShapeError(f"{prefix}first_panel points outside of the codes: the state is damaged")
         lists.level = Level(
             codes=found["codes"],
@@ -196,6 +212,10 @@ class Lists:
             length=found["length"],
             bits=bits,
         )
+        place, _ = lists.entries_of(torch.arange(rows, device=found["length"].device))
+        child = lists.level.child[place]
+        if len(child) and not 0 <= int(child.min()) <= int(child.max()) < children:
+            raise ShapeError(f"{prefix}child is not between 0 and {children - 1}: the state is damaged")
         return lists
 
     def _write(self, place: Tensor, child: Tensor, vector: Tensor, lists: Tensor, direction: Tensor) -> None:
