@@ -5,15 +5,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test lint types unit bench-qa bench-facts bench-index clean
+.PHONY: help demo test lint types unit bench-qa bench-qa-limits bench-facts bench-index clean
 
 help:
-	@echo "make demo         set up, train on built-in facts, measure, answer six questions (about 5 minutes)"
-	@echo "make test         set up what is missing, then ruff, mypy and pytest"
-	@echo "make bench-qa     the figures of bench/results/qa.md (needs the SimpleQuestions data, about two hours)"
-	@echo "make bench-facts  how fast ten million facts load (some minutes)"
-	@echo "make bench-index  the search structures beside faiss, ScaNN, hnswlib and usearch (some hours, 16 GB)"
-	@echo "make clean        remove the virtual environment, builds and caches"
+	@echo "make demo             set up, train on built-in facts, measure, answer six questions (about 5 minutes)"
+	@echo "make test             set up what is missing, then ruff, mypy and pytest"
+	@echo "make bench-qa         the figures of bench/results/qa.md (needs the SimpleQuestions data, about two hours)"
+	@echo "make bench-qa-limits  why these figures stop where they do (after make bench-qa, some minutes)"
+	@echo "make bench-facts      how fast ten million facts load (some minutes)"
+	@echo "make bench-index      the search structures beside faiss, ScaNN, hnswlib and usearch (some hours, 16 GB)"
+	@echo "make clean            remove the virtual environment, builds and caches"
 
 $(READY): constraints.txt pyproject.toml CMakeLists.txt $(wildcard src/hmn/_native/kernels/*)
 	$(PYTHON) -m venv $(VENV)
@@ -38,6 +39,9 @@ unit: $(READY)
 
 bench-qa: $(READY)
 	$(BIN)/python -m bench.qa
+
+bench-qa-limits: $(READY)
+	$(BIN)/python -m bench.qa_limits
 
 bench-facts: $(READY)
 	$(BIN)/python -m bench.facts_load

@@ -51,9 +51,14 @@ LIMITS = (
 ASKED, REPEATS = 300, 3
 
 
+def folder_of(name: str) -> str:
+    """Where a row's model goes, in the folder of all."""
+    return name.replace(" ", "-")
+
+
 def run_row(name: str, data: Path, work: Path) -> dict[str, Any]:
     """Train, evaluate and ask with one set of flags."""
-    out = work / name.replace(" ", "-")
+    out = work / folder_of(name)
     questions = ["--questions", str(data / "valid.tsv")]
     train = ["train", "--facts", str(data / "facts.tsv"), "--names", str(data / "names.tsv")]
     train += ["--questions", str(data / "train.tsv"), "--valid", str(data / "valid.tsv")]

@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from hmn._native.codes import encode
 from hmn._native.level import LANES
 from hmn._native.twin import codes_of
 from hmn.errors import ShapeError
-from hmn.index.lists import Lists, encode
+from hmn.index.lists import Lists
 
 quick = settings(max_examples=60, deadline=None)
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import hmn._native as native
-from hmn._native import best_of, search_levels, twin
+from hmn._native import best_of, codes, search_levels, twin, write_entries
 from hmn._native.level import LANES, Level
+from hmn.errors import NonFiniteError
 from hmn.index.lists import Lists
 
 pytestmark = pytest.mark.skipif(native.kernels() == "twin", reason="the kernels were not built")
@@ -87,7 +88,7 @@ def test_the_twin_scores_codes_as_the_layout_says(bits: int, d: int) -> None:
     lists=st.integers(1, 9),
     bits=st.sampled_from([4, 8]),
     probes=st.integers(1, 9),
-    k=st.integers(1, 20),
+    k=st.integers(1, 60),
     seed=st.integers(0, 99),
 )
 def test_every_set_of_instructions_finds_what_the_twin_finds(
@@ -100,10 +101,11 @@ def test_every_set_of_instructions_finds_what_the_twin_finds(
     try:
         for name in SETS:
             native._kernels.use(name)
-            score, row, scanned = search_levels(*arguments)
-            torch.testing.assert_close(score, wanted[0], rtol=1e-4, atol=1e-4)
-            assert torch.equal(scanned, wanted[2])
-            assert torch.equal(row < 0, wanted[1] < 0)
+            score, row, reads, scored = search_levels(*arguments)
+            torch.testing.assert_close(score, wanted.score, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(reads, wanted.reads)
+            assert torch.equal(scored, wanted.cells_scored)
+            assert torch.equal(row < 0, wanted.cell < 0)
             if n == 0:
                 continue
             true = (keys.double()[row.clamp(min=0)] @ query.double().unsqueeze(2)).squeeze(2)
@@ -112,6 +114,51 @@ def test_every_set_of_instructions_finds_what_the_twin_finds(
             )
     finally:
         native._kernels.use(before)
+
+
+@quick
+@given(
+    n=st.integers(0, 40),
+    d=st.integers(1, 40),
+    bits=st.sampled_from([4, 8]),
+    directed=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_entries_are_written_as_the_twin_writes_them(
+    n: int, d: int, bits: int, directed: bool, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    vector = torch.randn(n, d, generator=generator)
+    vector[::7] = 0
+    direction = torch.randn(3, d, generator=generator) if directed else torch.zeros(3, 1)
+    direction[1] = 0
+    lists = torch.randint(3, (n,), generator=generator)
+    place = torch.randperm(4 * LANES, generator=generator)[:n]
+    whole = []
+    for write in (write_entries, codes.write_entries):
+        empty = Lists(d, bits, vector.device)
+        empty.build(
+            torch.zeros(49, dtype=torch.int64), torch.arange(49), torch.zeros(49, d), torch.zeros(1, 1)
+        )
+        level = empty.level
+        write(level, place, vector, lists, direction)
+        code = codes.codes_of(level, place, d) - level.zero
+        rest = level.step[place].unsqueeze(1) * code
+        towards = direction[lists] if directed and d > 1 else torch.zeros(n, d)
+        whole.append(level.along[place].unsqueeze(1) * towards + rest)
+        untouched = torch.ones(len(level.step), dtype=torch.bool).index_fill_(0, place, False)
+        assert not level.step[untouched].any() and not level.along[untouched].any()
+    # where rounding decides between two codes, either is as near
+    errors = [(one - vector).square().sum(dim=1) for one in whole]
+    torch.testing.assert_close(errors[0], errors[1], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_query_that_is_not_finite_is_refused(bad: float) -> None:
+    keys, levels, directions, query = drawn(50, 8, 2, 8, 3)
+    query[3, 5] = bad
+    with pytest.raises(NonFiniteError, match="row 3"):
+        search_levels(query, levels, directions, [2], keys, 10, 5)
 
 
 @pytest.mark.usefixtures("instructions")
@@ -167,10 +214,10 @@ def test_a_level_that_moved_is_looked_at_anew() -> None:
     search_levels(query, levels, directions, [2], keys, 10, 5)
     other = copy.deepcopy(levels)
     other[1].child[:] = 7
-    _, row, _ = search_levels(query, other, directions, [2], keys, 10, 5)
+    row = search_levels(query, other, directions, [2], keys, 10, 5).cell
     assert set(row.flatten().tolist()) == {7}
     levels[1].child = other[1].child
-    _, row, _ = search_levels(query, levels, directions, [2], keys, 10, 5)
+    row = search_levels(query, levels, directions, [2], keys, 10, 5).cell
     assert set(row.flatten().tolist()) == {7}
 
 

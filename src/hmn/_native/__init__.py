@@ -15,9 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hmn._native import candidates, twin
+from hmn._native import candidates, codes, twin
+from hmn._native.finite import check_finite
 from hmn._native.level import Level
 from hmn.errors import ConfigError
+from hmn.typing import SearchResult
 
 STORAGE = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 
@@ -61,7 +63,7 @@ def search_levels(
     keys: Tensor,
     rescored: int,
     k: int,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> SearchResult:
     """Find the best rows through levels of lists of coded entries; see ``hmn.index.cluster``.
 
     Every query enters the one list of the first level. Of the entries that it scores by their codes, the best
@@ -78,27 +80,39 @@ def search_levels(
         k: results a query.
 
     Returns:
-        ``score`` (B, k) float32 and ``row`` (B, k) int64, best first, unused places ``-inf`` and ``-1``, and
-        ``scanned`` (B, levels) int64, the entries whose codes were scored.
+        The best ``k`` rows, as its cells.
+
+    Raises:
+        NonFiniteError: a query holds NaN or infinity.
     """
     if _kernels is None or query.device.type != "cpu":
+        check_finite(query, "query")
         return twin.search_levels(query, levels, directions, probes, keys, rescored, k)
+    query, keys = _fitting(query, keys)
+    directions = [one.contiguous() for one in directions]
     score = torch.empty(len(query), k)
     row = torch.empty(len(query), k, dtype=torch.int64)
-    scanned = torch.empty(len(query), len(levels), dtype=torch.int64)
-    _kernels.search(
-        query.contiguous(),
+    reads = torch.empty(len(query))
+    scored = torch.empty(len(query), dtype=torch.int64)
+    finite = _kernels.search(
+        query.data_ptr(),
+        *query.shape,
         [level.compiled(_kernels) for level in levels],
-        [_matrix(one) for one in directions],
+        [one.data_ptr() for one in directions],
         list(probes),
-        _matrix(keys),
+        keys.data_ptr(),
+        STORAGE[keys.dtype],
         rescored,
-        score,
-        row,
-        scanned,
+        k,
+        score.data_ptr(),
+        row.data_ptr(),
+        reads.data_ptr(),
+        scored.data_ptr(),
         torch.get_num_threads(),
     )
-    return score, row, scanned
+    if not finite:
+        check_finite(query, "query")
+    return SearchResult(score, row, reads, scored)
 
 
 def best_of(query: Tensor, keys: Tensor, candidate: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -115,16 +129,55 @@ def best_of(query: Tensor, keys: Tensor, candidate: Tensor, k: int) -> tuple[Ten
     """
     if _kernels is None or query.device.type != "cpu":
         return candidates.best_of(query, keys, candidate, k)
+    query, keys = _fitting(query, keys)
+    candidate = candidate.contiguous()
     score = torch.empty(len(query), k)
     row = torch.empty(len(query), k, dtype=torch.int64)
     _kernels.best_of(
-        query.contiguous(), _matrix(keys), candidate.contiguous(), score, row, torch.get_num_threads()
+        query.data_ptr(),
+        *query.shape,
+        keys.data_ptr(),
+        STORAGE[keys.dtype],
+        candidate.data_ptr(),
+        candidate.shape[1],
+        k,
+        score.data_ptr(),
+        row.data_ptr(),
+        torch.get_num_threads(),
     )
     return score, row
 
 
-def _matrix(rows: Tensor) -> Any:
-    storage = STORAGE[rows.dtype]
-    return _kernels.matrix(
-        rows.contiguous() if storage == 0 else rows.contiguous().view(torch.int16), storage
+def write_entries(level: Level, place: Tensor, vector: Tensor, lists: Tensor, direction: Tensor) -> None:
+    """Write entries of a level: the part along the direction of their list in full, the rest in codes.
+
+    Args:
+        level: is changed: codes, along and step at these places.
+        place: ``(n,)`` int64, distinct.
+        vector: ``(n, D)`` float32.
+        lists: ``(n,)`` int64 list of each entry.
+        direction: ``(L, D)`` float32 vectors of the lists; ``(L, 1)`` where they have none.
+    """
+    if _kernels is None or vector.device.type != "cpu":
+        codes.write_entries(level, place, vector, lists, direction)
+        return
+    vector, direction = vector.contiguous(), direction.contiguous()
+    place, lists = place.contiguous(), lists.contiguous()
+    directed = direction.shape[1] == vector.shape[1]
+    _kernels.encode(
+        level.compiled(_kernels),
+        vector.data_ptr(),
+        *vector.shape,
+        lists.data_ptr(),
+        direction.data_ptr() if directed else 0,
+        place.data_ptr(),
+        torch.get_num_threads(),
     )
+
+
+def _fitting(query: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Queries and keys as the kernels take them, which trust what they are given."""
+    if query.dtype != torch.float32 or query.shape[1:] != keys.shape[1:]:
+        got = f"{tuple(query.shape)} of {query.dtype}"
+        raise ValueError(f"queries are {got}, expected float32 with {keys.shape[1]} features")
+    return query.contiguous(), keys.contiguous()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from operator import is_not
 from typing import Any
 
 from torch import Tensor
@@ -36,19 +37,23 @@ class Level:
     first_panel: Tensor
     length: Tensor
     bits: int
-    _compiled: tuple[tuple[int, ...], Any] | None = field(default=None, repr=False, compare=False)
+    _compiled: tuple[tuple[Tensor, ...], Any] | None = field(default=None, repr=False, compare=False)
 
     @property
     def zero(self) -> float:
         """The code that stands for nothing."""
         return ((1 << self.bits) - 1) / 2
 
+    @property
+    def entry_bytes(self) -> int:
+        """Bytes that scoring an entry by its code touches: its code, along and step."""
+        return self.codes.shape[1] * GROUP + 8
+
     def compiled(self, kernels: Any) -> Any:
-        """The kernels' own view of the tensors, made anew only when one of them has moved."""
+        """The kernels' own view of the tensors, made anew only when one of them is another."""
         parts = (self.codes, self.along, self.step, self.child, self.first_panel, self.length)
-        places = (*(part.data_ptr() for part in parts), len(self.codes), len(self.length))
-        if self._compiled is None or self._compiled[0] != places:
-            self._compiled = (places, kernels.level(*parts, self.bits))
+        if self._compiled is None or any(map(is_not, self._compiled[0], parts)):
+            self._compiled = (parts, kernels.level(*parts, self.bits))
         return self._compiled[1]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Level:

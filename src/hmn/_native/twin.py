@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from hmn._native.candidates import best_of
-from hmn._native.level import GROUP, LANES, Level
+from hmn._native.codes import codes_of
+from hmn._native.level import LANES, Level
+from hmn.typing import SearchResult
 
 PART_NUMBERS = 1 << 26
 """At most so many numbers are gathered at once."""
@@ -22,20 +24,22 @@ def search_levels(
     keys: Tensor,
     rescored: int,
     k: int,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> SearchResult:
     """See ``hmn._native.search_levels``."""
+    spent = torch.zeros(len(query), dtype=torch.int64, device=query.device)
     lists = torch.zeros(len(query), 1, dtype=torch.int64, device=query.device)
     base = torch.zeros(len(query), 1, device=query.device)
-    scanned = []
     for level, direction, wanted in zip(levels, directions, probes, strict=False):
         found, count = _scan(query, level, lists, base, wanted)
-        scanned.append(count)
         lists = _children(level, found)
+        spent += count * level.entry_bytes + (lists >= 0).sum(dim=1) * direction[0].nbytes
         base = (direction[lists.clamp(min=0)] * query.unsqueeze(1)).sum(dim=2)
     found, count = _scan(query, levels[-1], lists, base, rescored)
-    scanned.append(count)
-    score, row = best_of(query, keys, _children(levels[-1], found), k)
-    return score, row, torch.stack(scanned, dim=1)
+    candidate = _children(levels[-1], found)
+    scored = (candidate >= 0).sum(dim=1)
+    spent += count * levels[-1].entry_bytes + scored * keys.shape[1] * keys.element_size()
+    score, row = best_of(query, keys, candidate, k)
+    return SearchResult(score, row, spent / (4 * max(1, keys.shape[1])), scored)
 
 
 def _best(score: Tensor, number: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -77,20 +81,3 @@ def _scan(query: Tensor, level: Level, lists: Tensor, base: Tensor, wanted: int)
         score = level.along[entry.clamp(min=0)] * spread + level.step[entry.clamp(min=0)] * product
         best[rows], found[rows] = _best(score.masked_fill(entry < 0, -torch.inf), entry, wanted)
     return found, length.sum(dim=1)
-
-
-def codes_of(level: Level, entry: Tensor, features: int) -> Tensor:
-    """Codes ``(..., D)`` of entries ``(...)``, as float32."""
-    lines = level.codes[entry // LANES, :, entry % LANES]  # (..., G, 4)
-    if level.bits == 4:
-        lines = torch.cat([lines & 15, lines >> 4], dim=-2)
-    return lines.flatten(-2)[..., :features].float()
-
-
-def lines_of(codes: Tensor, bits: int) -> Tensor:
-    """Lay codes ``(n, D)`` uint8 out as the bytes ``(n, G, 4)`` that a panel holds of each entry."""
-    per_byte = 8 // bits
-    groups = -(-codes.shape[1] // (GROUP * per_byte))
-    padded = torch.nn.functional.pad(codes, (0, groups * GROUP * per_byte - codes.shape[1]))
-    lines = padded.view(len(codes), per_byte * groups, GROUP)
-    return lines if bits == 8 else lines[:, :groups] | (lines[:, groups:] << 4)

@@ -8,7 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from hmn.errors import ConfigError, NonFiniteError, ShapeError
+from hmn._native.finite import check_finite
+from hmn.errors import ConfigError, ShapeError
 from hmn.typing import SearchResult
 
 
@@ -125,8 +126,11 @@ def check_keys(keys: Tensor, name: str = "keys") -> Tensor:
     return keys.detach()
 
 
-def check_query(query: Tensor, features: int, k: int) -> Tensor:
-    """Refuse queries that do not fit keys of so many features; returns them, detached."""
+def check_query(query: Tensor, features: int, k: int, *, finite: bool = True) -> Tensor:
+    """Refuse queries that do not fit keys of so many features; returns them, detached.
+
+    Without ``finite`` whoever searches refuses NaN and infinity.
+    """
     if k < 1:
         raise ConfigError(f"k is {k}, expected at least 1: ask for one result or more")
     if query.dim() != 2 or not query.is_floating_point():
@@ -137,21 +141,9 @@ def check_query(query: Tensor, features: int, k: int) -> Tensor:
             f"query has {query.shape[1]} features but the memory has {features}: "
             "encode it with the model that the memory was saved with"
         )
-    check_finite(query, "query")
+    if finite:
+        check_finite(query, "query")
     return query.detach()
-
-
-def check_finite(rows: Tensor, name: str) -> None:
-    """Refuse NaN and infinity in a matrix, naming the first bad row."""
-    # a sum is finite whenever no entry is NaN or infinite (short of overflow), at a tenth of the cost
-    if bool(torch.isfinite(rows.sum(dtype=torch.float32))):
-        return
-    bad = (~torch.isfinite(rows)).any(dim=1).nonzero()
-    if len(bad):
-        raise NonFiniteError(
-            f"{name}: row {int(bad[0])} holds NaN or infinity ({len(bad)} such rows), "
-            "expected finite numbers: remove or repair these rows"
-        )
 
 
 def as_ids(cells: Tensor, name: str = "cells") -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -43,6 +44,11 @@ class _Hierarchy:
     leaves: Lists
     cluster: Tensor
     place: Tensor
+
+    @cached_property
+    def counts(self) -> tuple[int, ...]:
+        """Lists of each level but the first: clusters, from the widest to the narrowest."""
+        return tuple(map(len, self.directions))
 
 
 class ClusterIndex:
@@ -175,31 +181,24 @@ class ClusterIndex:
     def search(self, query: Tensor, k: int) -> SearchResult:
         """See ``Index.search``."""
         rows, made = built(self._rows), self._hierarchy
-        query = check_query(query, rows.features, k).to(rows.keys.device, torch.float32)
-        probes = self._probes if len(self._probes) > 1 else self._probes * len(made.directions)
-        probes = tuple(min(wanted, len(one)) for wanted, one in zip(probes, made.directions, strict=True))
-        key_bytes = rows.features * rows.keys.element_size()
-        entered = sum(probes) * rows.features * 4
+        query = check_query(query, rows.features, k, finite=False).to(rows.keys.device, torch.float32)
+        probes = self._probes if len(self._probes) > 1 else self._probes * len(made.counts)
+        probes = tuple(map(min, probes, made.counts))
+        upper = [lists.level for lists in made.upper]
         if self.codes is not None:
             wanted = max(k, 2 * k + 16 if self.rescore is None else self.rescore)
-            levels = [lists.level for lists in (*made.upper, made.leaves)]
-            score, row, scanned = search_levels(query, levels, made.directions, probes, rows.keys, wanted, k)
-            scored = scanned[:, -1].clamp(max=wanted)
-            coded = scanned @ torch.tensor(
-                [one.bytes_an_entry for one in (*made.upper, made.leaves)], device=query.device
-            )
-        else:
-            levels = [lists.level for lists in made.upper]
-            last = probes[-1]
-            _, cluster, scanned = search_levels(
-                query, levels, made.directions[:-1], probes[:-1], made.directions[-1], last, last
-            )
-            candidate = self._members(made, cluster)
-            score, row = best_of(query, rows.keys, candidate, k)
-            scored = (candidate >= 0).sum(dim=1)
-            coded = scanned @ torch.tensor([one.bytes_an_entry for one in made.upper], device=query.device)
-        reads = (coded + entered + scored * key_bytes) / (4 * max(1, rows.features))
-        return SearchResult(score, rows.cells_at(row), reads.float(), scored)
+            levels = [*upper, made.leaves.level]
+            found = search_levels(query, levels, made.directions, probes, rows.keys, wanted, k)
+            return found._replace(cell=rows.cells_at(found.cell))
+        last = probes[-1]
+        found = search_levels(
+            query, upper, made.directions[:-1], probes[:-1], made.directions[-1], last, last
+        )
+        candidate = self._members(made, found.cell)
+        score, row = best_of(query, rows.keys, candidate, k)
+        scored = (candidate >= 0).sum(dim=1)
+        reads = found.reads + scored * (rows.keys.element_size() / 4)
+        return SearchResult(score, rows.cells_at(row), reads, scored)
 
     def centroids(self) -> Tensor:
         """Directions ``(C, D)`` float32 of the narrowest clusters."""

@@ -65,9 +65,9 @@ def assign(points: Tensor, centroid: Tensor) -> tuple[Tensor, Tensor]:
     lists.build(one, torch.arange(len(centroid), device=centroid.device), centroid, centroid.new_zeros(1, 1))
     nearest, product = [], []
     for part in torch.split(points, PART):
-        score, row, _ = search_levels(part, [lists.level], [], [], centroid, CHECKED, 1)
-        nearest.append(row[:, 0])
-        product.append(score[:, 0])
+        found = search_levels(part, [lists.level], [], [], centroid, CHECKED, 1)
+        nearest.append(found.cell[:, 0])
+        product.append(found.score[:, 0])
     if not nearest:
         return one[:0], points.new_empty(0)
     return torch.cat(nearest), torch.cat(product)

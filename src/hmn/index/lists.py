@@ -7,12 +7,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from hmn._native import write_entries
 from hmn._native.level import GROUP, LANES, Level
-from hmn._native.twin import lines_of
 from hmn.errors import ShapeError
 
-SHRUNK = (1.0, 0.85, 0.7)
-"""Largest code in shares of the largest coordinate; the one that fits a vector best is taken."""
 SPARE = 1.25
 
 
@@ -54,11 +52,6 @@ class Lists:
         """Number of entries in all lists."""
         return int(self.level.length.sum())
 
-    @property
-    def bytes_an_entry(self) -> int:
-        """Bytes that scoring an entry by its code touches."""
-        return self._bytes + 8
-
     def build(self, lists: Tensor, child: Tensor, vector: Tensor, direction: Tensor) -> Tensor:
         """Fill the lists anew.
 
@@ -83,7 +76,7 @@ class Lists:
         place[order] = self.level.first_panel[lists[order]] * LANES + within
         self.level.length.copy_(count)
         for part in torch.split(torch.arange(len(lists), device=lists.device), 1 << 16):
-            self._write(place[part], child[part], vector[part].float(), direction[lists[part]])
+            self._write(place[part], child[part], vector[part], lists[part], direction)
         return place
 
     def add(
@@ -107,7 +100,7 @@ class Lists:
         place = torch.empty_like(lists)
         place[order] = self.level.first_panel[lists[order]] * LANES + within
         self.level.length += count.to(torch.int32)
-        self._write(place, child, vector.float(), direction[lists])
+        self._write(place, child, vector, lists, direction)
         places = torch.cat([*moved, place[:0]])
         return place, self.level.child[places].long(), places
 
@@ -205,13 +198,9 @@ class Lists:
         )
         return lists
 
-    def _write(self, place: Tensor, child: Tensor, vector: Tensor, direction: Tensor) -> None:
-        along, rest = _split(vector, direction)
-        codes, step = encode(rest, self.bits)
-        level = self.level
-        level.along[place], level.step[place] = along, step
-        level.child[place] = child.to(torch.int32)
-        level.codes[place // LANES, :, place % LANES] = lines_of(codes, self.bits)
+    def _write(self, place: Tensor, child: Tensor, vector: Tensor, lists: Tensor, direction: Tensor) -> None:
+        self.level.child[place] = child.to(torch.int32)
+        write_entries(self.level, place, vector.float(), lists, direction)
 
     def _move(self, one: int, needed: int) -> Tensor:
         """Move a list to the end, with room for its double; returns the new places of its entries."""
@@ -239,35 +228,3 @@ class Lists:
             getattr(self.level, name)[: len(old.child)] = getattr(old, name)
         self.level.first_panel.copy_(old.first_panel)
         self.level.length.copy_(old.length)
-
-
-def encode(vector: Tensor, bits: int) -> tuple[Tensor, Tensor]:
-    """Codes ``(n, D)`` uint8 and steps ``(n,)`` that come nearest to vectors ``(n, D)`` float32."""
-    most, zero = 2**bits - 1, (2**bits - 1) / 2
-    largest = vector.abs().amax(dim=1, keepdim=True) if vector.shape[1] else vector.new_zeros(len(vector), 1)
-    best_error = vector.new_full((len(vector), 1), torch.inf)
-    codes = torch.zeros_like(vector, dtype=torch.uint8)
-    step = torch.zeros_like(largest)
-    for share in SHRUNK if bits < 8 else SHRUNK[:1]:
-        tried = largest * (share / zero)
-        code = (vector / torch.where(tried > 0, tried, 1.0) + zero).round_().clamp_(0, most)
-        level = code - zero
-        # the step that fits these codes best; never zero, since no level is
-        fitted = (vector * level).sum(dim=1, keepdim=True) / (level * level).sum(dim=1, keepdim=True).clamp(
-            min=1e-30
-        )
-        error = (vector - fitted * level).square().sum(dim=1, keepdim=True)
-        better = error < best_error
-        best_error = torch.where(better, error, best_error)
-        step = torch.where(better, fitted, step)
-        codes = torch.where(better, code.to(torch.uint8), codes)
-    return codes, step.squeeze(1)
-
-
-def _split(vector: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
-    """The part ``(n,)`` of vectors along the directions of their lists, and the rest ``(n, D)``."""
-    if direction.shape[1] != vector.shape[1]:
-        return vector.new_zeros(len(vector)), vector
-    square = (direction * direction).sum(dim=1)
-    along = (vector * direction).sum(dim=1) / torch.where(square > 0, square, 1.0)
-    return along, vector - along.unsqueeze(1) * direction

@@ -15,21 +15,25 @@ inline __m512i group_of(const int8_t* query, int group) {
     return _mm512_set1_epi32(*reinterpret_cast<const int32_t*>(query + group * kGroup));
 }
 
+// A tile of few queries adds into several sums each: one sum after the other would wait for itself.
 template <int QUERIES, int PANELS, int BITS>
 void score_tile(Tile& tile) {
+    constexpr int CHAINS = QUERIES * PANELS >= 8 ? 1 : QUERIES * PANELS >= 4 || BITS == 4 ? 2 : 4;
     const int groups = tile.groups;
     const int64_t panel_bytes = int64_t(groups) * kLine;
     const __m512i low_half = _mm512_set1_epi8(15);
-    __m512i sum[QUERIES][PANELS];
+    __m512i sums[CHAINS][QUERIES][PANELS];
+#pragma GCC unroll 4
+    for (int c = 0; c < CHAINS; ++c)
 #pragma GCC unroll 8
-    for (int j = 0; j < QUERIES; ++j)
-        for (int p = 0; p < PANELS; ++p) sum[j][p] = _mm512_setzero_si512();
+        for (int j = 0; j < QUERIES; ++j)
+            for (int p = 0; p < PANELS; ++p) sums[c][j][p] = _mm512_setzero_si512();
     const uint8_t* line = tile.codes;
-    for (int g = 0; g < groups; ++g, line += kLine) {
+    const auto add_line = [&](int g, int chain) __attribute__((always_inline)) {
         __m512i low[PANELS], high[PANELS];
 #pragma GCC unroll 2
         for (int p = 0; p < PANELS; ++p) {
-            low[p] = _mm512_loadu_si512(line + p * panel_bytes);
+            low[p] = _mm512_loadu_si512(line + g * kLine + p * panel_bytes);
             if (BITS == 4) {
                 high[p] = _mm512_and_si512(_mm512_srli_epi16(low[p], 4), low_half);
                 low[p] = _mm512_and_si512(low[p], low_half);
@@ -39,14 +43,30 @@ void score_tile(Tile& tile) {
         for (int j = 0; j < QUERIES; ++j) {
             const __m512i query = group_of(tile.query[j], g);
 #pragma GCC unroll 2
-            for (int p = 0; p < PANELS; ++p) add_products(sum[j][p], low[p], query);
+            for (int p = 0; p < PANELS; ++p) add_products(sums[chain][j][p], low[p], query);
             if (BITS == 4) {
                 const __m512i other = group_of(tile.query[j], g + groups);
 #pragma GCC unroll 2
-                for (int p = 0; p < PANELS; ++p) add_products(sum[j][p], high[p], other);
+                for (int p = 0; p < PANELS; ++p) add_products(sums[CHAINS - 1][j][p], high[p], other);
             }
         }
+    };
+    int g = 0;
+    if (BITS == 8 && CHAINS > 1) {
+        for (; g + CHAINS <= groups; g += CHAINS)
+#pragma GCC unroll 4
+            for (int c = 0; c < CHAINS; ++c) add_line(g + c, c);
     }
+    for (; g < groups; ++g) add_line(g, 0);
+    __m512i sum[QUERIES][PANELS];
+#pragma GCC unroll 8
+    for (int j = 0; j < QUERIES; ++j)
+#pragma GCC unroll 2
+        for (int p = 0; p < PANELS; ++p) {
+            sum[j][p] = sums[0][j][p];
+#pragma GCC unroll 4
+            for (int c = 1; c < CHAINS; ++c) sum[j][p] = _mm512_add_epi32(sum[j][p], sums[c][j][p]);
+        }
 #pragma GCC unroll 8
     for (int j = 0; j < QUERIES; ++j) {
         const __m512 base = _mm512_set1_ps(tile.base[j]), scale = _mm512_set1_ps(tile.scale[j]);

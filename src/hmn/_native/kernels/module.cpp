@@ -47,23 +47,18 @@ std::vector<std::string> available() {
     return names;
 }
 
-// Rows of any storage type; float16 and bfloat16 come as 16-bit numbers.
-struct Matrix {
-    nb::ndarray<nb::ndim<2>, nb::c_contig, nb::device::cpu> array;
-    hmn::Storage storage;
-    hmn::Rows rows() const { return {array.data(), int64_t(array.shape(1)), storage}; }
-};
+// Where a contiguous tensor begins, of a type and shape that hmn._native has looked at: for what changes from
+// call to call, as looking at an array here takes longer than a small search.
+using Address = uintptr_t;
 
-Matrix matrix(nb::ndarray<nb::ndim<2>, nb::c_contig, nb::device::cpu> array, int storage) {
-    const size_t bytes = storage == 0 ? 4 : 2;
-    if (storage < 0 || storage > 2 || array.itemsize() != bytes)
-        throw std::invalid_argument("keys are of another type than their storage says");
-    return {array, hmn::Storage(storage)};
+template <typename T>
+T* at(Address address) {
+    return reinterpret_cast<T*>(address);
 }
 
 struct PythonLevel {
-    Array<const uint8_t, 4> codes;
-    Array<const float, 1> along, step;
+    Array<uint8_t, 4> codes;
+    Array<float, 1> along, step;
     Array<const int32_t, 1> child;
     Array<const int64_t, 1> first_panel;
     Array<const int32_t, 1> length;
@@ -76,8 +71,7 @@ struct PythonLevel {
     }
 };
 
-PythonLevel level(Array<const uint8_t, 4> codes, Array<const float, 1> along, Array<const float, 1> step,
-                  Array<const int32_t, 1> child, Array<const int64_t, 1> first_panel,
+PythonLevel level(Array<uint8_t, 4> codes, Array<float, 1> along, Array<float, 1> step, Array<const int32_t, 1> child, Array<const int64_t, 1> first_panel,
                   Array<const int32_t, 1> length, int bits) {
     const size_t entries = codes.shape(0) * hmn::kLanes;
     if (codes.shape(2) != hmn::kLanes || codes.shape(3) != hmn::kGroup || (bits != 4 && bits != 8) ||
@@ -87,56 +81,45 @@ PythonLevel level(Array<const uint8_t, 4> codes, Array<const float, 1> along, Ar
     return {codes, along, step, child, first_panel, length, bits};
 }
 
-hmn::Queries queries_of(const Array<const float, 2>& query, const hmn::Rows& keys) {
-    if (int64_t(query.shape(1)) != keys.features) throw std::invalid_argument("queries and keys differ in features");
-    return {query.data(), int64_t(query.shape(0)), int64_t(query.shape(1))};
-}
-
-hmn::Found found_of(Array<float, 2>& score, Array<int64_t, 2>& row, const hmn::Queries& queries) {
-    if (int64_t(score.shape(0)) != queries.count || row.shape(0) != score.shape(0) || row.shape(1) != score.shape(1))
-        throw std::invalid_argument("the results' arrays do not fit the queries");
-    return {score.data(), row.data(), int64_t(score.shape(1))};
-}
-
-void search(Array<const float, 2> query, const std::vector<PythonLevel>& levels,
-            const std::vector<Matrix>& direction, const std::vector<int64_t>& probes, const Matrix& keys,
-            int64_t rescored, Array<float, 2> score, Array<int64_t, 2> row, Array<int64_t, 2> scanned, int threads) {
-    const hmn::Rows key_rows = keys.rows();
-    const hmn::Queries queries = queries_of(query, key_rows);
-    const hmn::Found found = found_of(score, row, queries);
-    if (levels.empty() || direction.size() + 1 != levels.size() || probes.size() + 1 != levels.size() ||
-        scanned.shape(0) != query.shape(0) || scanned.shape(1) != levels.size() || rescored < 1)
+bool search(Address query, int64_t count, int64_t features, const std::vector<const PythonLevel*>& levels,
+            const std::vector<Address>& direction, const std::vector<int64_t>& probes, Address keys, int storage,
+            int64_t rescored, int64_t k, Address score, Address row, Address reads, Address scored, int threads) {
+    if (levels.empty() || direction.size() + 1 != levels.size() || probes.size() + 1 != levels.size() || rescored < 1)
         throw std::invalid_argument("levels, directions and probes do not fit each other");
     std::vector<hmn::Level> plain;
     std::vector<hmn::Rows> vectors;
-    for (const PythonLevel& one : levels) plain.push_back(one.level());
-    for (const Matrix& one : direction) vectors.push_back(one.rows());
+    for (const PythonLevel* one : levels) plain.push_back(one->level());
+    for (const Address one : direction) vectors.push_back({at<void>(one), features, hmn::Storage::float32});
     nb::gil_scoped_release released;
-    hmn::search(chosen, queries, plain, vectors, probes, key_rows, rescored, found, scanned.data(), threads);
+    return hmn::search(chosen, {at<float>(query), count, features}, plain, vectors, probes,
+                       {at<void>(keys), features, hmn::Storage(storage)}, rescored,
+                       {at<float>(score), at<int64_t>(row), k}, {at<float>(reads), at<int64_t>(scored)}, threads);
 }
 
-void best_of(Array<const float, 2> query, const Matrix& keys, Array<const int64_t, 2> candidate,
-             Array<float, 2> score, Array<int64_t, 2> row, int threads) {
-    const hmn::Rows key_rows = keys.rows();
-    const hmn::Queries queries = queries_of(query, key_rows);
-    const hmn::Found found = found_of(score, row, queries);
-    if (candidate.shape(0) != query.shape(0)) throw std::invalid_argument("candidates do not fit the queries");
+void best_of(Address query, int64_t count, int64_t features, Address keys, int storage, Address candidate,
+             int64_t candidates, int64_t k, Address score, Address row, int threads) {
     nb::gil_scoped_release released;
-    hmn::best_of(chosen, queries, key_rows, candidate.data(), int64_t(candidate.shape(1)), found, threads);
+    hmn::best_of(chosen, {at<float>(query), count, features}, {at<void>(keys), features, hmn::Storage(storage)},
+                 at<int64_t>(candidate), candidates, {at<float>(score), at<int64_t>(row), k}, threads);
+}
+
+void encode(const PythonLevel& level, Address vector, int64_t count, int64_t features, Address list,
+            Address direction, Address place, int threads) {
+    nb::gil_scoped_release released;
+    hmn::encode(level.level(), level.codes.data(), level.along.data(), level.step.data(),
+                {at<float>(vector), count, features}, at<int64_t>(list), at<float>(direction), at<int64_t>(place),
+                threads);
 }
 
 }  // namespace
 
 NB_MODULE(_kernels, module) {
     module.doc() = "Compiled kernels of hmn; see hmn._native.";
-    nb::class_<Matrix>(module, "Matrix");
     nb::class_<PythonLevel>(module, "Level");
-    module.def("matrix", &matrix, "array"_a, "storage"_a);
     module.def("level", &level, "codes"_a, "along"_a, "step"_a, "child"_a, "first_panel"_a, "length"_a, "bits"_a);
-    module.def("search", &search, "query"_a, "levels"_a, "direction"_a, "probes"_a, "keys"_a, "rescored"_a,
-               "score"_a.noconvert(), "row"_a.noconvert(), "scanned"_a.noconvert(), "threads"_a);
-    module.def("best_of", &best_of, "query"_a, "keys"_a, "candidate"_a, "score"_a.noconvert(), "row"_a.noconvert(),
-               "threads"_a);
+    module.def("search", &search);
+    module.def("best_of", &best_of);
+    module.def("encode", &encode);
     module.def("use", &use, "name"_a);
     module.def("available", &available);
     module.def("in_use", [] { return std::string(chosen.name); });

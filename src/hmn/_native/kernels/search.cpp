@@ -3,10 +3,11 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <memory>
 #include <numeric>
+
+#include "numbers.hpp"
 
 #if defined(_OPENMP)
 #include <omp.h>
@@ -17,7 +18,8 @@ namespace {
 
 constexpr float kNothing = -std::numeric_limits<float>::infinity();
 constexpr int64_t kBlock = 64;          // queries of a piece of work
-constexpr int64_t kAlone = 1 << 15;     // entries below which threads cost more than they bring
+constexpr int64_t kAlone = 1 << 21;     // bytes below which threads cost more than they bring
+constexpr int64_t kInOrder = 32;        // most entries that are worth keeping in order
 constexpr int kAhead = 4;               // candidates fetched ahead
 
 struct Entry {
@@ -26,9 +28,12 @@ struct Entry {
 };
 
 // Total order, so that results do not depend on the order of the work.
-inline bool better(const Entry& one, const Entry& other) {
-    return one.score > other.score || (one.score == other.score && one.at < other.at);
-}
+struct Better {
+    bool operator()(const Entry& one, const Entry& other) const {
+        return one.score > other.score || (one.score == other.score && one.at < other.at);
+    }
+};
+constexpr Better better{};
 
 int thread_number() {
 #if defined(_OPENMP)
@@ -38,17 +43,10 @@ int thread_number() {
 #endif
 }
 
-// To the nearest whole number, even ones where two are as near; unlike std::nearbyint it becomes vector code.
-inline int32_t rounded(float value) {
-    const float shifted = value + 12582912.0f;  // 1.5 * 2^23: what is left of the fraction is rounded off
-    int32_t bits;
-    std::memcpy(&bits, &shifted, 4);
-    return bits - 0x4b400000;
-}
-
 // Queries in 8-bit numbers: query = scale * number.
 struct Coded {
     int64_t width;
+    std::atomic<bool> finite{true};
     std::vector<int8_t> numbers;
     std::vector<float> scale, sum;
 
@@ -57,14 +55,23 @@ struct Coded {
         numbers.assign(queries.count * width, 0);
         scale.resize(queries.count);
         sum.resize(queries.count);
-#pragma omp parallel for num_threads(threads) schedule(static)
+#pragma omp parallel for num_threads(queries.count * width * 4 < kAlone ? 1 : threads) schedule(static)
         for (int64_t row = 0; row < queries.count; ++row) {
             const float* query = queries.at(row);
-            float largest = 0;
-            for (int64_t i = 0; i < queries.features; ++i) largest = std::max(largest, std::fabs(query[i]));
+            float largest = 0, nothing = 0;
+#pragma omp simd reduction(max : largest) reduction(+ : nothing)
+            for (int64_t i = 0; i < queries.features; ++i) {
+                largest = std::max(largest, std::fabs(query[i]));
+                nothing += query[i] * 0.0f;
+            }
+            if (nothing != 0) {  // NaN: the query holds NaN or infinity
+                finite = false;
+                continue;
+            }
             const float inverse = largest > 0 ? 127.0f / largest : 0.0f;
             int32_t total = 0;
             int8_t* out = numbers.data() + row * width;
+#pragma omp simd reduction(+ : total)
             for (int64_t i = 0; i < queries.features; ++i) {
                 const int32_t number = rounded(query[i] * inverse);
                 out[i] = int8_t(number);
@@ -76,12 +83,13 @@ struct Coded {
     }
 };
 
-// The best `wanted` entries of each query that one thread has seen.
+// The best `wanted` entries of each query that one thread has seen: a few in order, many as a pool that is
+// pruned when it is full.
 class Best {
 public:
     void reset(int64_t queries, int64_t wanted) {
         wanted_ = wanted;
-        room_ = 2 * wanted + kTile;
+        room_ = wanted <= kInOrder ? wanted : 2 * wanted + kTile;
         entries_.reset(new Entry[queries * room_]);
         count_.assign(queries, 0);
         threshold_.assign(queries, kNothing);
@@ -89,8 +97,20 @@ public:
     float threshold(int64_t query) const { return threshold_[query]; }
     void push(int64_t query, Entry entry) {
         Entry* own = entries_.get() + query * room_;
-        own[count_[query]++] = entry;
-        if (count_[query] == room_) prune(query);
+        int64_t& count = count_[query];
+        if (wanted_ > kInOrder) {
+            own[count++] = entry;
+            if (count == room_) prune(query);
+            return;
+        }
+        if (count == wanted_) {
+            if (!better(entry, own[count - 1])) return;
+            --count;
+        }
+        int64_t at = count++;
+        for (; at > 0 && better(entry, own[at - 1]); --at) own[at] = own[at - 1];
+        own[at] = entry;
+        if (count == wanted_) threshold_[query] = own[count - 1].score;
     }
     void prune(int64_t query) {
         Entry* own = entries_.get() + query * room_;
@@ -140,6 +160,16 @@ void scan_list(const Simd& simd, const Level& level, const Coded& coded, const P
     const int64_t panel = level.first_panel[probes[0].list];
     const int64_t length = level.length[probes[0].list];
     const float zero = level.bits == 8 ? 127.5f : 7.5f;
+    const int8_t* query[kBlock];
+    float base[kBlock], scale[kBlock], shift[kBlock], threshold[kBlock];
+    for (int64_t j = 0; j < count; ++j) {
+        const Probe& probe = probes[j];
+        query[j] = coded.numbers.data() + probe.query * coded.width;
+        base[j] = probe.base;
+        scale[j] = coded.scale[probe.query];
+        shift[j] = -zero * scale[j] * coded.sum[probe.query];
+        threshold[j] = std::max(best.threshold(probe.query), shared.get(probe.query));
+    }
     Tile tile;
     tile.groups = level.groups;
     tile.bits = level.bits;
@@ -152,24 +182,24 @@ void scan_list(const Simd& simd, const Level& level, const Coded& coded, const P
         const uint32_t valid = left >= kTile ? 0xffffffffu : (1u << left) - 1;
         for (int64_t begin = 0; begin < count; begin += kTileQueries) {
             tile.queries = int(std::min<int64_t>(kTileQueries, count - begin));
-            for (int j = 0; j < tile.queries; ++j) {
-                const Probe& probe = probes[begin + j];
-                const float scale = coded.scale[probe.query];
-                tile.query[j] = coded.numbers.data() + probe.query * coded.width;
-                tile.base[j] = probe.base;
-                tile.scale[j] = scale;
-                tile.shift[j] = -zero * scale * coded.sum[probe.query];
-                tile.threshold[j] = std::max(best.threshold(probe.query), shared.get(probe.query));
-            }
+            tile.query = query + begin;
+            tile.base = base + begin;
+            tile.scale = scale + begin;
+            tile.shift = shift + begin;
+            tile.threshold = threshold + begin;
             simd.score(tile);
             for (int j = 0; j < tile.queries; ++j) {
-                const int32_t query = probes[begin + j].query;
-                const float before = best.threshold(query);
-                for (uint32_t bits = tile.reaches[j] & valid; bits; bits &= bits - 1) {
+                uint32_t bits = tile.reaches[j] & valid;
+                if (!bits) continue;
+                const int32_t row = probes[begin + j].query;
+                for (; bits; bits &= bits - 1) {
                     const int lane = __builtin_ctz(bits);
-                    best.push(query, {tile.score[j][lane], int32_t(first + lane)});
+                    best.push(row, {tile.score[j][lane], int32_t(first + lane)});
                 }
-                if (best.threshold(query) > before) shared.raise(query, best.threshold(query));
+                if (best.threshold(row) > threshold[begin + j]) {
+                    threshold[begin + j] = best.threshold(row);
+                    shared.raise(row, threshold[begin + j]);
+                }
             }
         }
     }
@@ -192,7 +222,7 @@ void scan(const Simd& simd, const Level& level, const Coded& coded, const std::v
             work.push_back({at, std::min(at + kBlock, begin[list + 1])});
         entries += (begin[list + 1] - begin[list]) * level.length[list];
     }
-    const int used = entries < kAlone ? 1 : threads;
+    const int used = entries * level.groups * kGroup < kAlone ? 1 : threads;
     best.resize(used);
     for (Best& one : best) one.reset(queries, wanted);
     Shared shared(queries);
@@ -226,18 +256,19 @@ inline void fetch(const Rows& rows, int64_t row) {
 
 }  // namespace
 
-void search(const Simd& simd, const Queries& queries, const std::vector<Level>& levels,
+bool search(const Simd& simd, const Queries& queries, const std::vector<Level>& levels,
             const std::vector<Rows>& direction, const std::vector<int64_t>& probes, const Rows& keys,
-            int64_t rescored, Found found, int64_t* scanned, int threads) {
+            int64_t rescored, Found found, Spent spent, int threads) {
     const int64_t count = queries.count, depth = int64_t(levels.size());
     const Coded coded(queries, threads);
+    if (!coded.finite) return false;
     std::vector<Probe> entered(count);
     for (int64_t query = 0; query < count; ++query) entered[query] = {0, int32_t(query), 0.0f};
-    std::fill(scanned, scanned + count * depth, 0);
+    std::vector<int64_t> bytes(count, 0);
     std::vector<Best> best;
     for (int64_t number = 0; number < depth; ++number) {
         const Level& level = levels[number];
-        for (const Probe& probe : entered) scanned[probe.query * depth + number] += level.length[probe.list];
+        for (const Probe& probe : entered) bytes[probe.query] += level.length[probe.list] * level.entry_bytes();
         const bool last = number + 1 == depth;
         scan(simd, level, coded, entered, count, last ? rescored : probes[number], best, threads);
         if (last) break;
@@ -245,10 +276,11 @@ void search(const Simd& simd, const Queries& queries, const std::vector<Level>& 
         for (int64_t query = 0; query < count; ++query) begin[query + 1] = begin[query] + best[0].count(query);
         entered.resize(begin[count]);
         const Rows& vectors = direction[number];
-#pragma omp parallel for num_threads(begin[count] * 64 < kAlone ? 1 : threads) schedule(static)
+#pragma omp parallel for num_threads(begin[count] * vectors.bytes() < kAlone ? 1 : threads) schedule(static)
         for (int64_t query = 0; query < count; ++query) {
             const Entry* own = best[0].begin(query);
             const int64_t own_count = best[0].count(query);
+            bytes[query] += own_count * vectors.bytes();
             for (int64_t i = 0; i < own_count; ++i) {
                 if (i + kAhead < own_count) fetch(vectors, level.child[own[i + kAhead].at]);
                 const int32_t list = level.child[own[i].at];
@@ -258,7 +290,7 @@ void search(const Simd& simd, const Queries& queries, const std::vector<Level>& 
         }
     }
     const Level& leaves = levels.back();
-#pragma omp parallel num_threads(count * rescored * 16 < kAlone ? 1 : threads)
+#pragma omp parallel num_threads(count * rescored * keys.bytes() < kAlone ? 1 : threads)
     {
         std::vector<Entry> entries;
 #pragma omp for schedule(static)
@@ -273,13 +305,16 @@ void search(const Simd& simd, const Queries& queries, const std::vector<Level>& 
                 entries.push_back({simd.dot(queries.at(query), keys.at(row), queries.features, keys.storage), row});
             }
             fill_best(entries, found, query);
+            spent.scored[query] = own_count;
+            spent.reads[query] = float(bytes[query] + own_count * keys.bytes()) / float(4 * std::max<int64_t>(1, keys.features));
         }
     }
+    return true;
 }
 
 void best_of(const Simd& simd, const Queries& queries, const Rows& keys, const int64_t* candidate,
              int64_t count, Found found, int threads) {
-#pragma omp parallel num_threads(queries.count * count * 16 < kAlone ? 1 : threads)
+#pragma omp parallel num_threads(queries.count * count * keys.bytes() < kAlone ? 1 : threads)
     {
         std::vector<int64_t> rows;
         std::vector<Entry> entries;

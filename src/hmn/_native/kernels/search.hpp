@@ -20,6 +20,7 @@ struct Level {
     int64_t lists;
     int bits;
     int groups;
+    int64_t entry_bytes() const { return int64_t(groups) * kGroup + 8; }  // code, along, step
 };
 
 struct Rows {
@@ -43,14 +44,24 @@ struct Found {
     int64_t k;
 };
 
+// What finding them took.
+struct Spent {
+    float* reads;      // (queries) bytes touched, in float32 keys
+    int64_t* scored;   // (queries) rows scored in full
+};
+
 // The best k rows of each query. `direction[l]` holds the vectors of the lists of level l + 1, `probes[l]` how
-// many of them are entered. `scanned` is (queries, levels): entries whose codes were scored.
-void search(const Simd&, const Queries&, const std::vector<Level>&, const std::vector<Rows>& direction,
-            const std::vector<int64_t>& probes, const Rows& keys, int64_t rescored, Found, int64_t* scanned,
-            int threads);
+// many of them are entered. False, and nothing done, where a query is not finite.
+bool search(const Simd&, const Queries&, const std::vector<Level>&, const std::vector<Rows>& direction,
+            const std::vector<int64_t>& probes, const Rows& keys, int64_t rescored, Found, Spent, int threads);
 
 // The best k of the candidates (queries, count) of each query, scored in full; -1 and repeats are passed over.
 void best_of(const Simd&, const Queries&, const Rows& keys, const int64_t* candidate, int64_t count, Found,
              int threads);
+
+// Codes of vectors, written to the places of a level that hold them. `direction` (lists, features) is what the
+// vectors' parts along their lists are taken off for; null where lists have none.
+void encode(const Level&, uint8_t* codes, float* along, float* step, const Queries& vectors, const int64_t* list,
+            const float* direction, const int64_t* place, int threads);
 
 }  // namespace hmn

@@ -25,12 +25,12 @@ struct Tile {
     int bits;                    // 8 or 4
     const float* along;          // of each entry
     const float* step;           // of each entry
-    int queries;                 // 1 to kTileQueries
-    const int8_t* query[kTileQueries];
-    float base[kTileQueries];
-    float scale[kTileQueries];
-    float shift[kTileQueries];
-    float threshold[kTileQueries];
+    int queries;                 // 1 to kTileQueries; what follows has as many
+    const int8_t* const* query;
+    const float* base;
+    const float* scale;
+    const float* shift;
+    const float* threshold;
     float score[kTileQueries][kTile];    // out
     uint32_t reaches[kTileQueries];      // out: bit i is set where score[i] >= threshold
 };

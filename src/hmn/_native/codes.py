@@ -1,0 +1,68 @@
+"""Vectors in short codes, in PyTorch; ``kernels/encode.cpp`` does the same."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hmn._native.level import GROUP, LANES, Level
+
+SHRUNK = (1.0, 0.85, 0.7)
+"""Largest code in shares of the largest coordinate; the one that fits a vector best is taken."""
+
+
+def write_entries(level: Level, place: Tensor, vector: Tensor, lists: Tensor, direction: Tensor) -> None:
+    """See ``hmn._native.write_entries``."""
+    along, rest = split(vector, direction[lists])
+    codes, step = encode(rest, level.bits)
+    level.along[place], level.step[place] = along, step
+    level.codes[place // LANES, :, place % LANES] = lines_of(codes, level.bits)
+
+
+def encode(vector: Tensor, bits: int) -> tuple[Tensor, Tensor]:
+    """Codes ``(n, D)`` uint8 and steps ``(n,)`` that come nearest to vectors ``(n, D)`` float32."""
+    most, zero = 2**bits - 1, (2**bits - 1) / 2
+    largest = vector.abs().amax(dim=1, keepdim=True) if vector.shape[1] else vector.new_zeros(len(vector), 1)
+    best_error = vector.new_full((len(vector), 1), torch.inf)
+    codes = torch.zeros_like(vector, dtype=torch.uint8)
+    step = torch.zeros_like(largest)
+    for share in SHRUNK if bits < 8 else SHRUNK[:1]:
+        tried = largest * (share / zero)
+        code = (vector / torch.where(tried > 0, tried, 1.0) + zero).round_().clamp_(0, most)
+        level = code - zero
+        # the step that fits these codes best; never zero, since no level is
+        fitted = (vector * level).sum(dim=1, keepdim=True) / (level * level).sum(dim=1, keepdim=True).clamp(
+            min=1e-30
+        )
+        error = (vector - fitted * level).square().sum(dim=1, keepdim=True)
+        better = error < best_error
+        best_error = torch.where(better, error, best_error)
+        step = torch.where(better, fitted, step)
+        codes = torch.where(better, code.to(torch.uint8), codes)
+    return codes, step.squeeze(1)
+
+
+def split(vector: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
+    """The part ``(n,)`` of vectors along the directions of their lists, and the rest ``(n, D)``."""
+    if direction.shape[1] != vector.shape[1]:
+        return vector.new_zeros(len(vector)), vector
+    square = (direction * direction).sum(dim=1)
+    along = (vector * direction).sum(dim=1) / torch.where(square > 0, square, 1.0)
+    return along, vector - along.unsqueeze(1) * direction
+
+
+def codes_of(level: Level, entry: Tensor, features: int) -> Tensor:
+    """Codes ``(..., D)`` of entries ``(...)``, as float32."""
+    lines = level.codes[entry // LANES, :, entry % LANES]  # (..., G, 4)
+    if level.bits == 4:
+        lines = torch.cat([lines & 15, lines >> 4], dim=-2)
+    return lines.flatten(-2)[..., :features].float()
+
+
+def lines_of(codes: Tensor, bits: int) -> Tensor:
+    """Lay codes ``(n, D)`` uint8 out as the bytes ``(n, G, 4)`` that a panel holds of each entry."""
+    per_byte = 8 // bits
+    groups = -(-codes.shape[1] // (GROUP * per_byte))
+    padded = torch.nn.functional.pad(codes, (0, groups * GROUP * per_byte - codes.shape[1]))
+    lines = padded.view(len(codes), per_byte * groups, GROUP)
+    return lines if bits == 8 else lines[:, :groups] | (lines[:, groups:] << 4)

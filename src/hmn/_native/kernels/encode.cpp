@@ -1,0 +1,93 @@
+// Vectors into short codes; hmn._native.codes does the same in PyTorch.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <vector>
+
+#include "numbers.hpp"
+#include "search.hpp"
+
+namespace hmn {
+namespace {
+
+constexpr float kShrunk[] = {1.0f, 0.85f, 0.7f};  // largest code in shares of the largest coordinate
+constexpr int64_t kAlone = 1 << 10;               // vectors below which threads cost more than they bring
+
+float dot(const float* one, const float* other, int64_t count) {
+    float total = 0;
+#pragma omp simd reduction(+ : total)
+    for (int64_t i = 0; i < count; ++i) total += one[i] * other[i];
+    return total;
+}
+
+// Codes of a vector for a step, and the vector's inner product with what they stand for and its square.
+void try_codes(const float* vector, int64_t features, float inverse, float zero, uint8_t* code, float& product,
+               float& square) {
+    const float most = 2 * zero;
+    float products = 0, squares = 0;
+#pragma omp simd reduction(+ : products, squares)
+    for (int64_t i = 0; i < features; ++i) {
+        const float wanted = vector[i] * inverse + zero;
+        const int32_t number = rounded(std::min(std::max(wanted, 0.0f), most));
+        const float level = float(number) - zero;
+        code[i] = uint8_t(number);
+        products += vector[i] * level;
+        squares += level * level;
+    }
+    product = products;
+    square = squares;
+}
+
+}  // namespace
+
+void encode(const Level& level, uint8_t* codes, float* along, float* step, const Queries& vectors,
+            const int64_t* list, const float* direction, const int64_t* place, int threads) {
+    const int64_t features = vectors.features, width = int64_t(level.groups) * kGroup;
+    const float zero = level.bits == 8 ? 127.5f : 7.5f;
+    const int tries = level.bits == 8 ? 1 : 3;
+#pragma omp parallel num_threads(vectors.count < kAlone ? 1 : threads)
+    {
+        std::vector<float> rest(features);
+        std::vector<uint8_t> tried(2 * width), best(2 * width);  // features beyond the last stay 0
+#pragma omp for schedule(static)
+        for (int64_t row = 0; row < vectors.count; ++row) {
+            const float* vector = vectors.at(row);
+            float part = 0;
+            if (direction) {
+                const float* towards = direction + list[row] * features;
+                const float square = dot(towards, towards, features);
+                part = dot(vector, towards, features) / (square > 0 ? square : 1.0f);
+                for (int64_t i = 0; i < features; ++i) rest[i] = vector[i] - part * towards[i];
+            } else {
+                std::copy(vector, vector + features, rest.begin());
+            }
+            float largest = 0;
+#pragma omp simd reduction(max : largest)
+            for (int64_t i = 0; i < features; ++i) largest = std::max(largest, std::fabs(rest[i]));
+            float best_gain = -1, best_step = 0;
+            for (int number = 0; number < tries; ++number) {
+                const float size = largest * kShrunk[number] / zero;
+                float product, square;
+                try_codes(rest.data(), features, size > 0 ? 1.0f / size : 0.0f, zero, tried.data(), product, square);
+                // the step that fits these codes best, and how much of the vector's square it explains
+                const float fitted = product / std::max(square, 1e-30f), gain = fitted * product;
+                if (!(gain > best_gain)) continue;
+                best_gain = gain;
+                best_step = fitted;
+                tried.swap(best);
+            }
+            along[place[row]] = part;
+            step[place[row]] = best_step;
+            uint8_t* line = codes + (place[row] / kLanes * level.groups * kLanes + place[row] % kLanes) * kGroup;
+            for (int64_t at = 0; at < width; at += kGroup, line += kLine) {
+                if (level.bits == 8) {
+                    std::memcpy(line, best.data() + at, kGroup);
+                    continue;
+                }
+                for (int i = 0; i < kGroup; ++i) line[i] = uint8_t(best[at + i] | best[width + at + i] << 4);
+            }
+        }
+    }
+}
+
+}  // namespace hmn
