@@ -1,0 +1,116 @@
+"""The rows of the tables, as data: which experiment, with which settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hmn.errors import ConfigError
+
+SOFTMAX, KMIPS, HARD, KEYWORDS = "softmax", "kmips", "hard", "keywords"
+TRANSE, SUMMED, TEXT = "transe", "transe summed", "text"
+
+CLUSTERS = "cluster:codes=none,reduction=paper,num_clusters={many}"
+FEW_CLUSTERS = "cluster:codes=none,reduction=paper,num_clusters={few}"
+TWO_LEVELS = "cluster:codes=none,reduction=paper,num_clusters={wide}x{many}"
+# buckets must hold more cells than are to be read: how many of these are scored is what is tuned
+WTA_HASH = "wta-hash:num_tables=16,num_permutations=2,prefix={prefix}"
+PCA_TREE = "pca-tree:leaf_size=32"
+
+TOP, SAMPLE, TOP_SAMPLE, TOP_BLOCK, ALL_THREE = (
+    "Top-K",
+    "Sample-K",
+    "Top-K + Sample-K",
+    "Top-K + Rand-block",
+    "all three",
+)
+STRATEGIES = (TOP, SAMPLE, TOP_SAMPLE, TOP_BLOCK, ALL_THREE)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: a network trained in one way."""
+
+    name: str
+    """What the report calls it; no other row has it."""
+    table: str
+    """Where it belongs; see ``TABLES``."""
+    reader: str
+    """``softmax``, ``kmips``, ``hard`` (REINFORCE) or ``keywords`` (filter, then softmax)."""
+    k: int = 0
+    """Cells a query, for K-MIPS; 0: all cells that the search looks at."""
+    index: str = "exact"
+    """Search structure, as ``make_index`` takes it but for the numbers of clusters, which the preset has.
+    What is not exact is tuned to the preset's reads."""
+    strategy: str = ""
+    """One of ``STRATEGIES`` in place of the k best cells; its numbers of clusters are tuned to the reads."""
+    cells: str = TRANSE
+    """``transe`` (subject, relation, object side by side), ``transe summed``, or ``text``."""
+    also_tested_with: str = ""
+    """A further search structure to test with, tuned in the same way."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether its own search is exact."""
+        return self.index == "exact" and not self.strategy and self.reader != KEYWORDS
+
+
+TABLES = {
+    "table1": "Readers in training",
+    "table2": "Strategies against the bias of approximate search, at equal reads",
+    "baselines": "Baselines that the paper talks about and does not run",
+    "summed": "Cells whose three vectors are added",
+    "hierarchy": "Two levels of clusters, and training through a search against testing through it",
+    "text": "Trained text cells in place of TransE",
+}
+
+ROWS = (
+    Row("full softmax", "table1", SOFTMAX),
+    *(
+        Row(f"exact {k}-MIPS", "table1", KMIPS, k=k, also_tested_with=CLUSTERS if k == 10 else "")
+        for k in (1, 10, 50, 100, 1000)
+    ),
+    Row("clustering", "table1", KMIPS, index=CLUSTERS),
+    Row("PCA-Tree", "table1", KMIPS, index=PCA_TREE),
+    Row("WTA-Hash", "table1", KMIPS, index=WTA_HASH),
+    *(
+        Row(f"{strategy}, {size} clusters", "table2", KMIPS, index=index, strategy=strategy)
+        for strategy in STRATEGIES
+        for size, index in (("few", FEW_CLUSTERS), ("many", CLUSTERS))
+    ),
+    Row("REINFORCE", "baselines", HARD),
+    Row("keyword filter", "baselines", KEYWORDS),
+    Row("full softmax, summed cells", "summed", SOFTMAX, cells=SUMMED),
+    Row("exact 10-MIPS, summed cells", "summed", KMIPS, k=10, cells=SUMMED),
+    Row("two levels of clusters", "hierarchy", KMIPS, index=TWO_LEVELS),
+    Row("10-MIPS by clusters", "hierarchy", KMIPS, k=10, index=CLUSTERS),
+    Row("full softmax, text cells", "text", SOFTMAX, cells=TEXT),
+    Row("exact 10-MIPS, text cells", "text", KMIPS, k=10, cells=TEXT),
+    Row("clustering, text cells", "text", KMIPS, index=CLUSTERS, cells=TEXT),
+    Row("keyword filter, text cells", "text", KEYWORDS, cells=TEXT),
+)
+
+
+def chosen(only: Sequence[str], *, text: bool) -> list[Row]:
+    """Rows of the named tables, or those of the given names, in their order; all if nothing is named.
+
+    Args:
+        only: tables or rows.
+        text: whether there are trained text cells; without them their rows are left out.
+
+    Raises:
+        ConfigError: there is no such table or row, or no row is left.
+    """
+    known = {*TABLES, *(row.name for row in ROWS)}
+    for name in only:
+        if name not in known:
+            raise ConfigError(
+                f"there is no table or row {name!r}, expected tables ({', '.join(TABLES)}) or names of rows, "
+                f"such as {ROWS[2].name!r}"
+            )
+    rows = [row for row in ROWS if not only or row.table in only or row.name in only]
+    if not text:
+        rows = [row for row in rows if row.cells != TEXT]
+    if not rows:
+        raise ConfigError("no row is left: rows of text cells need the folder of a trained model (--model)")
+    return rows
