@@ -90,7 +90,7 @@ def test_a_run_that_was_cut_goes_on_to_the_same_end(data: Data, tmp_path: Path) 
     told: list[str] = []
     again = experiment(data, row, folder=tmp_path / "run", told=told.append, **settings)
     found = again.run()
-    assert told[0] == "goes on after epoch 1"
+    assert told[0] == "goes on after epoch 2"
     assert torch.equal(again.words.bag.weight, whole.words.bag.weight)
     timeless = [[epoch[name] for name in ("fact", "loss", "softmax_size")] for epoch in found["curve"]]
     assert timeless == [[e[name] for name in ("fact", "loss", "softmax_size")] for e in expected["curve"]]

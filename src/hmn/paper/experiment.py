@@ -107,7 +107,6 @@ class Experiment:
         progress, preset = self.progress, self.preset
         while len(progress.epochs) < preset.epochs and not self._stale():
             self._epoch(len(progress.epochs))
-            self._keep()
         with torch.no_grad():
             self.words.bag.weight.copy_(self._best)
         epochs = progress.epochs
@@ -174,6 +173,7 @@ class Experiment:
         if better:
             progress.best, progress.best_epoch = found.fact, epoch + 1
             self._best = self.words.bag.weight.detach().clone()
+        self._keep()
         self._told(
             f"epoch {epoch + 1}: loss {total / len(order):.3f}, facts {found.fact:.1%}, "
             f"pairs {found.pair:.1%}, {spent:.0f} s{' (best so far)' if better else ''}"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import platform
-import resource
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from hmn.errors import HMNError
 from hmn.paper.cells import cached_vectors, keys_of, one_a_fact
 from hmn.paper.data import Data, Files
 from hmn.paper.experiment import Experiment
+from hmn.paper.peak import peak_mib
 from hmn.paper.preset import Preset
 from hmn.paper.rows import TEXT, Row
 from hmn.store.atomic import write_atomically
@@ -99,20 +99,6 @@ def run_job(job: Job) -> dict[str, Any]:
         "accelerator_peak_mib": _accelerator_mib(job.device),
         "machine": machine(job.device),
     }
-
-
-def peak_mib() -> float:
-    """The most memory that this process has held, in MiB.
-
-    What the system counts for a process may begin with its parent's; the count of its address space does not.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        for line in status.read_text(encoding="utf-8").splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most / 2**20 if sys.platform == "darwin" else most / 1024
 
 
 def machine(device: str) -> dict[str, Any]:

@@ -98,9 +98,8 @@ class HardReading:
     """
 
     def __init__(self, memory: Memory, seed: int) -> None:
-        self._attention = HardAttention(memory, seed=seed)
+        self._attention = HardAttention(memory, seed=seed).to(memory.keys.device).train()
         self._exact = ExactIndex(memory.snapshot())
-        self._attention.train()
 
     def loss(
         self,

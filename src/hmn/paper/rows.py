@@ -74,20 +74,20 @@ ROWS = (
     Row("PCA-Tree", "table1", KMIPS, index=PCA_TREE),
     Row("WTA-Hash", "table1", KMIPS, index=WTA_HASH),
     *(
-        Row(f"{strategy}, {size} clusters", "table2", KMIPS, index=index, strategy=strategy)
+        Row(f"{strategy} with {size} clusters", "table2", KMIPS, index=index, strategy=strategy)
         for strategy in STRATEGIES
         for size, index in (("few", FEW_CLUSTERS), ("many", CLUSTERS))
     ),
     Row("REINFORCE", "baselines", HARD),
     Row("keyword filter", "baselines", KEYWORDS),
-    Row("full softmax, summed cells", "summed", SOFTMAX, cells=SUMMED),
-    Row("exact 10-MIPS, summed cells", "summed", KMIPS, k=10, cells=SUMMED),
+    Row("full softmax on summed cells", "summed", SOFTMAX, cells=SUMMED),
+    Row("exact 10-MIPS on summed cells", "summed", KMIPS, k=10, cells=SUMMED),
     Row("two levels of clusters", "hierarchy", KMIPS, index=TWO_LEVELS),
     Row("10-MIPS by clusters", "hierarchy", KMIPS, k=10, index=CLUSTERS),
-    Row("full softmax, text cells", "text", SOFTMAX, cells=TEXT),
-    Row("exact 10-MIPS, text cells", "text", KMIPS, k=10, cells=TEXT),
-    Row("clustering, text cells", "text", KMIPS, index=CLUSTERS, cells=TEXT),
-    Row("keyword filter, text cells", "text", KEYWORDS, cells=TEXT),
+    Row("full softmax on text cells", "text", SOFTMAX, cells=TEXT),
+    Row("exact 10-MIPS on text cells", "text", KMIPS, k=10, cells=TEXT),
+    Row("clustering on text cells", "text", KMIPS, index=CLUSTERS, cells=TEXT),
+    Row("keyword filter on text cells", "text", KEYWORDS, cells=TEXT),
 )
 
 

@@ -18,7 +18,7 @@ from hmn.paper.data import Files
 from hmn.paper.job import Job
 from hmn.paper.preset import Preset
 from hmn.paper.results import Results, key_of
-from hmn.paper.rows import TEXT, Row
+from hmn.paper.rows import ROWS, TEXT, Row
 
 RESULTS_FILE = "results.jsonl"
 PATIENCE = 10.0
@@ -54,15 +54,26 @@ class Plan:
     def runs(self) -> list[tuple[Row, int, str]]:
         """Each run's row, seed and key: all rows with one seed before the next seed."""
         checksum = self.files.checksum()
-        return [
-            (row, seed, key_of(checksum + self._model_of(row), row, self.preset, seed, self.device))
-            for seed in range(self.seeds)
-            for row in self.rows
-        ]
+        return [(row, seed, self.key(checksum, row, seed)) for seed in range(self.seeds) for row in self.rows]
 
-    def _model_of(self, row: Row) -> str:
-        """What tells a trained model from others, for rows that use its cells."""
-        return self.files.model_checksum() if row.cells == TEXT else ""
+    def key(self, checksum: str, row: Row, seed: int) -> str:
+        """The key of a run; that of a row with a trained model's cells depends on the model."""
+        model = self.files.model_checksum() if row.cells == TEXT else ""
+        return key_of(checksum + model, row, self.preset, seed, self.device)
+
+
+def reported(plan: Plan, results: Results) -> list[dict[str, Any]]:
+    """Finished runs of the plan's data, preset and device, of all rows, whichever of them it is to run."""
+    checksum, rows = plan.files.checksum(), {row.name: row for row in ROWS}
+    found = []
+    for key, run in results.runs.items():
+        row = rows.get(run["name"])
+        if row is None or (row.cells == TEXT and plan.files.model is None):
+            continue
+        wanted = plan.key(checksum, row, int(run["seed"]))
+        if key == wanted:
+            found.append(run)
+    return found
 
 
 def run_all(plan: Plan, told: Told, after: Callable[[Results], None]) -> Results:
