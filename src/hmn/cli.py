@@ -273,8 +273,10 @@ def paper(
         given = {"facts": facts, "names": names, "train": train, "valid": valid, "test": test}
         paths = {name: None if path is None else str(path) for name, path in given.items()}
         files = Files(**paths, model=None if model is None else str(model))  # type: ignore[arg-type]
-        rows = chosen([one.strip() for one in only.split(",") if one.strip()], text=model is not None)
-        plan = Plan(files, out, rows, preset_of(preset), seeds, device)
+        sizes = preset_of(preset)
+        named = [one.strip() for one in only.split(",") if one.strip()]
+        rows = chosen(named, text=model is not None, pretrained=sizes.sentences_asked is None)
+        plan = Plan(files, out, rows, sizes, seeds, device)
         command = "hmn paper " + " ".join(
             f"--{name} {value}"
             for name, value in [*given.items(), ("model", model), ("out", out), ("only", only)]

@@ -22,7 +22,7 @@ from hmn.paper.data import Data, Files
 from hmn.paper.experiment import Experiment
 from hmn.paper.peak import peak_mib
 from hmn.paper.preset import Preset
-from hmn.paper.rows import TEXT, Row
+from hmn.paper.rows import BM25, TEXT, Row
 from hmn.store.atomic import write_atomically
 
 PACKAGES = ("hmn", "torch", "numpy")
@@ -64,6 +64,8 @@ def run_job(job: Job) -> dict[str, Any]:
     began = time.perf_counter()
     data = Data.read(job.files, job.preset)
     figures: dict[str, Any] = {}
+    if job.row is not None and (job.row.pretrained or job.row.reader == BM25):
+        return _with_machine(_other_system(job, job.row, data), job, began)
     if job.row is not None and job.row.cells == TEXT:
         from hmn.paper.text_cells import text_cells
 
@@ -92,6 +94,21 @@ def run_job(job: Job) -> dict[str, Any]:
             told=_say,
         )
         figures |= experiment.run()
+    return _with_machine(figures, job, began)
+
+
+def _other_system(job: Job, row: Row, data: Data) -> dict[str, Any]:
+    """A row that is not the paper's network."""
+    if row.reader == BM25:
+        from hmn.paper.bm25 import run_bm25
+
+        return run_bm25(data)
+    from hmn.paper.sentences import run_sentences
+
+    return run_sentences(row, job.preset, data, seed=job.seed, device=job.device, told=_say)
+
+
+def _with_machine(figures: dict[str, Any], job: Job, began: float) -> dict[str, Any]:
     return {
         **figures,
         "process_seconds": time.perf_counter() - began,

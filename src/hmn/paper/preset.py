@@ -43,6 +43,10 @@ class Preset:
     """Every approximate search reads the memory's cells divided by this."""
     tuned_on: int = 256
     """Training questions whose queries a search is tuned on, before every epoch."""
+    sentences_asked: int | None = None
+    """Natural questions on which a sentence encoder is trained, once each; None for all."""
+    sentences_renewed: int = 200
+    """Steps between two encodings of all cells, for the search of its K-MIPS attention."""
     recall_on: int = 1000
     """Held-out questions on which a search's recall is measured."""
 
@@ -60,15 +64,16 @@ PRESETS = {
         train=1200,
         valid=300,
         transe=TransEConfig(features=24, epochs=20, batch_size=200, learning_rate=0.02),
-        epochs=4,
+        epochs=10,
         patience=3,
-        learning_rate=0.01,
+        learning_rate=0.02,
         few_clusters=40,
         many_clusters=80,
         wide_clusters=9,
         prefix=8,
         speed_up=8,
         tuned_on=128,
+        sentences_asked=128,
         recall_on=200,
     ),
 }

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from hmn.errors import ConfigError
 
 SOFTMAX, KMIPS, HARD, KEYWORDS = "softmax", "kmips", "hard", "keywords"
+BM25, SENTENCES = "bm25", "sentences"
+SENTENCES_IN_BATCH, SENTENCES_KMIPS = "sentences, in-batch", "sentences, kmips"
 TRANSE, SUMMED, TEXT = "transe", "transe summed", "text"
 
 CLUSTERS = "cluster:codes=none,reduction=paper,num_clusters={many}"
@@ -36,7 +38,8 @@ class Row:
     table: str
     """Where it belongs; see ``TABLES``."""
     reader: str
-    """``softmax``, ``kmips``, ``hard`` (REINFORCE) or ``keywords`` (filter, then softmax)."""
+    """``softmax``, ``kmips``, ``hard`` (REINFORCE) or ``keywords`` (filter, then softmax); or a system other
+    than the paper's network: ``bm25`` or one of the ``sentences``."""
     k: int = 0
     """Cells a query, for K-MIPS; 0: all cells that the search looks at."""
     index: str = "exact"
@@ -52,7 +55,13 @@ class Row:
     @property
     def exact(self) -> bool:
         """Whether its own search is exact."""
-        return self.index == "exact" and not self.strategy and self.reader != KEYWORDS
+        own = {SOFTMAX, KMIPS, HARD}
+        return self.index == "exact" and not self.strategy and self.reader in own
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether it needs a pretrained encoder, and minutes even in miniature."""
+        return self.reader in {SENTENCES, SENTENCES_IN_BATCH, SENTENCES_KMIPS}
 
 
 TABLES = {
@@ -62,6 +71,7 @@ TABLES = {
     "summed": "Cells whose three vectors are added",
     "hierarchy": "Two levels of clusters, and training through a search against testing through it",
     "text": "Trained text cells in place of TransE",
+    "today": "What a user would pick today, over the texts of the facts",
 }
 
 ROWS = (
@@ -88,15 +98,20 @@ ROWS = (
     Row("exact 10-MIPS on text cells", "text", KMIPS, k=10, cells=TEXT),
     Row("clustering on text cells", "text", KMIPS, index=CLUSTERS, cells=TEXT),
     Row("keyword filter on text cells", "text", KEYWORDS, cells=TEXT),
+    Row("BM25", "today", BM25),
+    Row("MiniLM and faiss", "today", SENTENCES),
+    Row("MiniLM and faiss after in-batch negatives", "today", SENTENCES_IN_BATCH),
+    Row("MiniLM and faiss after 4-MIPS attention", "today", SENTENCES_KMIPS, k=4),
 )
 
 
-def chosen(only: Sequence[str], *, text: bool) -> list[Row]:
+def chosen(only: Sequence[str], *, text: bool, pretrained: bool = True) -> list[Row]:
     """Rows of the named tables, or those of the given names, in their order; all if nothing is named.
 
     Args:
         only: tables or rows.
         text: whether there are trained text cells; without them their rows are left out.
+        pretrained: whether rows of pretrained encoders are run where nothing is named.
 
     Raises:
         ConfigError: there is no such table or row, or no row is left.
@@ -109,6 +124,8 @@ def chosen(only: Sequence[str], *, text: bool) -> list[Row]:
                 f"such as {ROWS[2].name!r}"
             )
     rows = [row for row in ROWS if not only or row.table in only or row.name in only]
+    if not only and not pretrained:
+        rows = [row for row in rows if not row.pretrained]
     if not text:
         rows = [row for row in rows if row.cells != TEXT]
     if not rows:

@@ -18,7 +18,7 @@ from hmn.paper.data import Files
 from hmn.paper.job import Job
 from hmn.paper.preset import Preset
 from hmn.paper.results import Results, key_of
-from hmn.paper.rows import ROWS, TEXT, Row
+from hmn.paper.rows import BM25, ROWS, TEXT, Row
 
 RESULTS_FILE = "results.jsonl"
 PATIENCE = 10.0
@@ -101,7 +101,8 @@ def run_all(plan: Plan, told: Told, after: Callable[[Results], None]) -> Results
     for number, (row, seed, key) in enumerate(left, 1):
         told(f"[{number}/{len(left)}] {row.name}, seed {seed}")
         vectors = cache_file(plan.out / "cells", checksum, plan.preset, seed)
-        if row.cells != TEXT and not vectors.exists():
+        network = not row.pretrained and row.reader != BM25
+        if network and row.cells != TEXT and not vectors.exists():
             # in a process of its own, so that its memory is not counted as the row's
             run_child(
                 Job(plan.files, plan.preset, seed, plan.device, str(vectors)), plan.out / "work", "cells"
