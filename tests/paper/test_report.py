@@ -108,6 +108,12 @@ def test_the_report_holds_every_row_with_the_papers_figure_beside_ours(tmp_path:
     assert {row[2] for row in verdicts} <= {"holds", "does not", "undecided"}
 
 
+def test_a_row_that_was_cut_says_so() -> None:
+    run = {**made_run(ROWS[0], 0), "stopped": "epochs"}
+    table = next(block for block in report_blocks([run], FULL, "") if block.heading == "Readers in training")
+    assert table.rows[0][11] == "2.0 (cut at 3)"
+
+
 def test_rows_that_were_not_run_say_so_and_seeds_have_a_spread() -> None:
     row = ROWS[0]
     runs = [made_run(row, 0, seed) for seed in range(3)]

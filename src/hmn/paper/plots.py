@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib
 import io
 import math
+from collections.abc import Callable
 from typing import Any
 
 from hmn.errors import MissingPackageError
+from hmn.paper.rows import BM25, KEYWORDS, ROWS
 from hmn.paper.table import Table
 
 CURVES = ("full softmax", "exact 10-MIPS", "exact 50-MIPS", "exact 100-MIPS", "exact 1000-MIPS")
@@ -15,6 +17,7 @@ CURVES = ("full softmax", "exact 10-MIPS", "exact 50-MIPS", "exact 100-MIPS", "e
 MORE = ("clustering", "PCA-Tree", "WTA-Hash")
 COLOURS = ("#333333", "#d62728", "#ff8c1a", "#c2a500", "#2a9d8f", "#1f4fb4", "#8c6d31", "#b0409a")
 WIDTH, HEIGHT = 9.5, 4.6
+READERS = {row.name: row.reader for row in ROWS}
 
 
 def figures_module() -> Any:
@@ -47,7 +50,9 @@ def draw_curves(table: Table) -> bytes | None:
         axes.set_xlabel(name)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
+    left.xaxis.get_major_locator().set_params(integer=True)
     right.set_xscale("log")
+    _plain(right)
     left.set_ylabel("fact_accuracy on validation, %")
     figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=9)
     return _png(figure)
@@ -62,16 +67,21 @@ def common_epochs(table: Table, name: str) -> list[dict[str, float]]:
     ]
 
 
-def draw_reads(table: Table) -> bytes | None:
-    """Accuracy against reads at test time, a point for each row and search."""
+def draw_reads(table: Table, title: Callable[[str], str] = str) -> bytes | None:
+    """Accuracy against reads at test time, a point for each row and search.
+
+    The keyword filter and BM25 are left out: what they read besides keys is not counted.
+    """
     points: list[tuple[float, float, str, bool]] = []
     for name in table.runs:
+        if READERS.get(name) in {KEYWORDS, BM25}:
+            continue
         for how in ("own", "other"):
             accuracy = table.accuracy(name, how)
             reads = table.mean(name, "tested", table.split, how, "reads")
             if accuracy is None or reads is None or reads.value <= 0:
                 continue
-            label = name if how == "own" else f"{name}, tested by clusters"
+            label = title(name) if how == "own" else f"{title(name)}, tested by clusters"
             points.append((reads.value, 100 * accuracy.mean.value, label, how == "own"))
     if not points:
         return None
@@ -92,15 +102,30 @@ def draw_reads(table: Table) -> bytes | None:
             fontsize=8,
             color=colour,
             va="center",
-            arrowprops={"arrowstyle": "-", "color": colour, "alpha": 0.35, "linewidth": 0.7},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "alpha": 0.5,
+                "linewidth": 0.7,
+                "relpos": (0, 0.5),
+            },
             annotation_clip=False,
         )
     axes.set_xscale("log")
+    _plain(axes)
+    axes.margins(x=0.15)
     axes.set_xlabel("reads a question")
     axes.set_ylabel(f"fact_accuracy on {table.split}, %")
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     return _png(figure)
+
+
+def _plain(axes: Any) -> None:
+    """Numbers, not powers of ten, along a logarithmic axis."""
+    axes.xaxis.set_major_formatter("{x:,g}")
+    axes.xaxis.set_minor_formatter("{x:,g}")
+    axes.tick_params(axis="x", which="minor", labelsize=7, labelrotation=60)
 
 
 def _png(figure: Any) -> bytes:

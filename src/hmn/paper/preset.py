@@ -23,7 +23,7 @@ class Preset:
     """Held-out questions, of each file; None for all."""
     transe: TransEConfig = field(default_factory=TransEConfig)
     """How the vectors of the fixed cells are trained."""
-    epochs: int = 40
+    epochs: int = 25
     """At most so many passes over the questions, natural and artificial."""
     patience: int = 3
     """Stop after so many epochs without a better validation accuracy."""
@@ -39,8 +39,10 @@ class Preset:
     """Clusters of the upper level of the hierarchy of two."""
     prefix: int = 16
     """Features of an order that WTA-Hash looks at: its 16 tables then hold one cell in 16 for a query."""
-    speed_up: int = 30
+    speed_up: int = 100
     """Every approximate search reads the memory's cells divided by this."""
+    strategies_speed_up: int = 36
+    """The same for the grid of strategies, which score all centroids in full: 2,000 reads before any cell."""
     tuned_on: int = 256
     """Training questions whose queries a search is tuned on, before every epoch."""
     sentences_asked: int | None = None
@@ -72,6 +74,7 @@ PRESETS = {
         wide_clusters=9,
         prefix=8,
         speed_up=8,
+        strategies_speed_up=8,
         tuned_on=128,
         sentences_asked=128,
         recall_on=200,

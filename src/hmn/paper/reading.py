@@ -206,7 +206,7 @@ def built_index(text: str, preset: Preset, memory: Memory, seed: int) -> Index:
 
 
 def target_reads(preset: Preset, cells: int) -> int:
-    """Reads that every approximate search may spend on a question."""
+    """Reads that every approximate search may spend on a question, but for the grid of strategies."""
     return max(1, cells // preset.speed_up)
 
 
@@ -217,7 +217,7 @@ def tuned_to(index: Index, query: Tensor, reads: int) -> dict[str, Any]:
 
 
 def _by_strategy(row: Row, preset: Preset, memory: Memory, index: Index, seed: int) -> ReaderReading:
-    reads, keys = target_reads(preset, len(memory)), memory.snapshot()
+    reads, keys = max(1, len(memory) // preset.strategies_speed_up), memory.snapshot()
     assert isinstance(index, Clustered)
     cells_a_cluster = max(1, len(keys) // len(index.centroids()))
     reader = KMIPSReader(index, TUNED_K, strategy_of(row.strategy, 1, cells_a_cluster))

@@ -92,7 +92,7 @@ def report_blocks(runs: Sequence[dict[str, Any]], preset: Preset, command: str) 
             blocks.append(Block(title, [], HEAD, [_line(table, row, preset) for row in rows]))
         else:
             blocks.append(Block(title, ["Not run."]))
-    curves, reads = draw_curves(table), draw_reads(table)
+    curves, reads = draw_curves(table), draw_reads(table, lambda name: title_of(name, preset))
     if curves is not None:
         told = (
             "Validation after each epoch, with the row's own search; mean over seeds. Seconds are those of "
@@ -100,7 +100,10 @@ def report_blocks(runs: Sequence[dict[str, Any]], preset: Preset, command: str) 
         )
         blocks.append(Block("Figure 1: convergence", [told], figure=("convergence.png", curves)))
     if reads is not None:
-        told = "Each row with its own search, and exact 10-MIPS also through clusters."
+        told = (
+            "Each row with its own search, and exact 10-MIPS also through clusters. The keyword filter and "
+            "BM25 are left out: not all that they read is counted."
+        )
         blocks.append(Block("Accuracy against reads", [told], figure=("reads.png", reads)))
     return [*blocks, _columns(), _set_up(runs, preset), _limits(runs), _machine(runs)]
 
@@ -160,10 +163,16 @@ def _line(table: Table, row: Row, preset: Preset) -> list[str]:
         shown(*own, "recall", digits=3),
         shown("seconds_a_step", digits=3),
         shown("seconds_an_epoch"),
-        shown("epochs_to_best"),
+        shown("epochs_to_best") + _cut(table, row.name),
         shown("peak_mib", digits=0),
         str(len(table.runs[row.name])),
     ]
+
+
+def _cut(table: Table, name: str) -> str:
+    """Says so where the accuracy was still rising when training had to end."""
+    cut = any(run.get("stopped") == "epochs" for run in table.runs[name])
+    return f" (cut at {max(len(run['curve']) for run in table.runs[name])})" if cut else ""
 
 
 def _figure(mean: Mean | None, scale: float, digits: int) -> str:
@@ -216,7 +225,8 @@ def _set_up(runs: Sequence[dict[str, Any]], preset: Preset) -> Block:
             "begin at normal random numbers. Training stops when validation fact_accuracy (with the row's "
             f"own search) has not risen for {preset.patience} epochs, or after {preset.epochs}; the best "
             "epoch is kept.",
-            f"Approximate searches are tuned before every epoch to cells / {preset.speed_up} reads, on "
+            f"Approximate searches are tuned before every epoch to cells / {preset.speed_up} reads, the grid "
+            f"of strategies, which scores all centroids in full, to cells / {preset.strategies_speed_up}, on "
             f"{preset.tuned_on} training questions as they are then. In training all cells that the search "
             "looks at are candidates (10-MIPS by clusters: the ten best of them). Clusters: spherical "
             "k-means on the paper's reduction. A strategy's parts have equal numbers of clusters, a block as "
