@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,8 @@ from hmn.errors import ConfigError, DataError
 from hmn.paper.cells import cache_file
 from hmn.paper.data import Data, Files
 from hmn.paper.job import Job
-from hmn.paper.peak import peak_mib
 from hmn.paper.preset import PRESETS, Preset
+from hmn.paper.process import peak_mib
 from hmn.paper.results import Results, key_of
 from hmn.paper.rows import ROWS, TABLES, chosen
 from hmn.paper.runner import Plan, RunError, reported, run_all, run_child
@@ -149,13 +150,13 @@ def test_rows_are_run_and_reported(files: Files, tmp_path: Path) -> None:
     assert [run["facts"] for run in found] == [360, 360]
     assert found[0]["softmax_size"] == 360 > found[1]["softmax_size"]
     assert all(50 < run["peak_mib"] < 4000 for run in found)
-    assert not (tmp_path / "out" / "work").exists()
+    assert not (tmp_path / "out" / "work").exists(), "nothing is left of what is finished"
     assert (tmp_path / "out" / "results.jsonl").read_text().count("\n") == 2
 
 
 def test_peak_memory_is_the_processs_own_and_its_largest() -> None:
     held = bytearray(b"1" * (200 << 20))
-    check = "from hmn.paper.peak import peak_mib; print(peak_mib())"
+    check = "from hmn.paper.process import peak_mib; print(peak_mib())"
     figures = []
     for before in ("", "x = bytearray(b'1' * (100 << 20)); del x; "):
         done = subprocess.run(
@@ -240,6 +241,20 @@ def test_the_command_runs_reports_and_repeats_nothing(command: list[str], tmp_pa
     wrong = CliRunner().invoke(app, [*command[:-1], "table9"])
     assert wrong.exit_code == 2
     assert "there is no table or row 'table9'" in wrong.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere a child does not know its parent's end")
+def test_a_child_ends_when_its_parent_is_killed() -> None:
+    child = "import time; from hmn.paper.process import follow_parent; follow_parent(); "
+    child += "print('on', flush=True); time.sleep(60)"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "on\n"
+        process.kill()
+        began = time.monotonic()
+        assert process.stdout.read() == ""
+        assert time.monotonic() - began < 30, "the pipe closes when the child has ended too"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -125,7 +126,8 @@ def run_all(plan: Plan, told: Told, after: Callable[[Results], None]) -> Results
         )
         shutil.rmtree(folder, ignore_errors=True)
         after(results)
-    shutil.rmtree(plan.out / "work", ignore_errors=True)
+    with suppress(OSError):
+        (plan.out / "work").rmdir()  # unless other rows that were cut are kept there
     after(results)
     return results
 
@@ -155,5 +157,8 @@ def run_child(job: Job, work: Path, name: str) -> dict[str, Any]:
     if status:
         about = "its cells" if job.row is None else job.row.name
         raise RunError(f"the run of {about} ended with status {status}: see above")
-    result: dict[str, Any] = json.loads(file.with_suffix(".result.json").read_text(encoding="utf-8"))
+    told = file.with_suffix(".result.json")
+    result: dict[str, Any] = json.loads(told.read_text(encoding="utf-8"))
+    told.unlink()
+    file.unlink()
     return result
