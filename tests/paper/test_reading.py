@@ -8,6 +8,7 @@ import torch
 from made import PRESET, made_keys
 from torch.nn import functional as F
 
+from hmn.nn.attention import HardAttention
 from hmn.nn.memory import Memory
 from hmn.paper.cells import one_a_fact
 from hmn.paper.reading import Reading, make_reading, strategy_of, target_reads
@@ -72,14 +73,18 @@ def test_other_objects_of_the_same_subject_and_relation_are_wrong() -> None:
     assert float(loss) == pytest.approx(np.log(3))
 
 
-def test_reinforce_rewards_the_right_cell_alone(small_facts: FactTable) -> None:
+def test_reinforce_rewards_the_right_cell_alone(
+    small_facts: FactTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = torch.tensor([[9], [5], [9]])
+    monkeypatch.setattr(HardAttention, "_draw", lambda *_: drawn)
     reading, memory = reading_of(Row("x", "baselines", "hard"), small_facts)
-    query = 40 * memory.keys[:3].clone().requires_grad_()  # so sure that cell 0 to 2 are what is drawn
-    loss, size = reading.loss(query, asked(small_facts, [0, 1, 300]), np.arange(3), torch.Generator())
+    query = queries(memory, 3).requires_grad_()
+    loss, size = reading.loss(query, asked(small_facts, [9, 5, 300]), np.arange(3), torch.Generator())
     assert size == len(small_facts)
-    score = 40 * memory.keys[:3] @ memory.keys.T
-    share = torch.log_softmax(score, dim=1)[torch.arange(3), torch.arange(3)]
-    assert float(loss) == pytest.approx(-float(share[:2].sum()) / 3, abs=1e-4)
+    share = torch.log_softmax(query.detach() @ memory.keys.T, dim=1).gather(1, drawn).squeeze(1)
+    assert float(loss.detach()) == pytest.approx(-float(share[:2].sum()) / 3, rel=1e-5)
+    assert float(share.max()) < -0.5, "rewarding another one would tell"
 
 
 @pytest.mark.parametrize("row", APPROXIMATE, ids=lambda row: row.name)
