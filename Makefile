@@ -1,15 +1,18 @@
 # Two commands on a fresh machine: `make demo` and `make test`. They need Python 3.11+ and make, and use a C++
 # compiler if there is one.
 PYTHON ?= python3
+DATA ?= ../shared/data/simplequestions
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test lint types unit bench-qa bench-qa-limits bench-facts bench-index clean
+.PHONY: help demo test lint types unit paper paper-quick bench-qa bench-qa-limits bench-facts bench-index clean
 
 help:
 	@echo "make demo             set up, train on built-in facts, measure, answer six questions (about 5 minutes)"
 	@echo "make test             set up what is missing, then ruff, mypy and pytest"
+	@echo "make paper-quick      the paper's experiments in miniature (needs the SimpleQuestions data, minutes)"
+	@echo "make paper            the same as the paper has them (a day or more on two cores; goes on where it was)"
 	@echo "make bench-qa         the figures of bench/results/qa.md (needs the SimpleQuestions data, about two hours)"
 	@echo "make bench-qa-limits  why these figures stop where they do (after make bench-qa, some minutes)"
 	@echo "make bench-facts      how fast ten million facts load (some minutes)"
@@ -19,7 +22,7 @@ help:
 $(READY): constraints.txt pyproject.toml CMakeLists.txt $(wildcard src/hmn/_native/kernels/*)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev,plots,pretrained]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev,paper,plots,pretrained]'
 	@touch $@
 
 demo: $(READY)
@@ -36,6 +39,17 @@ types: $(READY)
 
 unit: $(READY)
 	$(BIN)/pytest
+
+PAPER := hmn paper --facts $(DATA)/facts.tsv --names $(DATA)/names.tsv --train $(DATA)/train.tsv --valid $(DATA)/valid.tsv
+
+paper-quick: $(READY)
+	$(BIN)/$(PAPER) --out runs/paper-quick --preset quick
+
+paper: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[faiss]'
+	$(BIN)/$(PAPER) --out runs/paper --preset full
+	mkdir -p docs/paper
+	cp runs/paper/results.jsonl runs/paper/report.* runs/paper/*.png docs/paper
 
 bench-qa: $(READY)
 	$(BIN)/python -m bench.qa

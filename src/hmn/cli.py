@@ -1,4 +1,4 @@
-"""The command line: ``hmn demo``, ``train``, ``ask``, ``evaluate``."""
+"""The command line: ``hmn demo``, ``train``, ``ask``, ``evaluate``, ``paper``."""
 
 from __future__ import annotations
 
@@ -231,6 +231,64 @@ def demo(
         from hmn.qa.demo import run_demo
 
         run_demo(out, seed, lambda answers, question: _show(answers, question))
+
+
+@app.command()
+def paper(
+    facts: Annotated[Path, typer.Option(help="Table of facts: the memory.")],
+    names: Annotated[Path, typer.Option(help="Names of the entities.")],
+    train: Annotated[Path, typer.Option(help="Training questions with their facts.")],
+    valid: Annotated[Path, typer.Option(help="Held-out questions that decide when to stop.")],
+    out: Annotated[Path, typer.Option(help="Folder for results.jsonl, report.md and report.html.")],
+    test: Annotated[
+        Path | None,
+        typer.Option(help="Test questions, which are reported if given; runs without them are repeated."),
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="A trained model, for the rows with its text cells.")
+    ] = None,
+    only: Annotated[
+        str, typer.Option(help="Tables or rows, with commas between: table1,table2,baselines,…")
+    ] = "",
+    seeds: Annotated[int, typer.Option(min=1, help="Run every row with so many seeds.")] = 1,
+    preset: Annotated[
+        str, typer.Option(help="full, as the paper has it (hours), or quick, a miniature.")
+    ] = "full",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Run the paper's experiments and write a report that judges its claims; needs hmn[paper].
+
+    Stopped at any moment, the same command goes on; finished runs are not repeated.
+    """
+    with _explained(interrupted="stopped: the same command goes on where it was"):
+        from hmn.paper.data import Files
+        from hmn.paper.plots import figures_module
+        from hmn.paper.preset import preset_of
+        from hmn.paper.report import write_report
+        from hmn.paper.results import Results
+        from hmn.paper.rows import chosen
+        from hmn.paper.runner import Plan, reported, run_all
+
+        figures_module()
+        given = {"facts": facts, "names": names, "train": train, "valid": valid, "test": test}
+        paths = {name: None if path is None else str(path) for name, path in given.items()}
+        files = Files(**paths, model=None if model is None else str(model))  # type: ignore[arg-type]
+        sizes = preset_of(preset)
+        named = [one.strip() for one in only.split(",") if one.strip()]
+        rows = chosen(named, text=model is not None, pretrained=sizes.sentences_asked is None)
+        plan = Plan(files, out, rows, sizes, seeds, device)
+        command = "hmn paper " + " ".join(
+            f"--{name} {value}"
+            for name, value in [*given.items(), ("model", model), ("out", out), ("only", only)]
+            if value
+        )
+        command += f" --seeds {seeds} --preset {preset} --device {device}"
+
+        def after(results: Results) -> None:
+            write_report(out, reported(plan, results), plan.preset, command)
+
+        run_all(plan, _say, after)
+        _say(f"wrote {out / 'report.html'} and {out / 'report.md'}")
 
 
 def _sweep(

@@ -116,18 +116,8 @@ def test_a_damaged_state_is_refused(name: str) -> None:
         Lists.from_state({**state, f"x.{name}": state[f"x.{name}"].double()}, "x.", 4, 4, 40)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("first_panel", 1000),
-        ("first_panel", 2**63 - 1),
-        ("first_panel", -1),
-        ("length", -5),
-        ("length", 999),
-        ("child", -1),
-        ("child", 40),
-    ],
-)
+@pytest.mark.parametrize("value", [-1, 1000, 2**31 - 1])
+@pytest.mark.parametrize("name", ["first_panel", "length", "child"])
 def test_a_state_that_points_outside_is_refused(name: str, value: int) -> None:
     lists = Lists(4, 4, torch.device("cpu"))
     lists.build(torch.zeros(40, dtype=torch.int64), torch.arange(40), torch.randn(40, 4), torch.zeros(2, 1))

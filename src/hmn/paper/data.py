@@ -1,0 +1,111 @@
+"""Facts and questions of the experiments, whole or in miniature."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hmn.errors import DataError
+from hmn.paper.preset import Preset
+from hmn.qa.facts import FactTable
+from hmn.qa.questions import QuestionSet
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where the data lie."""
+
+    facts: str
+    names: str | None
+    train: str
+    valid: str
+    test: str | None = None
+    model: str | None = None
+    """Folder of a trained model whose text cells are used as well."""
+
+    def checksum(self) -> str:
+        """A number that differs between different data, 16 hexadecimal digits.
+
+        Raises:
+            DataError: a file cannot be read.
+        """
+        total = hashlib.sha256()
+        for path in (self.facts, self.names, self.train, self.valid, self.test):
+            try:
+                content = b"" if path is None else Path(path).read_bytes()
+            except OSError as error:
+                raise DataError(f"{path}: {error}: expected a readable file") from None
+            total.update(hashlib.sha256(content).digest())
+        return total.hexdigest()[:16]
+
+    def model_checksum(self) -> str:
+        """A number that differs between different trained models.
+
+        Raises:
+            DataError: the folder holds no model.
+        """
+        manifest = Path(self.model or "") / "manifest.json"
+        try:
+            return hashlib.sha256(manifest.read_bytes()).hexdigest()[:16]
+        except OSError as error:
+            raise DataError(f"{manifest}: {error}: expected the folder of a trained model") from None
+
+
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A table of facts and the questions about it.
+
+    Attributes:
+        facts: N facts, each a cell of the memory.
+        asked: questions by what they are for: ``train``, ``valid`` and, if given, ``test``.
+    """
+
+    facts: FactTable
+    asked: dict[str, QuestionSet]
+
+    @classmethod
+    def read(cls, files: Files, preset: Preset) -> Data:
+        """Read the files; a miniature holds the first questions, their facts, and others up to its size.
+
+        Raises:
+            DataError: a file is bad, or questions come without their facts.
+        """
+        facts = FactTable.read(files.facts, files.names)
+        paths = {"train": files.train, "valid": files.valid, "test": files.test}
+        asked = {name: QuestionSet.read(path, facts) for name, path in paths.items() if path is not None}
+        for name, questions in asked.items():
+            if bool((questions.cell < 0).any()):
+                raise DataError(f"{paths[name]}: expected questions with their facts, four columns")
+        data = cls(facts, asked)
+        return data if preset.facts is None else data._part(preset)
+
+    def _part(self, preset: Preset) -> Data:
+        taken = {}
+        for name, questions in self.asked.items():
+            wanted = preset.train if name == "train" else preset.valid
+            taken[name] = questions.take(np.arange(len(questions))[:wanted])
+        cells = list(dict.fromkeys(int(cell) for one in taken.values() for cell in one.cell))
+        others = sorted(set(range(len(self.facts))) - set(cells))
+        more = max(0, min((preset.facts or 0) - len(cells), len(others)))
+        cells += random.Random(0).sample(others, more)
+        rows = {cell: self.facts.fact(cell)[:3] for cell in cells}
+        names = {
+            self.facts.entities[entity].as_py(): self.facts.names.of(entity)
+            for cell in cells
+            for entity in (int(self.facts.subject[cell]), int(self.facts.object[cell]))
+        }
+        facts = FactTable.from_triples(rows.values(), names)
+        return Data(
+            facts,
+            {
+                name: QuestionSet.from_rows(
+                    facts,
+                    [(*rows[int(cell)], text) for cell, text in zip(one.cell, one.text, strict=True)],
+                )
+                for name, one in taken.items()
+            },
+        )

@@ -1,0 +1,282 @@
+"""One row of a table with one seed: train its network, keep the best epoch, measure."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hmn.index.exact import ExactIndex
+from hmn.nn.memory import Memory
+from hmn.paper.adam import CatchUpAdam
+from hmn.paper.data import Data
+from hmn.paper.measure import Search, index_search, measure
+from hmn.paper.preset import Preset
+from hmn.paper.reading import Reading, built_index, make_reading, target_reads, tuned_to
+from hmn.paper.rows import KEYWORDS, Row
+from hmn.paper.words import Asked, Vocabulary, WordSum, artificial_questions
+from hmn.qa.cells import Cells
+from hmn.store.bundle import BundleReader, write_json, write_tensors, writing_bundle
+
+Told = Callable[[str], None]
+TOLD_SECONDS = 15.0
+
+
+@dataclass
+class Progress:
+    """Where training stands, at the end of an epoch."""
+
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    """Figures of each finished epoch: the curve."""
+    steps: int = 0
+    step_seconds: float = 0.0
+    candidates: float = 0.0
+    """Sum of the softmax sizes of all steps."""
+    best_epoch: int = 0
+    best: float = -1.0
+
+
+class Experiment:
+    """Trains the network of a row and measures it.
+
+    The words' vectors are all that is learned. An epoch asks every natural and every artificial question
+    once. What is random in an epoch follows from the seed and its number, so that a run which is stopped goes
+    on from the last epoch to the same vectors.
+
+    Args:
+        row: how the network attends.
+        preset: sizes.
+        data: facts and questions.
+        keys: ``(N, D)`` the fixed cells' keys.
+        cells: the facts that they stand for.
+        seed: of the words' first vectors, of the order and of what is drawn.
+        device: where it is computed.
+        folder: an unfinished run is kept there; None to keep nothing.
+        told: is given a line now and then.
+    """
+
+    def __init__(
+        self,
+        row: Row,
+        preset: Preset,
+        data: Data,
+        keys: Tensor,
+        cells: Cells,
+        *,
+        seed: int = 0,
+        device: str = "cpu",
+        folder: Path | None = None,
+        told: Told | None = None,
+    ) -> None:
+        self.row, self.preset, self.data, self.cells, self.seed = row, preset, data, cells, seed
+        self.folder, self._told = folder, told or _silent
+        artificial, facts_asked = artificial_questions(data.facts, data.asked["train"])
+        texts = [*data.asked["train"].text, *artificial]
+        self.artificial = len(artificial)
+        self.vocabulary = Vocabulary(texts)
+        wanted = [*data.asked["train"].cell.tolist(), *facts_asked]
+        self.train = Asked.of(texts, wanted, self.vocabulary, data.facts, cells)
+        self.held_out = {
+            name: Asked.of(one.text, one.cell.tolist(), self.vocabulary, data.facts, cells)
+            for name, one in data.asked.items()
+            if name != "train"
+        }
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.words = WordSum(len(self.vocabulary), keys.shape[1], preset.word_scale).to(device)
+        self.memory = Memory(keys.to(device))
+        began = time.perf_counter()
+        self.reading: Reading = make_reading(row, preset, self.memory, data.facts, cells, seed)
+        self.build_seconds = time.perf_counter() - began
+        self.exact = ExactIndex(self.memory.snapshot())
+        self.optimiser = CatchUpAdam(self.words.bag.weight, preset.learning_rate)
+        self.progress, self.tuned, self._tuned_after = Progress(), dict[str, Any](), -1
+        self._best = torch.empty(0)
+
+    def run(self) -> dict[str, Any]:
+        """Train until the validation accuracy has not risen for some epochs, and measure the best epoch."""
+        self._resume()
+        progress, preset = self.progress, self.preset
+        while len(progress.epochs) < preset.epochs and not self._stale():
+            self._epoch(len(progress.epochs))
+        with torch.no_grad():
+            self.words.bag.weight.copy_(self._best)
+        epochs = progress.epochs
+        return {
+            "questions": {"natural": len(self.data.asked["train"]), "artificial": self.artificial},
+            "words": len(self.vocabulary),
+            "cells": list(self.memory.keys.shape),
+            "facts": len(self.data.facts),
+            "steps": progress.steps,
+            "softmax_size": progress.candidates / max(1, progress.steps),
+            "seconds_a_step": progress.step_seconds / max(1, progress.steps),
+            "seconds_an_epoch": sum(one["train_seconds"] for one in epochs) / max(1, len(epochs)),
+            "build_seconds": self.build_seconds,
+            "epochs_to_best": progress.best_epoch,
+            "stopped": "patience" if self._stale() else "epochs",
+            "curve": epochs,
+            "tested": {name: self._tested(name) for name in self.held_out},
+        }
+
+    def _epoch(self, epoch: int) -> None:
+        progress, began = self.progress, time.perf_counter()
+        self._tune(epoch)
+        tuned_at = time.perf_counter()
+        order = np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.train))
+        batches = math.ceil(len(order) / self.preset.batch_size)
+        total, told_at, size = 0.0, time.perf_counter(), 0
+        for number, batch in enumerate(np.array_split(order, batches)):
+            loss, candidates = self._step(batch, epoch, number)
+            total, size = total + loss * len(batch), size + candidates
+            if time.perf_counter() - told_at > TOLD_SECONDS:
+                told_at = time.perf_counter()
+                each = (told_at - tuned_at) / (number + 1)
+                self._told(f"epoch {epoch + 1}: step {number + 1} of {batches}, {each:.2f} s a step")
+        spent = time.perf_counter() - tuned_at
+        self.optimiser.catch_up()
+        # searched as it was in training, but tuned to the queries as they have become
+        self._tune(epoch + 1)
+        found = measure(
+            self._own("valid"),
+            self._encoder("valid"),
+            self.data.facts,
+            self.cells,
+            self.data.asked["valid"],
+        )
+        progress.steps += batches
+        progress.step_seconds += spent
+        progress.candidates += size
+        before = progress.epochs[-1]["seconds"] if progress.epochs else 0.0
+        trained = tuned_at - began + spent
+        progress.epochs.append(
+            {
+                "epoch": epoch + 1,
+                "loss": total / len(order),
+                "fact": found.fact,
+                "pair": found.pair,
+                "reads": found.reads,
+                "softmax_size": size / batches,
+                "train_seconds": spent,
+                "seconds": before + trained,
+                "valid_seconds": time.perf_counter() - began - trained,
+            }
+        )
+        better = found.fact > progress.best
+        if better:
+            progress.best, progress.best_epoch = found.fact, epoch + 1
+            self._best = self.words.bag.weight.detach().clone()
+        self._keep()
+        self._told(
+            f"epoch {epoch + 1}: loss {total / len(order):.3f}, facts {found.fact:.1%}, "
+            f"pairs {found.pair:.1%}, {spent:.0f} s{' (best so far)' if better else ''}"
+        )
+
+    def _step(self, batch: NDArray[np.int64], epoch: int, number: int) -> tuple[float, int]:
+        asked = self.train.word.take(batch)
+        self.optimiser.catch_up(torch.from_numpy(np.unique(asked.flat)).to(self.memory.keys.device))
+        query = self.words(asked)  # (B, D)
+        drawn = np.random.SeedSequence([self.seed, 1, epoch, number]).generate_state(1, np.uint64)
+        generator = torch.Generator().manual_seed(int(drawn[0]))
+        loss, candidates = self.reading.loss(query, self.train, batch, generator)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        return float(loss.detach()), candidates
+
+    def _stale(self) -> bool:
+        return len(self.progress.epochs) - self.progress.best_epoch >= self.preset.patience
+
+    def _tune(self, epoch: int) -> None:
+        """Tune the search to queries as they are after so many epochs, unless it is."""
+        if epoch != self._tuned_after:
+            self.tuned, self._tuned_after = self.reading.tune(self._tuning_queries(epoch)), epoch
+
+    @torch.no_grad()
+    def _tuning_queries(self, epoch: int) -> Tensor:
+        """Queries of some training questions, natural ones, as the words are now."""
+        rng = np.random.default_rng([self.seed, 2, epoch])
+        natural = len(self.data.asked["train"])
+        numbers = rng.permutation(natural)[: self.preset.tuned_on]
+        query: Tensor = self.words(self.train.word.take(numbers))
+        return query
+
+    def _own(self, name: str) -> Search:
+        """The row's own search of held-out questions."""
+        text = self.held_out[name].text
+        return lambda numbers, query: self.reading.search(query, [text[number] for number in numbers], 10)
+
+    def _encoder(self, name: str) -> Callable[[NDArray[np.int64]], Tensor]:
+        asked = self.held_out[name]
+
+        @torch.no_grad()
+        def encode(numbers: NDArray[np.int64]) -> Tensor:
+            query: Tensor = self.words(asked.word.take(numbers))
+            return query
+
+        return encode
+
+    def _tested(self, name: str) -> dict[str, Any]:
+        """Figures on held-out questions: with the row's own search, with exact search, with another."""
+        found: dict[str, Any] = {}
+        for how, search in self._searches(name):
+            figures = measure(
+                search,
+                self._encoder(name),
+                self.data.facts,
+                self.cells,
+                self.data.asked[name],
+                exact=self.exact,
+                recall_on=self.preset.recall_on,
+            )
+            found[how] = figures.as_dict()
+        if self.row.exact:
+            found["exact"] = found["own"]
+        found["own"]["tuned"] = self.tuned
+        return found
+
+    def _searches(self, name: str) -> Iterator[tuple[str, Search]]:
+        self._tune(self.progress.best_epoch)
+        yield "own", self._own(name)
+        if not self.row.exact:
+            yield "exact", index_search(self.exact)
+        if self.row.also_tested_with and self.row.reader != KEYWORDS:
+            index = built_index(self.row.also_tested_with, self.preset, self.memory, self.seed)
+            tuned_to(index, self._tuning_queries(0), target_reads(self.preset, len(self.memory)))
+            yield "other", index_search(index)
+
+    def _keep(self) -> None:
+        """Keep the whole state of the run at the end of an epoch."""
+        if self.folder is None:
+            return
+        state = {f"adam.{name}": value for name, value in self.optimiser.state().items()}
+        with writing_bundle(self.folder) as bundle:
+            write_json(bundle, "progress.json", dict(vars(self.progress)))
+            write_tensors(
+                bundle,
+                "state.safetensors",
+                {"words": self.words.bag.weight.detach(), "best": self._best, **state},
+            )
+
+    def _resume(self) -> None:
+        """Go on from the last epoch that was kept, if there is one."""
+        if self.folder is None or not self.folder.exists():
+            return
+        saved = BundleReader(self.folder)
+        tensors = saved.tensors("state.safetensors")
+        self.progress = Progress(**saved.json("progress.json"))
+        with torch.no_grad():
+            self.words.bag.weight.copy_(tensors["words"])
+        self._best = tensors["best"].to(self.memory.keys.device)
+        self.optimiser.load({name.removeprefix("adam."): value for name, value in tensors.items()})
+        self._told(f"goes on after epoch {len(self.progress.epochs)}")
+
+
+def _silent(text: str) -> None:
+    """Tell nobody."""

@@ -1,0 +1,159 @@
+"""One run in a process of its own, so that its peak memory is its own: ``python -m hmn.paper.job JOB.json``.
+
+The job says what to run; its result is written beside it, as ``JOB.result.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+import time
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hmn.errors import HMNError
+from hmn.paper.cells import cached_vectors, keys_of, one_a_fact
+from hmn.paper.data import Data, Files
+from hmn.paper.experiment import Experiment
+from hmn.paper.preset import Preset
+from hmn.paper.process import follow_parent, peak_mib
+from hmn.paper.rows import BM25, TEXT, Row
+from hmn.store.atomic import write_atomically
+
+PACKAGES = ("hmn", "torch", "numpy")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a child process is to do; without a row only the cells are made."""
+
+    files: Files
+    preset: Preset
+    seed: int
+    device: str
+    vectors: str
+    """File of the TransE vectors, made if it is not there."""
+    row: Row | None = None
+    folder: str | None = None
+    """Where the unfinished run is kept."""
+
+    def as_json(self) -> str:
+        """The job as a file has it."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Job:
+        """Take back what ``as_json`` gave."""
+        told = json.loads(text)
+        row = None if told["row"] is None else Row(**told["row"])
+        files, preset = Files(**told["files"]), Preset.from_dict(told["preset"])
+        return cls(**{**told, "files": files, "preset": preset, "row": row})
+
+
+def run_job(job: Job) -> dict[str, Any]:
+    """Do a job; gives its figures, with the peak memory and the time of the whole process.
+
+    Raises:
+        HMNError: the data, a setting or a missing package stand in the way.
+    """
+    began = time.perf_counter()
+    data = Data.read(job.files, job.preset)
+    figures: dict[str, Any] = {}
+    if job.row is not None and (job.row.pretrained or job.row.reader == BM25):
+        return _with_machine(_other_system(job, job.row, data), job, began)
+    if job.row is not None and job.row.cells == TEXT:
+        from hmn.paper.text_cells import text_cells
+
+        keys, cells = text_cells(str(job.files.model), data)
+    else:
+
+        def told(epoch: int, loss: float) -> None:
+            if epoch % 10 == 0 or epoch == job.preset.transe.epochs:
+                _say(f"TransE: epoch {epoch} of {job.preset.transe.epochs}, loss {loss:.4f}")
+
+        vectors = cached_vectors(Path(job.vectors), data, job.preset, job.seed, device=job.device, told=told)
+        figures["transe_loss"] = [vectors.loss[0], vectors.loss[-1]]
+        layout = "" if job.row is None else job.row.cells
+        keys, cells = keys_of(data.facts, vectors, layout), one_a_fact(data.facts)
+    if job.row is not None:
+        folder = None if job.folder is None else Path(job.folder)
+        experiment = Experiment(
+            job.row,
+            job.preset,
+            data,
+            keys,
+            cells,
+            seed=job.seed,
+            device=job.device,
+            folder=folder,
+            told=_say,
+        )
+        figures |= experiment.run()
+    return _with_machine(figures, job, began)
+
+
+def _other_system(job: Job, row: Row, data: Data) -> dict[str, Any]:
+    """A row that is not the paper's network."""
+    if row.reader == BM25:
+        from hmn.paper.bm25 import run_bm25
+
+        return run_bm25(data)
+    from hmn.paper.sentences import run_sentences
+
+    return run_sentences(row, job.preset, data, seed=job.seed, device=job.device, told=_say)
+
+
+def _with_machine(figures: dict[str, Any], job: Job, began: float) -> dict[str, Any]:
+    return {
+        **figures,
+        "process_seconds": time.perf_counter() - began,
+        "peak_mib": peak_mib(),
+        "accelerator_peak_mib": _accelerator_mib(job.device),
+        "machine": machine(job.device),
+    }
+
+
+def machine(device: str) -> dict[str, Any]:
+    """Processor, threads and versions."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
+    names = [line.split(": ")[1] for line in lines if line.startswith("model name")]
+    return {
+        "processor": names[0] if names else platform.machine(),
+        "cores": len(names) or None,
+        "threads": torch.get_num_threads(),
+        "accelerator": torch.cuda.get_device_name(0) if device != "cpu" else None,
+        "python": platform.python_version(),
+        **{name: version(name) for name in PACKAGES},
+    }
+
+
+def _accelerator_mib(device: str) -> float | None:
+    return None if device == "cpu" else torch.cuda.max_memory_allocated() / 2**20
+
+
+def _say(text: str) -> None:
+    print(f"  {text}", file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    """Do the job that the command names; status 2 and a line for a user's mistake, 130 for Ctrl-C."""
+    follow_parent()
+    file = Path(sys.argv[1])
+    try:
+        result = run_job(Job.from_json(file.read_text(encoding="utf-8")))
+    except HMNError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    write_atomically(file.with_suffix(".result.json"), json.dumps(result).encode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,280 @@
+"""How the network of a row attends in training and searches at test time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from hmn._native import best_of
+from hmn.index.base import Index
+from hmn.index.exact import ExactIndex
+from hmn.index.registry import make_index
+from hmn.index.strategy import Clustered, Strategy, StrategySearch
+from hmn.index.tune import tune
+from hmn.nn.attention import HardAttention
+from hmn.nn.loss import marginal_nll
+from hmn.nn.memory import Memory
+from hmn.nn.reader import KMIPSReader, Reader, SoftmaxReader
+from hmn.paper.keywords import KeywordFilter
+from hmn.paper.preset import Preset
+from hmn.paper.rows import ALL_THREE, HARD, KEYWORDS, SAMPLE, SOFTMAX, TOP, TOP_BLOCK, TOP_SAMPLE, Row
+from hmn.paper.words import Asked
+from hmn.qa.cells import Cells
+from hmn.qa.facts import FactTable
+from hmn.typing import SearchResult
+
+TUNED_K = 10
+ROUNDS = 6
+
+
+class Reading(Protocol):
+    """Attention over the cells of a memory."""
+
+    def loss(
+        self, query: Tensor, asked: Asked, numbers: NDArray[np.int64], generator: torch.Generator
+    ) -> tuple[Tensor, int]:
+        """Loss of a batch, a scalar, and the number of cells that its softmax normalised over.
+
+        Args:
+            query: ``(B, D)`` of the questions.
+            asked: all questions.
+            numbers: ``(B,)`` which of them.
+            generator: of what is drawn.
+        """
+        ...
+
+    def search(self, query: Tensor, texts: Sequence[str], k: int) -> SearchResult:
+        """The k best cells that each question finds, by its query ``(B, D)`` and its text."""
+        ...
+
+    def tune(self, query: Tensor) -> dict[str, Any]:
+        """Bring the search to the reads that it may spend, on queries such as are asked now; says how."""
+        ...
+
+
+class ReaderReading:
+    """Full softmax or K-MIPS, by the library's readers.
+
+    Args:
+        reader: over an index that is built.
+        memory: the fixed cells.
+        tuned: brings the search to its reads, if it is to be tuned.
+    """
+
+    def __init__(
+        self, reader: Reader, memory: Memory, tuned: Callable[[Tensor], dict[str, Any]] | None = None
+    ) -> None:
+        self.reader, self.memory, self._tuned = reader, memory, tuned
+
+    def loss(
+        self, query: Tensor, asked: Asked, numbers: NDArray[np.int64], generator: torch.Generator
+    ) -> tuple[Tensor, int]:
+        """See ``Reading.loss``."""
+        added = asked.target.added(numbers, query, self.memory.snapshot())
+        cell = self.reader.candidates(query, self.memory, added, generator).cell
+        return _nll(query, self.memory, cell, asked, numbers), len(cell)
+
+    def search(self, query: Tensor, texts: Sequence[str], k: int) -> SearchResult:  # noqa: ARG002
+        """See ``Reading.search``."""
+        return self.reader.searcher.search(query, k)
+
+    def tune(self, query: Tensor) -> dict[str, Any]:
+        """See ``Reading.tune``."""
+        return {} if self._tuned is None else self._tuned(query)
+
+
+class HardReading:
+    """Hard attention trained by REINFORCE: the reward is 1 where the cell that was drawn is right.
+
+    Args:
+        memory: the fixed cells.
+        seed: of the draws.
+    """
+
+    def __init__(self, memory: Memory, seed: int) -> None:
+        self._attention = HardAttention(memory, seed=seed).to(memory.keys.device).train()
+        self._exact = ExactIndex(memory.snapshot())
+
+    def loss(
+        self,
+        query: Tensor,
+        asked: Asked,
+        numbers: NDArray[np.int64],
+        generator: torch.Generator,  # noqa: ARG002 - the protocol's signature
+    ) -> tuple[Tensor, int]:
+        """See ``Reading.loss``."""
+        read = self._attention(query)
+        cell, place = torch.unique(read.cell, return_inverse=True)
+        right, _ = asked.target.masks(numbers, cell)
+        reward = right.gather(1, place.view(-1, 1)).squeeze(1)
+        return self._attention.loss(read, reward), len(self._attention.memory)
+
+    def search(self, query: Tensor, texts: Sequence[str], k: int) -> SearchResult:  # noqa: ARG002
+        """See ``Reading.search``; the best cell is what hard attention reads."""
+        return self._exact.search(query, k)
+
+    def tune(self, query: Tensor) -> dict[str, Any]:  # noqa: ARG002
+        """See ``Reading.tune``: there is nothing to tune."""
+        return {}
+
+
+class KeywordReading:
+    """A softmax over the facts that share a rare n-gram with a question of the batch.
+
+    At test time each question looks at its own facts alone; where there are none it finds nothing.
+
+    Args:
+        memory: the fixed cells.
+        facts: the table.
+        cells: which facts the cells stand for.
+    """
+
+    def __init__(self, memory: Memory, facts: FactTable, cells: Cells) -> None:
+        self._memory, self._cells, self._filter = memory, cells, KeywordFilter(facts)
+
+    def loss(
+        self,
+        query: Tensor,
+        asked: Asked,
+        numbers: NDArray[np.int64],
+        generator: torch.Generator,  # noqa: ARG002 - the protocol's signature
+    ) -> tuple[Tensor, int]:
+        """See ``Reading.loss``."""
+        found = self._filter.facts_for([asked.text[number] for number in numbers])
+        shared = torch.from_numpy(self._cells.of_fact.take(np.unique(found.flat)).flat)
+        added = asked.target.added(numbers, query, self._memory.snapshot())
+        cell = torch.unique(torch.cat([shared.to(query.device), added]))
+        return _nll(query, self._memory, cell, asked, numbers), len(cell)
+
+    def search(self, query: Tensor, texts: Sequence[str], k: int) -> SearchResult:
+        """See ``Reading.search``; reads count the keys alone."""
+        found = self._filter.facts_for(texts)
+        rows = [
+            torch.from_numpy(np.unique(self._cells.of_fact.take(found.row(row)).flat))
+            for row in range(len(texts))
+        ]
+        candidate = pad_sequence(rows, batch_first=True, padding_value=-1).to(query.device)
+        score, cell = best_of(query, self._memory.snapshot(), candidate, k)
+        scored = (candidate >= 0).sum(dim=1)
+        return SearchResult(score, cell, scored.float(), scored)
+
+    def tune(self, query: Tensor) -> dict[str, Any]:  # noqa: ARG002
+        """See ``Reading.tune``: there is nothing to tune."""
+        return {}
+
+
+def make_reading(
+    row: Row, preset: Preset, memory: Memory, facts: FactTable, cells: Cells, seed: int
+) -> Reading:
+    """How a row attends; its search structure is built, which takes a while for clusters."""
+    if row.reader == HARD:
+        return HardReading(memory, seed)
+    if row.reader == KEYWORDS:
+        return KeywordReading(memory, facts, cells)
+    index = built_index(row.index, preset, memory, seed)
+    if row.reader == SOFTMAX:
+        return ReaderReading(SoftmaxReader(index), memory)
+    if row.strategy:
+        return _by_strategy(row, preset, memory, index, seed)
+    if row.index == "exact":
+        return ReaderReading(KMIPSReader(index, row.k), memory)
+    reads = target_reads(preset, len(memory))
+    # without a k all cells that were looked at are candidates: hardly a query looks at twice the mean
+    strategy = Strategy(best_cells=row.k or 2 * reads)
+    reader = KMIPSReader(index, row.k or TUNED_K, strategy)
+    return ReaderReading(reader, memory, lambda query: tuned_to(index, query, reads))
+
+
+def built_index(text: str, preset: Preset, memory: Memory, seed: int) -> Index:
+    """The search structure of a row or a test, built on the memory's cells."""
+    settings = {
+        "few": preset.few_clusters,
+        "many": preset.many_clusters,
+        "wide": preset.wide_clusters,
+        "prefix": preset.prefix,
+    }
+    seeded = {} if text == "exact" else {"seed": seed}
+    index = make_index(text.format(**settings), **seeded)
+    index.build(memory.snapshot())
+    return index
+
+
+def target_reads(preset: Preset, cells: int) -> int:
+    """Reads that every approximate search may spend on a question, but for the grid of strategies."""
+    return max(1, cells // preset.speed_up)
+
+
+def tuned_to(index: Index, query: Tensor, reads: int) -> dict[str, Any]:
+    """Tune an index to some reads; says what was set and whether they are met within a tenth."""
+    found = tune(index, query, TUNED_K, target_reads=reads)
+    return {"setting": found.setting, "value": found.value, "reads": found.reads, "reached": found.reached}
+
+
+def _by_strategy(row: Row, preset: Preset, memory: Memory, index: Index, seed: int) -> ReaderReading:
+    reads, keys = max(1, len(memory) // preset.strategies_speed_up), memory.snapshot()
+    assert isinstance(index, Clustered)
+    cells_a_cluster = max(1, len(keys) // len(index.centroids()))
+    reader = KMIPSReader(index, TUNED_K, strategy_of(row.strategy, 1, cells_a_cluster))
+
+    def tuned(query: Tensor) -> dict[str, Any]:
+        """Find the number of clusters whose reads come nearest; they rise with it, if not evenly."""
+        tried: dict[int, float] = {}
+        clusters = max(1, (reads - len(index.centroids())) // cells_a_cluster)
+        for _ in range(ROUNDS):
+            strategy = strategy_of(row.strategy, clusters, cells_a_cluster)
+            found = StrategySearch(index, strategy, keys, seed).search(query, TUNED_K)
+            tried[clusters] = float(found.reads.mean())
+            fixed = len(index.centroids())
+            share = (reads - fixed) / max(1.0, tried[clusters] - fixed)
+            clusters = max(1, min(round(clusters * share), len(index.centroids())))
+            if clusters in tried:
+                break
+        best = min(tried, key=lambda one: abs(tried[one] - reads))
+        reader.strategy = strategy_of(row.strategy, best, cells_a_cluster)
+        reader.searcher = StrategySearch(index, reader.strategy, keys, seed)
+        return {
+            "setting": "strategy",
+            "value": str(reader.strategy),
+            "reads": tried[best],
+            "reached": abs(tried[best] - reads) <= reads / 10,
+        }
+
+    return ReaderReading(reader, memory, tuned)
+
+
+def strategy_of(name: str, clusters: int, cells_a_cluster: int) -> Strategy:
+    """A strategy of about so many clusters: its parts have equal shares, a block the cells of its share.
+
+    Args:
+        name: one of ``hmn.paper.rows.STRATEGIES``.
+        clusters: all parts together, at least 1.
+        cells_a_cluster: on average.
+    """
+    parts = {
+        TOP: ("top",),
+        SAMPLE: ("sample",),
+        TOP_SAMPLE: ("top", "sample"),
+        TOP_BLOCK: ("top", "block"),
+        ALL_THREE: ("top", "sample", "block"),
+    }[name]
+    share = dict.fromkeys(("top", "sample", "block"), 0)
+    for number in range(max(clusters, len(parts))):
+        share[parts[number % len(parts)]] += 1
+    return Strategy(
+        top_clusters=share["top"],
+        sample_clusters=share["sample"],
+        rand_block=share["block"] * cells_a_cluster,
+    )
+
+
+def _nll(query: Tensor, memory: Memory, cell: Tensor, asked: Asked, numbers: NDArray[np.int64]) -> Tensor:
+    """Mean loss of a softmax over the candidates; all cells are not copied where all are candidates."""
+    keys = memory.keys if len(cell) == len(memory) else memory.keys_of(cell)
+    right, _ = asked.target.masks(numbers, cell)
+    return marginal_nll(query @ keys.T, right).mean()

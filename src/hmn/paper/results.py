@@ -1,0 +1,61 @@
+"""The results file: one JSON line a finished run, by a key of everything that the run depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hmn.paper.preset import Preset
+from hmn.paper.rows import Row
+
+FORMAT = 1
+"""Raised whenever the experiments change, so that older results are not taken for the same."""
+
+
+def key_of(checksum: str, row: Row, preset: Preset, seed: int, device: str) -> str:
+    """16 hexadecimal digits that differ between runs that may end differently."""
+    told = json.dumps([FORMAT, checksum, asdict(row), asdict(preset), seed, device], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+class Results:
+    """Finished runs on disk.
+
+    Args:
+        file: made with the first result; a line that a kill has cut off is passed over, and removed with the
+            next result.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.runs: dict[str, dict[str, Any]] = {}
+        if file.exists():
+            for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+                try:
+                    run = json.loads(line)
+                    self.runs[run["key"]] = run
+                except (ValueError, KeyError, TypeError):
+                    continue
+
+    def __contains__(self, key: str) -> bool:
+        """Whether a run is finished."""
+        return key in self.runs
+
+    def add(self, run: dict[str, Any]) -> None:
+        """Append a finished run, through to the disk."""
+        self.runs[run["key"]] = run
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self.file.open("a+b") as file:
+            whole = _end_of_lines(file.read() if not file.seek(0) else b"")
+            file.truncate(whole)
+            file.write((json.dumps(run, sort_keys=True) + "\n").encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _end_of_lines(content: bytes) -> int:
+    return content.rfind(b"\n") + 1

@@ -1,0 +1,228 @@
+"""A pretrained sentence encoder over the texts of the cells: as it comes, and trained in two ways.
+
+In-batch negatives (the loss of sentence-transformers' MultipleNegativesRankingLoss: a softmax over the right
+texts of the batch) are what such encoders are usually trained with. K-MIPS attention takes the cells of the
+whole memory that are most easily confused with the right one, and encodes them afresh in every step.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hmn.index.base import Index
+from hmn.index.exact import ExactIndex
+from hmn.index.registry import make_index
+from hmn.nn.loss import marginal_nll
+from hmn.nn.memory import EncodedMemory
+from hmn.nn.reader import KMIPSReader
+from hmn.paper.data import Data
+from hmn.paper.experiment import Told
+from hmn.paper.measure import index_search, measure
+from hmn.paper.preset import Preset
+from hmn.paper.rows import SENTENCES_IN_BATCH, SENTENCES_KMIPS, Row
+from hmn.qa.cells import Cells
+from hmn.qa.pretrained import SentenceEncoder, open_encoder
+from hmn.qa.targets import Targets
+from hmn.qa.text import Ragged
+
+SCALE = 20.0
+"""Cosines are multiplied by it before the softmax, as sentence-transformers does."""
+LEARNING_RATE, WARMUP = 2e-5, 0.1
+MOST_PIECES = 128
+TEXTS_A_CALL, TEXTS_A_PART = 64, 4096
+CELLS_A_LIST, PROBES = 64, 16
+
+
+class Sentences(nn.Module):
+    """Texts to unit vectors: the mean of a transformer's hidden states, as sentence-transformers has it.
+
+    Args:
+        encoder: a transformer with its tokenizer.
+    """
+
+    def __init__(self, encoder: SentenceEncoder) -> None:
+        super().__init__()
+        from tokenizers import Tokenizer
+
+        self.transformer = encoder.transformer
+        self._tokenizer = Tokenizer.from_str(encoder.tokenizer)
+        self._tokenizer.enable_truncation(MOST_PIECES)
+        self._tokenizer.enable_padding()
+
+    def forward(self, texts: Sequence[str]) -> Tensor:
+        """Vectors ``(n, H)`` of n texts."""
+        # texts of similar length together, since all of a call are padded to the longest
+        order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
+        parts = [order[at : at + TEXTS_A_CALL] for at in range(0, len(order), TEXTS_A_CALL)]
+        found = torch.cat([self._part([texts[row] for row in part]) for part in parts])
+        return found[torch.tensor(order, device=found.device).argsort()]
+
+    def _part(self, texts: Sequence[str]) -> Tensor:
+        encoded = self._tokenizer.encode_batch(list(texts))
+        device = next(self.parameters()).device
+        ids = torch.tensor([one.ids for one in encoded], device=device)
+        mask = torch.tensor([one.attention_mask for one in encoded], device=device)
+        hidden = self.transformer(input_ids=ids, attention_mask=mask).last_hidden_state  # (n, P, H)
+        weight = mask.unsqueeze(2).to(hidden.dtype)
+        return F.normalize((hidden * weight).sum(dim=1) / weight.sum(dim=1), dim=1)
+
+
+class SentenceCells(nn.Module):
+    """A ``CellEncoder`` of texts.
+
+    Args:
+        sentences: encodes them.
+        texts: of the cells.
+        told: is given a line now and then while all are encoded.
+    """
+
+    def __init__(self, sentences: Sentences, texts: Sequence[str], told: Told) -> None:
+        super().__init__()
+        self.sentences, self.texts, self._told = sentences, texts, told
+        self.num_cells = len(texts)
+
+    def forward(self, cells: Tensor) -> Tensor:
+        """Keys ``(C, H)`` of cells ``(C,)``."""
+        keys: Tensor = self.sentences([self.texts[cell] for cell in cells.tolist()])
+        return keys
+
+    def all_keys(self) -> Iterator[Tensor]:
+        """See ``CellEncoder.all_keys``."""
+        for at in range(0, len(self.texts), TEXTS_A_PART):
+            yield self.sentences(self.texts[at : at + TEXTS_A_PART])
+            self._told(f"encoded {min(at + TEXTS_A_PART, len(self.texts)):,} of {len(self.texts):,} cells")
+
+
+def run_sentences(
+    row: Row, preset: Preset, data: Data, *, seed: int, device: str, told: Told
+) -> dict[str, Any]:
+    """Train as the row says, if at all, and measure with faiss and with exact search.
+
+    Raises:
+        MissingPackageError: the extra ``pretrained`` or ``faiss`` is not installed.
+    """
+    cells = Cells.of(data.facts)
+    relations = [data.facts.relation_text(number) for number in range(len(data.facts.relations))]
+    lists = max(1, len(cells) // CELLS_A_LIST)
+    index = make_index(f"faiss:IVF{lists},Flat,num_probes={min(PROBES, lists)}", seed=seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        sentences = Sentences(open_encoder("minilm")).to(device)
+        memory = EncodedMemory(SentenceCells(sentences, cells.texts(relations), told))
+        trained = _train(row, preset, data, cells, sentences, memory, seed, told)
+    sentences.eval()
+    keys = memory.renew()
+    index.build(keys)
+    exact = ExactIndex(keys)
+    tested = {
+        name: _tested(preset, data, cells, sentences, name, index, exact)
+        for name in data.asked
+        if name != "train"
+    }
+    if trained["curve"]:
+        trained["curve"][-1]["fact"] = tested["valid"]["own"]["fact"]
+        trained["curve"][-1]["pair"] = tested["valid"]["own"]["pair"]
+    return {
+        **trained,
+        "questions": {"natural": len(data.asked["train"]) if trained["steps"] else 0, "artificial": 0},
+        "cells": list(keys.shape),
+        "facts": len(data.facts),
+        "tested": tested,
+    }
+
+
+def _train(
+    row: Row,
+    preset: Preset,
+    data: Data,
+    cells: Cells,
+    sentences: Sentences,
+    memory: EncodedMemory,
+    seed: int,
+    told: Told,
+) -> dict[str, Any]:
+    """One pass over the natural questions."""
+    if row.reader not in {SENTENCES_IN_BATCH, SENTENCES_KMIPS}:
+        return {"steps": 0, "curve": []}
+    asked = data.asked["train"]
+    nothing = Ragged(np.zeros(len(asked) + 1, np.int64), np.zeros(0, np.int64))
+    targets = Targets(data.facts, cells, cells.of_fact.take(asked.cell), nothing)
+    order = np.random.default_rng([seed, 0]).permutation(len(asked))[: preset.sentences_asked]
+    batches = np.array_split(order, -(-len(order) // preset.batch_size))
+    optimiser = torch.optim.AdamW(sentences.parameters(), LEARNING_RATE)
+    reader = KMIPSReader(ExactIndex(), row.k) if row.reader == SENTENCES_KMIPS else None
+    generator = torch.Generator().manual_seed(seed)
+    size, loss_of, began = 0, 0.0, time.perf_counter()
+    for step, batch in enumerate(batches):
+        sentences.eval()
+        if reader is not None and step % preset.sentences_renewed == 0:
+            reader.index.build(memory.renew())
+        sentences.train()
+        query: Tensor = sentences([asked.text[number] for number in batch])
+        added = torch.unique(torch.from_numpy(targets.right.take(batch).flat)).to(query.device)
+        cell = added if reader is None else reader.candidates(query, memory, added, generator).cell
+        right, _ = targets.masks(batch, cell)
+        loss = marginal_nll(SCALE * query @ memory.keys_of(cell).T, right).mean()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        done = (step + 1) / len(batches)
+        for group in optimiser.param_groups:
+            group["lr"] = LEARNING_RATE * min(done / WARMUP, (1 - done) / (1 - WARMUP) + 1e-3)
+        optimiser.step()
+        size, loss_of = size + len(cell), float(loss.detach())
+        if step % 20 == 0 or step + 1 == len(batches):
+            spent = (time.perf_counter() - began) / (step + 1)
+            told(f"step {step + 1} of {len(batches)}: loss {loss_of:.3f}, {spent:.1f} s a step")
+    spent = time.perf_counter() - began
+    return {
+        "steps": len(batches),
+        "softmax_size": size / len(batches),
+        "seconds_a_step": spent / len(batches),
+        "seconds_an_epoch": spent,
+        "epochs_to_best": 1,
+        "curve": [{"epoch": 1, "loss": loss_of, "seconds": spent}],
+    }
+
+
+def _tested(
+    preset: Preset,
+    data: Data,
+    cells: Cells,
+    sentences: Sentences,
+    name: str,
+    index: Index,
+    exact: ExactIndex,
+) -> dict[str, Any]:
+    questions = data.asked[name]
+    with torch.no_grad():
+        query = torch.cat(
+            [
+                sentences(questions.text[at : at + TEXTS_A_PART])
+                for at in range(0, len(questions), TEXTS_A_PART)
+            ]
+        )
+
+    def encode(numbers: NDArray[np.int64]) -> Tensor:
+        return query[torch.from_numpy(numbers).to(query.device)]
+
+    found = {}
+    for how, searched in (("own", index), ("exact", exact)):
+        figures = measure(
+            index_search(searched),
+            encode,
+            data.facts,
+            cells,
+            questions,
+            exact=exact,
+            recall_on=preset.recall_on,
+        )
+        found[how] = figures.as_dict()
+    return found

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from made import PRESET, made_keys
+
+from hmn.paper.cells import one_a_fact
+from hmn.paper.data import Data
+from hmn.paper.experiment import Experiment
+from hmn.paper.rows import CLUSTERS, Row
+from hmn.paper.words import Vocabulary, WordSum, artificial_questions
+from hmn.qa.facts import FactTable
+from hmn.qa.questions import QuestionSet
+
+Split = tuple[QuestionSet, QuestionSet]
+KMIPS = Row("exact", "table1", "kmips", k=5, also_tested_with=CLUSTERS)
+
+
+@pytest.fixture
+def data(small_facts: FactTable, small_split: Split) -> Data:
+    return Data(small_facts, {"train": small_split[0], "valid": small_split[1]})
+
+
+def experiment(data: Data, row: Row = KMIPS, **settings: Any) -> Experiment:
+    preset = replace(PRESET, few_clusters=8, many_clusters=16, **settings.pop("preset", {}))
+    return Experiment(row, preset, data, made_keys(data.facts), one_a_fact(data.facts), **settings)
+
+
+def test_words_are_summed_and_unknown_ones_left_out() -> None:
+    vocabulary = Vocabulary(["where was ada born", "ada"])
+    words = WordSum(len(vocabulary), 5, 0.1)
+    query = words(vocabulary.read(["ada ada was zanzibar", "zanzibar", "born"]))
+    weight = words.bag.weight
+    assert torch.allclose(query[0], 2 * weight[2] + weight[1])
+    assert torch.equal(query[1], torch.zeros(5))
+    assert torch.allclose(query[2], weight[3])
+    assert float(WordSum(1000, 50, 0.3).bag.weight.detach().std()) == pytest.approx(0.3, rel=0.05)
+
+
+def test_facts_that_no_one_asks_for_get_a_question_of_name_and_relation() -> None:
+    facts = FactTable.from_triples(
+        [("e1", "people/person/born_in", "e2"), ("e1", "people/person/job", "e3"), ("e3", "r", "e1")],
+        {"e1": ["Ada Lovelace", "Countess"]},
+    )
+    train = QuestionSet.from_rows(facts, [("e1", "people/person/job", "e3", "what did ada do")])
+    text, fact = artificial_questions(facts, train)
+    assert fact == [0, 2]
+    assert text[0] == "Ada Lovelace people person born in"
+
+
+def test_it_learns_and_tells_what_it_cost(data: Data) -> None:
+    run = experiment(data).run()
+    curve, own = run["curve"], run["tested"]["valid"]["own"]
+    assert curve[0]["fact"] < curve[-1]["fact"]
+    assert own["fact"] > 0.6, "a guess is right once in 360"
+    assert own["fact"] == max(epoch["fact"] for epoch in curve)
+    assert own["fact"] == curve[run["epochs_to_best"] - 1]["fact"]
+    assert own["pair"] >= own["fact"]
+    assert (own["recall"], own["reads"]) == (1.0, len(data.facts))
+    assert run["tested"]["valid"]["exact"] == own
+    other = run["tested"]["valid"]["other"]
+    assert other["reads"] < 0.3 * len(data.facts)
+    assert other["recall"] < 1
+    assert run["questions"] == {"natural": 800, "artificial": run["questions"]["artificial"]}
+    every = sum(run["questions"].values())
+    assert run["steps"] == len(curve) * -(-every // PRESET.batch_size)
+    assert 64 <= run["softmax_size"] <= 64 * 6
+    assert run["cells"] == [len(data.facts), 48]
+    seconds = [epoch["seconds"] for epoch in curve]
+    assert seconds == sorted(seconds)
+    assert run["seconds_an_epoch"] == pytest.approx(run["seconds_a_step"] * run["steps"] / len(curve))
+
+
+def test_a_run_that_was_cut_goes_on_to_the_same_end(data: Data, tmp_path: Path) -> None:
+    row = replace(KMIPS, index=CLUSTERS, also_tested_with="")
+    settings: dict[str, Any] = {"preset": {"epochs": 3}}
+
+    def cut(text: str) -> None:
+        if text.startswith("epoch 2"):
+            raise KeyboardInterrupt
+
+    whole = experiment(data, row, **settings)
+    expected = whole.run()
+    with pytest.raises(KeyboardInterrupt):
+        experiment(data, row, folder=tmp_path / "run", told=cut, **settings).run()
+    told: list[str] = []
+    again = experiment(data, row, folder=tmp_path / "run", told=told.append, **settings)
+    found = again.run()
+    assert told[0] == "goes on after epoch 2"
+    assert torch.equal(again.words.bag.weight, whole.words.bag.weight)
+    timeless = [[epoch[name] for name in ("fact", "loss", "softmax_size")] for epoch in found["curve"]]
+    assert timeless == [[e[name] for name in ("fact", "loss", "softmax_size")] for e in expected["curve"]]
+    assert found["tested"]["valid"]["own"]["tuned"] == expected["tested"]["valid"]["own"]["tuned"]
+
+
+def test_it_stops_when_patience_ends_and_measures_the_best_epoch(
+    data: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import hmn.paper.experiment as module
+
+    measured = module.measure
+    accuracies = iter([0.3, 0.8, 0.5, 0.6, 0.8, 0.9])
+    weights = []
+
+    def measure(*arguments: Any, **settings: Any) -> Any:
+        found = measured(*arguments, **settings)
+        if settings:
+            return found
+        weights.append(one.words.bag.weight.detach().clone())
+        return replace(found, fact=next(accuracies))
+
+    monkeypatch.setattr(module, "measure", measure)
+    one = experiment(data, preset={"epochs": 9, "patience": 3})
+    run = one.run()
+    assert len(run["curve"]) == 5, "an epoch as good as the best is none better"
+    assert (run["epochs_to_best"], run["stopped"]) == (2, "patience")
+    assert torch.equal(one.words.bag.weight, weights[1])
+    assert not torch.equal(weights[1], weights[4])

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from made import FEATURES, PRESET, made_keys, vectors_of
+
+import hmn.paper.cells as cells_module
+from hmn.errors import ConfigError
+from hmn.paper.cells import cache_file, cached_vectors, one_a_fact
+from hmn.paper.data import Data
+from hmn.paper.rows import SUMMED
+from hmn.qa.facts import FactTable
+from hmn.qa.transe import TransEConfig, TransEVectors
+
+
+def test_three_vectors_lie_side_by_side_or_are_added(small_facts: FactTable) -> None:
+    vectors, wide, summed = vectors_of(small_facts), made_keys(small_facts), made_keys(small_facts, SUMMED)
+    assert wide.shape == (len(small_facts), 3 * FEATURES)
+    assert summed.shape == (len(small_facts), FEATURES)
+    for cell in (0, 17, len(small_facts) - 1):
+        fact = small_facts.fact(cell)
+        subject = vectors.entity[small_facts.entity_number(fact.subject)]
+        relation = vectors.relation[small_facts.relations.index(fact.relation)]
+        object_ = vectors.entity[small_facts.entity_number(fact.object)]
+        assert torch.equal(wide[cell], torch.cat([subject, relation, object_]))
+        assert torch.allclose(summed[cell], subject + relation + object_)
+
+
+def test_a_cell_is_a_fact(small_facts: FactTable) -> None:
+    cells = one_a_fact(small_facts)
+    assert len(cells) == len(small_facts)
+    for cell in (0, 5, len(small_facts) - 1):
+        assert cells.facts.row(cell).tolist() == [cell] == cells.of_fact.row(cell).tolist()
+        assert cells.subject[cell] == small_facts.subject[cell]
+
+
+def test_vectors_are_trained_once_for_data_settings_and_seed(
+    small_facts: FactTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained: list[int] = []
+
+    def train(facts: FactTable, config: TransEConfig, **_: object) -> TransEVectors:
+        trained.append(config.seed)
+        return vectors_of(facts, config.seed)
+
+    monkeypatch.setattr(cells_module, "train_transe", train)
+    data = Data(small_facts, {})
+    files = [
+        cache_file(tmp_path, checksum, PRESET, seed) for checksum, seed in (("a", 0), ("a", 1), ("b", 0))
+    ]
+    other = replace(PRESET, transe=replace(PRESET.transe, epochs=7))
+    assert len({*files, cache_file(tmp_path, "a", other, 0)}) == 4
+    first = cached_vectors(files[0], data, PRESET, 0)
+    again = cached_vectors(files[0], data, PRESET, 0)
+    cached_vectors(files[1], data, PRESET, 1)
+    assert trained == [0, 1]
+    assert torch.equal(first.entity, again.entity)
+    assert torch.equal(first.entity, vectors_of(small_facts).entity)
+    assert again.loss == [1.0, 0.5]
+    with pytest.raises(ConfigError, match="another table"):
+        cached_vectors(files[0], Data(FactTable.from_triples([("a", "r", "b")]), {}), PRESET, 0)

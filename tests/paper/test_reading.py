@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from made import PRESET, made_keys
+from torch.nn import functional as F
+
+from hmn.nn.attention import HardAttention
+from hmn.nn.memory import Memory
+from hmn.paper.cells import one_a_fact
+from hmn.paper.reading import Reading, make_reading, strategy_of, target_reads
+from hmn.paper.rows import KMIPS, ROWS, STRATEGIES, TEXT, TWO_LEVELS, Row
+from hmn.paper.words import Asked, Vocabulary
+from hmn.qa.facts import FactTable
+
+APPROXIMATE = [row for row in ROWS if not row.exact and row.reader == KMIPS and row.cells != TEXT]
+
+
+@pytest.fixture(scope="module")
+def large() -> FactTable:
+    return FactTable.from_triples(
+        (f"s{number % 900}", f"r{number % 7}", f"o{number % 11}") for number in range(2000)
+    )
+
+
+def reading_of(row: Row, facts: FactTable) -> tuple[Reading, Memory]:
+    memory = Memory(made_keys(facts))
+    return make_reading(row, PRESET, memory, facts, one_a_fact(facts), 0), memory
+
+
+def queries(memory: Memory, count: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    near = torch.randint(len(memory), (count,), generator=generator)
+    return memory.keys[near] + 0.2 * torch.randn(count, memory.keys.shape[1], generator=generator)
+
+
+def asked(facts: FactTable, targets: list[int]) -> Asked:
+    texts = ["who"] * len(targets)
+    return Asked.of(texts, targets, Vocabulary(texts), facts, one_a_fact(facts))
+
+
+@pytest.mark.parametrize("k", [1, 3, 40])
+def test_softmax_size_is_the_union_of_all_best_cells_and_the_targets(k: int, small_facts: FactTable) -> None:
+    reading, memory = reading_of(Row("x", "table1", "kmips", k=k), small_facts)
+    query, targets = queries(memory, 12), list(range(0, 120, 10))
+    loss, size = reading.loss(query, asked(small_facts, targets), np.arange(12), torch.Generator())
+    score = (query @ memory.keys.T).numpy()
+    union = set(targets)
+    for row in score:
+        union |= set(np.argsort(-row)[:k].tolist())
+    assert size == len(union)
+    order = sorted(union)
+    wanted = torch.tensor([order.index(target) for target in targets])
+    assert torch.allclose(loss, F.cross_entropy(query @ memory.keys[order].T, wanted), atol=1e-5)
+
+
+def test_full_softmax_normalises_over_all_cells(small_facts: FactTable) -> None:
+    reading, memory = reading_of(Row("x", "table1", "softmax"), small_facts)
+    query, targets = queries(memory, 5), [4, 3, 2, 1, 350]
+    loss, size = reading.loss(query, asked(small_facts, targets), np.arange(5), torch.Generator())
+    assert size == len(small_facts)
+    assert torch.allclose(loss, F.cross_entropy(query @ memory.keys.T, torch.tensor(targets)), atol=1e-5)
+
+
+def test_other_objects_of_the_same_subject_and_relation_are_wrong() -> None:
+    facts = FactTable.from_triples([("a", "r", "b"), ("a", "r", "c"), ("d", "r", "e")])
+    reading, memory = reading_of(Row("x", "table1", "softmax"), facts)
+    query = torch.zeros(1, memory.keys.shape[1])
+    loss, _ = reading.loss(query, asked(facts, [1]), np.arange(1), torch.Generator())
+    assert float(loss) == pytest.approx(np.log(3))
+
+
+def test_reinforce_rewards_the_right_cell_alone(
+    small_facts: FactTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = torch.tensor([[9], [5], [9]])
+    monkeypatch.setattr(HardAttention, "_draw", lambda *_: drawn)
+    reading, memory = reading_of(Row("x", "baselines", "hard"), small_facts)
+    query = queries(memory, 3).requires_grad_()
+    loss, size = reading.loss(query, asked(small_facts, [9, 5, 300]), np.arange(3), torch.Generator())
+    assert size == len(small_facts)
+    share = torch.log_softmax(query.detach() @ memory.keys.T, dim=1).gather(1, drawn).squeeze(1)
+    assert float(loss.detach()) == pytest.approx(-float(share[:2].sum()) / 3, rel=1e-5)
+    assert float(share.max()) < -0.5, "rewarding another one would tell"
+
+
+@pytest.mark.parametrize("row", APPROXIMATE, ids=lambda row: row.name)
+def test_every_approximate_search_is_brought_to_the_same_reads(row: Row, large: FactTable) -> None:
+    reading, memory = reading_of(row, large)
+    wanted = target_reads(PRESET, len(memory))
+    assert wanted == 250
+    told = reading.tune(queries(memory, 96))
+    assert told["reached"], told
+    found = reading.search(queries(memory, 96, seed=1), ["who"] * 96, 10)
+    assert float(found.reads.mean()) == pytest.approx(wanted, rel=0.15)
+    _, size = reading.loss(
+        queries(memory, 32), asked(large, list(range(32))), np.arange(32), torch.Generator().manual_seed(0)
+    )
+    assert 32 < size < len(memory)
+    if row.k:
+        assert size <= 32 * (row.k + 1)
+
+
+def test_two_levels_are_two(large: FactTable) -> None:
+    reading, _ = reading_of(replace(ROWS[0], reader="kmips", index=TWO_LEVELS), large)
+    assert reading.reader.index.stats()["num_clusters"] == "9x80"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_parts_of_a_strategy_have_equal_shares(name: str) -> None:
+    one = strategy_of(name, 6, 20)
+    shares = [one.top_clusters, one.sample_clusters, one.rand_block / 20]
+    assert sum(shares) == 6
+    assert len({share for share in shares if share}) == 1
+    assert (one.top_clusters > 0) == (name != "Sample-K")
+    assert (one.sample_clusters > 0) == ("Sample" in name or name == "all three")
+    assert (one.rand_block > 0) == ("block" in name or name == "all three")

@@ -1,0 +1,278 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from made import PRESET, vectors_of
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+import hmn.paper.runner as runner_module
+from hmn.cli import app
+from hmn.errors import ConfigError, DataError
+from hmn.paper.cells import cache_file
+from hmn.paper.data import Data, Files
+from hmn.paper.job import Job
+from hmn.paper.preset import PRESETS, Preset
+from hmn.paper.process import peak_mib
+from hmn.paper.results import Results, key_of
+from hmn.paper.rows import ROWS, TABLES, chosen
+from hmn.paper.runner import Plan, RunError, reported, run_all, run_child
+
+ROW = ROWS[0]
+TWO = [ROWS[0], ROWS[2]]
+TINY = replace(PRESET, epochs=1)
+
+
+@pytest.fixture
+def files(small_files: Path) -> Files:
+    rows = {line.split("\t")[0] for line in (small_files / "facts.tsv").read_text().splitlines()}
+    names = "".join(f"{one}\t{one.replace('_', ' ')}\n" for one in sorted(rows))
+    (small_files / "names.tsv").write_text(names)
+    return Files(*(str(small_files / f"{name}.tsv") for name in ("facts", "names", "train", "valid")))
+
+
+def with_vectors(plan: Plan) -> Plan:
+    """Vectors are there already, so that PyTorch Geometric is not needed."""
+    data = Data.read(plan.files, plan.preset)
+    for seed in range(plan.seeds):
+        file = cache_file(plan.out / "cells", plan.files.checksum(), plan.preset, seed)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        entity, relation, loss = vectors_of(data.facts, seed)
+        losses = torch.tensor(loss, dtype=torch.float64)
+        save_file({"entity": entity, "relation": relation, "loss": losses}, file)
+    return plan
+
+
+def finished(told: list[Job]) -> Any:
+    """Stands in for the child process."""
+
+    def run(job: Job, *_: Any) -> dict[str, Any]:
+        told.append(job)
+        return {"tested": {}}
+
+    return run
+
+
+def test_a_result_is_found_again_and_half_a_line_is_not(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "results.jsonl"
+    results = Results(file)
+    results.add({"key": "a", "name": "x"})
+    with file.open("a") as opened:
+        opened.write('{"key": "b", "na')
+    again = Results(file)
+    assert "a" in again
+    assert "b" not in again
+    again.add({"key": "c", "name": "z"})
+    assert [json.loads(line)["key"] for line in file.read_text().splitlines()] == ["a", "c"]
+    assert Results(file).runs.keys() == {"a", "c"}
+
+
+def test_a_key_depends_on_all_that_a_run_depends_on() -> None:
+    other = replace(PRESET, transe=replace(PRESET.transe, margin=2.0))
+    keys = [
+        key_of("data", ROW, PRESET, 0, "cpu"),
+        key_of("date", ROW, PRESET, 0, "cpu"),
+        key_of("data", replace(ROW, k=3), PRESET, 0, "cpu"),
+        key_of("data", ROW, other, 0, "cpu"),
+        key_of("data", ROW, PRESET, 1, "cpu"),
+        key_of("data", ROW, PRESET, 0, "cuda"),
+    ]
+    assert len(set(keys)) == len(keys)
+    assert keys[0] == key_of("data", replace(ROW), Preset.from_dict(asdict(PRESET)), 0, "cpu")
+
+
+def test_the_checksum_is_that_of_the_contents(files: Files, tmp_path: Path) -> None:
+    before = files.checksum()
+    assert replace(files, test=files.valid).checksum() != before
+    copy = tmp_path / "elsewhere.tsv"
+    copy.write_bytes(Path(files.train).read_bytes())
+    assert replace(files, train=str(copy)).checksum() == before
+    copy.write_bytes(copy.read_bytes() + b"\n")
+    assert replace(files, train=str(copy)).checksum() != before
+    with pytest.raises(DataError, match=r"nothing\.tsv"):
+        replace(files, valid="nothing.tsv").checksum()
+
+
+def test_finished_runs_are_not_repeated_and_a_stopped_command_goes_on(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = with_vectors(Plan(files, tmp_path / "out", ROWS[:3], TINY, seeds=2))
+    jobs: list[Job] = []
+    run = finished(jobs)
+
+    def cut(job: Job, *rest: Any) -> dict[str, Any]:
+        if len(jobs) == 2:
+            raise KeyboardInterrupt
+        return run(job, *rest)
+
+    monkeypatch.setattr(runner_module, "run_child", cut)
+    with pytest.raises(KeyboardInterrupt):
+        run_all(plan, lambda _: None, lambda _: None)
+    monkeypatch.setattr(runner_module, "run_child", run)
+    lines: list[str] = []
+    results = run_all(plan, lines.append, lambda _: None)
+    names = [(job.row.name if job.row else "", job.seed) for job in jobs]
+    assert names == [(row.name, seed) for seed in (0, 1) for row in ROWS[:3]]
+    assert lines[0] == "2 of 6 runs are finished already"
+    run_all(plan, lines.append, lambda _: None)
+    assert len(jobs) == 6
+    assert len(reported(plan, results)) == 6
+    assert reported(replace(plan, device="cuda"), results) == []
+    assert len(reported(replace(plan, rows=ROWS[:1], seeds=1), results)) == 6
+
+
+def test_cells_are_made_first_in_a_process_of_their_own(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs: list[Job] = []
+    monkeypatch.setattr(runner_module, "run_child", finished(jobs))
+    run_all(Plan(files, tmp_path, [ROW], TINY), lambda _: None, lambda _: None)
+    assert [job.row for job in jobs] == [None, ROW]
+    assert Job.from_json(jobs[1].as_json()) == jobs[1]
+    assert Job.from_json(jobs[0].as_json()) == jobs[0]
+
+
+def test_rows_are_run_and_reported(files: Files, tmp_path: Path) -> None:
+    plan = with_vectors(Plan(files, tmp_path / "out", TWO, TINY))
+    results = run_all(plan, lambda _: None, lambda _: None)
+    found = list(results.runs.values())
+    assert [run["name"] for run in found] == [row.name for row in TWO]
+    assert [run["facts"] for run in found] == [360, 360]
+    assert found[0]["softmax_size"] == 360 > found[1]["softmax_size"]
+    assert all(50 < run["peak_mib"] < 4000 for run in found)
+    assert not (tmp_path / "out" / "work").exists(), "nothing is left of what is finished"
+    assert (tmp_path / "out" / "results.jsonl").read_text().count("\n") == 2
+
+
+def test_peak_memory_is_the_processs_own_and_its_largest() -> None:
+    held = bytearray(b"1" * (200 << 20))
+    check = "from hmn.paper.process import peak_mib; print(peak_mib())"
+    figures = []
+    for before in ("", "x = bytearray(b'1' * (100 << 20)); del x; "):
+        done = subprocess.run(
+            [sys.executable, "-c", before + check], capture_output=True, text=True, check=True
+        )
+        figures.append(float(done.stdout))
+    assert peak_mib() > 200 + figures[0], "the parent's memory is not the child's"
+    assert 190 < figures[1] - figures[0] < 250, "the copy that made it counts as well, though both are gone"
+    del held
+
+
+def test_a_run_that_fails_stops_the_command_with_its_reason(
+    files: Files, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    job = Job(replace(files, facts=str(tmp_path / "none.tsv")), TINY, 0, "cpu", "", ROW)
+    with pytest.raises(RunError, match="full softmax ended with status 2"):
+        run_child(job, tmp_path / "work", "x")
+    assert "none.tsv" in capfd.readouterr().err
+
+
+def test_a_miniature_holds_the_facts_that_its_questions_ask_for(files: Files) -> None:
+    preset = replace(PRESET, facts=200, train=50, valid=20)
+    whole, part = Data.read(files, PRESET), Data.read(files, preset)
+    assert (len(whole.facts), len(part.facts)) == (360, 200)
+    assert (len(part.asked["train"]), len(part.asked["valid"])) == (50, 20)
+    for name, questions in part.asked.items():
+        for number in range(len(questions)):
+            ours = part.facts.fact(int(questions.cell[number]))
+            theirs = whole.facts.fact(int(whole.asked[name].cell[number]))
+            assert ours == theirs
+            assert questions.text[number] == whole.asked[name].text[number]
+
+
+def test_tables_and_rows_are_chosen_by_name() -> None:
+    assert {row.table for row in ROWS} == set(TABLES)
+    assert len({row.name for row in ROWS}) == len(ROWS)
+    assert not any("," in row.name for row in ROWS), "--only has commas between names"
+    assert all(row.cells != "text" for row in chosen([], text=False))
+    assert [row.name for row in chosen(["REINFORCE", "summed"], text=False)] == [
+        "REINFORCE",
+        "full softmax on summed cells",
+        "exact 10-MIPS on summed cells",
+    ]
+    assert len(chosen(["table2"], text=False)) == 10
+    with pytest.raises(ConfigError, match="table9"):
+        chosen(["table9"], text=False)
+    with pytest.raises(ConfigError, match="--model"):
+        chosen(["text"], text=False)
+
+
+@pytest.fixture
+def command(files: Files, tmp_path: Path) -> list[str]:
+    pytest.importorskip("matplotlib", reason='the report needs Matplotlib: pip install "hmn[paper]"')
+    out = tmp_path / "out"
+    with_vectors(Plan(files, out, [ROW], PRESETS["quick"]))
+    given = {name: value for name, value in asdict(files).items() if value is not None}
+    options = [part for name, value in given.items() for part in (f"--{name}", value)]
+    return [
+        "paper",
+        *options,
+        "--out",
+        str(out),
+        "--preset",
+        "quick",
+        "--only",
+        "exact 10-MIPS,keyword filter",
+    ]
+
+
+def test_the_command_runs_reports_and_repeats_nothing(command: list[str], tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "hmn.cli", *command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "[2/2] keyword filter, seed 0" in done.stderr
+    assert "best so far" in done.stderr
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "| keyword filter |" in text
+    assert "--preset quick" in text
+    again = CliRunner().invoke(app, command)
+    assert again.exit_code == 0
+    assert "2 of 2 runs are finished already" in again.stderr
+    assert (tmp_path / "out" / "results.jsonl").read_text().count("\n") == 2
+    wrong = CliRunner().invoke(app, [*command[:-1], "table9"])
+    assert wrong.exit_code == 2
+    assert "there is no table or row 'table9'" in wrong.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere a child does not know its parent's end")
+def test_a_child_ends_when_its_parent_is_killed() -> None:
+    child = "import time; from hmn.paper.process import follow_parent; follow_parent(); "
+    child += "print('on', flush=True); time.sleep(60)"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "on\n"
+        process.kill()
+        began = time.monotonic()
+        assert process.stdout.read() == ""
+        assert time.monotonic() - began < 30, "the pipe closes when the child has ended too"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
+def test_ctrl_c_stops_the_child_as_well_and_leaves_what_the_next_command_needs(
+    command: list[str], tmp_path: Path
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "hmn.cli", *command], stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "epoch 1:" in line:
+                break
+        os.killpg(process.pid, signal.SIGINT)
+        rest = process.stderr.read()  # until the last of the group has closed it
+    assert process.returncode == 130
+    assert "the same command goes on" in rest
+    assert "Traceback" not in rest
+    out = tmp_path / "out"
+    assert not (out / "results.jsonl").exists()
+    assert [path.name for path in (out / "work").glob("*/manifest.json")] == ["manifest.json"]
