@@ -170,3 +170,11 @@ def test_stats_tell_the_shape() -> None:
     assert stats["num_clusters"] == "2x6"
     assert stats["codes"] == "none"
     assert stats["cells"] == 300
+
+
+def test_probes_for_another_number_of_levels_are_refused() -> None:
+    index = ClusterIndex((2, 4, 8), num_probes=(1, 2, 3))
+    index.build(torch.randn(60, 5, generator=torch.Generator().manual_seed(0)))
+    index.num_probes = (2, 3)
+    with pytest.raises(ConfigError, match="one for each of 3 levels"):
+        index.search(torch.ones(1, 5), 2)

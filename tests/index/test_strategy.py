@@ -386,5 +386,10 @@ def test_reading_with_a_strategy_refuses_what_does_not_fit() -> None:
         StrategySearch(index, Strategy(best_cells=1), keys[:-1])
     with pytest.raises(ConfigError, match="k is 0"):
         StrategySearch(index, Strategy(best_cells=1), keys).search(query, 0)
+    index.remove(torch.tensor([0]))
+    index.add(torch.tensor([10**7]), 50 * query[:1])
+    with pytest.raises(ShapeError, match=f"a cell 10000000, expected cells 0 to {CELLS - 1}"):
+        StrategySearch(index, Strategy(best_cells=1), keys).search(query[:1], 3)
+    index, keys, query = made()
     nothing = StrategySearch(index, Strategy(top_clusters=1), keys).search(query[:0], 3)
     assert nothing.cell.shape == (0, 3)

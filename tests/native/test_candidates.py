@@ -93,3 +93,13 @@ def test_half_keys_are_summed_in_float32(best_of: BestOf) -> None:
     keys = torch.full((1, 4096), 1.0, dtype=torch.float16)
     score, _ = best_of(torch.full((1, 4096), 20.0), keys, torch.tensor([[0]]), 1)
     assert float(score) == 4096 * 20  # beyond the range of float16
+
+
+@pytest.mark.skipif(native.kernels() == "twin", reason="the kernels were not built")
+@pytest.mark.parametrize(
+    "candidate",
+    [torch.tensor([[10]]), torch.tensor([[0], [1]]), torch.tensor([[0]], dtype=torch.int32)],
+)
+def test_candidates_that_the_kernels_must_not_trust_are_refused(candidate: Tensor) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        native.best_of(torch.ones(1, 3), torch.ones(10, 3), candidate, 1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import datetime
 import math
+import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -541,11 +543,16 @@ def _one_process(rank: int, folder: str) -> None:
             attention.refresh()
         told = {"keys": attention.memory.keys.detach(), "told": index.updated}
         torch.save(told, f"{folder}/{sparse}{rank}.pt")
-    torch.distributed.destroy_process_group()
+    torch.distributed.barrier()
+    # at once: taking a process group down waits for its threads, now and then for ever
+    os._exit(0)
 
 
 def test_distributed_data_parallel(tmp_path: Path) -> None:
-    torch.multiprocessing.spawn(_one_process, (str(tmp_path),), nprocs=2)
+    processes = torch.multiprocessing.spawn(_one_process, (str(tmp_path),), nprocs=2, join=False, daemon=True)
+    deadline = time.monotonic() + 300
+    while not processes.join(timeout=max(0, deadline - time.monotonic())):
+        assert time.monotonic() < deadline, "the replicas have not finished"
     keys, values, query = tensors()
     attention = KMIPSAttention(Memory(keys.clone(), values.clone(), True), 2)
     sgd, told = torch.optim.SGD(attention.parameters(), lr=0.1), []

@@ -130,6 +130,11 @@ def best_of(query: Tensor, keys: Tensor, candidate: Tensor, k: int) -> tuple[Ten
     if _kernels is None or query.device.type != "cpu":
         return candidates.best_of(query, keys, candidate, k)
     query, keys = _fitting(query, keys)
+    if candidate.dtype != torch.int64 or candidate.dim() != 2 or len(candidate) != len(query):
+        got = f"{tuple(candidate.shape)} of {candidate.dtype}"
+        raise ValueError(f"candidates are {got}, expected int64 rows, as many as the {len(query)} queries")
+    if candidate.numel() and int(candidate.max()) >= len(keys):
+        raise ValueError(f"there is a candidate {int(candidate.max())}, expected rows below {len(keys)}")
     candidate = candidate.contiguous()
     score = torch.empty(len(query), k)
     row = torch.empty(len(query), k, dtype=torch.int64)

@@ -184,6 +184,11 @@ class ClusterIndex:
         rows, made = built(self._rows), self._hierarchy
         query = check_query(query, rows.features, k, finite=False).to(rows.keys.device, torch.float32)
         probes = self._probes if len(self._probes) > 1 else self._probes * len(made.counts)
+        if len(probes) != len(made.counts):
+            levels = len(made.counts)
+            raise ConfigError(
+                f"num_probes is {self.num_probes}, expected one number or one for each of {levels} levels"
+            )
         probes = tuple(map(min, probes, made.counts))
         wanted = k
         if self.codes is not None:

@@ -226,6 +226,9 @@ class StrategySearch:
         """Find the ``k`` best of each query's candidates; see ``Index.search``.
 
         Reads are those of the index for its part, the centroids, and the keys of the other candidates.
+
+        Raises:
+            ShapeError: the queries do not fit, or the index has ids of its own.
         """
         query = check_query(query, self.keys.shape[1], k).to(self.keys.device, torch.float32)
         best = torch.full((len(query), 0), -1, dtype=torch.int64, device=query.device)
@@ -238,6 +241,11 @@ class StrategySearch:
         candidate = (
             torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1) if rows else best
         )
+        if candidate.numel() and int(candidate.max()) >= len(self.keys):
+            raise ShapeError(
+                f"the index has a cell {int(candidate.max())}, expected cells 0 to {len(self.keys) - 1}: "
+                "build it without ids of its own"
+            )
         score, cell = best_of(query, self.keys, candidate, k)
         more = (candidate >= 0).sum(dim=1) - (best >= 0).sum(dim=1)
         reads += more * (self.keys.element_size() / 4)
