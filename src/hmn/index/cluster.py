@@ -185,10 +185,8 @@ class ClusterIndex:
         query = check_query(query, rows.features, k, finite=False).to(rows.keys.device, torch.float32)
         probes = self._probes if len(self._probes) > 1 else self._probes * len(made.counts)
         if len(probes) != len(made.counts):
-            levels = len(made.counts)
-            raise ConfigError(
-                f"num_probes is {self.num_probes}, expected one number or one for each of {levels} levels"
-            )
+            got, wanted = self.num_probes, len(made.counts)
+            raise ConfigError(f"num_probes is {got}, expected one number or one for each of {wanted} levels")
         probes = tuple(map(min, probes, made.counts))
         wanted = k
         if self.codes is not None:
