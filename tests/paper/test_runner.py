@@ -262,7 +262,12 @@ def test_ctrl_c_stops_the_child_as_well_and_leaves_what_the_next_command_needs(
     command: list[str], tmp_path: Path
 ) -> None:
     with subprocess.Popen(
-        [sys.executable, "-m", "hmn.cli", *command], stderr=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-m", "hmn.cli", *command],
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # a job in the background ignores Ctrl-C, and so would what it starts
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         assert process.stderr is not None
         for line in process.stderr:
