@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from bench.machine import described, machine, write_results
-from bench.qa import LIMITS, ROWS, TARGETS, folder_of, lost
+from bench.qa import LIMITS, TARGETS, folder_of, lost
 from hmn.errors import BundleError
 from hmn.index.exact import ExactIndex
 from hmn.qa.cells import Cells
@@ -30,6 +30,8 @@ from hmn.qa.text import Texts, words
 
 PRETRAINED = "kmips + MiniLM"
 TARGET = TARGETS[PRETRAINED][0]
+READERS = ("kmips", "softmax", PRETRAINED)
+"""Rows of ``bench.qa``."""
 TOGETHER: dict[str, dict[str, float]] = {
     "kmips and softmax": {"kmips": 0.5, "softmax": 0.5},
     "all three": {"kmips": 0.25, "softmax": 0.25, PRETRAINED: 0.5},
@@ -57,17 +59,17 @@ class Wordings:
 
 def loaded(runs: Path) -> dict[str, FactoidQA]:
     """The models that ``make bench-qa`` left, by the names of its rows."""
-    missing = [name for name in ROWS if not (runs / folder_of(name)).is_dir()]
+    missing = [name for name in READERS if not (runs / folder_of(name)).is_dir()]
     if missing:
         raise SystemExit(
-            f"{runs}: no model {folder_of(missing[0])} there, expected those of {', '.join(ROWS)}: "
+            f"{runs}: no model {folder_of(missing[0])} there, expected those of {', '.join(READERS)}: "
             "run make bench-qa first, or say with --runs where its models are"
         )
     try:
-        models = {name: FactoidQA.from_pretrained(runs / folder_of(name)) for name in ROWS}
+        models = {name: FactoidQA.from_pretrained(runs / folder_of(name)) for name in READERS}
     except BundleError as error:
         raise SystemExit(f"{error}; or run make bench-qa again") from None
-    first = models[next(iter(ROWS))].cells
+    first = models[next(iter(READERS))].cells
     for name, model in models.items():
         same = model.cells.names == first.names and np.array_equal(model.cells.subject, first.subject)
         if not same or not np.array_equal(model.cells.relation, first.relation):

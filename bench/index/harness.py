@@ -42,7 +42,7 @@ class Options:
     seconds: float = 0.5
     rounds: int = 7
     round_seconds: float = 2.0
-    build_rounds: int = 3
+    build_rounds: int = 7
     pause: float = 0.3
     patience: float = 10.0
 

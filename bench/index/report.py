@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import statistics
 from collections.abc import Iterable
@@ -11,6 +12,8 @@ from typing import Any
 from bench.index import attention
 from bench.index.rounds import OURS, REFERENCE, label, ratios
 from bench.machine import described
+from hmn.index.cluster import ClusterIndex
+from hmn.index.kmeans import POINTS_A_CLUSTER
 from hmn.store.bundle import write_atomically
 
 SCANN = ("ScaNN", "ScaNN SOAR")
@@ -28,7 +31,12 @@ one half of the queries each system is tuned: for every build and every other se
 separately. On the other half all systems take turns, {rounds} rounds of {round_seconds} s each; a setting
 that misses the target there gets more effort until it reaches it. Ratios are medians over the rounds of
 one run, with the least and the most. Reads are the bytes touched for a query, divided by those of one
-float32 key, where a system lets them be known."""
+float32 key, where a system lets them be known.
+
+Clusters are trained as each system does by itself: hmn by {iterations} rounds of k-means after k-means||,
+on at most {points} keys a cluster; faiss by 10 rounds on at most 256; ScaNN by 12 rounds on at most 250,000
+keys in all. The machine's load, in processes that want to run, was {load_average_at_start} when the benchmark
+began and {load_average_at_end} when it ended, its own included."""
 Ratio = tuple[float, float, float]
 
 
@@ -96,7 +104,11 @@ def markdown(results: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {number or 'missing'}" for name, number in results["versions"].items())
     lines = ["# Search structures beside the libraries that people use", ""]
     lines += [f"`{results['command']}`. {described(results['machine'])}; {versions}.", ""]
-    lines += [METHOD.format(**options), "", "## Targets", ""]
+    effort = {"iterations": inspect.signature(ClusterIndex).parameters["iterations"].default}
+    effort |= {"points": POINTS_A_CLUSTER}
+    load = {"load_average_at_start": results["machine"]["load_average_at_start"]}
+    load |= {"load_average_at_end": results["load_average_at_end"]}
+    lines += [METHOD.format(**options, **effort, **load), "", "## Targets", ""]
     rows = [
         [one["target"], f"at least {one['wanted']:g}", _ratio(one["measured"]), f"**{one['verdict']}**"]
         for one in results["must_show"]

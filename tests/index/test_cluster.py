@@ -69,6 +69,22 @@ def test_long_keys_are_found_though_clusters_are_of_directions() -> None:
         assert float((index.search(query, 1).cell[:, 0] == top).float().mean()) > 0.85
 
 
+@pytest.mark.parametrize("size", [1e-25, 1e18, 1e25])
+def test_keys_of_any_size_are_found_with_few_probes(size: float) -> None:
+    keys, query = drawn()
+    index = ClusterIndex(60, 12)
+    index.build(keys * size)
+    assert recall(index, keys, query) > 0.9
+
+
+def test_no_more_is_rescored_than_there_is() -> None:
+    keys, query = drawn()
+    index = ClusterIndex(20, 20, rescore=1 << 40)
+    index.build(keys)
+    assert recall(index, keys, query) == 1.0
+    assert index.search(query, 10).cells_scored.tolist() == [len(keys)] * len(query)
+
+
 def test_added_and_moved_cells_are_found_where_they_are_now() -> None:
     keys, query = drawn()
     index = ClusterIndex(60, 6)

@@ -223,24 +223,29 @@ def test_refuses_what_does_not_fit_and_changes_nothing(
         index.add(one, torch.zeros(1, D))
     index.build(keys)
     nan, wide = torch.full((1, D), torch.nan), torch.zeros(1, D + 1)
+    large = torch.full((1, D), 1e300, dtype=torch.float64)  # infinite as a float32
     refused: list[tuple[type[Exception], Callable[[], object]]] = [
         (NonFiniteError, lambda: index.search(nan, 1)),
+        (NonFiniteError, lambda: index.search(large, 1)),
         (ShapeError, lambda: index.search(wide, 1)),
         (ShapeError, lambda: index.search(torch.zeros(D), 1)),
         (ConfigError, lambda: index.search(query, 0)),
         (NonFiniteError, lambda: index.build(nan)),
+        (NonFiniteError, lambda: index.build(large)),
         (ShapeError, lambda: index.build(torch.zeros(3))),
         (ShapeError, lambda: index.build(torch.zeros(3, D), torch.arange(2))),
         (CellError, lambda: index.build(torch.zeros(2, D), torch.tensor([4, 4]))),
         (CellError, lambda: index.add(one, torch.zeros(1, D))),
         (CellError, lambda: index.add(torch.tensor([50, 50]), torch.zeros(2, D))),
         (NonFiniteError, lambda: index.add(torch.tensor([50]), nan)),
+        (NonFiniteError, lambda: index.add(torch.tensor([50]), large)),
         (ShapeError, lambda: index.add(torch.tensor([50]), wide)),
         (CellError, lambda: index.remove(torch.tensor([2, 99]))),
         (CellError, lambda: index.remove(torch.tensor([2, 2]))),
         (CellError, lambda: index.update(torch.tensor([3, 99]), torch.zeros(2, D))),
         (CellError, lambda: index.update(torch.tensor([3, 3]), torch.zeros(2, D))),
         (NonFiniteError, lambda: index.update(one, nan)),
+        (NonFiniteError, lambda: index.update(one, large)),
         (ShapeError, lambda: index.update(one, wide)),
     ]
     for error, call in refused:
@@ -248,6 +253,76 @@ def test_refuses_what_does_not_fit_and_changes_nothing(
             call()
     assert len(index) == 30
     assert_best(index.search(query, 33), query, model_of(keys), 33)
+
+
+def test_keys_that_the_storage_cannot_hold_are_refused(
+    make: Callable[..., Index], device: torch.device
+) -> None:
+    keys, query = whole(1, 30, D).to(device), whole(2, 5, D).to(device)
+    large = torch.full((1, D), 1e5, device=device)
+    index = make(storage=torch.float16)
+    index.build(keys)
+    for call in (
+        lambda: index.build(large),
+        lambda: index.add(torch.tensor([50]), large),
+        lambda: index.update(torch.tensor([3]), large),
+    ):
+        with pytest.raises(NonFiniteError, match=r"row 0 holds 1e\+05, expected numbers up to 6.55e\+04"):
+            call()
+    assert_best(index.search(query, 33), query, model_of(keys), 33)
+
+
+@pytest.mark.parametrize("size", [1e18, 1e-18])
+def test_very_large_and_very_small_keys_are_found(
+    make: Callable[..., Index], device: torch.device, size: float
+) -> None:
+    keys, query = whole(1, 200, D).to(device) * size, whole(2, 5, D).to(device)
+    index = make()
+    index.build(keys[:150])
+    index.add(torch.arange(150, 200), keys[150:])
+    found = index.search(query, 5)
+    assert_best(found._replace(score=found.score / size), query, model_of(keys / size), 5)
+
+
+@pytest.mark.parametrize("storage", [None, torch.float16])
+def test_autocast_around_it_changes_nothing(
+    make: Callable[..., Index], device: torch.device, storage: torch.dtype | None
+) -> None:
+    generator = torch.Generator().manual_seed(5)
+    keys = torch.randn(300, 24, generator=generator).to(device)
+    query = torch.randn(40, 24, generator=generator).to(device)
+    states = []
+    for on in (False, True):
+        index = make(storage=storage)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=on):
+            index.build(keys[:200])
+            index.add(torch.arange(200, 300), keys[200:])
+            index.update(torch.arange(50), keys[50:100])
+            found = index.search(query, 7)
+        held = torch.cat([keys[50:100], keys[50:]]).to(storage or keys.dtype)
+        assert_best(found, query, model_of(held), 7)
+        states.append(index.state_dict())
+    for name, wanted in states[0].items():
+        torch.testing.assert_close(states[1][name], wanted, rtol=0, atol=0)
+
+
+def test_what_is_built_in_inference_mode_can_be_changed_outside(
+    make: Callable[..., Index], device: torch.device
+) -> None:
+    query, index, other = whole(2, 5, D).to(device), make(), make()
+    with torch.inference_mode():
+        keys = whole(1, 30, D).to(device) * 1
+        index.build(keys)
+        index.search(query * 1, 3)
+        other.load_state_dict(index.state_dict())
+    fresh = whole(3, 30, D).to(device)
+    for one in (index, other):
+        one.update(torch.arange(30), fresh)
+        one.search(query, 3)
+        one.add(torch.arange(30, 60), keys)
+        one.remove(torch.arange(10))
+        held = model_of(torch.cat([fresh, keys])[10:], torch.arange(10, 60))
+        assert_best(one.search(query, 55), query, held, 55)
 
 
 def test_knows_no_autograd(make: Callable[..., Index], device: torch.device) -> None:

@@ -101,6 +101,11 @@ def test_nothing_changes_when_a_change_is_refused() -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_more_rows_than_32_bits_number_are_refused() -> None:
+    with pytest.raises(ShapeError, match="2147483648 keys, expected at most 2147483647"):
+        Rows(torch.zeros(1, 1).expand(2**31, 1))
+
+
 def test_another_storage_type_is_refused() -> None:
     with pytest.raises(ConfigError, match="float32"):
         Rows(torch.eye(3), storage=torch.int8)

@@ -26,28 +26,27 @@ def encode(vector: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     best_error = vector.new_full((len(vector), 1), torch.inf)
     codes = torch.zeros_like(vector, dtype=torch.uint8)
     step = torch.zeros_like(largest)
+    vector = vector / torch.where(largest > 0, largest, 1.0)
     for share in SHRUNK if bits < 8 else SHRUNK[:1]:
-        tried = largest * (share / zero)
-        code = (vector / torch.where(tried > 0, tried, 1.0) + zero).round_().clamp_(0, most)
+        code = (vector / (share / zero) + zero).round_().clamp_(0, most)
         level = code - zero
         # the step that fits these codes best; never zero, since no level is
-        fitted = (vector * level).sum(dim=1, keepdim=True) / (level * level).sum(dim=1, keepdim=True).clamp(
-            min=1e-30
-        )
+        square = (level * level).sum(dim=1, keepdim=True)
+        fitted = (vector * level).sum(dim=1, keepdim=True) / square.clamp(min=1e-30)
         error = (vector - fitted * level).square().sum(dim=1, keepdim=True)
         better = error < best_error
         best_error = torch.where(better, error, best_error)
         step = torch.where(better, fitted, step)
         codes = torch.where(better, code.to(torch.uint8), codes)
-    return codes, step.squeeze(1)
+    return codes, (step * largest).squeeze(1)
 
 
 def split(vector: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
     """The part ``(n,)`` of vectors along the directions of their lists, and the rest ``(n, D)``."""
     if direction.shape[1] != vector.shape[1]:
         return vector.new_zeros(len(vector)), vector
-    square = (direction * direction).sum(dim=1)
-    along = (vector * direction).sum(dim=1) / torch.where(square > 0, square, 1.0)
+    square = direction.double().square().sum(dim=1)  # the square of a large float32 is none
+    along = ((vector.double() * direction).sum(dim=1) / torch.where(square > 0, square, 1.0)).float()
     return along, vector - along.unsqueeze(1) * direction
 
 

@@ -29,7 +29,7 @@ def search_levels(
     spent = torch.zeros(len(query), dtype=torch.int64, device=query.device)
     lists = torch.zeros(len(query), 1, dtype=torch.int64, device=query.device)
     base = torch.zeros(len(query), 1, device=query.device)
-    for level, direction, wanted in zip(levels, directions, probes, strict=False):
+    for level, direction, wanted in zip(levels[:-1], directions, probes, strict=True):
         found, count = _scan(query, level, lists, base, wanted)
         lists = _children(level, found)
         spent += count * level.entry_bytes + (lists >= 0).sum(dim=1) * direction[0].nbytes

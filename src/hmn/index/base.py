@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hmn._native.finite import check_finite
-from hmn.errors import ConfigError, ShapeError
+from hmn.errors import ConfigError, NonFiniteError, ShapeError
 from hmn.typing import SearchResult
 
 
@@ -29,7 +29,8 @@ class Index(Protocol):
     """A structure over N keys of D features that finds the K cells of largest inner product with a query.
 
     Settings are given when it is made; ``build`` gives it the keys. Cell ids are the user's own and stable:
-    adding and removing cells never changes the id of another.
+    adding and removing cells never changes the id of another. Under autocast and inference mode it computes
+    as it does elsewhere. Threads may search at the same time, but nothing else while another changes it.
     """
 
     def build(self, keys: Tensor, cells: Tensor | None = None) -> None:
@@ -126,8 +127,24 @@ def check_keys(keys: Tensor, name: str = "keys") -> Tensor:
     return keys.detach()
 
 
+def as_storage(keys: Tensor, storage: torch.dtype, name: str = "keys") -> Tensor:
+    """Finite keys ``(N, D)`` in the type in which they are kept.
+
+    Raises:
+        NonFiniteError: a number is too large for it.
+    """
+    kept = keys.to(storage)
+    if kept.dtype != keys.dtype and not bool(torch.isfinite(kept).all()):
+        row = int((~torch.isfinite(kept)).any(dim=1).nonzero()[0])
+        raise NonFiniteError(
+            f"{name}: row {row} holds {float(keys[row].abs().max()):.3g}, expected numbers up to "
+            f"{torch.finfo(storage).max:.3g} to keep them as {storage}: scale them or choose another storage"
+        )
+    return kept
+
+
 def check_query(query: Tensor, features: int, k: int, *, finite: bool = True) -> Tensor:
-    """Refuse queries that do not fit keys of so many features; returns them, detached.
+    """Refuse queries that do not fit keys of so many features; returns them in float32, detached.
 
     Without ``finite`` whoever searches refuses NaN and infinity.
     """
@@ -141,9 +158,10 @@ def check_query(query: Tensor, features: int, k: int, *, finite: bool = True) ->
             f"query has {query.shape[1]} features but the memory has {features}: "
             "encode it with the model that the memory was saved with"
         )
+    query = query.detach().to(torch.float32)
     if finite:
         check_finite(query, "query")
-    return query.detach()
+    return query
 
 
 def as_ids(cells: Tensor, name: str = "cells") -> Tensor:

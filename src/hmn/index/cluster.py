@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from hmn._native import kernels, search_levels
 from hmn._native.level import IN_FULL
 from hmn.errors import ConfigError, ShapeError
+from hmn.index.arithmetic import structure
 from hmn.index.base import check_query
 from hmn.index.kmeans import assign, kmeans
 from hmn.index.lists import Lists
@@ -52,12 +53,16 @@ class _Hierarchy:
         return tuple(map(len, self.directions))
 
 
+@structure
 class ClusterIndex:
     """Spherical k-means clusters (Auvolat et al. 2015; Chandar et al. 2016), with cells in short codes.
 
     A query looks at the clusters whose direction it agrees with most, scores their cells by codes of 4 or 8
     bits a feature, and the best of these in full. Directions are found by their codes as well, if there are
     several levels through fewer and wider clusters first.
+
+    Cells added later go to the clusters that there are, whose number stays that of the build, even where it
+    was of no cells at all: ``stats`` tells the size of the largest; build again when it is too large.
 
     Args:
         num_clusters: clusters of each level, from the widest to the narrowest: ``1000``, ``(64, 4096)`` or
@@ -140,13 +145,13 @@ class ClusterIndex:
             points = found
         # clusters of long keys must be looked at first: a direction is as long as its keys are, longer ones
         # counting more, since they are the ones that are asked for
-        length = rows.keys[: rows.used].float().norm(dim=1)
+        length = torch.linalg.vector_norm(rows.keys[: rows.used], dim=1, dtype=torch.float64)
         directions = []
         for centroid, nearest in zip(centroids, filed, strict=True):
             both = torch.stack([length, length * length], dim=1)
             total = both.new_zeros(len(centroid), 2).index_add_(0, nearest, both)
-            length = total[:, 1] / total[:, 0].clamp(min=1e-30)
-            directions.append(centroid[:, :features] * length.unsqueeze(1))
+            length = total[:, 1] / torch.where(total[:, 0] > 0, total[:, 0], 1.0)
+            directions.append((centroid[:, :features] * length.unsqueeze(1)).float())
         upper = []
         nothing = reduced.new_zeros(1, 1)
         for level in range(len(counts)):
@@ -182,7 +187,7 @@ class ClusterIndex:
     def search(self, query: Tensor, k: int) -> SearchResult:
         """See ``Index.search``."""
         rows, made = built(self._rows), self._hierarchy
-        query = check_query(query, rows.features, k, finite=False).to(rows.keys.device, torch.float32)
+        query = check_query(query, rows.features, k, finite=False).to(rows.keys.device)
         probes = self._probes if len(self._probes) > 1 else self._probes * len(made.counts)
         if len(probes) != len(made.counts):
             got, wanted = self.num_probes, len(made.counts)
@@ -190,7 +195,7 @@ class ClusterIndex:
         probes = tuple(map(min, probes, made.counts))
         wanted = k
         if self.codes is not None:
-            wanted = max(k, 2 * k + 16 if self.rescore is None else self.rescore)
+            wanted = max(k, min(len(rows), 2 * k + 16 if self.rescore is None else self.rescore))
         levels = [lists.level for lists in (*made.upper, made.leaves)]
         found = search_levels(query, levels, made.directions, probes, rows.keys, wanted, k)
         return found._replace(cell=rows.cells_at(found.cell))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from hmn.index.arithmetic import structure
 from hmn.index.base import check_query
 from hmn.index.rows import Rows, built
 from hmn.typing import SearchResult
@@ -15,6 +16,7 @@ BLOCK = 64
 CHUNK_SCORES = 1 << 24
 
 
+@structure
 class ExactIndex:
     """Scores all N cells for every query; the reference of every other structure.
 
@@ -56,7 +58,7 @@ class ExactIndex:
     def search(self, query: Tensor, k: int) -> SearchResult:
         """See ``Index.search``. Equal scores are in no particular order."""
         rows = built(self._rows)
-        query = check_query(query, rows.features, k).to(rows.keys.device, torch.float32)
+        query = check_query(query, rows.features, k).to(rows.keys.device)
         keys, live = rows.keys[: rows.used], rows.live()
         n, b = len(rows), len(query)
         score = query.new_full((b, k), -torch.inf)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hmn._native import best_of
 from hmn.errors import ConfigError, ShapeError
+from hmn.index.arithmetic import structure
 from hmn.index.base import check_query
 from hmn.index.faiss_rows import FaissRows, Vectors, import_faiss, reason
 from hmn.index.reduction import NoReduction, Reduction
@@ -24,6 +25,7 @@ ADDED_AT_A_TIME = 1 << 16
 STALE_SHARE = 16
 
 
+@structure
 class FaissIndex:
     """Asks a faiss index for candidates and scores them again by the keys as they are.
 
@@ -103,7 +105,7 @@ class FaissIndex:
         scored again. For all others they are unknown: NaN.
         """
         rows = built(self._rows)
-        query = check_query(query, rows.features, k).to(rows.keys.device, torch.float32)
+        query = check_query(query, rows.features, k).to(rows.keys.device)
         self._check_search_settings()
         self._settle()
         vectors = np.ascontiguousarray(self._reduction.queries(query).cpu().numpy())

@@ -43,7 +43,9 @@ def kmeans(
         ``(C, D)`` unit centroids.
     """
     chosen = torch.randperm(len(points), generator=generator)[: num_clusters * POINTS_A_CLUSTER]
-    unit = F.normalize(points[chosen.sort().values.to(points.device)], dim=1)
+    unit = points[chosen.sort().values.to(points.device)]
+    largest = unit.abs().amax(dim=1, keepdim=True)  # squares of very large and very small numbers are none
+    unit = F.normalize(unit / torch.where(largest > 0, largest, 1.0), dim=1)
     centroid = _seeds(unit, num_clusters, generator)
     for done in range(iterations):
         nearest, cosine = assign(unit, centroid)

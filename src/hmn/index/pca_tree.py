@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hmn.errors import ShapeError
+from hmn.index.arithmetic import structure
 from hmn.index.base import check_query
 from hmn.index.buckets import Buckets, search_buckets
 from hmn.index.reduction import OneColumnReduction, Reduction
@@ -19,6 +20,7 @@ from hmn.typing import SearchResult
 CHUNK_NUMBERS = 1 << 22
 
 
+@structure
 class PCATreeIndex:
     """Scores the cells in the leaves of a binary tree that are nearest to the query.
 
@@ -93,7 +95,7 @@ class PCATreeIndex:
         number, where it begins and ends, and the rows that it lists, and the keys scored.
         """
         rows = built(self._rows)
-        query = check_query(query, rows.features, k).to(rows.keys.device, torch.float32)
+        query = check_query(query, rows.features, k).to(rows.keys.device)
         wanted, depth = check_count("num_leaves", self.num_leaves), len(self._component)
         reduced = self._reduction.queries(query)
         length = torch.linalg.vector_norm(reduced, dim=1, keepdim=True, dtype=torch.float64)

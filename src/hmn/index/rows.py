@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from hmn.errors import CellError, ConfigError, NotFittedError, ShapeError
-from hmn.index.base import as_ids, check_keys
+from hmn.index.base import as_ids, as_storage, check_keys
 
 STORAGE = (torch.float32, torch.float16, torch.bfloat16)
+MOST_ROWS = 2**31 - 1
+"""Structures number rows in 32 bits."""
 
 
 class Rows:
@@ -20,7 +22,8 @@ class Rows:
     As long as cells are 0 to N - 1 in order, rows and cells are the same and no table is kept.
 
     Args:
-        keys: ``(N, D)``; shared, not copied, if it is of the storage type and contiguous.
+        keys: ``(N, D)``; shared, not copied, if it is of the storage type, contiguous, and not made under
+            ``torch.inference_mode``, where it could not be changed; fewer than 2^31.
         cells: ``(N,)`` distinct ids, not negative; 0 to N - 1 if not given.
         storage: float32, float16 or bfloat16; as the keys are if not given (float64 becomes float32).
 
@@ -33,11 +36,14 @@ class Rows:
     """
 
     def __init__(self, keys: Tensor, cells: Tensor | None = None, storage: torch.dtype | None = None) -> None:
+        _not_too_many(len(keys))
         keys = check_keys(keys)
         storage = storage or (keys.dtype if keys.dtype in STORAGE else torch.float32)
         if storage not in STORAGE:
             raise ConfigError(f"storage is {storage}, expected one of {', '.join(map(str, STORAGE))}")
-        self.keys = keys.to(storage).contiguous()
+        self.keys = as_storage(keys, storage).contiguous()
+        if self.keys.is_inference():
+            self.keys = self.keys.clone()
         self.used = len(keys)
         self._cell: Tensor | None = None  # (capacity,) int64, -1 where free
         self._row: dict[int, int] | None = None
@@ -100,6 +106,7 @@ class Rows:
             CellError, ShapeError, NonFiniteError: nothing is added then.
         """
         cells, keys = self._checked(cells, keys)
+        _not_too_many(len(self) + len(cells))
         _distinct(cells)
         if self._row is None:
             there = cells[(cells >= 0) & (cells < self.used)]
@@ -112,7 +119,7 @@ class Rows:
         if self._row is None and not follows:
             self._keep_tables(torch.arange(self.used, device=self.keys.device))
         rows = self._take(len(cells))
-        self.keys[rows] = keys.to(self.keys.dtype)
+        self.keys[rows] = keys
         if self._row is not None and self._cell is not None:
             self._cell[rows] = cells.to(self._cell.device)
             self._row.update(zip(cells.tolist(), rows.tolist(), strict=True))
@@ -143,7 +150,7 @@ class Rows:
         cells, keys = self._checked(cells, keys)
         rows = self.rows_of(cells)
         shared = keys.untyped_storage().data_ptr() == self.keys.untyped_storage().data_ptr()
-        self.keys[rows] = keys.clone() if shared else keys.to(self.keys.dtype)
+        self.keys[rows] = keys.clone() if shared else keys
         return rows
 
     def state_dict(self, *, with_keys: bool = True) -> dict[str, Tensor]:
@@ -195,7 +202,7 @@ class Rows:
         if keys.shape != (len(cells), self.features):
             expected = f"({len(cells)}, {self.features})"
             raise ShapeError(f"keys are {tuple(keys.shape)}, expected {expected}: one key a cell")
-        return cells, keys.to(self.keys.device)
+        return cells, as_storage(keys, self.keys.dtype).to(self.keys.device)
 
     def _keep_tables(self, cells: Tensor) -> None:
         """Keep the cell of each row, and the row of each cell, from now on."""
@@ -234,6 +241,11 @@ def built(rows: Rows | None) -> Rows:
     if rows is None:
         raise NotFittedError("the index has no cells yet: call build(keys) or load_state_dict first")
     return rows
+
+
+def _not_too_many(rows: int) -> None:
+    if rows > MOST_ROWS:
+        raise ShapeError(f"there are {rows} keys, expected at most {MOST_ROWS}: divide them among indexes")
 
 
 def _not_negative(cells: Tensor) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from hmn._native import best_of
 from hmn.errors import ConfigError, ShapeError
+from hmn.index.arithmetic import own_arithmetic, structure
 from hmn.index.base import Index, as_ids, check_query
 from hmn.typing import SearchResult
 
@@ -147,6 +148,7 @@ def clustered(strategy: Strategy, index: object) -> Clustered:
 
 
 @torch.no_grad()
+@own_arithmetic
 def candidates(
     strategy: Strategy, index: Index, query: Tensor, target: Tensor, *, generator: torch.Generator
 ) -> Candidates:
@@ -192,6 +194,7 @@ def candidates(
     return _union(torch.cat(certain), pool)
 
 
+@structure
 class StrategySearch:
     """Reads with a strategy at test time: a query's candidates, drawn for it alone, all scored in full.
 
@@ -230,7 +233,7 @@ class StrategySearch:
         Raises:
             ShapeError: the queries do not fit, or the index has ids of its own.
         """
-        query = check_query(query, self.keys.shape[1], k).to(self.keys.device, torch.float32)
+        query = check_query(query, self.keys.shape[1], k).to(self.keys.device)
         best = torch.full((len(query), 0), -1, dtype=torch.int64, device=query.device)
         reads = query.new_zeros(len(query))
         scored = torch.zeros_like(reads, dtype=torch.int64)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hmn._native.candidates import distinct
 from hmn.errors import ConfigError, ShapeError
+from hmn.index.arithmetic import structure
 from hmn.index.base import check_query
 from hmn.index.buckets import Buckets, search_buckets
 from hmn.index.reduction import NoReduction, Reduction
@@ -22,6 +23,7 @@ KEY_BITS = 62
 CHUNK_NUMBERS = 1 << 22
 
 
+@structure
 class WTAHashIndex:
     """Scores the cells that share a bucket with the query in one of several hash tables.
 
@@ -114,7 +116,7 @@ class WTAHashIndex:
         besides the features looked at and the keys scored.
         """
         rows = built(self._rows)
-        query = check_query(query, rows.features, k).to(rows.keys.device, torch.float32)
+        query = check_query(query, rows.features, k).to(rows.keys.device)
         self._check_search_settings()
         parts = torch.split(query, self._part())
         code = torch.cat([self._probes(self._reduction.queries(part)) for part in parts])

@@ -13,10 +13,11 @@ namespace {
 constexpr float kShrunk[] = {1.0f, 0.85f, 0.7f};  // largest code in shares of the largest coordinate
 constexpr int64_t kAlone = 1 << 10;               // vectors below which threads cost more than they bring
 
-float dot(const float* one, const float* other, int64_t count) {
-    float total = 0;
+// In double: the square of a large float is none.
+double dot(const float* one, const float* other, int64_t count) {
+    double total = 0;
 #pragma omp simd reduction(+ : total)
-    for (int64_t i = 0; i < count; ++i) total += one[i] * other[i];
+    for (int64_t i = 0; i < count; ++i) total += double(one[i]) * other[i];
     return total;
 }
 
@@ -55,8 +56,8 @@ void encode(const Level& level, uint8_t* codes, float* along, float* step, const
             float part = 0;
             if (direction) {
                 const float* towards = direction + list[row] * features;
-                const float square = dot(towards, towards, features);
-                part = dot(vector, towards, features) / (square > 0 ? square : 1.0f);
+                const double square = dot(towards, towards, features);
+                part = float(dot(vector, towards, features) / (square > 0 ? square : 1.0));
                 for (int64_t i = 0; i < features; ++i) rest[i] = vector[i] - part * towards[i];
             } else {
                 std::copy(vector, vector + features, rest.begin());

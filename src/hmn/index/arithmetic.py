@@ -1,0 +1,47 @@
+"""The arithmetic of a structure is its own, whatever is switched on around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+import torch
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+
+DEVICES = ("cpu", "cuda")
+METHODS = ("build", "search", "add", "remove", "update", "load_state_dict", "state_dict")
+
+
+def own_arithmetic(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a function to compute in float32 and make tensors that can be changed, wherever it is called.
+
+    Autocast would take its products in 16 bits; what is built under ``torch.inference_mode`` could not be
+    updated outside of it.
+    """
+
+    @wraps(function)
+    def called(*arguments: P.args, **named: P.kwargs) -> R:
+        cast = [device for device in DEVICES if torch.is_autocast_enabled(device)]
+        if not cast and not torch.is_inference_mode_enabled():
+            return function(*arguments, **named)
+        with ExitStack() as outside:
+            outside.enter_context(torch.inference_mode(False))
+            outside.enter_context(torch.no_grad())
+            for device in cast:
+                outside.enter_context(torch.autocast(device, enabled=False))
+            return function(*arguments, **named)
+
+    return called
+
+
+def structure(kind: type[S]) -> type[S]:
+    """Decorate a structure: all methods of ``Index`` have an arithmetic of their own."""
+    for name in METHODS:
+        if name in vars(kind):
+            setattr(kind, name, own_arithmetic(vars(kind)[name]))
+    return kind
