@@ -46,4 +46,4 @@ def test_the_search_page(capsys: pytest.CaptureFixture[str]) -> None:
         smaller = block.replace(whole, "CELLS = 20_000").replace("num_clusters=1_000)", "num_clusters=100)")
         exec(smaller, found)
     assert found["tuned"].reached and found["missed"] < 0.1
-    assert re.match(r"last_probes \d+: recall@10 0.9\d+, reads \d+\n", capsys.readouterr().out)
+    assert re.match(r"num_probes \d+: recall@10 0.9\d+, reads \d+\n", capsys.readouterr().out)

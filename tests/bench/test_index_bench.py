@@ -159,12 +159,15 @@ def test_generated_data_are_those_of_their_seed() -> None:
     assert 8 < norms.max() < 10.01
 
 
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize(
+    ("row", "last_resort"),
+    [*((row, False) for row in ROWS), *((row, True) for row in ROWS if ROWS[row].graph)],
+)
 def test_every_system_that_is_installed_finds_what_exact_search_finds(
-    row: str, small: data.DataSet, tmp_path: Path
+    row: str, last_resort: bool, small: data.DataSet, tmp_path: Path
 ) -> None:
     """With all of its effort, one by one as in a batch, and when it was saved and loaded."""
-    build = ROWS[row].builds(2000, 16)[-1]
+    build = (ROWS[row].fallbacks if last_resort else ROWS[row].builds)(2000, 16)[-1]
     try:
         bench = Bench(row, build, small.folder, threads=1)
     except PackageMissingError as error:

@@ -123,6 +123,7 @@ RANGES: dict[str, tuple[Any, Any]] = {
     "checkpoint_seconds": (0.0, None),
     "other_subject": (0.0, 1.0),
     "relation_words": (0.0, 1.0),
+    "recall": (0.0, 1.0),
     "learning_rate": (1e-8, 10.0),
     "table_learning_rate": (1e-8, 10.0),
     "encoder_learning_rate": (1e-8, 10.0),

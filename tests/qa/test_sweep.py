@@ -162,7 +162,7 @@ def test_the_figure_has_a_line_and_a_name_for_each_structure(
     about = {"cells": 5000, "questions": 7, "facts_known": True}
     curves = [
         Curve("exact", None, 0.0, [point(None, 5000.0, 0.9)]),
-        Curve("cluster", "last_probes", 0.1, [point(1, 50.0, 0.5), point(2, 80.0, 0.8)]),
+        Curve("cluster", "num_probes", 0.1, [point(1, 50.0, 0.5), point(2, 80.0, 0.8)]),
         Curve("PCA-Tree", "num_leaves", 0.1, [point(1, 52.0, 0.51), point(2, 300.0, 0.7)]),
         Curve("unknown reads", "ef_search", 0.1, [point(1, None, 0.5)]),
     ]

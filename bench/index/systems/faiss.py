@@ -40,8 +40,8 @@ def list_builds(cells: int, features: int) -> list[Setting]:  # noqa: ARG001 - t
 
 
 def quantised_builds(cells: int, features: int) -> list[Setting]:
-    """Numbers of inverted lists, and of 4-bit codes a cell."""
-    parts = [features // 2, features // 4] if features >= 64 else [features // 2]
+    """Numbers of inverted lists, and of 4-bit codes a cell; also half as many where cells are few."""
+    parts = [features // 2, features // 4] if features >= 64 and cells < 500_000 else [features // 2]
     return times(over("clusters", cluster_counts(cells)), over("parts", parts))
 
 

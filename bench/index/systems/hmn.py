@@ -52,13 +52,14 @@ def cluster_builds(cells: int, features: int) -> list[Setting]:  # noqa: ARG001
 
 
 def wta_hash_builds(cells: int, features: int) -> list[Setting]:  # noqa: ARG001
-    """Numbers of tables."""
-    return times(over("num_tables", [16, 64]), [{"num_permutations": 4, "prefix": 4}])
+    """Numbers of tables; fewer, which find less, only where there are fewer cells."""
+    tables = [64] if cells >= 500_000 else [16, 64]
+    return times(over("num_tables", tables), [{"num_permutations": 4, "prefix": 4}])
 
 
 def pca_tree_builds(cells: int, features: int) -> list[Setting]:  # noqa: ARG001
-    """Cells a leaf."""
-    return over("leaf_size", [64, 256])
+    """Cells a leaf; more, which is slower, only where there are fewer cells."""
+    return over("leaf_size", [64] if cells >= 500_000 else [64, 256])
 
 
 class Structure:

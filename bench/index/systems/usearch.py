@@ -61,8 +61,7 @@ class Graph:
         self.index.expansion_search = setting["ef"]
 
     def search(self, queries: Floats, k: int) -> Ids:
-        if self.lengthened:
-            queries = np.pad(queries, ((0, 0), (0, 1)))
+        queries = self._asked(queries)
         if len(queries) == 1:
             one = np.asarray(self.index.search(queries[0], k).keys).astype(np.int64)
             return np.pad(one, (0, k - len(one)), constant_values=-1)[None]
@@ -73,6 +72,9 @@ class Graph:
 
     def reads(self, queries: Floats, k: int) -> float | None:
         """Keys compared; the lists of neighbours are not told."""
-        found = self.index.search(queries, k, threads=self.threads)
+        found = self.index.search(self._asked(queries), k, threads=self.threads)
         bytes_of = {"f32": 4, "f16": 2}[self.setting["storage"]]
         return float(found.computed_distances / len(queries) * bytes_of / 4)
+
+    def _asked(self, queries: Floats) -> Floats:
+        return np.pad(queries, ((0, 0), (0, 1))) if self.lengthened else queries

@@ -288,8 +288,8 @@ class ClusterIndex:
         }
 
     def knob(self) -> tuple[str, int]:
-        """See ``Tunable.knob``; with several levels the wider ones keep their share of probes."""
-        return "last_probes", len(self._hierarchy.directions[-1])
+        """See ``Tunable.knob``: ``num_probes``, or ``last_probes`` where it has a number for each level."""
+        return "num_probes" if len(self._probes) == 1 else "last_probes", len(self._hierarchy.directions[-1])
 
     @property
     def last_probes(self) -> int:
@@ -300,9 +300,6 @@ class ClusterIndex:
     def last_probes(self, value: int) -> None:
         _counts("last_probes", value)
         counts = [len(one) for one in self._hierarchy.directions]
-        if len(self._probes) == 1:
-            self._probes = (value,)
-            return
         # entering a share s of the last level's clusters takes about s ** (1 / levels) of each level before
         share = value / counts[-1]
         levels = len(counts)

@@ -59,6 +59,17 @@ def make_index(name: str, **settings: Any) -> Index:
     return index
 
 
+def settings_in(name: str) -> dict[str, Any]:
+    """Settings in the text of an index: ``{"num_probes": 8}`` of ``cluster:num_probes=8``."""
+    structure, _, text = name.partition(":")
+    return _parsed(structure, text)
+
+
+def with_setting(name: str, index: Index, setting: str) -> str:
+    """The text of an index with one more setting, as the index has it: what makes the same one again."""
+    return f"{name}{',' if ':' in name else ':'}{setting}={getattr(index, setting)}"
+
+
 def _parsed(structure: str, text: str) -> dict[str, Any]:
     """Settings from ``name=value,name=value``; for faiss, what has no ``=`` is its factory string."""
     settings: dict[str, Any] = {}

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from hmn.errors import BundleError, ConfigError, DataError, NotFittedError, ShapeError
+from hmn.index.base import Index
 from hmn.index.exact import ExactIndex
 from hmn.index.registry import make_index
 from hmn.index.strategy import Clustered, Strategy, StrategySearch
@@ -24,6 +25,7 @@ from hmn.qa.answer import Answer, AnswerModule
 from hmn.qa.artificial import ArtificialQuestions
 from hmn.qa.cells import Cells
 from hmn.qa.config import BEST_CELLS, ModelConfig, TrainConfig, make_configs, settings_of
+from hmn.qa.depth import Depth
 from hmn.qa.display import Display
 from hmn.qa.encoder import FactEncoder, Phrasing, QuestionEncoder
 from hmn.qa.facts import FactTable
@@ -38,7 +40,9 @@ from hmn.qa.training import Trainer
 from hmn.store.bundle import BundleReader, write_json, write_tensors, writing_bundle
 
 ENCODER_FILE, TOKENIZER_FILE = "encoder.json", "tokenizer.json"
-INDEX_FILE = "index.safetensors"
+INDEX_FILE, EXAMPLES_FILE = "index.safetensors", "examples.json"
+EXAMPLES = 512
+"""Training questions that a model keeps, to tune another index with."""
 QUERIES_AT_A_TIME = 256
 
 Network = MemoryNetwork[list[list[Answer]]]
@@ -67,6 +71,7 @@ class FactoidQA:
         self.cells = Cells.of(self.facts, objects=self.config.objects)
         self._network: Network | None = None
         self._sentence_encoder: SentenceEncoder | None = None
+        self._examples: list[str] = []
         self.history: list[dict[str, Any]] = []
 
     @property
@@ -123,6 +128,7 @@ class FactoidQA:
             ConfigError: a setting is wrong; or ``out`` holds a model already, or a checkpoint of another run.
             DataError: questions cannot be read or do not fit the facts.
         """
+        self.config = make_configs(self._settings)[1]  # before an index was tuned
         config = make_configs({**self._settings, **settings})[2]
         questions = self._questions(train)
         held_out = None if valid is None else self._questions(valid)
@@ -174,12 +180,16 @@ class FactoidQA:
         )
         targets = Targets.of(questions, self.facts, self.cells)
         validate = None if held_out is None else self._validation(held_out)
-        trainer = Trainer(self.network, questions, texts, targets, artificial, validate, config)
+        order = np.random.default_rng([config.seed, 3]).permutation(len(questions))
+        self._examples = [questions.text[number] for number in order[:EXAMPLES]]
+        depth = self._depth(self.network.reader.index, self.config.index, config.recall)
+        trainer = Trainer(self.network, questions, texts, targets, artificial, validate, config, depth)
         if checkpoint is not None:
             trainer.load(checkpoint.progress, checkpoint.tensors)
         best: dict[str, Tensor] = {}
 
         def keep() -> None:
+            self.config = replace(self.config, index=depth.name)
             if run.out is not None:
                 self.save_pretrained(run.out)
             else:
@@ -189,14 +199,27 @@ class FactoidQA:
         with run.watching(keep) as watcher:
             progress = trainer.run(watcher)
         self.history = progress.epochs
-        if progress.best_epoch != len(progress.epochs):
-            if run.out is not None:
-                self._take(FactoidQA.from_pretrained(run.out))
-            else:
+        if run.out is not None:
+            self._take(FactoidQA.from_pretrained(run.out))
+        else:
+            if progress.best_epoch != len(progress.epochs):
                 self.memory.restore(best.pop("snapshot"))
                 load_weights(self.network, best)
                 self.network.refresh()
+            depth.tune()
+            self.config = replace(self.config, index=depth.name)
         run.finish()
+
+    def _depth(self, index: Index, name: str, recall: float) -> Depth:
+        """What sets how far an index looks, by the training questions that the model keeps."""
+
+        def queries() -> Tensor:
+            training = self.network.training
+            encoded = self.encode(self._examples)
+            self.network.train(training)
+            return encoded
+
+        return Depth(index, name, recall if self._examples else 0.0, self.config.k, queries)
 
     def ask(self, question: str, k: int = 5) -> list[Answer]:
         """Answer a question.
@@ -272,19 +295,25 @@ class FactoidQA:
         ]
         return torch.cat([*parts, self.memory.snapshot()[:0]])
 
-    def use_index(self, index: str | None = None, strategy: str | None = None) -> FactoidQA:
+    def use_index(
+        self, index: str | None = None, strategy: str | None = None, *, recall: float | None = None
+    ) -> FactoidQA:
         """Search the memory with another index from now on, which is built on its keys as they are.
 
         ``save_pretrained`` keeps the index, so a model can be trained with one and serve with another:
 
-        >>> FactoidQA.from_pretrained("model").use_index("cluster:num_probes=8").save_pretrained("fast")
+        >>> FactoidQA.from_pretrained("model").use_index("cluster").save_pretrained("fast")
 
         Args:
-            index: as ``make_index`` takes it; the one that the model has if not given. Where the model was
-                trained with a strategy that needs clusters and this has none, ``config`` says k-mips then.
+            index: as ``make_index`` takes it; the one that the model has if not given. Where the text does
+                not say how far it looks, it is tuned to ``recall``, and ``config`` says it. Where the model
+                was trained with a strategy that needs clusters and this has none, ``config`` says k-mips.
             strategy: read each question's candidates of this strategy, drawn for it alone and all scored, in
                 place of the cells that the index finds best; ``k-mips`` or nothing for just these. It is
                 not saved.
+            recall: share of the cells of exact search that the index is to find, measured on training
+                questions that the model keeps; ``TrainConfig.recall`` if not given, 0 to leave the index as
+                its text has it.
 
         Returns:
             The model itself.
@@ -306,8 +335,11 @@ class FactoidQA:
         if index is not None:
             made = make_index(index)
             clusters = isinstance(made, Clustered) or not reader.strategy.needs_clusters
-            config = replace(config, index=index, strategy=config.strategy if clusters else BEST_CELLS)
+            wanted = make_configs({} if recall is None else {"recall": recall})[2].recall
             made.build(keys)
+            depth = self._depth(made, index, wanted)
+            depth.tune()
+            config = replace(config, index=depth.name, strategy=config.strategy if clusters else BEST_CELLS)
         searcher = made if reading is None else StrategySearch(made, reading, keys)
         self.config, reader.index, reader.searcher = config, made, searcher
         self._settings["index"] = config.index
@@ -328,6 +360,7 @@ class FactoidQA:
                 write_json(bundle, ENCODER_FILE, self._sentence_encoder.config)
                 write_json(bundle, TOKENIZER_FILE, json.loads(self._sentence_encoder.tokenizer))
             write_tensors(bundle, "memory.safetensors", {"keys": self.memory.snapshot()})
+            write_json(bundle, EXAMPLES_FILE, {"questions": self._examples})
             index = network.reader.index
             if not isinstance(index, ExactIndex):
                 write_tensors(bundle, INDEX_FILE, index.state_dict(with_keys=False))
@@ -372,6 +405,8 @@ class FactoidQA:
             raise BundleError(f"{folder}/memory.safetensors: its keys are not those of the facts: save again")
         model.memory.restore(keys)
         model._network.eval()
+        if bundle.has(EXAMPLES_FILE):
+            model._examples = [str(one) for one in bundle.json(EXAMPLES_FILE)["questions"]]
         if index is None:
             model._load_index(bundle)
         if index is not None or strategy is not None:
@@ -442,6 +477,7 @@ class FactoidQA:
 
     def _take(self, other: FactoidQA) -> None:
         self._network, self._sentence_encoder = other.network, other._sentence_encoder
+        self.config, self._examples = other.config, other._examples
 
 
 def _fingerprint(facts: FactTable, *questions: QuestionSet | None) -> str:

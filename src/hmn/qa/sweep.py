@@ -20,7 +20,7 @@ from torch import Tensor
 from hmn.errors import ConfigError, MissingPackageError
 from hmn.index.base import Index
 from hmn.index.cluster import CELLS_A_CLUSTER
-from hmn.index.registry import make_index
+from hmn.index.registry import make_index, with_setting
 from hmn.index.tune import Tunable, recall_at_k
 from hmn.qa.metrics import BATCH, best_facts, shares
 from hmn.qa.questions import QuestionSet
@@ -38,8 +38,6 @@ STRUCTURES = {
     "PCA-Tree": "pca-tree",
     "faiss IVF": "faiss:IVF{lists},Flat",
 }
-TEXTS = {"last_probes": "num_probes"}
-"""Settings whose name in the text of an index is another."""
 FOUND_ALL = 0.9995
 MOST_READ = 0.5
 """Of the cells: what reads more than this is not worth an index."""
@@ -103,7 +101,7 @@ class Sweep:
         return [
             [
                 curve.structure,
-                "" if curve.setting is None else f"{TEXTS.get(curve.setting, curve.setting)}={point.value}",
+                "" if curve.setting is None else f"{curve.setting}={point.value}",
                 f"{point.accuracy:.4f}",
                 "" if point.fact_accuracy is None else f"{point.fact_accuracy:.4f}",
                 f"{point.recall_at_k:.4f}",
@@ -258,10 +256,9 @@ def _curve(name: str, text: str, keys: Tensor, measure: _Measure, say: Callable[
     setting, most = index.knob()
     points: list[Point] = []
     for value in _values(measure.k if setting == "max_candidates" else 1, most):
-        shown = TEXTS.get(setting, setting)
-        say(f"{shown}={value}")
+        say(f"{setting}={value}")
         setattr(index, setting, value)
-        points.append(measure(index, f"{text}{',' if ':' in text else ':'}{shown}={value}", value))
+        points.append(measure(index, with_setting(text, index, setting), value))
         last = points[-1]
         if last.recall_at_k >= FOUND_ALL or (last.reads or 0) >= len(keys) * MOST_READ:
             break

@@ -19,6 +19,7 @@ from hmn.nn.network import MemoryNetwork, load_weights, weights_of
 from hmn.qa.answer import Answer
 from hmn.qa.artificial import ArtificialQuestions
 from hmn.qa.config import TrainConfig
+from hmn.qa.depth import Depth
 from hmn.qa.metrics import Evaluation
 from hmn.qa.optim import Optimisers
 from hmn.qa.questions import QuestionSet
@@ -39,6 +40,8 @@ class Progress:
     """Figures of each finished epoch."""
     running_loss: float = 0.0
     """Loss of the last steps, smoothed."""
+    depth: int | None = None
+    """How far the index looks, where that was tuned; see ``Depth.value``."""
 
 
 class Watcher(Protocol):
@@ -73,6 +76,7 @@ class Trainer:
         validate: figures on held-out questions with the network as it is, and which of them to compare; None
             to train all epochs and keep the last.
         config: how to train.
+        depth: sets how far the network's index looks.
     """
 
     def __init__(
@@ -84,7 +88,9 @@ class Trainer:
         artificial: ArtificialQuestions,
         validate: Callable[[], tuple[Evaluation, float]] | None,
         config: TrainConfig,
+        depth: Depth,
     ) -> None:
+        self.depth = depth
         self.network, self.texts, self.targets = network, texts, targets
         self.artificial = artificial
         self.validate, self.config = validate, config
@@ -130,6 +136,7 @@ class Trainer:
         step = self.progress.step
         if step % self.config.renew_steps == 0:
             self._renew(rebuild=step == 0)
+            self._look_as_in_training()
         rng = np.random.default_rng([self.config.seed, 1, step])
         asked, pair = self.artificial.draw(batch, rng)
         targets, rows = self.targets.asking(batch, pair), np.arange(len(batch))
@@ -149,6 +156,8 @@ class Trainer:
         """Encode all keys anew; the index is built anew on them, or files them in the structure it has."""
         self.memory.renew()
         self.network.refresh(rebuild=rebuild)
+        if rebuild:
+            self.depth.tune()
 
     def _generator(self, step: int) -> torch.Generator:
         """Of what the strategy draws in a step, from the seed and the step alone."""
@@ -192,6 +201,11 @@ class Trainer:
         timeless = {name: value for name, value in figures.items() if "second" not in name}
         progress.epochs.append(timeless)
         watcher.epoch(figures, better)
+        self._look_as_in_training()
+
+    def _look_as_in_training(self) -> None:
+        self.depth.train()
+        self.progress.depth = self.depth.value
 
     def _stale(self) -> bool:
         """Whether the held-out figure has not risen for as many epochs as patience allows."""
@@ -229,3 +243,4 @@ class Trainer:
                 self.network.reader.index.load_state_dict(index, self.memory.snapshot())
             else:
                 self.network.refresh()
+            self.depth.restore(self.progress.depth)

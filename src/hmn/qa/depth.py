@@ -1,0 +1,76 @@
+"""How far a model's index looks, where its text does not say it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from hmn.errors import ConfigError
+from hmn.index.base import Index
+from hmn.index.registry import settings_in, with_setting
+from hmn.index.tune import Tunable, Tuned, tune
+
+WORTH_TRAINING_WITH = 0.25
+"""Reads in shares of the cells; what reads more looks in training no further than its text says."""
+
+
+class Depth:
+    """Sets how far an index looks: as far as finds a given share of what exact search finds.
+
+    An index whose text gives the setting keeps it, as does one that has none, such as exact search.
+
+    Args:
+        index: of the model.
+        name: its text, as ``make_index`` takes it.
+        recall: share of the k best cells of exact search to find; 0 leaves the index as it is.
+        k: cells that a question reads.
+        queries: some of the training questions, encoded by the network as it is.
+
+    Attributes:
+        name: the index's text with the setting as it was last tuned.
+        value: the setting as it is; None where it is as the text has it.
+    """
+
+    def __init__(self, index: Index, name: str, recall: float, k: int, queries: Callable[[], Tensor]) -> None:
+        self.index, self.name = index, name
+        self._given, self._recall, self._k, self._queries = name, recall, k, queries
+        self._before: dict[str, int | None] = {}
+        self._tuned: Tuned | None = None
+        self.value: int | None = None
+
+    def tune(self) -> None:
+        """Look as far as the recall asks for on the keys and the queries as they are; after every build."""
+        setting = self._setting()
+        if setting is None:
+            return
+        self._before.setdefault(setting, getattr(self.index, setting))
+        self._tuned = tune(self.index, self._queries(), self._k, target_recall=self._recall)
+        self.value = self._tuned.value
+        self.name = with_setting(self._given, self.index, setting)
+
+    def train(self) -> None:
+        """Look no further than is worth it in a step of training."""
+        if self._tuned is not None and self._tuned.reads > WORTH_TRAINING_WITH * len(self.index):
+            setattr(self.index, self._tuned.setting, self._before[self._tuned.setting])
+            self.value = None
+
+    def restore(self, value: int | None) -> None:
+        """Look as far as ``value`` says: that of another ``Depth``, of a run that goes on."""
+        setting = self._setting()
+        if setting is not None:
+            self._before.setdefault(setting, getattr(self.index, setting))
+            if value is not None:
+                setattr(self.index, setting, value)
+                self.value = value
+
+    def _setting(self) -> str | None:
+        """What is to be tuned, if anything is."""
+        if not self._recall or not isinstance(self.index, Tunable) or not len(self.index):
+            return None
+        try:
+            setting, _ = self.index.knob()
+        except ConfigError:  # such as a flat index of faiss, which looks everywhere
+            return None
+        said = settings_in(self._given)
+        return None if setting in said or setting == "last_probes" else setting
