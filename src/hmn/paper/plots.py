@@ -155,7 +155,7 @@ def draw_reads(table: Table) -> bytes | None:
     panels[0].set_xscale("log")
     for axes in panels[: len(networks)]:
         _plain(axes)
-    handles = {}
+    handles: dict[str, Any] = {}
     for axes in panels:
         handles |= {label: one for one, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(
