@@ -5,18 +5,34 @@ from __future__ import annotations
 import importlib
 import io
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hmn.errors import MissingPackageError
+from hmn.paper.claims import (
+    BY_CLUSTERS,
+    FAMILIES,
+    FILTER,
+    SMALLER_K,
+    SOFTMAX,
+    STRATEGIES,
+    TWO_LEVELS,
+)
 from hmn.paper.rows import BM25, KEYWORDS, ROWS
-from hmn.paper.table import Table
+from hmn.paper.table import Table, validation
 
-CURVES = ("full softmax", "exact 10-MIPS", "exact 50-MIPS", "exact 100-MIPS", "exact 1000-MIPS")
-"""Rows of the paper's figure 1; those of ``MORE`` are drawn thinner."""
-MORE = ("clustering", "PCA-Tree", "WTA-Hash")
-COLOURS = ("#333333", "#d62728", "#ff8c1a", "#c2a500", "#2a9d8f", "#1f4fb4", "#8c6d31", "#b0409a")
-WIDTH, HEIGHT = 9.5, 4.6
+GROUPS: Mapping[str, Sequence[str]] = {
+    "exact search in training": (SOFTMAX, "exact 1-MIPS", *SMALLER_K),
+    "approximate search in training": (SOFTMAX, TWO_LEVELS, *FAMILIES, BY_CLUSTERS, FILTER),
+    "strategies": STRATEGIES,
+}
+"""Rows of figure 1, those that the claims are judged by; panels that hold them."""
+COLOURS = ("#333333", "#d55e00", "#e69f00", "#009e73", "#56b4e9", "#0072b2", "#cc79a7", "#8c6d31")
+WIDTH, HEIGHT = 10.5, 3.1
+LEGEND = 4
+"""Entries in a line of the legend above panels."""
+DOTS = 30
+"""Epochs up to which each is a dot on its line."""
 READERS = {row.name: row.reader for row in ROWS}
 
 
@@ -32,42 +48,165 @@ def figures_module() -> Any:
         raise MissingPackageError('the report needs Matplotlib: pip install "hmn[paper]"') from error
 
 
-def draw_curves(table: Table) -> bytes | None:
-    """Figure 1: validation accuracy by epochs and by seconds, means over seeds; None without its rows."""
-    shown = [name for name in (*CURVES, *MORE) if name in table]
-    if not shown:
+def draw_curves(table: Table, title: Callable[[str], str] = str) -> bytes | None:
+    """Figure 1: validation accuracy under exact search by epochs and by seconds; None without its rows.
+
+    Args:
+        table: the runs.
+        title: what a row is called.
+    """
+    groups = {
+        group: [name for name in names if name in table]
+        for group, names in GROUPS.items()
+        if any(name in table for name in names if name != SOFTMAX or group == next(iter(GROUPS)))
+    }
+    if not groups:
         return None
-    figure = figures_module().Figure(figsize=(WIDTH, HEIGHT), dpi=130, layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    for name in shown:
-        colour = COLOURS[(*CURVES, *MORE).index(name)]
-        style: dict[str, Any] = {"color": colour, "linewidth": 2.2 if name in CURVES else 1.1, "label": name}
-        epochs = common_epochs(table, name)
-        fact = [100 * one["fact"] for one in epochs]
-        left.plot([one["epoch"] for one in epochs], fact, marker="o", markersize=2.5, **style)
-        right.plot([one["seconds"] for one in epochs], fact, marker="o", markersize=2.5, **style)
-    for axes, name in ((left, "epochs"), (right, "seconds of training")):
-        axes.set_xlabel(name)
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-    left.xaxis.get_major_locator().set_params(integer=True)
-    right.set_xscale("log")
-    _plain(right)
-    left.set_ylabel("fact_accuracy on validation, %")
-    figure.legend(*left.get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=9)
+    figure = _figure(HEIGHT * len(groups) + 0.3)
+    panels = figure.subplots(len(groups), 2, sharex="col", sharey="row", squeeze=False)
+    for (left, right), (group, names) in zip(panels, groups.items(), strict=True):
+        for number, name in enumerate(names):
+            style = {"color": COLOURS[number % len(COLOURS)], "label": title(name)}
+            if group == "strategies":
+                style |= {"color": COLOURS[number // 2], "linestyle": "-" if "many" in name else "--"}
+            for axes, clock in ((left, "epoch"), (right, "seconds")):
+                _curve(axes, table, name, clock, style)
+        left.set_title(group, loc="left", fontsize=10, fontweight="bold")
+        left.set_ylabel("fact_accuracy on validation, %")
+        right.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=8.5, frameon=False)
+        for axes in (left, right):
+            _tidy(axes)
+            axes.tick_params(labelbottom=True)
+    panels[-1][0].set_xlabel("epochs")
+    panels[-1][1].set_xlabel("seconds of building, tuning and training")
+    panels[-1][0].xaxis.get_major_locator().set_params(integer=True)
+    panels[-1][1].set_xscale("log")
+    _plain(panels[-1][1])
     return _png(figure)
 
 
+def _curve(axes: Any, table: Table, name: str, clock: str, style: Mapping[str, Any]) -> None:
+    runs = table.runs[name]
+    mean = common_epochs(table, name)
+    dots = {"marker": "o", "markersize": 2.5} if len(mean) <= DOTS else {}
+    axes.plot(
+        [one[clock] for one in mean], [100 * one["fact"] for one in mean], **style, **dots, linewidth=1.8
+    )
+    if len(runs) > 1:
+        for run in runs:
+            axes.plot(
+                [epoch[clock] for epoch in run["curve"]],
+                [100 * validation(epoch) for epoch in run["curve"]],
+                color=style["color"],
+                linewidth=0.6,
+                alpha=0.45,
+            )
+
+
 def common_epochs(table: Table, name: str) -> list[dict[str, float]]:
-    """The curve of a row: means over the seeds, as far as all of them have trained."""
-    curves = [run["curve"] for run in table.runs[name]]
+    """The curve of a row under exact search: means over the seeds, as far as all of them have trained."""
+    curves = [
+        [(float(one["epoch"]), validation(one), float(one["seconds"])) for one in run["curve"]]
+        for run in table.runs[name]
+    ]
     return [
-        {key: math.fsum(one[key] for one in epochs) / len(epochs) for key in ("epoch", "fact", "seconds")}
+        dict(
+            zip(
+                ("epoch", "fact", "seconds"),
+                (math.fsum(column) / len(epochs) for column in zip(*epochs, strict=True)),
+                strict=True,
+            )
+        )
         for epochs in zip(*curves, strict=False)
     ]
 
 
-def draw_reads(table: Table, title: Callable[[str], str] = str) -> bytes | None:
+def draw_reads(table: Table) -> bytes | None:
+    """Accuracy against reads: a panel for each trained network, a line for each structure; None without."""
+    networks = [name for name in table.runs if all(run.get("sweep") for run in table.runs[name])]
+    if not networks:
+        return None
+    structures = list(
+        dict.fromkeys(
+            one["structure"] for name in networks for run in table.runs[name] for one in run["sweep"]
+        )
+    )
+    across = min(3, len(networks))
+    down = math.ceil(len(networks) / across)
+    figure = _figure(HEIGHT * down + 0.6)
+    panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes in panels[len(networks) :]:
+        axes.set_visible(False)
+    for number, (axes, name) in enumerate(zip(panels, networks, strict=False)):
+        for structure in structures:
+            line = swept(table, name, structure)
+            if line:
+                colour = COLOURS[1 + structures.index(structure) % (len(COLOURS) - 1)]
+                reads, facts = zip(*line, strict=True)
+                axes.plot(reads, facts, marker=".", linewidth=1.6, color=colour, label=structure)
+        _reported(axes, table, name)
+        axes.set_title(f"trained: {name}", loc="left", fontsize=10)
+        axes.tick_params(labelbottom=True)
+        _tidy(axes)
+        if number % across == 0:
+            axes.set_ylabel("fact_accuracy on validation, %")
+        if number + across >= len(networks):
+            axes.set_xlabel("reads a question")
+    panels[0].set_xscale("log")
+    for axes in panels[: len(networks)]:
+        _plain(axes)
+    handles: dict[str, Any] = {}
+    for axes in panels:
+        handles |= {label: one for one, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(
+        handles.values(),
+        handles.keys(),
+        loc="outside upper center",
+        ncols=LEGEND,
+        fontsize=9,
+        frameon=False,
+    )
+    return _png(figure)
+
+
+def swept(table: Table, name: str, structure: str) -> list[tuple[float, float]]:
+    """Reads and accuracy in per cent of a network with a structure, from few reads to many.
+
+    Means over the seeds, as far as all of them have as many points.
+    """
+    runs = [
+        sorted((one["reads"], 100 * one["fact"]) for one in run["sweep"] if one["structure"] == structure)
+        for run in table.runs[name]
+    ]
+    return [
+        (math.fsum(reads) / len(reads), math.fsum(facts) / len(facts))
+        for reads, facts in (zip(*points, strict=True) for points in zip(*runs, strict=False))
+    ]
+
+
+def _reported(axes: Any, table: Table, name: str) -> None:
+    """The figures of a network that the tables have: exact search as a level, others as points."""
+    exact = table.mean(name, "tested", "valid", "exact", "fact")
+    if exact is not None:
+        axes.axhline(100 * exact.value, color="#333333", linestyle="--", linewidth=1, label="exact search")
+    for how, label, marker in (("own", "own search", "o"), ("other", "by clusters", "s")):
+        fact = table.mean(name, "tested", "valid", how, "fact")
+        reads = table.mean(name, "tested", "valid", how, "reads")
+        if fact is not None and reads is not None and fact != exact:
+            axes.plot(
+                [reads.value],
+                [100 * fact.value],
+                marker=marker,
+                markersize=7,
+                color="none",
+                markeredgecolor="#333333",
+                markeredgewidth=1.4,
+                linestyle="none",
+                label=f"in the tables: {label}",
+            )
+
+
+def draw_points(table: Table, title: Callable[[str], str] = str) -> bytes | None:
     """Accuracy against reads at test time, a point for each row and search.
 
     The keyword filter and BM25 are left out: what they read besides keys is not counted.
@@ -85,7 +224,7 @@ def draw_reads(table: Table, title: Callable[[str], str] = str) -> bytes | None:
             points.append((reads.value, 100 * accuracy.mean.value, label, how == "own"))
     if not points:
         return None
-    figure = figures_module().Figure(figsize=(WIDTH, 1.6 + 0.22 * len(points)), dpi=130, layout="constrained")
+    figure = _figure(1.6 + 0.22 * len(points))
     axes = figure.add_subplot()
     points.sort(key=lambda point: point[1])
     # names beside the plot in the order of accuracy, so that points of equal reads do not cover each other
@@ -116,16 +255,28 @@ def draw_reads(table: Table, title: Callable[[str], str] = str) -> bytes | None:
     axes.margins(x=0.15)
     axes.set_xlabel("reads a question")
     axes.set_ylabel(f"fact_accuracy on {table.split}, %")
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+    _tidy(axes)
     return _png(figure)
 
 
+def _figure(height: float) -> Any:
+    return figures_module().Figure(figsize=(WIDTH, height), dpi=130, layout="constrained")
+
+
+def _tidy(axes: Any) -> None:
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
 def _plain(axes: Any) -> None:
-    """Numbers, not powers of ten, along a logarithmic axis."""
+    """Numbers, not powers of ten, along a logarithmic axis; fewer of them where there is little room."""
+    low, high = axes.get_xlim()
+    decades = math.log10(high / low) * axes.get_gridspec().ncols  # of the whole width
+    marked = (1.0, 2.0, 5.0) if decades < 5 else (1.0, 3.0) if decades < 9 else (1.0,)
+    ticker = importlib.import_module("matplotlib.ticker")
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=marked, numticks=20))
     axes.xaxis.set_major_formatter("{x:,g}")
-    axes.xaxis.set_minor_formatter("{x:,g}")
-    axes.tick_params(axis="x", which="minor", labelsize=7, labelrotation=60)
+    axes.xaxis.set_minor_formatter(ticker.NullFormatter())
 
 
 def _png(figure: Any) -> bytes:

@@ -1,66 +1,18 @@
-"""Runs of one row together: means over seeds, and how far two rows must differ to be told apart."""
+"""Runs of one row together: means over seeds, differences between rows, when an accuracy is reached."""
 
 from __future__ import annotations
 
-import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-MARGIN = 2.0
-"""Standard errors by which two accuracies must differ."""
+import numpy as np
 
+from hmn.paper.hits import unpacked
+from hmn.paper.significance import Accuracy, Difference, Mean, Spread, difference, question_variance
 
-@dataclass(frozen=True)
-class Mean:
-    """A figure over seeds.
-
-    Attributes:
-        value: the mean.
-        spread: standard deviation over the seeds, 0 for one.
-        seeds: how many.
-    """
-
-    value: float
-    spread: float
-    seeds: int
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Mean:
-        """Of at least one value."""
-        spread = statistics.stdev(values) if len(values) > 1 else 0.0
-        return cls(statistics.fmean(values), spread, len(values))
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """An accuracy with how sure it is."""
-
-    mean: Mean
-    questions: int
-
-    @property
-    def error(self) -> float:
-        """Standard error: of drawing so many questions, and of drawing so many seeds."""
-        share = min(max(self.mean.value, 0.0), 1.0)
-        return math.hypot(
-            math.sqrt(share * (1 - share) / self.questions), self.mean.spread / math.sqrt(self.mean.seeds)
-        )
-
-
-def compare(ours: Accuracy, theirs: Accuracy) -> str:
-    """``more``, ``less`` or ``level``: which of two accuracies is larger, by ``MARGIN`` standard errors.
-
-    The errors of both are added as if the questions were different ones. They are the same, so the true error
-    of the difference is smaller, and the rule errs on the side of ``level``.
-    """
-    return sign(ours.mean.value - theirs.mean.value, MARGIN * math.hypot(ours.error, theirs.error))
-
-
-def sign(difference: float, margin: float) -> str:
-    """``more``, ``less``, or ``level`` within the margin."""
-    return "level" if abs(difference) <= margin else "more" if difference > 0 else "less"
+SETTLED = 3
+"""Epochs without a better one after which a run that was cut counts as finished."""
 
 
 class Table:
@@ -89,9 +41,7 @@ class Table:
         """A figure of a row over its seeds, by where it stands in a run; None where there is none."""
         values = []
         for run in self.runs.get(name, []):
-            value: Any = run
-            for part in path:
-                value = value.get(part) if isinstance(value, Mapping) else None
+            value = _at(run, *path)
             if value is None:
                 return None
             values.append(float(value))
@@ -102,25 +52,86 @@ class Table:
 
         Args:
             name: the row.
-            how: with which search: the row's ``own``, ``exact``, or the ``other`` that it was tested with.
+            how: with which search: the row's ``own``, ``exact``, the ``common`` one of the strategies, or the
+                ``other`` that it was tested with.
             what: ``fact`` or ``pair``.
         """
         mean = self.mean(name, "tested", self.split, how, what)
         if mean is None:
             return None
-        questions = self.runs[name][0]["tested"][self.split][how]["questions"]
-        return Accuracy(mean, int(questions))
+        tested = [run["tested"][self.split][how] for run in self.runs[name]]
+        kept = [_at(one, "hits", what) for one in tested]
+        questions = int(tested[0]["questions"])
+        if any(one is None for one in kept) or any(one["questions"] != questions for one in tested):
+            return Accuracy(mean, questions)
+        return Accuracy(mean, questions, np.mean([unpacked(one) for one in kept], axis=0))
+
+    def spread(self, how: str = "own", what: str = "fact") -> Spread | None:
+        """The spread over seeds of all networks that have several, together; None where none has."""
+        trained = [name for name, runs in self.runs.items() if any(run["curve"] for run in runs)]
+        means = [self.mean(name, "tested", self.split, how, what) for name in trained]
+        return Spread.of(mean for mean in means if mean is not None)
+
+    def compare(self, ours: str, theirs: str, how: str = "own") -> Difference | None:
+        """The accuracy of a row less that of another, both with one search; None where one has none."""
+        return self.contrast([(1.0, ours), (-1.0, theirs)], how)
+
+    def contrast(self, terms: Iterable[tuple[float, str]], how: str = "own") -> Difference | None:
+        """A weighted sum of the accuracies of rows with one search; None where one of them has none."""
+        found = [(weight, self.accuracy(name, how)) for weight, name in terms]
+        known = [(weight, one) for weight, one in found if one is not None]
+        if len(known) < len(found):
+            return None
+        means = [(weight, one.mean) for weight, one in known]
+        return difference(means, self.spread(how), question_variance(known))
 
     def until(self, name: str, accuracy: float, clock: str) -> Mean | None:
-        """``epoch`` or ``seconds`` at which validation accuracy reaches a value; None if not in all runs."""
+        """``epoch`` or ``seconds`` at which validation under exact search reaches an accuracy.
+
+        Between two epochs, and before the first one, accuracy is taken to rise evenly; before it there is
+        none, and what building the index took has passed. None if not every run reaches it.
+        """
         reached = []
         for run in self.runs.get(name, []):
-            at = next((epoch[clock] for epoch in run["curve"] if epoch["fact"] >= accuracy), None)
-            if at is None:
+            at, height = float(run.get("build_seconds", 0.0)) if clock == "seconds" else 0.0, 0.0
+            for epoch in run["curve"]:
+                now = validation(epoch)
+                if now >= accuracy:
+                    share = (accuracy - height) / (now - height) if now > height else 1.0
+                    reached.append(at + share * (epoch[clock] - at))
+                    break
+                at, height = float(epoch[clock]), now
+            else:
                 return None
-            reached.append(float(at))
         return Mean.of(reached) if reached else None
 
     def best_valid(self, name: str) -> float:
-        """Mean over the seeds of a row's best validation accuracy."""
-        return statistics.fmean(max(epoch["fact"] for epoch in run["curve"]) for run in self.runs[name])
+        """Mean over the seeds of a row's best validation accuracy under exact search."""
+        return statistics.fmean(max(map(validation, run["curve"])) for run in self.runs[name])
+
+    def rising(self, name: str) -> bool:
+        """Whether a run of the row was cut after so many epochs while it still became better."""
+        return any(
+            run.get("stopped") == "epochs" and len(run["curve"]) - run["epochs_to_best"] < SETTLED
+            for run in self.runs.get(name, [])
+        )
+
+    def one_seed(self, names: Iterable[str], *, curves: bool) -> bool:
+        """Whether nothing tells how much these rows differ from seed to seed.
+
+        Args:
+            names: of rows.
+            curves: whether it is the time until an accuracy that counts, which has no pooled spread.
+        """
+        return all(len(self.runs[name]) == 1 for name in names) and (curves or self.spread() is None)
+
+
+def validation(epoch: Mapping[str, Any]) -> float:
+    """Validation fact_accuracy under exact search after an epoch."""
+    return float(epoch.get("exact", epoch)["fact"])
+
+
+def _at(value: Any, *path: str) -> Any:
+    for part in path:
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value

@@ -1,0 +1,158 @@
+"""What the figures rest on: set-up, limits, machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from hmn.paper import published
+from hmn.paper.document import Block
+from hmn.paper.preset import Preset
+from hmn.paper.rows import ROWS, TEXT
+from hmn.paper.table import Table
+
+SIMPLE_QUESTIONS = (81_004, 48_737)
+"""Facts and training questions of SimpleQuestions, as far as it could be had."""
+TEXT_ROWS = frozenset(row.name for row in ROWS if row.cells == TEXT)
+LOAD = "load"
+"""What the load average's name begins with: it is another one for each run."""
+
+
+def set_up(runs: Sequence[Mapping[str, Any]], preset: Preset) -> Block:
+    """How the rows were trained and searched."""
+    asked = max(
+        (run["questions"] for run in runs),
+        key=lambda one: int(one["artificial"]),
+        default={"natural": 0, "artificial": 0},
+    )
+    settings = ", ".join(
+        f"{name} {'all' if value is None else value}"
+        for name, value in asdict(preset).items()
+        if name not in {"transe", "name"}
+    )
+    transe = ", ".join(f"{name} {value}" for name, value in asdict(preset.transe).items() if name != "seed")
+    return Block(
+        "Set-up",
+        [
+            f"Preset {preset.name}: {settings}.",
+            f"Cells: TransE of PyTorch Geometric ({transe}, Euclidean distance, its seed that of the run), "
+            "trained on the facts of the memory; subject and object at length 1, as the model compares them. "
+            "Subject, relation and object side by side, or added where it says so.",
+            f"Questions: {asked['natural']:,} natural and {asked['artificial']:,} artificial ones an epoch. "
+            "An artificial question is made for every fact that no training question asks for: the words of "
+            "the first name of its subject and all words of its relation (domain, type, property), the same "
+            "in every epoch. Only the exact fact is right, also where other facts have the same subject and "
+            "relation. Words that training never saw are left out of a question.",
+            "Adam moves every word at every step by its momentum, as it does on a dense table; the words "
+            "begin at normal random numbers. Training stops when validation fact_accuracy (with the row's "
+            f"own search) has not risen above its best for {preset.patience} epochs, or after "
+            f"{preset.epochs}; the best epoch is kept. (The paper stops when it has fallen for 3 epochs.)",
+            f"Approximate searches are tuned before every epoch to cells / {preset.speed_up} reads, the grid "
+            f"of strategies, which scores all centroids in full, to cells / {preset.strategies_speed_up}, on "
+            f"{preset.tuned_on} training questions as they are then. In training all cells that the search "
+            "looks at are candidates (10-MIPS by clusters: the ten best of them). Clusters: spherical "
+            "k-means on the paper's reduction. A strategy's parts have equal numbers of clusters, a block as "
+            "many cells as they hold; at test time a question draws its own.",
+            "REINFORCE: one cell drawn from the full softmax, reward 1 for the right one, a moving average "
+            "as its baseline. Keyword filter: facts whose subject's name shares an n-gram of one to three "
+            "words with the question that at most one fact in 500 (at least 8) has; then a softmax over "
+            "them.",
+            "Today's systems see a text for each name of a fact's subject, with the words of the relation. "
+            "BM25: k1 = 1.5, b = 0.75. MiniLM: all-MiniLM-L6-v2 (mean of the hidden states, length 1), "
+            "searched by faiss IVF with a list for 64 cells, of which 16 are read; trained by AdamW at 2e-5 "
+            "(a tenth of warm-up, then linearly down) in one pass over the natural questions in batches as "
+            "above, cosines times 20 in a softmax: over the right texts of the batch (in-batch negatives), "
+            f"or over the union of each question's 4 best cells of the whole memory, encoded again every "
+            f"{preset.sentences_renewed} steps for the search and afresh for the loss (4-MIPS attention).",
+        ],
+    )
+
+
+def limits(runs: Sequence[Mapping[str, Any]]) -> Block:
+    """What keeps the figures from saying more; only what is true of these runs."""
+    facts = max((run["facts"] for run in runs), default=0)
+    natural = max((run["questions"]["natural"] for run in runs), default=0)
+    artificial = max((run["questions"]["artificial"] for run in runs), default=0)
+    told = [
+        f"The memory holds {facts:,} cells ({100 * facts / published.CELLS:.0f} % of the paper's "
+        f"{published.CELLS:,}) and training has {natural:,} questions "
+        f"({100 * natural / published.TRAIN:.0f} % of its {published.TRAIN:,}): our figures are not "
+        "those of its set-up, and only differences between rows can be compared."
+    ]
+    if (facts, natural) == SIMPLE_QUESTIONS:
+        told.append(
+            "The data are SimpleQuestions as far as it could be had: all facts of its three parts, all "
+            "validation questions, 64 % of the training questions (the rest could not be recovered). Many "
+            "entities share a name. Who knows nothing but names, and guesses where they are equal, gets at "
+            "most 86.6 % of the exact facts and 98.1 % of the pairs of subject and relation of the test "
+            "questions right. 81,004 facts have 71,302 such pairs: where several facts share one, a question "
+            "does not tell which is meant, and only one of them counts as the fact."
+        )
+    if runs and Table(runs).split == "valid":
+        told.append(
+            "Without test questions, the best epoch is chosen on the questions whose accuracy is reported: "
+            "the figures are a little too good."
+        )
+    if artificial:
+        told.append(
+            f"Training also asks {artificial:,} artificial questions, one for every fact that no training "
+            "question asks for. The facts of the held-out questions are among them: what is held out is how "
+            "people ask, not the facts."
+        )
+    if any(run["name"] in TEXT_ROWS for run in runs):
+        told.append(
+            "Text cells come from a model that was trained before and selected on the validation questions; "
+            "the rows that use them are ahead of the others by that."
+        )
+    told.append(
+        "Not in the paper, and chosen by us: the facts and settings of TransE, the words of the artificial "
+        "questions, the first vectors of the words, all settings of the approximate searches and the reads "
+        "that they spend, and that training stops by the best epoch so far."
+    )
+    return Block("Limits", told)
+
+
+def machine(runs: Sequence[Mapping[str, Any]]) -> Block:
+    """On what the rows were run: a line for each machine and set of versions."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for run in runs:
+        groups.setdefault(_machine(run["machine"]), []).append(run)
+    return Block("Machine, versions, seeds", [_group(told, group) for told, group in groups.items()])
+
+
+def hardware(runs: Sequence[Mapping[str, Any]]) -> str:
+    """The machines in a few words."""
+    names = []
+    for run in runs:
+        found = run["machine"]
+        cores = f" ({found['cores']} cores)" if found.get("cores") else ""
+        names.append(f"{found['processor']}{cores}, {found.get('accelerator') or 'no accelerator'}")
+    return "; ".join(dict.fromkeys(names))
+
+
+def _machine(found: Mapping[str, Any]) -> str:
+    known = {name: _value(value) for name, value in found.items() if value is not None}
+    return ", ".join(f"{name} {value}" for name, value in known.items() if not name.startswith(LOAD))
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return " ".join(f"{name} {_value(one)}" for name, one in value.items())
+    return " ".join(map(_value, value)) if isinstance(value, list) else str(value)
+
+
+def _group(told: str, group: Sequence[Mapping[str, Any]]) -> str:
+    dates = sorted({str(run["date"]) for run in group})
+    seeds = sorted({int(run["seed"]) for run in group})
+    loads = [
+        float(value[0] if isinstance(value, list) else value)
+        for run in group
+        for name, value in run["machine"].items()
+        if name.startswith(LOAD) and value
+    ]
+    load = f"; load average {min(loads):.1f} to {max(loads):.1f}" if loads else ""
+    return (
+        f"{told}; {' to '.join(dict.fromkeys((dates[0], dates[-1])))}{load}; "
+        f"seeds {', '.join(map(str, seeds))}; {len(group)} runs."
+    )
