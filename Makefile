@@ -47,7 +47,7 @@ paper-quick: $(READY)
 
 paper: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[faiss]'
-	$(BIN)/$(PAPER) --out runs/paper --preset full
+	$(BIN)/$(PAPER) --out runs/paper --preset full $(if $(wildcard runs/qa/kmips),--model runs/qa/kmips)
 	mkdir -p docs/paper
 	cp runs/paper/results.jsonl runs/paper/report.* runs/paper/*.png docs/paper
 

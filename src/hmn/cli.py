@@ -242,10 +242,13 @@ def paper(
     out: Annotated[Path, typer.Option(help="Folder for results.jsonl, report.md and report.html.")],
     test: Annotated[
         Path | None,
-        typer.Option(help="Test questions, which are reported if given; runs without them are repeated."),
+        typer.Option(help="Test questions, which are reported if given; finished runs are tested on them."),
     ] = None,
     model: Annotated[
         Path | None, typer.Option(help="A trained model, for the rows with its text cells.")
+    ] = None,
+    transe_facts: Annotated[
+        Path | None, typer.Option(help="A larger table, with which TransE is trained as well.")
     ] = None,
     only: Annotated[
         str, typer.Option(help="Tables or rows, with commas between: table1,table2,baselines,…")
@@ -258,7 +261,8 @@ def paper(
 ) -> None:
     """Run the paper's experiments and write a report that judges its claims; needs hmn[paper].
 
-    Stopped at any moment, the same command goes on; finished runs are not repeated.
+    Stopped at any moment, the same command goes on; finished runs are not repeated. Ends with status 1 if a
+    row has failed; the others are run all the same.
     """
     with _explained(interrupted="stopped: the same command goes on where it was"):
         from hmn.paper.data import Files
@@ -267,28 +271,40 @@ def paper(
         from hmn.paper.report import write_report
         from hmn.paper.results import Results
         from hmn.paper.rows import chosen
-        from hmn.paper.runner import Plan, reported, run_all
+        from hmn.paper.runner import Plan, reported, run_all, without_other_tables
 
         figures_module()
         given = {"facts": facts, "names": names, "train": train, "valid": valid, "test": test}
         paths = {name: None if path is None else str(path) for name, path in given.items()}
-        files = Files(**paths, model=None if model is None else str(model))  # type: ignore[arg-type]
+        larger = None if transe_facts is None else str(transe_facts)
+        model_folder = None if model is None else str(model)
+        files = Files(**paths, model=model_folder, transe_facts=larger)  # type: ignore[arg-type]
         sizes = preset_of(preset)
         named = [one.strip() for one in only.split(",") if one.strip()]
         rows = chosen(named, text=model is not None, pretrained=sizes.sentences_asked is None)
-        plan = Plan(files, out, rows, sizes, seeds, device)
+        plan = without_other_tables(Plan(files, out, rows, sizes, seeds, device), _say)
         command = "hmn paper " + " ".join(
             f"--{name} {value}"
-            for name, value in [*given.items(), ("model", model), ("out", out), ("only", only)]
+            for name, value in [
+                *given.items(),
+                ("model", model),
+                ("transe-facts", transe_facts),
+                ("out", out),
+                ("only", only),
+            ]
             if value
         )
         command += f" --seeds {seeds} --preset {preset} --device {device}"
 
-        def after(results: Results) -> None:
-            write_report(out, reported(plan, results), plan.preset, command)
+        def after(results: Results, failed: dict[str, str]) -> None:
+            write_report(out, reported(plan, results), plan.preset, command, failed=failed)
 
-        run_all(plan, _say, after)
+        failed = run_all(plan, _say, after).failed
         _say(f"wrote {out / 'report.html'} and {out / 'report.md'}")
+        for name, reason in failed.items():
+            _say(f"failed: {name}: {reason}")
+        if failed:
+            raise typer.Exit(1)
 
 
 def _sweep(

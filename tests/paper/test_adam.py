@@ -52,3 +52,15 @@ def test_a_saved_state_goes_on_the_same() -> None:
         one.catch_up()
     assert torch.equal(weight, copy)
     assert float(copy.detach()[0, 0]) < -0.15
+
+
+def test_the_tabulated_distance_is_the_sum_of_adams_movements() -> None:
+    adam = CatchUpAdam(torch.nn.Parameter(torch.zeros(1, 1)), 0.1)
+    for steps, last, missed in ((9, 2, 7), (9, 8, 1), (2000, 5, 1995), (2000, 1990, 10)):
+        adam.steps = steps
+        movements = [
+            (0.9 / 0.999**0.5) ** ago * (1 - 0.999 ** (last + ago)) ** 0.5 / (1 - 0.9 ** (last + ago))
+            for ago in range(1, missed + 1)
+        ]
+        found = adam._distance(torch.tensor([last]), torch.tensor([missed]))
+        assert float(found) == pytest.approx(sum(movements), rel=1e-12)

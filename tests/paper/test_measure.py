@@ -7,6 +7,7 @@ from made import made_keys
 
 from hmn.index.exact import ExactIndex
 from hmn.paper.cells import one_a_fact
+from hmn.paper.hits import unpacked
 from hmn.paper.measure import index_search, measure
 from hmn.qa.facts import FactTable
 from hmn.qa.questions import QuestionSet
@@ -54,6 +55,12 @@ def test_accuracies_and_recall_are_those_of_a_count_by_hand(table: FactTable) ->
     assert found.fact == pytest.approx(fact / 300)
     assert found.pair == pytest.approx(pair / 300)
     assert 0 < found.fact < found.pair < 1
+    hits = unpacked(found.hits["fact"])
+    assert len(hits) == 300
+    assert hits[:4].tolist() == [0.5, 0.5, 0.5, 0.5]
+    assert float(hits.mean()) == pytest.approx(found.fact)
+    assert float(unpacked(found.hits["pair"]).mean()) == pytest.approx(found.pair, abs=1e-3)
+    assert found.cells_scored == len(table)
     assert found.recall == pytest.approx(0.6, abs=0.002), "a tied cell may stand in for another"
     assert found.reads == len(table) / 2
     whole = measure(index_search(exact), encode, table, cells, questions)

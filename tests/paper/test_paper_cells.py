@@ -13,7 +13,7 @@ from hmn.paper.cells import cache_file, cached_vectors, one_a_fact
 from hmn.paper.data import Data
 from hmn.paper.rows import SUMMED
 from hmn.qa.facts import FactTable
-from hmn.qa.transe import TransEConfig, TransEVectors
+from hmn.qa.transe import TransEConfig, TransEVectors, Triples
 
 
 def test_three_vectors_lie_side_by_side_or_are_added(small_facts: FactTable) -> None:
@@ -42,9 +42,10 @@ def test_vectors_are_trained_once_for_data_settings_and_seed(
 ) -> None:
     trained: list[int] = []
 
-    def train(facts: FactTable, config: TransEConfig, **_: object) -> TransEVectors:
+    def train(facts: Triples, config: TransEConfig, **_: object) -> TransEVectors:
         trained.append(config.seed)
-        return vectors_of(facts, config.seed)
+        assert len(facts) == len(small_facts)
+        return vectors_of(small_facts, config.seed)
 
     monkeypatch.setattr(cells_module, "train_transe", train)
     data = Data(small_facts, {})
@@ -52,7 +53,9 @@ def test_vectors_are_trained_once_for_data_settings_and_seed(
         cache_file(tmp_path, checksum, PRESET, seed) for checksum, seed in (("a", 0), ("a", 1), ("b", 0))
     ]
     other = replace(PRESET, transe=replace(PRESET.transe, epochs=7))
-    assert len({*files, cache_file(tmp_path, "a", other, 0)}) == 4
+    assert (
+        len({*files, cache_file(tmp_path, "a", other, 0), cache_file(tmp_path, "a", PRESET, 0, "cuda")}) == 5
+    )
     first = cached_vectors(files[0], data, PRESET, 0)
     again = cached_vectors(files[0], data, PRESET, 0)
     cached_vectors(files[1], data, PRESET, 1)
@@ -62,3 +65,32 @@ def test_vectors_are_trained_once_for_data_settings_and_seed(
     assert again.loss == [1.0, 0.5]
     with pytest.raises(ConfigError, match="another table"):
         cached_vectors(files[0], Data(FactTable.from_triples([("a", "r", "b")]), {}), PRESET, 0)
+
+
+def test_vectors_are_trained_on_the_union_with_a_larger_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = {("b", "r", "c"), ("c", "s", "b")}
+    more = {("a", "r", "b"), ("b", "r", "c"), ("c", "q", "z")}
+    facts = FactTable.from_triples(sorted(rows))
+    larger = tmp_path / "larger.tsv"
+    larger.write_text("".join("\t".join(row) + "\n" for row in sorted(more)))
+    seen: list[Triples] = []
+
+    def train(triples: Triples, config: TransEConfig, **_: object) -> TransEVectors:  # noqa: ARG001
+        seen.append(triples)
+        entity = torch.arange(triples.num_entities).float().unsqueeze(1)
+        return TransEVectors(entity, torch.arange(triples.num_relations).float().unsqueeze(1), [1.0])
+
+    monkeypatch.setattr(cells_module, "train_transe", train)
+    found = cached_vectors(tmp_path / "v.safetensors", Data(facts, {}), PRESET, 0, more=str(larger))
+    entities = [*facts.entities.to_pylist(), "a", "z"]
+    relations = [*facts.relations, "q"]
+    told = {
+        (entities[s], relations[r], entities[o])
+        for s, r, o in zip(seen[0].subject, seen[0].relation, seen[0].object, strict=True)
+    }
+    assert told == rows | more
+    assert len(seen[0]) == 4, "a fact of both counts once"
+    assert found.entity.squeeze(1).tolist() == [0.0, 1.0]
+    assert found.relation.squeeze(1).tolist() == [0.0, 1.0]

@@ -118,3 +118,36 @@ def test_parts_of_a_strategy_have_equal_shares(name: str) -> None:
     assert (one.top_clusters > 0) == (name != "Sample-K")
     assert (one.sample_clusters > 0) == ("Sample" in name or name == "all three")
     assert (one.rand_block > 0) == ("block" in name or name == "all three")
+
+
+@pytest.mark.parametrize("name", ["full softmax", "exact 10-MIPS", "keyword filter", "REINFORCE"])
+def test_the_path_of_one_right_cell_gives_the_numbers_of_the_general_one(
+    name: str, small_facts: FactTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = next(row for row in ROWS if row.name == name)
+    ones = asked(small_facts, list(range(0, 80, 10)))
+    found = []
+    for general in (False, True):
+        if general:
+            monkeypatch.setattr("hmn.paper.reading._single", lambda *_: None)
+        reading, memory = reading_of(row, small_facts)
+        query = queries(memory, 8).requires_grad_()
+        loss, size = reading.loss(query, ones, np.arange(8), torch.Generator().manual_seed(3))
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert query.grad is not None
+        found.append((loss.detach(), size, query.grad))
+    assert found[0][1] == found[1][1]
+    assert torch.allclose(found[0][0], found[1][0], atol=1e-6)
+    assert torch.allclose(found[0][2], found[1][2], atol=1e-6)
+
+
+def test_the_keyword_filter_looks_a_training_question_up_once(
+    small_facts: FactTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = next(row for row in ROWS if row.name == "keyword filter")
+    reading, memory = reading_of(row, small_facts)
+    query, ones = queries(memory, 4), asked(small_facts, [1, 2, 3, 4])
+    first = reading.loss(query, ones, np.arange(4), torch.Generator())
+    monkeypatch.setattr("hmn.paper.keywords.KeywordFilter.facts_for", lambda *_: pytest.fail("again"))
+    again = reading.loss(query, ones, np.arange(4), torch.Generator())
+    assert (float(again[0]), again[1]) == (float(first[0]), first[1])

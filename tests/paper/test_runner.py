@@ -18,18 +18,19 @@ from typer.testing import CliRunner
 
 import hmn.paper.runner as runner_module
 from hmn.cli import app
-from hmn.errors import ConfigError, DataError
+from hmn.errors import ConfigError, DataError, MissingPackageError
 from hmn.paper.cells import cache_file
 from hmn.paper.data import Data, Files
 from hmn.paper.job import Job
 from hmn.paper.preset import PRESETS, Preset
 from hmn.paper.process import peak_mib
 from hmn.paper.results import Results, key_of
-from hmn.paper.rows import ROWS, TABLES, chosen
+from hmn.paper.rows import ROWS, TABLES, Row, chosen
 from hmn.paper.runner import Plan, RunError, reported, run_all, run_child
 
 ROW = ROWS[0]
 TWO = [ROWS[0], ROWS[2]]
+ROWS_BY_NAME = {row.name: row for row in ROWS}
 TINY = replace(PRESET, epochs=1)
 
 
@@ -77,6 +78,22 @@ def test_a_result_is_found_again_and_half_a_line_is_not(tmp_path: Path) -> None:
     assert Results(file).runs.keys() == {"a", "c"}
 
 
+def test_a_last_line_that_lacks_nothing_but_its_end_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "results.jsonl"
+    file.write_text('{"key": "a"}\n{"key": "b"}')
+    results = Results(file)
+    results.add({"key": "c"})
+    assert Results(file).runs.keys() == {"a", "b", "c"}
+    assert [json.loads(line)["key"] for line in file.read_text().splitlines()] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("name", ["keywords.RARE", "reading.ROUNDS", "bm25.SATURATION", "sentences.SCALE"])
+def test_a_key_depends_on_the_modules_constants(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = key_of("data", ROW, PRESET, 0, "cpu")
+    monkeypatch.setattr(f"hmn.paper.{name}", 77)
+    assert key_of("data", ROW, PRESET, 0, "cpu") != before
+
+
 def test_a_key_depends_on_all_that_a_run_depends_on() -> None:
     other = replace(PRESET, transe=replace(PRESET.transe, margin=2.0))
     keys = [
@@ -93,7 +110,10 @@ def test_a_key_depends_on_all_that_a_run_depends_on() -> None:
 
 def test_the_checksum_is_that_of_the_contents(files: Files, tmp_path: Path) -> None:
     before = files.checksum()
-    assert replace(files, test=files.valid).checksum() != before
+    tested = replace(files, test=files.valid)
+    assert tested.checksum() == before, "test questions are no part of what is trained"
+    assert files.test_checksum() is None
+    assert tested.test_checksum() != replace(files, test=files.train).test_checksum()
     copy = tmp_path / "elsewhere.tsv"
     copy.write_bytes(Path(files.train).read_bytes())
     assert replace(files, train=str(copy)).checksum() == before
@@ -117,14 +137,14 @@ def test_finished_runs_are_not_repeated_and_a_stopped_command_goes_on(
 
     monkeypatch.setattr(runner_module, "run_child", cut)
     with pytest.raises(KeyboardInterrupt):
-        run_all(plan, lambda _: None, lambda _: None)
+        run_all(plan, lambda _: None)
     monkeypatch.setattr(runner_module, "run_child", run)
     lines: list[str] = []
-    results = run_all(plan, lines.append, lambda _: None)
+    results = run_all(plan, lines.append).results
     names = [(job.row.name if job.row else "", job.seed) for job in jobs]
     assert names == [(row.name, seed) for seed in (0, 1) for row in ROWS[:3]]
     assert lines[0] == "2 of 6 runs are finished already"
-    run_all(plan, lines.append, lambda _: None)
+    run_all(plan, lines.append)
     assert len(jobs) == 6
     assert len(reported(plan, results)) == 6
     assert reported(replace(plan, device="cuda"), results) == []
@@ -136,7 +156,8 @@ def test_cells_are_made_first_in_a_process_of_their_own(
 ) -> None:
     jobs: list[Job] = []
     monkeypatch.setattr(runner_module, "run_child", finished(jobs))
-    run_all(Plan(files, tmp_path, [ROW], TINY), lambda _: None, lambda _: None)
+    monkeypatch.setattr(runner_module, "find_spec", lambda _: True)
+    run_all(Plan(files, tmp_path, [ROW], TINY), lambda _: None)
     assert [job.row for job in jobs] == [None, ROW]
     assert Job.from_json(jobs[1].as_json()) == jobs[1]
     assert Job.from_json(jobs[0].as_json()) == jobs[0]
@@ -144,7 +165,8 @@ def test_cells_are_made_first_in_a_process_of_their_own(
 
 def test_rows_are_run_and_reported(files: Files, tmp_path: Path) -> None:
     plan = with_vectors(Plan(files, tmp_path / "out", TWO, TINY))
-    results = run_all(plan, lambda _: None, lambda _: None)
+    results, failed = run_all(plan, lambda _: None)
+    assert failed == {}
     found = list(results.runs.values())
     assert [run["name"] for run in found] == [row.name for row in TWO]
     assert [run["facts"] for run in found] == [360, 360]
@@ -168,13 +190,123 @@ def test_peak_memory_is_the_processs_own_and_its_largest() -> None:
     del held
 
 
-def test_a_run_that_fails_stops_the_command_with_its_reason(
+def test_a_run_that_fails_tells_its_reason(
     files: Files, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     job = Job(replace(files, facts=str(tmp_path / "none.tsv")), TINY, 0, "cpu", "", ROW)
-    with pytest.raises(RunError, match="full softmax ended with status 2"):
+    with pytest.raises(RunError, match=r"full softmax ended with status 2: .*none\.tsv"):
         run_child(job, tmp_path / "work", "x")
     assert "none.tsv" in capfd.readouterr().err
+
+
+def test_a_row_that_fails_does_not_end_the_command(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = with_vectors(Plan(files, tmp_path / "out", ROWS[:3], TINY))
+    jobs: list[Job] = []
+    run = finished(jobs)
+
+    def fail(job: Job, *rest: Any) -> dict[str, Any]:
+        if job.row == ROWS[1]:
+            raise RunError("no memory is left")
+        return run(job, *rest)
+
+    monkeypatch.setattr(runner_module, "run_child", fail)
+    told: list[dict[str, str]] = []
+    results, failed = run_all(plan, lambda _: None, lambda _, failed: told.append(dict(failed)))
+    assert failed == told[-1] == {ROWS[1].name: "no memory is left"}
+    assert [one["name"] for one in results.runs.values()] == [ROWS[0].name, ROWS[2].name]
+    monkeypatch.setattr(runner_module, "run_child", run)
+    assert run_all(plan, lambda _: None).failed == {}
+    assert [job.row for job in jobs] == [ROWS[0], ROWS[2], ROWS[1]]
+
+
+def test_cells_that_cannot_be_made_are_tried_once(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[Job] = []
+
+    def fail(job: Job, *_: Any) -> dict[str, Any]:
+        tried.append(job)
+        raise RunError("no vectors")
+
+    monkeypatch.setattr(runner_module, "find_spec", lambda _: True)
+    monkeypatch.setattr(runner_module, "run_child", fail)
+    failed = run_all(Plan(files, tmp_path, TWO, TINY), lambda _: None).failed
+    assert failed == {row.name: "no vectors" for row in TWO}
+    assert [job.row for job in tried] == [None]
+
+
+def test_a_missing_package_is_told_before_anything_runs(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner_module, "find_spec", lambda _: None)
+    monkeypatch.setattr(runner_module, "run_child", lambda *_: pytest.fail("it began"))
+    rows = [row for row in ROWS if row.name in {"full softmax", "BM25", "MiniLM and faiss"}]
+    with pytest.raises(
+        MissingPackageError, match=r"torch_geometric .* \(full softmax\): pip install .*--only"
+    ):
+        run_all(Plan(files, tmp_path, rows, TINY), lambda _: None)
+    with pytest.raises(MissingPackageError, match=r"faiss .* \(MiniLM and faiss\)"):
+        run_all(Plan(files, tmp_path, rows[1:], TINY), lambda _: None)
+
+
+def test_what_is_not_trained_is_run_with_one_seed(files: Files, tmp_path: Path) -> None:
+    plan = Plan(files, tmp_path, [row for row in ROWS if row.table == "today"], TINY, seeds=3)
+    assert [sum(row.name == name for row, _, _ in plan.runs()) for name in ("BM25", "MiniLM and faiss")] == [
+        1,
+        1,
+    ]
+    assert len(plan.runs()) == 2 + 2 * 3
+
+
+def test_a_finished_network_is_tested_later_without_training(files: Files, tmp_path: Path) -> None:
+    rows = [ROWS[0], next(row for row in ROWS if row.name == "clustering"), ROWS_BY_NAME["BM25"]]
+    whole = with_vectors(Plan(replace(files, test=files.valid), tmp_path / "whole", rows, TINY))
+    expected = run_all(whole, lambda _: None).results
+    plan = with_vectors(Plan(files, tmp_path / "out", rows, TINY))
+    before = dict(run_all(plan, lambda _: None).results.runs)
+    asked = replace(plan, files=whole.files)
+    lines: list[str] = []
+    after = run_all(asked, lines.append).results
+    assert after.runs.keys() == before.keys() == expected.runs.keys()
+    for key, run in after.runs.items():
+        test, wanted = run["tested"]["test"], expected.runs[key]["tested"]["test"]
+        assert test.keys() == wanted.keys()
+        for how, figures in wanted.items():
+            for name in figures.keys() - {"questions_a_second"}:
+                assert test[how][name] == figures[name], (run["name"], how, name)
+        if run["name"] != "BM25":
+            assert run["curve"] == before[key]["curve"], "it was not trained again"
+        assert run["tested"]["valid"]["own"]["hits"] == before[key]["tested"]["valid"]["own"]["hits"]
+    lines.clear()
+    run_all(asked, lines.append)
+    assert lines == ["3 of 3 runs are finished already"]
+    assert all("test" in run["tested"] for run in reported(asked, after))
+    assert not any("test" in run["tested"] for run in reported(plan, after)), "none was given"
+
+
+def test_folders_of_finished_runs_are_removed(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = with_vectors(Plan(files, tmp_path / "out", [ROW], TINY))
+    monkeypatch.setattr(runner_module, "run_child", finished([]))
+    key = plan.runs()[0][2]
+    run_all(plan, lambda _: None)
+    for name in (key, "unfinished"):
+        (plan.out / "work" / name).mkdir(parents=True)
+    run_all(plan, lambda _: None)
+    assert [path.name for path in (plan.out / "work").iterdir()] == ["unfinished"]
+
+
+def test_a_miniature_is_the_same_whatever_is_asked_in_the_test(files: Files) -> None:
+    preset = replace(PRESET, facts=200, train=50, valid=20)
+    part = Data.read(files, preset)
+    tested = Data.read(replace(files, test=files.train), preset)
+    assert part.facts.entities.equals(tested.facts.entities)
+    assert [part.facts.fact(cell) for cell in range(200)] == [tested.facts.fact(cell) for cell in range(200)]
+    assert len(tested.asked["test"]) == 20
+    assert bool((tested.asked["test"].cell >= 0).all())
 
 
 def test_a_miniature_holds_the_facts_that_its_questions_ask_for(files: Files) -> None:
@@ -281,3 +413,36 @@ def test_ctrl_c_stops_the_child_as_well_and_leaves_what_the_next_command_needs(
     out = tmp_path / "out"
     assert not (out / "results.jsonl").exists()
     assert [path.name for path in (out / "work").glob("*/manifest.json")] == ["manifest.json"]
+
+
+def test_rows_of_all_kinds_run_from_the_command_line_with_real_vectors(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch_geometric", reason='TransE needs PyTorch Geometric: pip install "hmn[paper]"')
+    pytest.importorskip("matplotlib", reason='the report needs Matplotlib: pip install "hmn[paper]"')
+    names = ["clustering", "Top-K + Sample-K with few clusters", "REINFORCE", "keyword filter", "BM25"]
+    broken = Row("broken", "baselines", "kmips", index="cluster:num_clusters=-1")
+    rows = [replace(ROWS_BY_NAME[name], swept=False) for name in names]
+    monkeypatch.setattr("hmn.paper.rows.ROWS", (rows[0], broken, *rows[1:]))
+    quick = replace(PRESETS["quick"], epochs=2, transe=replace(PRESETS["quick"].transe, epochs=2))
+    monkeypatch.setitem(PRESETS, "quick", quick)
+    given = {name: value for name, value in asdict(files).items() if value is not None}
+    options = [part for name, value in given.items() for part in (f"--{name}", value)]
+    options += ["--test", files.valid, "--only", ",".join([*names, "broken"])]
+    command = ["paper", *options, "--out", str(tmp_path / "out"), "--preset", "quick"]
+    first = CliRunner().invoke(app, command)
+    assert first.exit_code == 1, first.stderr
+    assert "failed: broken: " in first.stderr.splitlines()[-1]
+    assert "num_clusters" in first.stderr.splitlines()[-1]
+    text = (tmp_path / "out" / "results.jsonl").read_text()
+    runs = {run["name"]: run for run in map(json.loads, text.splitlines())}
+    assert list(runs) == names
+    assert all(run["tested"].keys() == {"valid", "test"} for run in runs.values())
+    assert runs["keyword filter"]["tested"]["valid"]["own"]["coverage"] > 0.5
+    assert "common" in runs["Top-K + Sample-K with few clusters"]["tested"]["test"]
+    assert runs["clustering"]["machine"]["torch_geometric"]
+    assert (tmp_path / "out" / "report.md").exists()
+    again = CliRunner().invoke(app, command)
+    assert again.exit_code == 1
+    assert "5 of 6 runs are finished already" in again.stderr
+    assert (tmp_path / "out" / "results.jsonl").read_text() == text

@@ -8,9 +8,11 @@ import torch
 from made import PRESET
 
 from hmn.errors import ConfigError
-from hmn.paper.data import Data
+from hmn.paper.data import Data, Files
 from hmn.paper.experiment import Experiment
-from hmn.paper.rows import ROWS
+from hmn.paper.preset import PRESETS
+from hmn.paper.rows import ROWS, TEXT
+from hmn.paper.runner import Plan, without_other_tables
 from hmn.paper.text_cells import text_cells
 from hmn.qa.facts import FactTable
 from hmn.qa.model import FactoidQA
@@ -54,3 +56,28 @@ def test_a_model_of_another_table_is_refused(model: Path) -> None:
     other = FactTable.from_triples([("a", "r", "b")])
     with pytest.raises(ConfigError, match="another table of facts"):
         text_cells(str(model), Data(other, {}))
+
+
+def test_rows_of_text_cells_are_left_out_of_a_miniature_of_another_table(
+    model: Path, small_facts: FactTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = Plan(Files("f", "n", "t", "v", model=str(model)), Path("out"), ROWS, PRESETS["quick"])
+    lines: list[str] = []
+    monkeypatch.setattr(Data, "read", lambda *_: Data(small_facts, {}))
+    assert without_other_tables(plan, lines.append) is plan
+    monkeypatch.setattr(Data, "read", lambda *_: Data(FactTable.from_triples([("a", "r", "b")]), {}))
+    found = without_other_tables(plan, lines.append).rows
+    assert [row for row in ROWS if row.cells != TEXT] == list(found)
+    assert len(lines) == 1
+    assert "another table of facts" in lines[0]
+    with pytest.raises(ConfigError, match="no row is left"):
+        without_other_tables(replace(plan, rows=[row for row in ROWS if row.cells == TEXT]), lines.append)
+
+
+def test_every_reader_of_the_first_table_has_a_row_of_text_cells() -> None:
+    text = {row.name: row for row in ROWS if row.cells == TEXT}
+    for row in ROWS:
+        if row.table == "table1":
+            other = text.pop(f"{row.name} on text cells")
+            assert (other.reader, other.k, other.index) == (row.reader, row.k, row.index)
+    assert list(text) == ["keyword filter on text cells"]

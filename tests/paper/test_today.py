@@ -6,6 +6,7 @@ import json
 import math
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -113,15 +114,17 @@ def test_a_text_is_the_mean_of_its_pieces_at_length_one(data: Data) -> None:
 
 @pytest.mark.parametrize("name", [row.name for row in ROWS if row.pretrained])
 def test_a_sentence_encoder_is_trained_as_its_row_says(
-    name: str, data: Data, monkeypatch: pytest.MonkeyPatch
+    name: str, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("faiss", reason='pip install "hmn[faiss]"')
-    encoder = small_encoder(data)
-    monkeypatch.setattr(module, "open_encoder", lambda _: encoder)
+    small_encoder(data)
+    monkeypatch.setattr(module, "open_encoder", lambda _: small_encoder(data))
+    data.asked["test"] = data.asked["valid"]
     monkeypatch.setattr(module, "LEARNING_RATE", 0.05)
     preset = replace(PRESET, sentences_asked=None, sentences_renewed=4, batch_size=64)
     row: Row = BY_NAME[name]
-    run = run_sentences(row, preset, data, seed=0, device="cpu", told=lambda _: None)
+    network = tmp_path / "network"
+    run = run_sentences(row, preset, data, seed=0, device="cpu", told=lambda _: None, network=network)
     tested = run["tested"]["valid"]
     assert 0 < tested["own"]["reads"] < 2 * run["cells"][0]
     assert tested["exact"]["recall"] == 1
@@ -130,6 +133,12 @@ def test_a_sentence_encoder_is_trained_as_its_row_says(
         assert tested["exact"]["pair"] < 0.5
         return
     assert run["steps"] == 13
+    assert (run["trained_on"]["questions"], run["trained_on"]["steps"]) == (800, 13)
+    again = run_sentences(
+        row, preset, data, seed=0, device="cpu", told=lambda _: None, network=network, only_test=True
+    )
+    assert again["tested"].keys() == {"test"}
+    assert again["tested"]["test"]["own"]["hits"] == run["tested"]["test"]["own"]["hits"]
     assert tested["exact"]["pair"] > 0.6, "far more than before training"
     of_targets = len(set(data.asked["train"].cell.tolist()))
     if "in-batch" in name:

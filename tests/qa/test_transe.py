@@ -8,7 +8,7 @@ import torch
 
 from hmn.errors import ConfigError, MissingPackageError
 from hmn.qa.facts import FactTable
-from hmn.qa.transe import TransEConfig, train_transe, transe_class
+from hmn.qa.transe import TransEConfig, Triples, train_transe, transe_class
 
 SMALL = TransEConfig(features=16, epochs=60, batch_size=32, learning_rate=0.05)
 
@@ -34,7 +34,7 @@ def families() -> FactTable:
 
 @pytest.mark.usefixtures("installed")
 def test_true_facts_come_out_nearer_than_false_ones(families: FactTable) -> None:
-    vectors = train_transe(families, SMALL)
+    vectors = train_transe(Triples.of(families), SMALL)
     assert vectors.loss[-1] < 0.5 * vectors.loss[0]
     subject, relations, object_ = (
         torch.tensor(column).long() for column in (families.subject, families.relation, families.object)
@@ -50,12 +50,12 @@ def test_true_facts_come_out_nearer_than_false_ones(families: FactTable) -> None
 def test_the_seed_decides(families: FactTable) -> None:
     settings = TransEConfig(features=8, epochs=2, batch_size=32)
     torch.manual_seed(1)
-    first = train_transe(families, settings)
+    first = train_transe(Triples.of(families), settings)
     drawn = torch.rand(1)
     torch.manual_seed(1)
     assert torch.equal(torch.rand(1), drawn), "random numbers of others are left alone"
-    again = train_transe(families, settings)
-    other = train_transe(families, TransEConfig(features=8, epochs=2, batch_size=32, seed=1))
+    again = train_transe(Triples.of(families), settings)
+    other = train_transe(Triples.of(families), TransEConfig(features=8, epochs=2, batch_size=32, seed=1))
     assert torch.equal(first.entity, again.entity)
     assert torch.equal(first.relation, again.relation)
     assert first.loss == again.loss
@@ -69,7 +69,7 @@ def test_without_the_package_it_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch_geometric.nn", None)
     with pytest.raises(MissingPackageError, match=r'pip install "hmn\[paper\]"'):
-        train_transe(families, SMALL)
+        train_transe(Triples.of(families), SMALL)
 
 
 def test_settings_out_of_range_are_refused() -> None:

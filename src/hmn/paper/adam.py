@@ -34,6 +34,7 @@ class CatchUpAdam:
         self.weight, self.lr, self.betas, self.eps = weight, lr, betas, eps
         self.steps = 0
         self.mean, self.square = torch.zeros_like(weight), torch.zeros_like(weight)
+        self._table = torch.zeros(0)
         self.last = torch.zeros(len(weight), dtype=torch.int64, device=weight.device)
 
     @torch.no_grad()
@@ -81,11 +82,19 @@ class CatchUpAdam:
         for name in ("mean", "square", "last"):
             getattr(self, name).copy_(state[name])
 
+    def _corrections(self, device: torch.device) -> Tensor:
+        """What Adam corrects its averages by after each number of steps, tabulated well beyond the steps."""
+        if len(self._table) <= self.steps + LONGEST:
+            first, second = self.betas
+            step = torch.arange(2 * (self.steps + LONGEST), device=device, dtype=torch.float64)
+            self._table = (1 - second**step).sqrt() / (1 - first**step)
+        return self._table
+
     def _distance(self, last: Tensor, missed: Tensor) -> Tensor:
         """Sum ``(n,)`` of the missed movements, in units of the learning rate and of mean / sqrt(square)."""
         first, second = self.betas
         ago = torch.arange(1, min(int(missed.max()), LONGEST) + 1, device=last.device, dtype=torch.float64)
-        step = last.double().unsqueeze(1) + ago  # (n, A)
-        size = (first / second**0.5) ** ago * (1 - second**step).sqrt() / (1 - first**step)
+        shrunk = (first / second**0.5) ** ago
+        size = shrunk * self._corrections(last.device)[last.unsqueeze(1) + ago.long()]  # (n, A)
         total: Tensor = (size * (ago <= missed.unsqueeze(1))).sum(dim=1)
         return total

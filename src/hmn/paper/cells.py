@@ -17,11 +17,12 @@ from torch import Tensor
 from hmn.errors import ConfigError
 from hmn.paper.data import Data
 from hmn.paper.preset import Preset
+from hmn.paper.results import FORMAT
 from hmn.paper.rows import SUMMED
 from hmn.qa.cells import Cells
 from hmn.qa.facts import FactTable
 from hmn.qa.text import Ragged
-from hmn.qa.transe import TransEConfig, TransEVectors, train_transe
+from hmn.qa.transe import TransEConfig, TransEVectors, Triples, train_transe
 from hmn.store.atomic import write_atomically
 
 
@@ -48,10 +49,19 @@ def keys_of(facts: FactTable, vectors: TransEVectors, layout: str) -> Tensor:
     return torch.stack(rows).sum(dim=0) if layout == SUMMED else torch.cat(rows, dim=1)
 
 
-def cache_file(folder: Path, checksum: str, preset: Preset, seed: int) -> Path:
-    """Where the vectors of some data, settings and seed are kept."""
+def cache_file(folder: Path, checksum: str, preset: Preset, seed: int, device: str = "cpu") -> Path:
+    """Where the vectors of some data, settings, seed and device are kept."""
     told = json.dumps(
-        [checksum, preset.name, preset.facts, preset.train, preset.valid, _settings(preset, seed)]
+        [
+            FORMAT,
+            device,
+            checksum,
+            preset.name,
+            preset.facts,
+            preset.train,
+            preset.valid,
+            _settings(preset, seed),
+        ]
     )
     return folder / f"transe-{hashlib.sha256(told.encode()).hexdigest()[:16]}.safetensors"
 
@@ -63,9 +73,10 @@ def cached_vectors(
     seed: int,
     *,
     device: str = "cpu",
+    more: str | None = None,
     told: Callable[[int, float], None] | None = None,
 ) -> TransEVectors:
-    """Read vectors that were trained before, or train them and keep them.
+    """Read vectors that were trained before, or train them, with ``more`` facts if given, and keep them.
 
     Raises:
         MissingPackageError: they must be trained and PyTorch Geometric is not installed.
@@ -73,8 +84,11 @@ def cached_vectors(
     """
     if not file.exists():
         config = TransEConfig(**_settings(preset, seed))
-        vectors = train_transe(data.facts, config, device=device, told=told)
-        tensors = {"entity": vectors.entity.contiguous(), "relation": vectors.relation.contiguous()}
+        larger = None if more is None else FactTable.read(more)
+        vectors = train_transe(Triples.of(data.facts, larger), config, device=device, told=told)
+        # the own table's come first
+        entity, relation = vectors.entity[: data.facts.num_entities], vectors.relation
+        tensors = {"entity": entity.clone(), "relation": relation[: len(data.facts.relations)].clone()}
         losses = torch.tensor(vectors.loss, dtype=torch.float64)
         write_atomically(file, save({**tensors, "loss": losses}))
     kept = load_file(file)

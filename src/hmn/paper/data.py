@@ -26,21 +26,29 @@ class Files:
     test: str | None = None
     model: str | None = None
     """Folder of a trained model whose text cells are used as well."""
+    transe_facts: str | None = None
+    """A larger table of facts on which, and the own one, TransE is trained."""
 
     def checksum(self) -> str:
-        """A number that differs between different data, 16 hexadecimal digits.
+        """A number that differs between different data, 16 hexadecimal digits; the test is no part of it.
 
         Raises:
             DataError: a file cannot be read.
         """
         total = hashlib.sha256()
-        for path in (self.facts, self.names, self.train, self.valid, self.test):
-            try:
-                content = b"" if path is None else Path(path).read_bytes()
-            except OSError as error:
-                raise DataError(f"{path}: {error}: expected a readable file") from None
-            total.update(hashlib.sha256(content).digest())
+        for path in (self.facts, self.names, self.train, self.valid):
+            total.update(hashlib.sha256(_content(path)).digest())
+        if self.transe_facts is not None:
+            total.update(hashlib.sha256(_content(self.transe_facts)).digest())
         return total.hexdigest()[:16]
+
+    def test_checksum(self) -> str | None:
+        """The same for the test questions, None if there are none.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        return None if self.test is None else hashlib.sha256(_content(self.test)).hexdigest()[:16]
 
     def model_checksum(self) -> str:
         """A number that differs between different trained models.
@@ -53,6 +61,13 @@ class Files:
             return hashlib.sha256(manifest.read_bytes()).hexdigest()[:16]
         except OSError as error:
             raise DataError(f"{manifest}: {error}: expected the folder of a trained model") from None
+
+
+def _content(path: str | None) -> bytes:
+    try:
+        return b"" if path is None else Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: {error}: expected a readable file") from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +86,8 @@ class Data:
     def read(cls, files: Files, preset: Preset) -> Data:
         """Read the files; a miniature holds the first questions, their facts, and others up to its size.
 
+        The test changes nothing of a miniature: its questions are those that ask for facts that it holds.
+
         Raises:
             DataError: a file is bad, or questions come without their facts.
         """
@@ -85,13 +102,20 @@ class Data:
 
     def _part(self, preset: Preset) -> Data:
         taken = {}
-        for name, questions in self.asked.items():
+        held = {name: one for name, one in self.asked.items() if name != "test"}
+        for name, questions in held.items():
             wanted = preset.train if name == "train" else preset.valid
             taken[name] = questions.take(np.arange(len(questions))[:wanted])
         cells = list(dict.fromkeys(int(cell) for one in taken.values() for cell in one.cell))
         others = sorted(set(range(len(self.facts))) - set(cells))
         more = max(0, min((preset.facts or 0) - len(cells), len(others)))
         cells += random.Random(0).sample(others, more)
+        if "test" in self.asked:
+            test = self.asked["test"]
+            within = np.flatnonzero(np.isin(test.cell, cells))[: preset.valid]
+            if not len(within):
+                raise DataError(f"no test question asks for one of the {len(cells)} facts of the miniature")
+            taken["test"] = test.take(within)
         rows = {cell: self.facts.fact(cell)[:3] for cell in cells}
         names = {
             self.facts.entities[entity].as_py(): self.facts.names.of(entity)

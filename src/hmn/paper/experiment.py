@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,29 @@ from hmn.index.exact import ExactIndex
 from hmn.nn.memory import Memory
 from hmn.paper.adam import CatchUpAdam
 from hmn.paper.data import Data
-from hmn.paper.measure import Search, index_search, measure
+from hmn.paper.measure import Figures, Search, index_search, measure
 from hmn.paper.preset import Preset
-from hmn.paper.reading import Reading, built_index, make_reading, target_reads, tuned_to
-from hmn.paper.rows import KEYWORDS, Row
+from hmn.paper.process import peak_mib
+from hmn.paper.reading import (
+    KeywordReading,
+    ReaderReading,
+    Reading,
+    built_index,
+    make_reading,
+    strategy_reads,
+    target_reads,
+    tuned_to,
+)
+from hmn.paper.rows import KEYWORDS, SWEPT, Row
 from hmn.paper.words import Asked, Vocabulary, WordSum, artificial_questions
 from hmn.qa.cells import Cells
 from hmn.store.bundle import BundleReader, write_json, write_tensors, writing_bundle
 
 Told = Callable[[str], None]
 TOLD_SECONDS = 15.0
+BEST = "best.safetensors"
+SWEPT_PARTS = (400, 200, 100, 50, 20, 10, 5)
+"""A sweep reads the memory's cells divided by each of these."""
 
 
 @dataclass
@@ -36,6 +50,11 @@ class Progress:
 
     epochs: list[dict[str, Any]] = field(default_factory=list)
     """Figures of each finished epoch: the curve."""
+    build_seconds: float = 0.0
+    """Of the search structure, in the process that began."""
+    peak_mib: float = 0.0
+    """The most memory of all processes so far, and of the accelerator."""
+    accelerator_peak_mib: float | None = None
     steps: int = 0
     step_seconds: float = 0.0
     candidates: float = 0.0
@@ -60,6 +79,7 @@ class Experiment:
         seed: of the words' first vectors, of the order and of what is drawn.
         device: where it is computed.
         folder: an unfinished run is kept there; None to keep nothing.
+        network: the words of the best epoch are kept there, to be tested later; None to keep nothing.
         told: is given a line now and then.
     """
 
@@ -74,10 +94,11 @@ class Experiment:
         seed: int = 0,
         device: str = "cpu",
         folder: Path | None = None,
+        network: Path | None = None,
         told: Told | None = None,
     ) -> None:
         self.row, self.preset, self.data, self.cells, self.seed = row, preset, data, cells, seed
-        self.folder, self._told = folder, told or _silent
+        self.folder, self.network, self._told = folder, network, told or _silent
         artificial, facts_asked = artificial_questions(data.facts, data.asked["train"])
         texts = [*data.asked["train"].text, *artificial]
         self.artificial = len(artificial)
@@ -95,21 +116,22 @@ class Experiment:
         self.memory = Memory(keys.to(device))
         began = time.perf_counter()
         self.reading: Reading = make_reading(row, preset, self.memory, data.facts, cells, seed)
-        self.build_seconds = time.perf_counter() - began
+        self.progress = Progress(build_seconds=time.perf_counter() - began)
         self.exact = ExactIndex(self.memory.snapshot())
         self.optimiser = CatchUpAdam(self.words.bag.weight, preset.learning_rate)
-        self.progress, self.tuned, self._tuned_after = Progress(), dict[str, Any](), -1
+        self.tuned, self._tuned_after = dict[str, Any](), -1
         self._best = torch.empty(0)
 
     def run(self) -> dict[str, Any]:
         """Train until the validation accuracy has not risen for some epochs, and measure the best epoch."""
         self._resume()
-        progress, preset = self.progress, self.preset
-        while len(progress.epochs) < preset.epochs and not self._stale():
-            self._epoch(len(progress.epochs))
+        while len(self.progress.epochs) < self.preset.epochs and not self._stale():
+            self._epoch(len(self.progress.epochs))
+        self._count_memory()
         with torch.no_grad():
             self.words.bag.weight.copy_(self._best)
-        epochs = progress.epochs
+        self._keep_network()
+        progress, epochs = self.progress, self.progress.epochs
         return {
             "questions": {"natural": len(self.data.asked["train"]), "artificial": self.artificial},
             "words": len(self.vocabulary),
@@ -119,12 +141,42 @@ class Experiment:
             "softmax_size": progress.candidates / max(1, progress.steps),
             "seconds_a_step": progress.step_seconds / max(1, progress.steps),
             "seconds_an_epoch": sum(one["train_seconds"] for one in epochs) / max(1, len(epochs)),
-            "build_seconds": self.build_seconds,
+            "build_seconds": progress.build_seconds,
+            "peak_mib": progress.peak_mib,
+            "accelerator_peak_mib": progress.accelerator_peak_mib,
             "epochs_to_best": progress.best_epoch,
             "stopped": "patience" if self._stale() else "epochs",
             "curve": epochs,
             "tested": {name: self._tested(name) for name in self.held_out},
+            **({"sweep": self._sweep()} if self.row.swept else {}),
         }
+
+    def test(self) -> dict[str, Any]:
+        """Measure the network that a finished run has kept on the test questions, which it may not have had.
+
+        Raises:
+            BundleError: none is kept, or not whole.
+        """
+        assert self.network is not None
+        saved = BundleReader(self.network)
+        with torch.no_grad():
+            self.words.bag.weight.copy_(saved.tensors("words.safetensors")["words"])
+        self.progress.best_epoch = saved.json("network.json")["best_epoch"]
+        return {"tested": {"test": self._tested("test")}}
+
+    def _keep_network(self) -> None:
+        """Keep the best words, and what their cells and clusters follow from."""
+        if self.network is None:
+            return
+        about = {
+            "row": asdict(self.row),
+            "preset": asdict(self.preset),
+            "seed": self.seed,
+            "best_epoch": self.progress.best_epoch,
+        }
+        with writing_bundle(self.network) as bundle:
+            write_json(bundle, "network.json", about)
+            write_tensors(bundle, "words.safetensors", {"words": self._best})
 
     def _epoch(self, epoch: int) -> None:
         progress, began = self.progress, time.perf_counter()
@@ -144,24 +196,20 @@ class Experiment:
         self.optimiser.catch_up()
         # searched as it was in training, but tuned to the queries as they have become
         self._tune(epoch + 1)
-        found = measure(
-            self._own("valid"),
-            self._encoder("valid"),
-            self.data.facts,
-            self.cells,
-            self.data.asked["valid"],
-        )
+        trained = time.perf_counter() - began
+        found = self._validated(self._own("valid"))
+        exact = found if self.row.exact else self._validated(index_search(self.exact))
         progress.steps += batches
         progress.step_seconds += spent
         progress.candidates += size
-        before = progress.epochs[-1]["seconds"] if progress.epochs else 0.0
-        trained = tuned_at - began + spent
+        before = progress.epochs[-1]["seconds"] if progress.epochs else progress.build_seconds
         progress.epochs.append(
             {
                 "epoch": epoch + 1,
                 "loss": total / len(order),
                 "fact": found.fact,
                 "pair": found.pair,
+                "exact": {"fact": exact.fact, "pair": exact.pair},
                 "reads": found.reads,
                 "softmax_size": size / batches,
                 "train_seconds": spent,
@@ -173,7 +221,7 @@ class Experiment:
         if better:
             progress.best, progress.best_epoch = found.fact, epoch + 1
             self._best = self.words.bag.weight.detach().clone()
-        self._keep()
+        self._keep(better=better)
         self._told(
             f"epoch {epoch + 1}: loss {total / len(order):.3f}, facts {found.fact:.1%}, "
             f"pairs {found.pair:.1%}, {spent:.0f} s{' (best so far)' if better else ''}"
@@ -189,6 +237,19 @@ class Experiment:
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
         return float(loss.detach()), candidates
+
+    def _validated(self, search: Search) -> Figures:
+        """Accuracies of a search on the validation questions, with the words as they are."""
+        asked = self.data.asked["valid"]
+        return measure(search, self._encoder("valid"), self.data.facts, self.cells, asked)
+
+    def _count_memory(self) -> None:
+        """Take the most memory so far; a process that was stopped has counted its own."""
+        progress = self.progress
+        progress.peak_mib = max(progress.peak_mib, peak_mib())
+        if self.memory.keys.is_cuda:
+            held = torch.cuda.max_memory_allocated() / 2**20
+            progress.accelerator_peak_mib = max(progress.accelerator_peak_mib or 0.0, held)
 
     def _stale(self) -> bool:
         return len(self.progress.epochs) - self.progress.best_epoch >= self.preset.patience
@@ -239,6 +300,9 @@ class Experiment:
         if self.row.exact:
             found["exact"] = found["own"]
         found["own"]["tuned"] = self.tuned
+        if isinstance(self.reading, KeywordReading):
+            asked = self.data.asked[name]
+            found["own"]["coverage"] = self.reading.coverage(asked.text, asked.cell)
         return found
 
     def _searches(self, name: str) -> Iterator[tuple[str, Search]]:
@@ -246,23 +310,64 @@ class Experiment:
         yield "own", self._own(name)
         if not self.row.exact:
             yield "exact", index_search(self.exact)
+        if self.row.strategy:
+            assert isinstance(self.reading, ReaderReading)
+            index = self.reading.reader.index
+            tuned_to(index, self._best_queries(), strategy_reads(self.preset, len(self.memory)))
+            yield "common", index_search(index)
         if self.row.also_tested_with and self.row.reader != KEYWORDS:
             index = built_index(self.row.also_tested_with, self.preset, self.memory, self.seed)
             tuned_to(index, self._tuning_queries(0), target_reads(self.preset, len(self.memory)))
             yield "other", index_search(index)
 
-    def _keep(self) -> None:
-        """Keep the whole state of the run at the end of an epoch."""
+    def _best_queries(self) -> Tensor:
+        """Queries to tune on, of the best epoch."""
+        return self._tuning_queries(self.progress.best_epoch)
+
+    def _sweep(self) -> list[dict[str, Any]]:
+        """Accuracy against reads of each search structure over the trained network, on validation."""
+        found: list[dict[str, Any]] = []
+        for structure, text in SWEPT.items():
+            index = built_index(text, self.preset, self.memory, self.seed)
+            values: set[int] = set()
+            for part in SWEPT_PARTS:
+                tuned = tuned_to(index, self._best_queries(), max(1, len(self.memory) // part))
+                if tuned["value"] in values:
+                    continue
+                values.add(tuned["value"])
+                figures = measure(
+                    index_search(index),
+                    self._encoder("valid"),
+                    self.data.facts,
+                    self.cells,
+                    self.data.asked["valid"],
+                    exact=self.exact,
+                    recall_on=self.preset.recall_on,
+                )
+                told = {name: getattr(figures, name) for name in ("reads", "recall", "fact", "pair")}
+                setting = {"setting": tuned["setting"], "value": tuned["value"]}
+                found.append({"structure": structure, **setting, **told})
+            self._told(f"swept {structure}")
+        return found
+
+    def _keep(self, *, better: bool) -> None:
+        """Keep the whole state of the run after an epoch; the best words are written if they changed."""
         if self.folder is None:
             return
+        self._count_memory()
         state = {f"adam.{name}": value for name, value in self.optimiser.state().items()}
+        state |= {f"reading.{name}": value for name, value in self.reading.state().items()}
         with writing_bundle(self.folder) as bundle:
             write_json(bundle, "progress.json", dict(vars(self.progress)))
             write_tensors(
                 bundle,
                 "state.safetensors",
-                {"words": self.words.bag.weight.detach(), "best": self._best, **state},
+                {"words": self.words.bag.weight.detach(), **state},
             )
+            if better:
+                write_tensors(bundle, BEST, {"words": self._best})
+            else:
+                _linked(BundleReader(self.folder).file(BEST), bundle / BEST)
 
     def _resume(self) -> None:
         """Go on from the last epoch that was kept, if there is one."""
@@ -273,9 +378,23 @@ class Experiment:
         self.progress = Progress(**saved.json("progress.json"))
         with torch.no_grad():
             self.words.bag.weight.copy_(tensors["words"])
-        self._best = tensors["best"].to(self.memory.keys.device)
-        self.optimiser.load({name.removeprefix("adam."): value for name, value in tensors.items()})
+        self._best = saved.tensors(BEST)["words"].to(self.memory.keys.device)
+        self.optimiser.load(_part(tensors, "adam."))
+        self.reading.load(_part(tensors, "reading."))
+        self._tune(len(self.progress.epochs))  # outside of any epoch's time: the last one has counted it
         self._told(f"goes on after epoch {len(self.progress.epochs)}")
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)}
+
+
+def _linked(file: Path, place: Path) -> None:
+    """Let a file have another name, or copy it where the disk cannot."""
+    try:
+        place.hardlink_to(file)
+    except OSError:
+        shutil.copyfile(file, place)
 
 
 def _silent(text: str) -> None:

@@ -6,16 +6,20 @@ The job says what to run; its result is written beside it, as ``JOB.result.json`
 from __future__ import annotations
 
 import json
+import os
 import platform
+import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from hmn._native import kernels
 from hmn.errors import HMNError
 from hmn.paper.cells import cached_vectors, keys_of, one_a_fact
 from hmn.paper.data import Data, Files
@@ -25,7 +29,7 @@ from hmn.paper.process import follow_parent, peak_mib
 from hmn.paper.rows import BM25, TEXT, Row
 from hmn.store.atomic import write_atomically
 
-PACKAGES = ("hmn", "torch", "numpy")
+PACKAGES = ("hmn", "torch", "numpy", "torch_geometric", "faiss-cpu", "transformers", "tokenizers")
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,10 @@ class Job:
     row: Row | None = None
     folder: str | None = None
     """Where the unfinished run is kept."""
+    network: str | None = None
+    """Where the finished network is kept."""
+    only_test: bool = False
+    """Whether a finished network is tested on the test questions, and nothing trained."""
 
     def as_json(self) -> str:
         """The job as a file has it."""
@@ -64,7 +72,7 @@ def run_job(job: Job) -> dict[str, Any]:
     began = time.perf_counter()
     data = Data.read(job.files, job.preset)
     figures: dict[str, Any] = {}
-    if job.row is not None and (job.row.pretrained or job.row.reader == BM25):
+    if job.row is not None and not job.row.network:
         return _with_machine(_other_system(job, job.row, data), job, began)
     if job.row is not None and job.row.cells == TEXT:
         from hmn.paper.text_cells import text_cells
@@ -76,10 +84,19 @@ def run_job(job: Job) -> dict[str, Any]:
             if epoch % 10 == 0 or epoch == job.preset.transe.epochs:
                 _say(f"TransE: epoch {epoch} of {job.preset.transe.epochs}, loss {loss:.4f}")
 
-        vectors = cached_vectors(Path(job.vectors), data, job.preset, job.seed, device=job.device, told=told)
+        vectors = cached_vectors(
+            Path(job.vectors),
+            data,
+            job.preset,
+            job.seed,
+            device=job.device,
+            more=job.files.transe_facts,
+            told=told,
+        )
         figures["transe_loss"] = [vectors.loss[0], vectors.loss[-1]]
         layout = "" if job.row is None else job.row.cells
         keys, cells = keys_of(data.facts, vectors, layout), one_a_fact(data.facts)
+        del vectors  # its tables are not the run's memory
     if job.row is not None:
         folder = None if job.folder is None else Path(job.folder)
         experiment = Experiment(
@@ -91,9 +108,10 @@ def run_job(job: Job) -> dict[str, Any]:
             seed=job.seed,
             device=job.device,
             folder=folder,
+            network=None if job.network is None else Path(job.network),
             told=_say,
         )
-        figures |= experiment.run()
+        figures |= experiment.test() if job.only_test else experiment.run()
     return _with_machine(figures, job, began)
 
 
@@ -105,15 +123,24 @@ def _other_system(job: Job, row: Row, data: Data) -> dict[str, Any]:
         return run_bm25(data)
     from hmn.paper.sentences import run_sentences
 
-    return run_sentences(row, job.preset, data, seed=job.seed, device=job.device, told=_say)
+    return run_sentences(
+        row,
+        job.preset,
+        data,
+        seed=job.seed,
+        device=job.device,
+        told=_say,
+        network=None if job.network is None else Path(job.network),
+        only_test=job.only_test,
+    )
 
 
 def _with_machine(figures: dict[str, Any], job: Job, began: float) -> dict[str, Any]:
     return {
-        **figures,
-        "process_seconds": time.perf_counter() - began,
         "peak_mib": peak_mib(),
         "accelerator_peak_mib": _accelerator_mib(job.device),
+        **figures,
+        "process_seconds": time.perf_counter() - began,
         "machine": machine(job.device),
     }
 
@@ -129,8 +156,33 @@ def machine(device: str) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "accelerator": torch.cuda.get_device_name(0) if device != "cpu" else None,
         "python": platform.python_version(),
-        **{name: version(name) for name in PACKAGES},
+        "kernels": kernels(),
+        "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
+        "commit": _commit(),
+        **_versions(),
     }
+
+
+def _versions() -> dict[str, str]:
+    """Of the packages that are installed."""
+    found = {}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def _commit() -> str | None:
+    """The commit of the repository that holds this file, None if it is in none or there is no Git."""
+    here = Path(__file__)
+    told = [["ls-files", "--error-unmatch", here.name], ["rev-parse", "HEAD"]]
+    with suppress(OSError, subprocess.CalledProcessError):
+        for command in told:
+            done = subprocess.run(
+                ["git", *command], cwd=here.parent, capture_output=True, text=True, check=True
+            )
+        return done.stdout.strip()
+    return None
 
 
 def _accelerator_mib(device: str) -> float | None:
@@ -149,6 +201,7 @@ def main() -> None:
         result = run_job(Job.from_json(file.read_text(encoding="utf-8")))
     except HMNError as error:
         print(f"error: {error}", file=sys.stderr)
+        write_atomically(file.with_suffix(".error"), str(error).encode())
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         raise SystemExit(130) from None

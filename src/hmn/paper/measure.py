@@ -14,6 +14,7 @@ from torch import Tensor
 from hmn.index.base import Index
 from hmn.index.exact import ExactIndex
 from hmn.index.tune import recall_at_k
+from hmn.paper.hits import packed
 from hmn.qa.cells import Cells
 from hmn.qa.facts import FactTable
 from hmn.qa.metrics import BATCH, best_facts, shares
@@ -42,6 +43,10 @@ class Figures:
     """recall@10 of the search against exact search, on some of the questions; None where not measured."""
     questions_a_second: float
     """Of the search alone."""
+    cells_scored: float
+    """Keys scored in full, a question."""
+    hits: dict[str, str]
+    """Which questions were right, as to ``fact`` and ``pair``, in their order: ``hmn.paper.hits.packed``."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -69,7 +74,9 @@ def measure(
         exact: what the recall is measured against, on the first ``recall_on`` questions.
         recall_on: see there.
     """
-    fact = pair = reads = seconds = 0.0
+    count = len(questions)
+    right = {"fact": np.zeros(count), "pair": np.zeros(count)}
+    reads = scored = seconds = 0.0
     recalled: list[tuple[int, float]] = []
     for at in range(0, len(questions), BATCH):
         numbers = np.arange(at, min(at + BATCH, len(questions)))
@@ -77,23 +84,26 @@ def measure(
         began = time.perf_counter()
         found = search(numbers, query)
         reads += float(found.reads.sum())
+        scored += float(found.cells_scored.sum())
         seconds += time.perf_counter() - began
         for number, best in zip(numbers, best_facts(_NoMore(), cells, query, found), strict=True):
-            right = shares(facts, questions, int(number), best)
-            fact, pair = fact + right["fact"], pair + right["pair"]
+            share = shares(facts, questions, int(number), best)
+            for name, each in right.items():
+                each[number] = share[name]
         if exact is not None and at < recall_on:
             part = min(len(numbers), recall_on - at)
             first = SearchResult(*(column[:part] for column in found))
             recalled.append((part, recall_at_k(first, exact.search(query[:part], K))))
-    count = len(questions)
     total = sum(part for part, _ in recalled)
     return Figures(
         questions=count,
-        fact=fact / count,
-        pair=pair / count,
+        fact=sum(right["fact"].tolist()) / count,
+        pair=sum(right["pair"].tolist()) / count,
         reads=reads / count,
         recall=sum(part * share for part, share in recalled) / total if total else None,
         questions_a_second=count / max(seconds, 1e-9),
+        cells_scored=scored / count,
+        hits={name: packed(each) for name, each in right.items()},
     )
 
 

@@ -23,8 +23,8 @@ class Preset:
     """Held-out questions, of each file; None for all."""
     transe: TransEConfig = field(default_factory=TransEConfig)
     """How the vectors of the fixed cells are trained."""
-    epochs: int = 25
-    """At most so many passes over the questions, natural and artificial."""
+    epochs: int = 100
+    """At most so many passes over the questions, natural and artificial; patience ends most runs sooner."""
     patience: int = 3
     """Stop after so many epochs without a better validation accuracy."""
     batch_size: int = 128

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from hmn._native import best_of
@@ -53,6 +54,14 @@ class Reading(Protocol):
         """The k best cells that each question finds, by its query ``(B, D)`` and its text."""
         ...
 
+    def state(self) -> dict[str, Tensor]:
+        """What training has changed beside the words."""
+        ...
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Take back what ``state`` gave."""
+        ...
+
     def tune(self, query: Tensor) -> dict[str, Any]:
         """Bring the search to the reads that it may spend, on queries such as are asked now; says how."""
         ...
@@ -76,7 +85,7 @@ class ReaderReading:
         self, query: Tensor, asked: Asked, numbers: NDArray[np.int64], generator: torch.Generator
     ) -> tuple[Tensor, int]:
         """See ``Reading.loss``."""
-        added = asked.target.added(numbers, query, self.memory.snapshot())
+        added = _added(query, self.memory, asked, numbers)
         cell = self.reader.candidates(query, self.memory, added, generator).cell
         return _nll(query, self.memory, cell, asked, numbers), len(cell)
 
@@ -88,32 +97,50 @@ class ReaderReading:
         """See ``Reading.tune``."""
         return {} if self._tuned is None else self._tuned(query)
 
+    def state(self) -> dict[str, Tensor]:
+        """See ``Reading.state``: nothing."""
+        return {}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """See ``Reading.load``."""
+
 
 class HardReading:
     """Hard attention trained by REINFORCE: the reward is 1 where the cell that was drawn is right.
 
+    A step draws with its own generator, so that a run which is stopped goes on with the same draws.
+
     Args:
         memory: the fixed cells.
-        seed: of the draws.
     """
 
-    def __init__(self, memory: Memory, seed: int) -> None:
-        self._attention = HardAttention(memory, seed=seed).to(memory.keys.device).train()
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
         self._exact = ExactIndex(memory.snapshot())
+        first = HardAttention(memory)
+        device = memory.keys.device
+        self._baseline, self._steps = first.baseline.to(device), first.steps.to(device)
 
     def loss(
         self,
         query: Tensor,
         asked: Asked,
         numbers: NDArray[np.int64],
-        generator: torch.Generator,  # noqa: ARG002 - the protocol's signature
+        generator: torch.Generator,
     ) -> tuple[Tensor, int]:
         """See ``Reading.loss``."""
-        read = self._attention(query)
-        cell, place = torch.unique(read.cell, return_inverse=True)
-        right, _ = asked.target.masks(numbers, cell)
-        reward = right.gather(1, place.view(-1, 1)).squeeze(1)
-        return self._attention.loss(read, reward), len(self._attention.memory)
+        drawn = int(torch.randint(1 << 62, (1,), generator=generator))
+        attention = HardAttention(self._memory, seed=drawn).train()
+        attention.baseline, attention.steps = self._baseline, self._steps  # which its loss moves in place
+        read = attention(query)
+        single = _single(asked, numbers)
+        if single is None:
+            cell, place = torch.unique(read.cell, return_inverse=True)
+            right, _ = asked.target.masks(numbers, cell)
+            reward = right.gather(1, place.view(-1, 1)).squeeze(1)
+        else:
+            reward = read.cell.squeeze(1) == single.to(read.cell.device)
+        return attention.loss(read, reward), len(self._memory)
 
     def search(self, query: Tensor, texts: Sequence[str], k: int) -> SearchResult:  # noqa: ARG002
         """See ``Reading.search``; the best cell is what hard attention reads."""
@@ -122,6 +149,15 @@ class HardReading:
     def tune(self, query: Tensor) -> dict[str, Any]:  # noqa: ARG002
         """See ``Reading.tune``: there is nothing to tune."""
         return {}
+
+    def state(self) -> dict[str, Tensor]:
+        """See ``Reading.state``: the moving average of the rewards."""
+        return {"baseline": self._baseline, "steps": self._steps}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """See ``Reading.load``."""
+        self._baseline.copy_(state["baseline"])
+        self._steps.copy_(state["steps"])
 
 
 class KeywordReading:
@@ -137,6 +173,7 @@ class KeywordReading:
 
     def __init__(self, memory: Memory, facts: FactTable, cells: Cells) -> None:
         self._memory, self._cells, self._filter = memory, cells, KeywordFilter(facts)
+        self._known: dict[str, NDArray[np.int32]] = {}
 
     def loss(
         self,
@@ -146,9 +183,9 @@ class KeywordReading:
         generator: torch.Generator,  # noqa: ARG002 - the protocol's signature
     ) -> tuple[Tensor, int]:
         """See ``Reading.loss``."""
-        found = self._filter.facts_for([asked.text[number] for number in numbers])
-        shared = torch.from_numpy(self._cells.of_fact.take(np.unique(found.flat)).flat)
-        added = asked.target.added(numbers, query, self._memory.snapshot())
+        found = np.unique(np.concatenate([self._facts_of(asked.text[number]) for number in numbers]))
+        shared = torch.from_numpy(self._cells.of_fact.take(found.astype(np.int64)).flat)
+        added = _added(query, self._memory, asked, numbers)
         cell = torch.unique(torch.cat([shared.to(query.device), added]))
         return _nll(query, self._memory, cell, asked, numbers), len(cell)
 
@@ -168,13 +205,35 @@ class KeywordReading:
         """See ``Reading.tune``: there is nothing to tune."""
         return {}
 
+    def state(self) -> dict[str, Tensor]:
+        """See ``Reading.state``: nothing."""
+        return {}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """See ``Reading.load``."""
+
+    def _facts_of(self, text: str) -> NDArray[np.int32]:
+        """Facts of a training question, which is asked again in every epoch."""
+        if text not in self._known:
+            self._known[text] = self._filter.facts_for([text]).flat.astype(np.int32)
+        return self._known[text]
+
+    def coverage(self, texts: Sequence[str], fact: NDArray[np.int64]) -> float:
+        """Share of questions whose fact ``(Q,)`` has a cell among their candidates."""
+        found = self._filter.facts_for(texts)
+        held = 0
+        for row, one in enumerate(fact.tolist()):
+            candidates = self._cells.of_fact.take(found.row(row)).flat
+            held += bool(np.isin(self._cells.of_fact.row(one), candidates).any())
+        return held / max(1, len(texts))
+
 
 def make_reading(
     row: Row, preset: Preset, memory: Memory, facts: FactTable, cells: Cells, seed: int
 ) -> Reading:
     """How a row attends; its search structure is built, which takes a while for clusters."""
     if row.reader == HARD:
-        return HardReading(memory, seed)
+        return HardReading(memory)
     if row.reader == KEYWORDS:
         return KeywordReading(memory, facts, cells)
     index = built_index(row.index, preset, memory, seed)
@@ -210,6 +269,11 @@ def target_reads(preset: Preset, cells: int) -> int:
     return max(1, cells // preset.speed_up)
 
 
+def strategy_reads(preset: Preset, cells: int) -> int:
+    """Reads that the searches of the grid of strategies may spend on a question."""
+    return max(1, cells // preset.strategies_speed_up)
+
+
 def tuned_to(index: Index, query: Tensor, reads: int) -> dict[str, Any]:
     """Tune an index to some reads; says what was set and whether they are met within a tenth."""
     found = tune(index, query, TUNED_K, target_reads=reads)
@@ -217,7 +281,7 @@ def tuned_to(index: Index, query: Tensor, reads: int) -> dict[str, Any]:
 
 
 def _by_strategy(row: Row, preset: Preset, memory: Memory, index: Index, seed: int) -> ReaderReading:
-    reads, keys = max(1, len(memory) // preset.strategies_speed_up), memory.snapshot()
+    reads, keys = strategy_reads(preset, len(memory)), memory.snapshot()
     assert isinstance(index, Clustered)
     cells_a_cluster = max(1, len(keys) // len(index.centroids()))
     reader = KMIPSReader(index, TUNED_K, strategy_of(row.strategy, 1, cells_a_cluster))
@@ -273,8 +337,26 @@ def strategy_of(name: str, clusters: int, cells_a_cluster: int) -> Strategy:
     )
 
 
+def _single(asked: Asked, numbers: NDArray[np.int64]) -> Tensor | None:
+    """The right cell ``(B,)`` of each question, None if any has several."""
+    right = asked.target.right.take(numbers)
+    return torch.from_numpy(right.flat) if bool((right.length == 1).all()) else None
+
+
+def _added(query: Tensor, memory: Memory, asked: Asked, numbers: NDArray[np.int64]) -> Tensor:
+    """Right cells that the candidates must hold."""
+    single = _single(asked, numbers)
+    if single is not None:
+        return single.to(query.device)
+    return asked.target.added(numbers, query, memory.snapshot())
+
+
 def _nll(query: Tensor, memory: Memory, cell: Tensor, asked: Asked, numbers: NDArray[np.int64]) -> Tensor:
     """Mean loss of a softmax over the candidates; all cells are not copied where all are candidates."""
     keys = memory.keys if len(cell) == len(memory) else memory.keys_of(cell)
+    single = _single(asked, numbers)
+    if single is not None:
+        column = torch.searchsorted(cell, single.to(cell.device))
+        return F.cross_entropy(query @ keys.T, column)
     right, _ = asked.target.masks(numbers, cell)
     return marginal_nll(query @ keys.T, right).mean()

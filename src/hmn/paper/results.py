@@ -9,16 +9,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from hmn.paper.constants import constants
 from hmn.paper.preset import Preset
 from hmn.paper.rows import Row
 
-FORMAT = 1
+FORMAT = 2
 """Raised whenever the experiments change, so that older results are not taken for the same."""
 
 
 def key_of(checksum: str, row: Row, preset: Preset, seed: int, device: str) -> str:
     """16 hexadecimal digits that differ between runs that may end differently."""
-    told = json.dumps([FORMAT, checksum, asdict(row), asdict(preset), seed, device], sort_keys=True)
+    told = json.dumps(
+        [FORMAT, constants(), checksum, asdict(row), asdict(preset), seed, device], sort_keys=True
+    )
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
@@ -26,8 +29,8 @@ class Results:
     """Finished runs on disk.
 
     Args:
-        file: made with the first result; a line that a kill has cut off is passed over, and removed with the
-            next result.
+        file: made with the first result; a last line that a kill has cut off is passed over, and removed with
+            the next result, unless nothing but the end of the line is missing.
     """
 
     def __init__(self, file: Path) -> None:
@@ -50,12 +53,17 @@ class Results:
         self.runs[run["key"]] = run
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with self.file.open("a+b") as file:
-            whole = _end_of_lines(file.read() if not file.seek(0) else b"")
-            file.truncate(whole)
-            file.write((json.dumps(run, sort_keys=True) + "\n").encode())
+            content = file.read() if not file.seek(0) else b""
+            last = content[content.rfind(b"\n") + 1 :]
+            if last and not _is_run(last):
+                file.truncate(len(content) - len(last))
+            file.write((b"\n" if _is_run(last) else b"") + (json.dumps(run, sort_keys=True) + "\n").encode())
             file.flush()
             os.fsync(file.fileno())
 
 
-def _end_of_lines(content: bytes) -> int:
-    return content.rfind(b"\n") + 1
+def _is_run(line: bytes) -> bool:
+    try:
+        return "key" in json.loads(line)
+    except (ValueError, TypeError):
+        return False

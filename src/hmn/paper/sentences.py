@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,11 +28,13 @@ from hmn.paper.data import Data
 from hmn.paper.experiment import Told
 from hmn.paper.measure import index_search, measure
 from hmn.paper.preset import Preset
+from hmn.paper.process import peak_mib
 from hmn.paper.rows import SENTENCES_IN_BATCH, SENTENCES_KMIPS, Row
 from hmn.qa.cells import Cells
 from hmn.qa.pretrained import SentenceEncoder, open_encoder
 from hmn.qa.targets import Targets
 from hmn.qa.text import Ragged
+from hmn.store.bundle import BundleReader, write_tensors, writing_bundle
 
 SCALE = 20.0
 """Cosines are multiplied by it before the softmax, as sentence-transformers does."""
@@ -102,9 +105,19 @@ class SentenceCells(nn.Module):
 
 
 def run_sentences(
-    row: Row, preset: Preset, data: Data, *, seed: int, device: str, told: Told
+    row: Row,
+    preset: Preset,
+    data: Data,
+    *,
+    seed: int,
+    device: str,
+    told: Told,
+    network: Path | None = None,
+    only_test: bool = False,
 ) -> dict[str, Any]:
     """Train as the row says, if at all, and measure with faiss and with exact search.
+
+    A trained encoder is kept in ``network``; with ``only_test`` that one is measured on the test questions.
 
     Raises:
         MissingPackageError: the extra ``pretrained`` or ``faiss`` is not installed.
@@ -117,22 +130,33 @@ def run_sentences(
         torch.manual_seed(seed)
         sentences = Sentences(open_encoder("minilm")).to(device)
         memory = EncodedMemory(SentenceCells(sentences, cells.texts(relations), told))
-        trained = _train(row, preset, data, cells, sentences, memory, seed, told)
+        if only_test:
+            assert network is not None
+            sentences.load_state_dict(BundleReader(network).tensors("encoder.safetensors"))
+            trained: dict[str, Any] = {}
+        else:
+            trained = _train(row, preset, data, cells, sentences, memory, seed, told)
+    trained["peak_mib"] = peak_mib()
+    if network is not None and row.seeded and not only_test:
+        with writing_bundle(network) as bundle:
+            write_tensors(bundle, "encoder.safetensors", sentences.state_dict())
     sentences.eval()
     keys = memory.renew()
     index.build(keys)
     exact = ExactIndex(keys)
     tested = {
         name: _tested(preset, data, cells, sentences, name, index, exact)
-        for name in data.asked
+        for name in (["test"] if only_test else data.asked)
         if name != "train"
     }
+    if only_test:
+        return {"tested": tested}
     if trained["curve"]:
         trained["curve"][-1]["fact"] = tested["valid"]["own"]["fact"]
         trained["curve"][-1]["pair"] = tested["valid"]["own"]["pair"]
     return {
         **trained,
-        "questions": {"natural": len(data.asked["train"]) if trained["steps"] else 0, "artificial": 0},
+        "questions": {"natural": trained["trained_on"]["questions"], "artificial": 0},
         "cells": list(keys.shape),
         "facts": len(data.facts),
         "tested": tested,
@@ -151,7 +175,7 @@ def _train(
 ) -> dict[str, Any]:
     """One pass over the natural questions."""
     if row.reader not in {SENTENCES_IN_BATCH, SENTENCES_KMIPS}:
-        return {"steps": 0, "curve": []}
+        return {"steps": 0, "curve": [], "trained_on": {"questions": 0, "steps": 0, "seconds": 0.0}}
     asked = data.asked["train"]
     nothing = Ragged(np.zeros(len(asked) + 1, np.int64), np.zeros(0, np.int64))
     targets = Targets(data.facts, cells, cells.of_fact.take(asked.cell), nothing)
@@ -184,6 +208,7 @@ def _train(
     spent = time.perf_counter() - began
     return {
         "steps": len(batches),
+        "trained_on": {"questions": len(order), "steps": len(batches), "seconds": spent},
         "softmax_size": size / len(batches),
         "seconds_a_step": spent / len(batches),
         "seconds_an_epoch": spent,

@@ -7,11 +7,13 @@ another subject or another object, drawn at random, by a margin.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -60,17 +62,50 @@ class TransEVectors(NamedTuple):
     loss: list[float]
 
 
+@dataclass(frozen=True, eq=False)
+class Triples:
+    """T facts of E entities and R relations, by their numbers alone.
+
+    Attributes:
+        num_entities, num_relations: E and R.
+        subject, relation, object: ``(T,)`` numbers.
+    """
+
+    num_entities: int
+    num_relations: int
+    subject: NDArray[np.int64]
+    relation: NDArray[np.int64]
+    object: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """Number of facts, T."""
+        return len(self.subject)
+
+    @classmethod
+    def of(cls, facts: FactTable, more: FactTable | None = None) -> Triples:
+        """The facts of a table and those that only another one has; the first table keeps its numbers."""
+        own = np.stack([facts.subject, facts.relation, facts.object]).astype(np.int64)
+        if more is None:
+            return cls(facts.num_entities, len(facts.relations), *own)
+        entity, entities = _numbered(facts.entities.to_pylist(), more.entities.to_pylist())
+        relation, relations = _numbered(facts.relations, more.relations)
+        theirs = np.stack([entity[more.subject], relation[more.relation], entity[more.object]])
+        both = np.concatenate([own, theirs], axis=1)
+        key = (both[0] * relations + both[1]) * entities + both[2]
+        return cls(entities, relations, *both[:, np.sort(np.unique(key, return_index=True)[1])])
+
+
 def train_transe(
-    facts: FactTable,
+    facts: Triples,
     config: TransEConfig,
     *,
     device: str = "cpu",
     told: Callable[[int, float], None] | None = None,
 ) -> TransEVectors:
-    """Train vectors of all entities and relations of a table; the same seed gives the same vectors.
+    """Train vectors of all entities and relations; the same seed gives the same vectors.
 
     Args:
-        facts: the table.
+        facts: the facts.
         config: how.
         device: where it is computed; the vectors come back on the CPU.
         told: is called with the epochs done and the mean loss of the last.
@@ -79,14 +114,16 @@ def train_transe(
         MissingPackageError: PyTorch Geometric is not installed.
     """
     made = transe_class()
-    columns = [torch.tensor(column, device=device).long() for column in _columns(facts)]
+    columns = [
+        torch.tensor(column, device=device).long() for column in (facts.subject, facts.relation, facts.object)
+    ]
     losses = []
     with torch.random.fork_rng(devices=[] if device == "cpu" else None):
         torch.manual_seed(config.seed)
         # lengths and distances are Euclidean, as those of the memory that the vectors are for
         model = made(
             facts.num_entities,
-            len(facts.relations),
+            facts.num_relations,
             config.features,
             margin=config.margin,
             p_norm=2.0,
@@ -124,5 +161,8 @@ def transe_class() -> Any:
     return TransE
 
 
-def _columns(facts: FactTable) -> tuple[Any, Any, Any]:
-    return facts.subject, facts.relation, facts.object
+def _numbered(known: Sequence[str], more: Sequence[str]) -> tuple[NDArray[np.int64], int]:
+    """Numbers of more ids, new ones after those that are known, and how many there are in all."""
+    number = {one: at for at, one in enumerate(known)}
+    found = np.array([number.setdefault(one, len(number)) for one in more], np.int64)
+    return found, len(number)
