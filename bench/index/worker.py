@@ -10,6 +10,8 @@ import ctypes
 import importlib
 import multiprocessing
 import os
+import signal
+import sys
 import time
 import traceback
 from multiprocessing.connection import Connection
@@ -22,6 +24,7 @@ from bench.index.systems import ROWS
 from bench.index.systems.base import Floats, Ids, PackageMissingError, Setting
 
 WARM_UP = 0.2  # seconds
+DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux
 
 
 class ChildError(Exception):
@@ -75,6 +78,9 @@ class Child:
 
 def _serve(connection: Connection, make: str, arguments: tuple[Any, ...]) -> None:
     made: Any = None
+    if sys.platform == "linux":
+        # a build in C++ does not hear that the parent was killed, and would go on beside what runs next
+        ctypes.CDLL(None).prctl(DIES_WITH_PARENT, signal.SIGKILL)
     try:
         module, name = make.split(":")
         made = getattr(importlib.import_module(module), name)(*arguments)

@@ -274,11 +274,15 @@ def paper(
         from hmn.paper.runner import Plan, reported, run_all, without_other_tables
 
         figures_module()
-        given = {"facts": facts, "names": names, "train": train, "valid": valid, "test": test}
-        paths = {name: None if path is None else str(path) for name, path in given.items()}
-        larger = None if transe_facts is None else str(transe_facts)
-        model_folder = None if model is None else str(model)
-        files = Files(**paths, model=model_folder, transe_facts=larger)  # type: ignore[arg-type]
+        files = Files(
+            facts=str(facts),
+            names=str(names),
+            train=str(train),
+            valid=str(valid),
+            test=None if test is None else str(test),
+            model=None if model is None else str(model),
+            transe_facts=None if transe_facts is None else str(transe_facts),
+        )
         sizes = preset_of(preset)
         named = [one.strip() for one in only.split(",") if one.strip()]
         rows = chosen(named, text=model is not None, pretrained=sizes.sentences_asked is None)
@@ -286,7 +290,11 @@ def paper(
         command = "hmn paper " + " ".join(
             f"--{name} {value}"
             for name, value in [
-                *given.items(),
+                ("facts", facts),
+                ("names", names),
+                ("train", train),
+                ("valid", valid),
+                ("test", test),
                 ("model", model),
                 ("transe-facts", transe_facts),
                 ("out", out),

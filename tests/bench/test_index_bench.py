@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +26,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hmn.errors import MissingPackageError
+
+PARENT = """
+from bench.index.worker import Child
+
+if __name__ == "__main__":
+    child = Child("threading:Event")
+    print(child._process.pid, flush=True)
+    child.call("wait", 600)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -198,6 +212,24 @@ def test_what_was_timed_is_judged(small: data.DataSet) -> None:
     assert spent >= 0.01
     judged = recalls(small.keys, small.queries("measure")[which], cells, small.best("measure")[which])
     assert judged.min() == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
+def test_a_child_in_a_long_call_ends_with_its_killed_parent(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    where = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=where) as one:
+        assert one.stdout is not None
+        child = int(one.stdout.readline())
+        time.sleep(0.5)  # until it waits
+        one.kill()
+    for _ in range(100):
+        if not Path(f"/proc/{child}").exists():
+            return
+        time.sleep(0.1)
+    os.kill(child, signal.SIGKILL)
+    pytest.fail("the child went on without its parent")
 
 
 def test_a_child_works_elsewhere_and_tells_what_went_wrong_there() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from made import made_keys
+from numpy.typing import NDArray
 
 from hmn.index.exact import ExactIndex
 from hmn.paper.cells import one_a_fact
@@ -33,14 +34,14 @@ def test_accuracies_and_recall_are_those_of_a_count_by_hand(table: FactTable) ->
     questions = QuestionSet.from_rows(table, [(*table.fact(int(cell))[:3], "who") for cell in gold])
     exact = ExactIndex(keys)
 
-    def some(numbers: np.ndarray, asked: torch.Tensor) -> SearchResult:  # type: ignore[type-arg]  # noqa: ARG001
+    def some(numbers: NDArray[np.int64], asked: torch.Tensor) -> SearchResult:  # noqa: ARG001
         """Finds six of the ten best, the best among them."""
         found = exact.search(asked, 10)
         cell, score = found.cell.clone(), found.score.clone()
         cell[:, 6:], score[:, 6:] = -1, -torch.inf
         return SearchResult(score, cell, found.reads / 2, found.cells_scored)
 
-    def encode(numbers: np.ndarray) -> torch.Tensor:  # type: ignore[type-arg]
+    def encode(numbers: NDArray[np.int64]) -> torch.Tensor:
         return query[numbers]
 
     fact = pair = 0.0
@@ -68,7 +69,7 @@ def test_accuracies_and_recall_are_those_of_a_count_by_hand(table: FactTable) ->
 
 
 def test_a_question_that_finds_nothing_counts_as_wrong(table: FactTable) -> None:
-    def nothing(numbers: np.ndarray, asked: torch.Tensor) -> SearchResult:  # type: ignore[type-arg]  # noqa: ARG001
+    def nothing(numbers: NDArray[np.int64], asked: torch.Tensor) -> SearchResult:  # noqa: ARG001
         size = (len(numbers), 10)
         zero = torch.zeros(len(numbers))
         return SearchResult(

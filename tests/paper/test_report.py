@@ -257,6 +257,15 @@ def test_limits_are_those_of_the_data() -> None:
     assert "the best epoch is chosen" not in limits_of(ours)
 
 
+def test_the_set_up_says_which_facts_the_cells_were_trained_on() -> None:
+    for facts, expected in (
+        ("memory", "the facts of the memory;"),
+        ("more", "memory and of a larger table;"),
+    ):
+        run = {**made_run(ROWS[0], 0), "transe_facts": facts}
+        assert expected in " ".join(block_of(report_blocks([run], FULL, ""), "Set-up").text)
+
+
 def test_one_seed_and_rows_still_rising_are_explained_once() -> None:
     runs = [made_run(row, number) for number, row in enumerate(ROWS)]
     once = block_of(report_blocks(runs, FULL, ""), "Verdicts")

@@ -94,6 +94,7 @@ def run_job(job: Job) -> dict[str, Any]:
             told=told,
         )
         figures["transe_loss"] = [vectors.loss[0], vectors.loss[-1]]
+        figures["transe_facts"] = "more" if job.files.transe_facts else "memory"
         layout = "" if job.row is None else job.row.cells
         keys, cells = keys_of(data.facts, vectors, layout), one_a_fact(data.facts)
         del vectors  # its tables are not the run's memory

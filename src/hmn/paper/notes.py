@@ -32,13 +32,14 @@ def set_up(runs: Sequence[Mapping[str, Any]], preset: Preset) -> Block:
         if name not in {"transe", "name"}
     )
     transe = ", ".join(f"{name} {value}" for name, value in asdict(preset.transe).items() if name != "seed")
+    more = " and of a larger table" if any(run.get("transe_facts") == "more" for run in runs) else ""
     return Block(
         "Set-up",
         [
             f"Preset {preset.name}: {settings}.",
             f"Cells: TransE of PyTorch Geometric ({transe}, Euclidean distance, its seed that of the run), "
-            "trained on the facts of the memory; subject and object at length 1, as the model compares them. "
-            "Subject, relation and object side by side, or added where it says so.",
+            f"trained on the facts of the memory{more}; subject and object at length 1, as the model "
+            "compares them. Subject, relation and object side by side, or added where it says so.",
             f"Questions: {asked['natural']:,} natural and {asked['artificial']:,} artificial ones an epoch. "
             "An artificial question is made for every fact that no training question asks for: the words of "
             "the first name of its subject and all words of its relation (domain, type, property), the same "

@@ -67,7 +67,18 @@ class Reading(Protocol):
         ...
 
 
-class ReaderReading:
+class _Stateless:
+    """A reading that training changes in nothing but its words."""
+
+    def state(self) -> dict[str, Tensor]:
+        """See ``Reading.state``: nothing."""
+        return {}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """See ``Reading.load``."""
+
+
+class ReaderReading(_Stateless):
     """Full softmax or K-MIPS, by the library's readers.
 
     Args:
@@ -96,13 +107,6 @@ class ReaderReading:
     def tune(self, query: Tensor) -> dict[str, Any]:
         """See ``Reading.tune``."""
         return {} if self._tuned is None else self._tuned(query)
-
-    def state(self) -> dict[str, Tensor]:
-        """See ``Reading.state``: nothing."""
-        return {}
-
-    def load(self, state: dict[str, Tensor]) -> None:
-        """See ``Reading.load``."""
 
 
 class HardReading:
@@ -160,7 +164,7 @@ class HardReading:
         self._steps.copy_(state["steps"])
 
 
-class KeywordReading:
+class KeywordReading(_Stateless):
     """A softmax over the facts that share a rare n-gram with a question of the batch.
 
     At test time each question looks at its own facts alone; where there are none it finds nothing.
@@ -204,13 +208,6 @@ class KeywordReading:
     def tune(self, query: Tensor) -> dict[str, Any]:  # noqa: ARG002
         """See ``Reading.tune``: there is nothing to tune."""
         return {}
-
-    def state(self) -> dict[str, Tensor]:
-        """See ``Reading.state``: nothing."""
-        return {}
-
-    def load(self, state: dict[str, Tensor]) -> None:
-        """See ``Reading.load``."""
 
     def _facts_of(self, text: str) -> NDArray[np.int32]:
         """Facts of a training question, which is asked again in every epoch."""
