@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hmn.index.cluster import ClusterIndex as ClusterIndex
     from hmn.index.exact import ExactIndex as ExactIndex
     from hmn.index.faiss import FaissIndex as FaissIndex
+    from hmn.index.hierarchy import HierarchicalIndex as HierarchicalIndex
     from hmn.index.pca_tree import PCATreeIndex as PCATreeIndex
     from hmn.index.registry import make_index as make_index
     from hmn.index.strategy import Strategy as Strategy
@@ -59,6 +60,7 @@ _HOME = {
     ],
     "hmn.index.base": ["Index"],
     "hmn.index.cluster": ["ClusterIndex"],
+    "hmn.index.hierarchy": ["HierarchicalIndex"],
     "hmn.index.exact": ["ExactIndex"],
     "hmn.index.faiss": ["FaissIndex"],
     "hmn.index.pca_tree": ["PCATreeIndex"],

@@ -19,6 +19,8 @@ EVERYWHERE = [
     "exact",
     "cluster:num_clusters=7,num_probes=7,codes=none",
     "cluster:num_clusters=3x9,num_probes=3x9,codes=int8,rescore=100000,reduction=one-column",
+    "hierarchy:reach=none,rescore=100000",
+    "hierarchy:num_groups=2x5x11,reach=none,rescore=100000",
     "wta-hash:num_tables=2,num_permutations=2,prefix=1",
     "wta-hash:num_tables=3,num_permutations=1,prefix=2,num_probes=2",
     "pca-tree:leaf_size=4,num_leaves=100000",

@@ -36,12 +36,22 @@ def test_a_code_is_within_half_a_step_of_each_coordinate_or_better_in_all(
 
 def test_zero_and_equal_vectors_are_kept_exactly() -> None:
     vector = torch.tensor([[0.0, 0.0], [3.0, 3.0], [-2.0, 2.0]])
-    for bits in (4, 8):
+    for bits in (1, 4, 8):
         codes, step = encode(vector, bits)
         torch.testing.assert_close(step.unsqueeze(1) * (codes.float() - (2**bits - 1) / 2), vector)
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@quick
+@given(n=st.integers(1, 20), d=st.integers(1, 40), seed=st.integers(0, 99))
+def test_a_code_of_one_bit_keeps_signs_and_the_vectors_own_product(n: int, d: int, seed: int) -> None:
+    vector = torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
+    codes, step = encode(vector, 1)
+    assert torch.equal(codes, (vector > 0).to(torch.uint8))
+    coded = step.unsqueeze(1) * (codes.float() - 0.5)
+    torch.testing.assert_close((coded * vector).sum(1), vector.square().sum(1))
+
+
+@pytest.mark.parametrize("bits", [1, 4, 8])
 @quick
 @given(
     st.lists(st.tuples(st.booleans(), st.lists(st.integers(0, 4), max_size=40)), max_size=8),
@@ -89,7 +99,7 @@ def test_any_sequence_of_changes_leaves_what_a_dictionary_would_hold(
             assert length.tolist() == [len(held)]
     for child, at in place.items():
         found = decoded(lists, torch.tensor([at]), direction[where[child]].unsqueeze(0))[0]
-        assert float((found - vectors[child]).norm()) < (0.2 if bits == 4 else 0.02) * 6
+        assert float((found - vectors[child]).norm()) < {1: 2.0, 4: 0.2, 8: 0.02}[bits] * 6
 
 
 def test_a_list_without_entries_and_one_of_a_whole_panel() -> None:

@@ -56,7 +56,11 @@ def test_reduction_and_storage_may_be_named() -> None:
 @pytest.mark.parametrize(
     ("name", "more", "said"),
     [
-        ("tree", {}, "there is no index 'tree', expected one of exact, cluster, wta-hash, pca-tree, faiss"),
+        (
+            "tree",
+            {},
+            "there is no index 'tree', expected one of exact, cluster, hierarchy, wta-hash, pca-tree, faiss",
+        ),
         (
             "pca-tree:leafs=3",
             {},

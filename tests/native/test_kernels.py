@@ -56,29 +56,27 @@ def by_loop(query: Tensor, level: Level, lists: list[int], base: list[float]) ->
             at = int(level.first_panel[one]) * LANES + within
             total = 0.0
             for feature, q in enumerate(number):
-                if level.bits == 8:
-                    code = int(level.codes[at // LANES, feature // 4, at % LANES, feature % 4])
-                else:
-                    high, rest = divmod(feature, 4 * groups)
-                    both = int(level.codes[at // LANES, rest // 4, at % LANES, rest % 4])
-                    code = both >> 4 if high else both & 15
+                part, rest = divmod(feature, 4 * groups)
+                byte = int(level.codes[at // LANES, rest // 4, at % LANES, rest % 4])
+                code = (byte >> part * level.bits) % 2**level.bits
                 total += (code - level.zero) * q * largest / 127
             found[at] = float(level.along[at]) * along + float(level.step[at]) * total
     return found
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", [1, 4, 8])
 @pytest.mark.parametrize("d", [1, 3, 8, 37])
 def test_the_twin_scores_codes_as_the_layout_says(bits: int, d: int) -> None:
     _, levels, directions, query = drawn(90, d, 3, bits, 0)
     lists = torch.tensor([[0, 2]] * len(query))
     base = (directions[0][lists] * query.unsqueeze(1)).sum(dim=2)
-    found, scanned = twin._scan(query, levels[1], lists, base, 5)
+    found, score, scanned = twin._scan(query, levels[1], lists, base, 5)
     for row in range(len(query)):
         scores = by_loop(query[row], levels[1], [0, 2], base[row].tolist())
         assert scanned[row] == len(scores)
         best = sorted(scores.values(), reverse=True)[:5]
         assert [scores[int(at)] for at in found[row]] == pytest.approx(best, abs=1e-3)
+        assert score[row].tolist() == pytest.approx(best, abs=1e-3)
 
 
 @quick
@@ -86,18 +84,31 @@ def test_the_twin_scores_codes_as_the_layout_says(bits: int, d: int) -> None:
     n=st.integers(0, 300),
     d=st.integers(1, 70),
     lists=st.integers(1, 9),
-    bits=st.sampled_from([4, 8, IN_FULL]),
+    bits=st.sampled_from([1, 4, 8, IN_FULL]),
+    directed=st.booleans(),
+    margin=st.sampled_from([None, 0.0, 0.5, 2.0]),
     storage=st.sampled_from([torch.float32, torch.float16, torch.bfloat16]),
     probes=st.integers(1, 9),
     k=st.integers(1, 60),
     seed=st.integers(0, 99),
 )
 def test_every_set_of_instructions_finds_what_the_twin_finds(
-    n: int, d: int, lists: int, bits: int, storage: torch.dtype, probes: int, k: int, seed: int
+    n: int,
+    d: int,
+    lists: int,
+    bits: int,
+    directed: bool,
+    margin: float | None,
+    storage: torch.dtype,
+    probes: int,
+    k: int,
+    seed: int,
 ) -> None:
     keys, levels, directions, query = drawn(n, d, lists, bits, seed)
     keys = keys.to(storage)
-    arguments = (query, levels, directions, [min(probes, lists)], keys, k + 5, k)
+    margins = None if margin is None else [margin]
+    vectors = directions if directed else [None]
+    arguments = (query, levels, vectors, [min(probes, lists)], keys, k + 5, k, margins)
     wanted = twin.search_levels(*arguments)
     before = native.kernels()
     try:
@@ -122,7 +133,7 @@ def test_every_set_of_instructions_finds_what_the_twin_finds(
 @given(
     n=st.integers(0, 40),
     d=st.integers(1, 40),
-    bits=st.sampled_from([4, 8]),
+    bits=st.sampled_from([1, 4, 8]),
     directed=st.booleans(),
     seed=st.integers(0, 99),
 )
@@ -169,6 +180,37 @@ def test_entries_without_codes_are_all_scored_by_their_keys(batch: int) -> None:
     assert found.reads.tolist() == pytest.approx([(4 * (24 + 8) + (4 + 500) * 84) / 84] * batch)
 
 
+@pytest.mark.usefixtures("instructions")
+def test_lists_without_directions_begin_at_their_own_scores() -> None:
+    keys, levels, directions, query = drawn(300, 21, 5, 1, 5)
+    found = search_levels(query, levels, [None], [5], keys, 12, 12)
+    assert (found.reads * 84).tolist() == pytest.approx([5 * (24 + 8) + 300 * (4 + 8) + 12 * 84] * 7)
+    # codes of 8 bits are all but the directions themselves, so that both ways look at nearly the same cells
+    other = search_levels(query, levels, directions, [5], keys, 12, 12)
+    assert other.reads.tolist() == pytest.approx((found.reads + 5).tolist())
+    same = [len(set(a) & set(b)) for a, b in zip(found.cell.tolist(), other.cell.tolist(), strict=True)]
+    assert min(same) >= 10
+
+
+@pytest.mark.usefixtures("instructions")
+def test_a_margin_enters_the_lists_near_the_best_one() -> None:
+    keys, levels, directions, query = drawn(300, 21, 40, 1, 5)
+    score = query @ directions[0].T
+    gap = (score.amax(dim=1, keepdim=True) - score) / query.norm(dim=1, keepdim=True)
+    length = levels[1].length.float()
+    for margin in (0.0, 1.0, 3.0, 1e9):
+        found = search_levels(query, levels, directions, [40], keys, 12, 12, [margin])
+        entered = (found.reads * 84 - 40 * (24 + 8) - found.cells_scored * 84) / 12
+        # lists that codes of 8 bits put on the other side of the margin may be counted or not
+        surely, perhaps = ((gap <= margin + error).float() @ length for error in (-0.02, 0.02))
+        lists = (gap <= margin - 0.02).float().sum(dim=1), (gap <= margin + 0.02).float().sum(dim=1)
+        assert bool((entered >= surely + lists[0] * 7 - 0.01).all())
+        assert bool((entered <= perhaps + lists[1] * 7 + 0.01).all())
+    capped = search_levels(query, levels, directions, [3], keys, 12, 12, [1e9])
+    plain = search_levels(query, levels, directions, [3], keys, 12, 12)
+    assert torch.equal(capped.cell, plain.cell)
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_query_that_is_not_finite_is_refused(bad: float) -> None:
     keys, levels, directions, query = drawn(50, 8, 2, 8, 3)
@@ -178,7 +220,7 @@ def test_a_query_that_is_not_finite_is_refused(bad: float) -> None:
 
 
 @pytest.mark.usefixtures("instructions")
-@pytest.mark.parametrize("bits", [4, 8, IN_FULL])
+@pytest.mark.parametrize("bits", [1, 4, 8, IN_FULL])
 def test_threads_do_not_change_the_result(bits: int) -> None:
     keys, levels, directions, _ = drawn(4000, 24, 12, 4, 1)
     keys[:] = keys[:40].repeat(100, 1)  # many ties

@@ -45,6 +45,7 @@ def recall(index: Index, keys: Tensor, query: Tensor) -> float:
     ("name", "setting"),
     [
         ("cluster:num_clusters=100,codes=int8", "num_probes"),
+        ("hierarchy", "reach"),
         ("pca-tree", "num_leaves"),
         ("wta-hash:num_tables=64,num_permutations=1,prefix=4", "max_candidates"),
     ],

@@ -123,7 +123,12 @@ def test_interrupted_it_leaves_what_was_done(qa: FactoidQA, small_split: Split, 
     with pytest.raises(KeyboardInterrupt):
         run_sweep(qa, small_split[1], tmp_path, told=told)
     kept = json.loads((tmp_path / "sweep.json").read_text())
-    assert [curve["structure"] for curve in kept["curves"]] == ["exact", "cluster", "cluster, no codes"]
+    assert [curve["structure"] for curve in kept["curves"]] == [
+        "exact",
+        "cluster",
+        "hierarchy",
+        "cluster, no codes",
+    ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["sweep.json", "sweep.md"]
     assert seen[0] == ("exact: building", 0, 6) and ("cluster: num_probes=1", 1, 6) in seen
 

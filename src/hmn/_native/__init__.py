@@ -7,6 +7,7 @@ or ``avx512`` for a set of instructions.
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
 from collections.abc import Sequence
@@ -58,11 +59,12 @@ def kernels() -> str:
 def search_levels(
     query: Tensor,
     levels: Sequence[Level],
-    directions: Sequence[Tensor],
+    directions: Sequence[Tensor | None],
     probes: Sequence[int],
     keys: Tensor,
     rescored: int,
     k: int,
+    margins: Sequence[float] | None = None,
 ) -> SearchResult:
     """Find the best rows through levels of lists of coded entries; see ``hmn.index.cluster``.
 
@@ -73,11 +75,14 @@ def search_levels(
     Args:
         query: ``(B, D)`` float32.
         levels: at least one; the children of each are lists of the next, of the last rows of the keys.
-        directions: the vectors ``(lists, D)`` float32 of the lists of each level but the first.
+        directions: the vectors ``(lists, D)`` float32 of the lists of each level but the first; None where
+            what their codes stand for is their vector, whose score is known when they are entered.
         probes: lists to enter at each level but the first.
         keys: ``(rows, D)`` float32, float16 or bfloat16.
         rescored: rows that are scored in full, at least ``k``.
         k: results a query.
+        margins: of the lists that ``probes`` would have entered, only those are whose score is within so many
+            lengths of the query from the best of their level.
 
     Returns:
         The best ``k`` rows, as its cells.
@@ -87,9 +92,9 @@ def search_levels(
     """
     if _kernels is None or query.device.type != "cpu":
         check_finite(query, "query")
-        return twin.search_levels(query, levels, directions, probes, keys, rescored, k)
+        return twin.search_levels(query, levels, directions, probes, keys, rescored, k, margins)
     query, keys = _fitting(query, keys)
-    directions = [one.contiguous() for one in directions]
+    directions = [None if one is None else one.contiguous() for one in directions]
     score = torch.empty(len(query), k)
     row = torch.empty(len(query), k, dtype=torch.int64)
     reads = torch.empty(len(query))
@@ -98,8 +103,9 @@ def search_levels(
         query.data_ptr(),
         *query.shape,
         [level.compiled(_kernels) for level in levels],
-        [one.data_ptr() for one in directions],
+        [0 if one is None else one.data_ptr() for one in directions],
         list(probes),
+        [math.inf] * len(probes) if margins is None else list(margins),
         keys.data_ptr(),
         STORAGE[keys.dtype],
         rescored,

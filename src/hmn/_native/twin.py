@@ -19,25 +19,34 @@ PART_NUMBERS = 1 << 26
 def search_levels(
     query: Tensor,
     levels: Sequence[Level],
-    directions: Sequence[Tensor],
+    directions: Sequence[Tensor | None],
     probes: Sequence[int],
     keys: Tensor,
     rescored: int,
     k: int,
+    margins: Sequence[float] | None = None,
 ) -> SearchResult:
     """See ``hmn._native.search_levels``."""
     spent = torch.zeros(len(query), dtype=torch.int64, device=query.device)
     lists = torch.zeros(len(query), 1, dtype=torch.int64, device=query.device)
     base = torch.zeros(len(query), 1, device=query.device)
-    for level, direction, wanted in zip(levels[:-1], directions, probes, strict=True):
-        found, count = _scan(query, level, lists, base, wanted)
+    norm = torch.linalg.vector_norm(query, dim=1, keepdim=True, dtype=torch.float64).float()
+    margins = [torch.inf] * len(probes) if margins is None else margins
+    for level, direction, wanted, margin in zip(levels[:-1], directions, probes, margins, strict=True):
+        found, score, count = _scan(query, level, lists, base, wanted)
+        if margin < torch.inf:
+            found = found.masked_fill(score < score[:, :1] - margin * norm, -1)
         lists = _children(level, found)
-        spent += count * level.entry_bytes + (lists >= 0).sum(dim=1) * direction[0].nbytes
-        base = (direction[lists.clamp(min=0)] * query.unsqueeze(1)).sum(dim=2)
+        spent += count * level.entry_bytes
+        if direction is None:
+            base = score.masked_fill(found < 0, 0.0)
+        else:
+            spent += (lists >= 0).sum(dim=1) * direction[0].nbytes
+            base = (direction[lists.clamp(min=0)] * query.unsqueeze(1)).sum(dim=2)
     if levels[-1].bits == IN_FULL:
         count, candidate = torch.zeros_like(spent), _members(levels[-1], lists)
     else:
-        found, count = _scan(query, levels[-1], lists, base, rescored)
+        found, _, count = _scan(query, levels[-1], lists, base, rescored)
         candidate = _children(levels[-1], found)
     scored = (candidate >= 0).sum(dim=1)
     spent += count * levels[-1].entry_bytes + scored * keys.shape[1] * keys.element_size()
@@ -71,8 +80,14 @@ def _children(level: Level, entry: Tensor) -> Tensor:
     return level.child[entry.clamp(min=0)].long().masked_fill(entry < 0, -1)
 
 
-def _scan(query: Tensor, level: Level, lists: Tensor, base: Tensor, wanted: int) -> tuple[Tensor, Tensor]:
-    """The best entries ``(B, wanted)`` of the lists ``(B, L)`` that each query enters, by their codes."""
+def _scan(
+    query: Tensor, level: Level, lists: Tensor, base: Tensor, wanted: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The best entries ``(B, wanted)`` of the lists ``(B, L)`` that each query enters, by their codes.
+
+    Returns:
+        The entries, their scores, and how many were scored ``(B,)``.
+    """
     largest = query.abs().amax(dim=1, keepdim=True)
     scale = largest / 127
     number = (query * torch.where(largest > 0, 127 / largest, 0.0)).round()
@@ -92,4 +107,4 @@ def _scan(query: Tensor, level: Level, lists: Tensor, base: Tensor, wanted: int)
         spread = base[rows].repeat_interleave(longest, dim=1)
         score = level.along[entry.clamp(min=0)] * spread + level.step[entry.clamp(min=0)] * product
         best[rows], found[rows] = _best(score.masked_fill(entry < 0, -torch.inf), entry, wanted)
-    return found, length.sum(dim=1)
+    return found, best, length.sum(dim=1)

@@ -16,13 +16,13 @@ from hmn.errors import ConfigError, ShapeError
 from hmn.index.arithmetic import structure
 from hmn.index.base import check_query
 from hmn.index.kmeans import assign, kmeans
-from hmn.index.lists import Lists
+from hmn.index.lists import CODES, Lists
 from hmn.index.reduction import NoReduction, Reduction
 from hmn.index.rows import Rows, built
-from hmn.index.settings import check_count
+from hmn.index.settings import check_count, check_counts
 from hmn.typing import SearchResult
 
-BITS = {"int8": 8, "int4": 4, None: IN_FULL}
+BITS = {name: bits for name, bits in CODES.items() if bits > 1} | {None: IN_FULL}
 CELLS_A_CLUSTER = 64
 UPPER_BITS = 8
 
@@ -93,7 +93,7 @@ class ClusterIndex:
         seed: int = 0,
         told: Callable[[int, int], None] | None = None,
     ) -> None:
-        self.num_clusters = None if num_clusters is None else _counts("num_clusters", num_clusters)
+        self.num_clusters = None if num_clusters is None else check_counts("num_clusters", num_clusters)
         self.num_probes = num_probes
         if codes not in BITS:
             raise ConfigError(f"codes is {codes!r}, expected one of {', '.join(map(str, BITS))}")
@@ -119,7 +119,7 @@ class ClusterIndex:
 
     @num_probes.setter
     def num_probes(self, value: int | Sequence[int] | str) -> None:
-        self._probes = _counts("num_probes", value)
+        self._probes = check_counts("num_probes", value)
 
     def __len__(self) -> int:
         """Number of cells, N."""
@@ -298,7 +298,7 @@ class ClusterIndex:
 
     @last_probes.setter
     def last_probes(self, value: int) -> None:
-        _counts("last_probes", value)
+        check_counts("last_probes", value)
         counts = [len(one) for one in self._hierarchy.directions]
         # entering a share s of the last level's clusters takes about s ** (1 / levels) of each level before
         share = value / counts[-1]
@@ -337,17 +337,3 @@ class ClusterIndex:
         moved, at = made.leaves.remove(made.cluster[rows], made.place[rows])
         made.place[moved] = at
         made.place[rows], made.cluster[rows] = -1, -1
-
-
-def _counts(name: str, value: int | Sequence[int] | str) -> tuple[int, ...]:
-    """One count a level, from a number, several, or ``"64x4096"``."""
-    try:
-        parts = value.split("x") if isinstance(value, str) else [value] if isinstance(value, int) else value
-        counts = tuple(int(part) for part in parts)
-    except ValueError:
-        counts = ()
-    if not counts or min(counts) < 1:
-        raise ConfigError(
-            f"{name} is {value!r}, expected a count of at least 1, or one for each level as in 64x4096"
-        )
-    return counts

@@ -43,9 +43,7 @@ def kmeans(
         ``(C, D)`` unit centroids.
     """
     chosen = torch.randperm(len(points), generator=generator)[: num_clusters * POINTS_A_CLUSTER]
-    unit = points[chosen.sort().values.to(points.device)]
-    largest = unit.abs().amax(dim=1, keepdim=True)  # squares of very large and very small numbers are none
-    unit = F.normalize(unit / torch.where(largest > 0, largest, 1.0), dim=1)
+    unit = unit_rows(points[chosen.sort().values.to(points.device)])
     centroid = _seeds(unit, num_clusters, generator)
     for done in range(iterations):
         nearest, cosine = assign(unit, centroid)
@@ -73,6 +71,12 @@ def assign(points: Tensor, centroid: Tensor) -> tuple[Tensor, Tensor]:
     if not nearest:
         return one[:0], points.new_empty(0)
     return torch.cat(nearest), torch.cat(product)
+
+
+def unit_rows(points: Tensor) -> Tensor:
+    """Directions ``(n, D)`` of points ``(n, D)`` of any size; nothing stays nothing."""
+    largest = points.abs().amax(dim=1, keepdim=True)  # squares of very large and very small numbers are none
+    return F.normalize(points / torch.where(largest > 0, largest, 1.0), dim=1)
 
 
 def _seeds(unit: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -6,23 +6,26 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from hmn._native import write_entries
+from hmn._native.codes import codes_of
 from hmn._native.level import GROUP, IN_FULL, LANES, Level
 from hmn.errors import ShapeError
 
 SPARE = 1.25
+CODES = {"int1": 1, "int4": 4, "int8": 8}
 
 
 class Lists:
-    """L lists of entries, each a vector in codes of 4 or 8 bits a feature, or without codes.
+    """L lists of entries, each a vector in codes of 1, 4 or 8 bits a feature, or without codes.
 
     A vector x in a list of direction v is kept as ``along * v + step * (code - zero)``: the part along v in
     full, the rest in codes. A list has room to grow; where it runs out of it, the list moves.
 
     Args:
         features: D.
-        bits: 4 or 8; ``IN_FULL`` for entries without codes.
+        bits: 1, 4 or 8; ``IN_FULL`` for entries without codes.
         device: where the tensors lie.
 
     Attributes:
@@ -138,6 +141,22 @@ class Lists:
         level.child[tail] = -1
         level.length -= count.to(torch.int32)
         return level.child[target].long(), target
+
+    def more(self, count: int) -> None:
+        """So many more lists, without entries."""
+        level = self.level
+        level.first_panel = F.pad(level.first_panel, (0, count))
+        level.length = F.pad(level.length, (0, count))
+        self._room = F.pad(self._room, (0, count))
+
+    def vectors_at(self, place: Tensor, lists: Tensor, direction: Tensor) -> Tensor:
+        """What the codes at places ``(n,)`` of lists ``(n,)`` stand for, ``(n, D)``."""
+        rest = self.level.step[place].unsqueeze(1) * (
+            codes_of(self.level, place, self.features) - self.level.zero
+        )
+        if direction.shape[1] != self.features:
+            return rest
+        return self.level.along[place].unsqueeze(1) * direction[lists] + rest
 
     def entries_of(self, lists: Tensor) -> tuple[Tensor, Tensor]:
         """Places of all entries of lists ``(m,)``, list by list, and their numbers ``(m,)``."""

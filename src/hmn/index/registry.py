@@ -15,6 +15,7 @@ from hmn.index.reduction import make_reduction
 STRUCTURES = {
     "exact": ("hmn.index.exact", "ExactIndex"),
     "cluster": ("hmn.index.cluster", "ClusterIndex"),
+    "hierarchy": ("hmn.index.hierarchy", "HierarchicalIndex"),
     "wta-hash": ("hmn.index.wta_hash", "WTAHashIndex"),
     "pca-tree": ("hmn.index.pca_tree", "PCATreeIndex"),
     "faiss": ("hmn.index.faiss", "FaissIndex"),
@@ -28,8 +29,9 @@ def make_index(name: str, **settings: Any) -> Index:
     """Make a search structure, without cells as yet.
 
     Args:
-        name: ``exact``, ``cluster``, ``wta-hash``, ``pca-tree`` or ``faiss``, and settings after a colon if
-            wanted: ``cluster:num_clusters=1000,num_probes=16``, ``faiss:IVF1024,Flat,num_probes=16``.
+        name: ``exact``, ``cluster``, ``hierarchy``, ``wta-hash``, ``pca-tree`` or ``faiss``, and settings
+            after a colon if wanted: ``cluster:num_clusters=1000,num_probes=16``,
+            ``faiss:IVF1024,Flat,num_probes=16``.
         settings: as the structure's class takes them; ``reduction`` and ``storage`` may be names.
 
     Raises:

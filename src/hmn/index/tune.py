@@ -82,8 +82,8 @@ def tune(
     if not isinstance(index, Tunable):
         raise ConfigError(
             f"index is an {type(index).__name__}, which has no setting that trades reads for recall, "
-            "expected a structure that looks at a part of the cells (cluster, wta-hash, pca-tree, faiss): "
-            "leave this one as it is, or make another"
+            "expected a structure that looks at a part of the cells (cluster, hierarchy, wta-hash, pca-tree, "
+            "faiss): leave this one as it is, or make another"
         )
     name, most = index.knob()
     before = getattr(index, name)

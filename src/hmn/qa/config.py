@@ -53,9 +53,9 @@ class ModelConfig:
     k: int = setting(10, "Cells that K-MIPS attention reads for each question.")
     index: str = setting(
         EXACT,
-        "Search structure of kmips: exact, cluster, wta-hash, pca-tree or faiss, with settings if wanted: "
-        "cluster:num_clusters=1000,num_probes=8; faiss:IVF1024,Flat. How far it looks is tuned where "
-        "the text does not say it.",
+        "Search structure of kmips: exact, cluster, hierarchy, wta-hash, pca-tree or faiss, with settings "
+        "if wanted: cluster:num_clusters=1000,num_probes=8; faiss:IVF1024,Flat. How far it looks is tuned "
+        "where the text does not say it.",
     )
     strategy: str = setting(
         BEST_CELLS,

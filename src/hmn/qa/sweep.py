@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 STRUCTURES = {
     "exact": "exact",
     "cluster": "cluster",
+    "hierarchy": "hierarchy",
     "cluster, no codes": "cluster:codes=none",
     "WTA-Hash": "wta-hash:num_tables=64,num_permutations=4,prefix=4,num_probes=3",
     "PCA-Tree": "pca-tree",

@@ -15,6 +15,7 @@ from hmn.store.atomic import write_atomically
 COLOURS = {
     "exact": "#555555",
     "cluster": "#d62728",
+    "hierarchy": "#f2b200",
     "cluster, no codes": "#ff8c1a",
     "WTA-Hash": "#b0409a",
     "PCA-Tree": "#8c6d31",

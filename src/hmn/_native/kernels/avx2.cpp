@@ -21,6 +21,20 @@ inline __m256i add_line(__m256i sum, __m256i low, __m256i high, const int8_t* qu
     return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(high, other), ones));
 }
 
+// As add_line with one bit a feature: the 16-bit sums of all eight bits of a byte cannot overflow either.
+inline __m256i add_bits(__m256i sum, __m256i line, const int8_t* query, int g, int groups) {
+    const __m256i lowest = _mm256_set1_epi8(1);
+    __m256i products = _mm256_setzero_si256();
+#pragma GCC unroll 8
+    for (int bit = 0; bit < 8; ++bit) {
+        const int8_t* part = query + (g + bit * groups) * kGroup;
+        const __m256i group = _mm256_set1_epi32(*reinterpret_cast<const int32_t*>(part));
+        const __m256i codes = _mm256_and_si256(_mm256_srli_epi16(line, bit), lowest);
+        products = _mm256_add_epi16(products, _mm256_maddubs_epi16(codes, group));
+    }
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(products, _mm256_set1_epi16(1)));
+}
+
 template <int QUERIES, int BITS>
 void score_part(Tile& tile, int first, int panel) {
     __m256i sum[QUERIES][2];
@@ -30,6 +44,11 @@ void score_part(Tile& tile, int first, int panel) {
     for (int g = 0; g < tile.groups; ++g, line += kLine) {
         for (int half = 0; half < 2; ++half) {
             const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(line + half * kWide * kGroup));
+            if (BITS == 1) {
+                for (int j = 0; j < QUERIES; ++j)
+                    sum[j][half] = add_bits(sum[j][half], both, tile.query[first + j], g, tile.groups);
+                continue;
+            }
             const __m256i low = _mm256_and_si256(both, low_half);
             const __m256i high = _mm256_and_si256(_mm256_srli_epi16(both, 4), low_half);
             for (int j = 0; j < QUERIES; ++j)
@@ -62,7 +81,13 @@ void score_bits(Tile& tile) {
     }
 }
 
-void score(Tile& tile) { tile.bits == 8 ? score_bits<8>(tile) : score_bits<4>(tile); }
+void score(Tile& tile) {
+    switch (tile.bits) {
+        case 8: return score_bits<8>(tile);
+        case 4: return score_bits<4>(tile);
+        default: return score_bits<1>(tile);
+    }
+}
 
 template <Storage STORAGE>
 inline __m256 load(const void* row, int64_t i) {

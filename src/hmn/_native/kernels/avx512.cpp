@@ -18,10 +18,10 @@ inline __m512i group_of(const int8_t* query, int group) {
 // A tile of few queries adds into several sums each: one sum after the other would wait for itself.
 template <int QUERIES, int PANELS, int BITS>
 void score_tile(Tile& tile) {
-    constexpr int CHAINS = QUERIES * PANELS >= 8 ? 1 : QUERIES * PANELS >= 4 || BITS == 4 ? 2 : 4;
+    constexpr int CHAINS = QUERIES * PANELS >= 8 ? 1 : QUERIES * PANELS >= 4 || BITS < 8 ? 2 : 4;
     const int groups = tile.groups;
     const int64_t panel_bytes = int64_t(groups) * kLine;
-    const __m512i low_half = _mm512_set1_epi8(15);
+    const __m512i lowest = _mm512_set1_epi8((1 << BITS) - 1);
     __m512i sums[CHAINS][QUERIES][PANELS];
 #pragma GCC unroll 4
     for (int c = 0; c < CHAINS; ++c)
@@ -30,24 +30,20 @@ void score_tile(Tile& tile) {
             for (int p = 0; p < PANELS; ++p) sums[c][j][p] = _mm512_setzero_si512();
     const uint8_t* line = tile.codes;
     const auto add_line = [&](int g, int chain) __attribute__((always_inline)) {
-        __m512i low[PANELS], high[PANELS];
+        __m512i whole[PANELS], codes[PANELS];
 #pragma GCC unroll 2
-        for (int p = 0; p < PANELS; ++p) {
-            low[p] = _mm512_loadu_si512(line + g * kLine + p * panel_bytes);
-            if (BITS == 4) {
-                high[p] = _mm512_and_si512(_mm512_srli_epi16(low[p], 4), low_half);
-                low[p] = _mm512_and_si512(low[p], low_half);
-            }
-        }
+        for (int p = 0; p < PANELS; ++p) whole[p] = _mm512_loadu_si512(line + g * kLine + p * panel_bytes);
 #pragma GCC unroll 8
-        for (int j = 0; j < QUERIES; ++j) {
-            const __m512i query = group_of(tile.query[j], g);
+        for (int part = 0; part < 8 / BITS; ++part) {
 #pragma GCC unroll 2
-            for (int p = 0; p < PANELS; ++p) add_products(sums[chain][j][p], low[p], query);
-            if (BITS == 4) {
-                const __m512i other = group_of(tile.query[j], g + groups);
+            for (int p = 0; p < PANELS; ++p)
+                codes[p] = BITS == 8 ? whole[p] : _mm512_and_si512(_mm512_srli_epi16(whole[p], part * BITS), lowest);
+#pragma GCC unroll 8
+            for (int j = 0; j < QUERIES; ++j) {
+                const __m512i query = group_of(tile.query[j], g + part * groups);
 #pragma GCC unroll 2
-                for (int p = 0; p < PANELS; ++p) add_products(sums[CHAINS - 1][j][p], high[p], other);
+                for (int p = 0; p < PANELS; ++p)
+                    add_products(sums[part % 2 ? CHAINS - 1 : chain][j][p], codes[p], query);
             }
         }
     };
@@ -100,10 +96,11 @@ void by_queries(Tile& tile) {
 }
 
 void score(Tile& tile) {
-    if (tile.bits == 8)
-        tile.panels == 2 ? by_queries<2, 8>(tile) : by_queries<1, 8>(tile);
-    else
-        tile.panels == 2 ? by_queries<2, 4>(tile) : by_queries<1, 4>(tile);
+    switch (tile.bits) {
+        case 8: return tile.panels == 2 ? by_queries<2, 8>(tile) : by_queries<1, 8>(tile);
+        case 4: return tile.panels == 2 ? by_queries<2, 4>(tile) : by_queries<1, 4>(tile);
+        default: return tile.panels == 2 ? by_queries<2, 1>(tile) : by_queries<1, 1>(tile);
+    }
 }
 
 inline __m512 load(const void* row, int64_t i, Storage storage, __mmask16 mask) {

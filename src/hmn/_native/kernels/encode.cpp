@@ -44,12 +44,13 @@ void try_codes(const float* vector, int64_t features, float inverse, float zero,
 void encode(const Level& level, uint8_t* codes, float* along, float* step, const Queries& vectors,
             const int64_t* list, const float* direction, const int64_t* place, int threads) {
     const int64_t features = vectors.features, width = int64_t(level.groups) * kGroup;
-    const float zero = level.bits == 8 ? 127.5f : 7.5f;
-    const int tries = level.bits == 8 ? 1 : 3;
+    const int parts = 8 / level.bits;
+    const float zero = float((1 << level.bits) - 1) / 2;
+    const int tries = level.bits == 4 ? 3 : 1;
 #pragma omp parallel num_threads(vectors.count < kAlone ? 1 : threads)
     {
         std::vector<float> rest(features);
-        std::vector<uint8_t> tried(2 * width), best(2 * width);  // features beyond the last stay 0
+        std::vector<uint8_t> tried(parts * width), best(parts * width);  // features beyond the last stay 0
 #pragma omp for schedule(static)
         for (int64_t row = 0; row < vectors.count; ++row) {
             const float* vector = vectors.at(row);
@@ -71,7 +72,12 @@ void encode(const Level& level, uint8_t* codes, float* along, float* step, const
                 float product, square;
                 try_codes(rest.data(), features, size > 0 ? 1.0f / size : 0.0f, zero, tried.data(), product, square);
                 // the step that fits these codes best, and how much of the vector's square it explains
-                const float fitted = product / std::max(square, 1e-30f), gain = fitted * product;
+                float fitted = product / std::max(square, 1e-30f);
+                const float gain = fitted * product;
+                if (level.bits == 1) {  // of all steps the one by which the vector scores right for itself
+                    const double own = dot(rest.data(), rest.data(), features);
+                    fitted = product > 0 ? float(own / product) : 0.0f;
+                }
                 if (!(gain > best_gain)) continue;
                 best_gain = gain;
                 best_step = fitted;
@@ -81,11 +87,11 @@ void encode(const Level& level, uint8_t* codes, float* along, float* step, const
             step[place[row]] = best_step;
             uint8_t* line = codes + (place[row] / kLanes * level.groups * kLanes + place[row] % kLanes) * kGroup;
             for (int64_t at = 0; at < width; at += kGroup, line += kLine) {
-                if (level.bits == 8) {
-                    std::memcpy(line, best.data() + at, kGroup);
-                    continue;
+                for (int i = 0; i < kGroup; ++i) {
+                    int byte = 0;
+                    for (int part = 0; part < parts; ++part) byte |= best[part * width + at + i] << part * level.bits;
+                    line[i] = uint8_t(byte);
                 }
-                for (int i = 0; i < kGroup; ++i) line[i] = uint8_t(best[at + i] | best[width + at + i] << 4);
             }
         }
     }

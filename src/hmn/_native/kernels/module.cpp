@@ -74,7 +74,7 @@ struct PythonLevel {
 PythonLevel level(Array<uint8_t, 4> codes, Array<float, 1> along, Array<float, 1> step, Array<const int32_t, 1> child, Array<const int64_t, 1> first_panel,
                   Array<const int32_t, 1> length, int bits) {
     const size_t entries = codes.shape(0) * hmn::kLanes;
-    if (codes.shape(2) != hmn::kLanes || codes.shape(3) != hmn::kGroup || (bits != 4 && bits != 8 && bits != hmn::kInFull) ||
+    if (codes.shape(2) != hmn::kLanes || codes.shape(3) != hmn::kGroup || (bits != 1 && bits != 4 && bits != 8 && bits != hmn::kInFull) ||
         along.shape(0) != entries || step.shape(0) != entries || child.shape(0) != entries ||
         first_panel.shape(0) != length.shape(0))
         throw std::invalid_argument("the parts of a level do not fit each other");
@@ -82,16 +82,18 @@ PythonLevel level(Array<uint8_t, 4> codes, Array<float, 1> along, Array<float, 1
 }
 
 bool search(Address query, int64_t count, int64_t features, const std::vector<const PythonLevel*>& levels,
-            const std::vector<Address>& direction, const std::vector<int64_t>& probes, Address keys, int storage,
-            int64_t rescored, int64_t k, Address score, Address row, Address reads, Address scored, int threads) {
-    if (levels.empty() || direction.size() + 1 != levels.size() || probes.size() + 1 != levels.size() || rescored < 1)
+            const std::vector<Address>& direction, const std::vector<int64_t>& probes,
+            const std::vector<float>& margin, Address keys, int storage, int64_t rescored, int64_t k, Address score,
+            Address row, Address reads, Address scored, int threads) {
+    if (levels.empty() || direction.size() + 1 != levels.size() || probes.size() + 1 != levels.size() ||
+        margin.size() + 1 != levels.size() || rescored < 1)
         throw std::invalid_argument("levels, directions and probes do not fit each other");
     std::vector<hmn::Level> plain;
     std::vector<hmn::Rows> vectors;
     for (const PythonLevel* one : levels) plain.push_back(one->level());
     for (const Address one : direction) vectors.push_back({at<void>(one), features, hmn::Storage::float32});
     nb::gil_scoped_release released;
-    return hmn::search(chosen, {at<float>(query), count, features}, plain, vectors, probes,
+    return hmn::search(chosen, {at<float>(query), count, features}, plain, vectors, probes, margin,
                        {at<void>(keys), features, hmn::Storage(storage)}, rescored,
                        {at<float>(score), at<int64_t>(row), k}, {at<float>(reads), at<int64_t>(scored)}, threads);
 }

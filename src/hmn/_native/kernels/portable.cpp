@@ -7,6 +7,7 @@ namespace hmn {
 namespace {
 
 void score(Tile& tile) {
+    const int most = (1 << tile.bits) - 1;
     for (int j = 0; j < tile.queries; ++j) {
         const int8_t* query = tile.query[j];
         tile.reaches[j] = 0;
@@ -14,13 +15,11 @@ void score(Tile& tile) {
             int32_t sum[kLanes] = {};
             const uint8_t* line = tile.codes + int64_t(panel) * tile.groups * kLine;
             for (int g = 0; g < tile.groups; ++g, line += kLine) {
-                const int8_t* low = query + g * kGroup;
-                const int8_t* high = query + (g + tile.groups) * kGroup;
-                for (int lane = 0; lane < kLanes; ++lane) {
-                    for (int i = 0; i < kGroup; ++i) {
-                        const int code = line[lane * kGroup + i];
-                        sum[lane] += tile.bits == 8 ? code * low[i] : (code & 15) * low[i] + (code >> 4) * high[i];
-                    }
+                for (int at = 0; at < 8 / tile.bits; ++at) {
+                    const int8_t* part = query + (g + at * tile.groups) * kGroup;
+                    for (int lane = 0; lane < kLanes; ++lane)
+                        for (int i = 0; i < kGroup; ++i)
+                            sum[lane] += (line[lane * kGroup + i] >> at * tile.bits & most) * part[i];
                 }
             }
             for (int lane = 0; lane < kLanes; ++lane) {

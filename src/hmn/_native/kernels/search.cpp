@@ -17,6 +17,7 @@ namespace hmn {
 namespace {
 
 constexpr float kNothing = -std::numeric_limits<float>::infinity();
+constexpr float kEverything = std::numeric_limits<float>::infinity();
 constexpr int64_t kBlock = 64;          // queries of a piece of work
 constexpr int64_t kAlone = 1 << 21;     // bytes below which threads cost more than they bring
 constexpr int64_t kInOrder = 32;        // most entries that are worth keeping in order
@@ -48,13 +49,14 @@ struct Coded {
     int64_t width;
     std::atomic<bool> finite{true};
     std::vector<int8_t> numbers;
-    std::vector<float> scale, sum;
+    std::vector<float> scale, sum, norm;
 
     Coded(const Queries& queries, int threads) {
-        width = (queries.features + 7) / 8 * 8;
+        width = (queries.features + 31) / 32 * 32;  // whole groups, of any number of bits
         numbers.assign(queries.count * width, 0);
         scale.resize(queries.count);
         sum.resize(queries.count);
+        norm.resize(queries.count);
 #pragma omp parallel for num_threads(queries.count * width * 4 < kAlone ? 1 : threads) schedule(static)
         for (int64_t row = 0; row < queries.count; ++row) {
             const float* query = queries.at(row);
@@ -70,15 +72,18 @@ struct Coded {
             }
             const float inverse = largest > 0 ? 127.0f / largest : 0.0f;
             int32_t total = 0;
+            float squares = 0;
             int8_t* out = numbers.data() + row * width;
-#pragma omp simd reduction(+ : total)
+#pragma omp simd reduction(+ : total, squares)
             for (int64_t i = 0; i < queries.features; ++i) {
                 const int32_t number = rounded(query[i] * inverse);
                 out[i] = int8_t(number);
                 total += number;
+                squares += query[i] * inverse * (query[i] * inverse);
             }
             scale[row] = largest / 127.0f;
             sum[row] = float(total);
+            norm[row] = scale[row] * std::sqrt(squares);
         }
     }
 };
@@ -87,15 +92,18 @@ struct Coded {
 // pruned when it is full.
 class Best {
 public:
-    void reset(int64_t queries, int64_t wanted) {
+    void reset(int64_t queries, int64_t wanted, float margin) {
         wanted_ = wanted;
+        margin_ = margin;
         room_ = wanted <= kInOrder ? wanted : 2 * wanted + kTile;
         entries_.reset(new Entry[queries * room_]);
         count_.assign(queries, 0);
         threshold_.assign(queries, kNothing);
     }
     float threshold(int64_t query) const { return threshold_[query]; }
-    void push(int64_t query, Entry entry) {
+    // `norm` is the query's length.
+    void push(int64_t query, Entry entry, float norm) {
+        threshold_[query] = std::max(threshold_[query], entry.score - margin_ * norm);
         Entry* own = entries_.get() + query * room_;
         int64_t& count = count_[query];
         if (wanted_ > kInOrder) {
@@ -110,20 +118,29 @@ public:
         int64_t at = count++;
         for (; at > 0 && better(entry, own[at - 1]); --at) own[at] = own[at - 1];
         own[at] = entry;
-        if (count == wanted_) threshold_[query] = own[count - 1].score;
+        if (count == wanted_) threshold_[query] = std::max(threshold_[query], own[count - 1].score);
     }
     void prune(int64_t query) {
         Entry* own = entries_.get() + query * room_;
+        if (margin_ < kEverything) drop(query);
         if (count_[query] <= wanted_) return;
         std::nth_element(own, own + wanted_ - 1, own + count_[query], better);
         count_[query] = wanted_;
-        threshold_[query] = own[wanted_ - 1].score;
+        threshold_[query] = std::max(threshold_[query], own[wanted_ - 1].score);
+    }
+    // Drop what a threshold that has risen since leaves out.
+    void drop(int64_t query) {
+        Entry* own = entries_.get() + query * room_;
+        const float threshold = threshold_[query];
+        count_[query] = std::remove_if(own, own + count_[query],
+                                       [=](const Entry& one) { return one.score < threshold; }) - own;
     }
     const Entry* begin(int64_t query) const { return entries_.get() + query * room_; }
     int64_t count(int64_t query) const { return count_[query]; }
 
 private:
     int64_t wanted_ = 0, room_ = 0;
+    float margin_ = kEverything;
     std::unique_ptr<Entry[]> entries_;
     std::vector<int64_t> count_;
     std::vector<float> threshold_;
@@ -159,7 +176,7 @@ void scan_list(const Simd& simd, const Level& level, const Coded& coded, const P
                Best& best, Shared& shared) {
     const int64_t panel = level.first_panel[probes[0].list];
     const int64_t length = level.length[probes[0].list];
-    const float zero = level.bits == 8 ? 127.5f : 7.5f;
+    const float zero = float((1 << level.bits) - 1) / 2;
     const int8_t* query[kBlock];
     float base[kBlock], scale[kBlock], shift[kBlock], threshold[kBlock];
     for (int64_t j = 0; j < count; ++j) {
@@ -194,7 +211,7 @@ void scan_list(const Simd& simd, const Level& level, const Coded& coded, const P
                 const int32_t row = probes[begin + j].query;
                 for (; bits; bits &= bits - 1) {
                     const int lane = __builtin_ctz(bits);
-                    best.push(row, {tile.score[j][lane], int32_t(first + lane)});
+                    best.push(row, {tile.score[j][lane], int32_t(first + lane)}, coded.norm[row]);
                 }
                 if (best.threshold(row) > threshold[begin + j]) {
                     threshold[begin + j] = best.threshold(row);
@@ -211,15 +228,15 @@ inline void fetch(const Rows& rows, int64_t row) {
 }
 
 // As scan_list, by the keys of the entries: a few of them against all queries of the piece, then the next few.
-void scan_keys(const Simd& simd, const Level& level, const Queries& queries, const Rows& keys, const Probe* probes,
-               int64_t count, Best& best, Shared& shared) {
+void scan_keys(const Simd& simd, const Level& level, const Coded& coded, const Queries& queries, const Rows& keys,
+               const Probe* probes, int64_t count, Best& best, Shared& shared) {
     const int64_t first = level.first_panel[probes[0].list] * kLanes;
     const int64_t length = level.length[probes[0].list];
     const int32_t* child = level.child + first;
     const auto offer = [&](int64_t j, int64_t at, float score) {
         const int32_t row = probes[j].query;
         if (!(score >= std::max(best.threshold(row), shared.get(row)))) return;
-        best.push(row, {score, int32_t(first + at)});
+        best.push(row, {score, int32_t(first + at)}, coded.norm[row]);
         shared.raise(row, best.threshold(row));
     };
     const void* row[kBlockRows];
@@ -247,7 +264,7 @@ void scan_keys(const Simd& simd, const Level& level, const Queries& queries, con
 
 // The best entries of the lists that the probes enter; `best` has one place a thread, merged into the first.
 void scan(const Simd& simd, const Level& level, const Coded& coded, const Queries& queries, const Rows& keys,
-          const std::vector<Probe>& probes, int64_t wanted, std::vector<Best>& best, int threads) {
+          const std::vector<Probe>& probes, int64_t wanted, float margin, std::vector<Best>& best, int threads) {
     // probes list by list, so that a list is read once for all queries that enter it
     std::vector<int64_t> begin(level.lists + 1, 0);
     for (const Probe& probe : probes) ++begin[probe.list + 1];
@@ -265,7 +282,7 @@ void scan(const Simd& simd, const Level& level, const Coded& coded, const Querie
     const int64_t bytes = level.bits == kInFull ? keys.bytes() : level.entry_bytes();
     const int used = entries * bytes < kAlone ? 1 : threads;
     best.resize(used);
-    for (Best& one : best) one.reset(queries.count, wanted);
+    for (Best& one : best) one.reset(queries.count, wanted, margin);
     Shared shared(queries.count);
     const int64_t pieces = int64_t(work.size());
 #pragma omp parallel for num_threads(used) schedule(dynamic, 1)
@@ -274,7 +291,7 @@ void scan(const Simd& simd, const Level& level, const Coded& coded, const Querie
         const int64_t count = work[i].end - work[i].begin;
         Best& own = best[thread_number()];
         if (level.bits == kInFull)
-            scan_keys(simd, level, queries, keys, piece, count, own, shared);
+            scan_keys(simd, level, coded, queries, keys, piece, count, own, shared);
         else
             scan_list(simd, level, coded, piece, count, own, shared);
     }
@@ -282,7 +299,7 @@ void scan(const Simd& simd, const Level& level, const Coded& coded, const Querie
     for (int64_t query = 0; query < queries.count; ++query) {
         for (int thread = 1; thread < used; ++thread)
             for (int64_t i = 0; i < best[thread].count(query); ++i)
-                best[0].push(query, best[thread].begin(query)[i]);
+                best[0].push(query, best[thread].begin(query)[i], coded.norm[query]);
         best[0].prune(query);
     }
 }
@@ -299,8 +316,8 @@ void fill_best(std::vector<Entry>& entries, Found found, int64_t query) {
 }  // namespace
 
 bool search(const Simd& simd, const Queries& queries, const std::vector<Level>& levels,
-            const std::vector<Rows>& direction, const std::vector<int64_t>& probes, const Rows& keys,
-            int64_t rescored, Found found, Spent spent, int threads) {
+            const std::vector<Rows>& direction, const std::vector<int64_t>& probes, const std::vector<float>& margin,
+            const Rows& keys, int64_t rescored, Found found, Spent spent, int threads) {
     const int64_t count = queries.count, depth = int64_t(levels.size());
     const Coded coded(queries, threads);
     if (!coded.finite) return false;
@@ -314,7 +331,8 @@ bool search(const Simd& simd, const Queries& queries, const std::vector<Level>& 
         for (const Probe& probe : entered) listed[probe.query] += level.length[probe.list];
         for (int64_t query = 0; query < count; ++query) bytes[query] += listed[query] * level.entry_bytes();
         const bool last = number + 1 == depth;
-        scan(simd, level, coded, queries, keys, entered, last ? rescored : probes[number], best, threads);
+        scan(simd, level, coded, queries, keys, entered, last ? rescored : probes[number],
+             last ? kEverything : margin[number], best, threads);
         if (last) break;
         std::vector<int64_t> begin(count + 1, 0);
         for (int64_t query = 0; query < count; ++query) begin[query + 1] = begin[query] + best[0].count(query);
@@ -324,6 +342,11 @@ bool search(const Simd& simd, const Queries& queries, const std::vector<Level>& 
         for (int64_t query = 0; query < count; ++query) {
             const Entry* own = best[0].begin(query);
             const int64_t own_count = best[0].count(query);
+            if (!vectors.data) {
+                for (int64_t i = 0; i < own_count; ++i)
+                    entered[begin[query] + i] = {level.child[own[i].at], int32_t(query), own[i].score};
+                continue;
+            }
             bytes[query] += own_count * vectors.bytes();
             for (int64_t i = 0; i < own_count; ++i) {
                 if (i + kAhead < own_count) fetch(vectors, level.child[own[i + kAhead].at]);

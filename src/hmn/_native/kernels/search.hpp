@@ -20,7 +20,7 @@ struct Level {
     const int64_t* first_panel;  // (lists)
     const int32_t* length;       // (lists) entries
     int64_t lists;
-    int bits;                    // 4 or 8; kInFull where entries have no codes and are scored by their keys
+    int bits;                    // 1, 4 or 8; kInFull where entries have no codes and are scored by their keys
     int groups;
     int64_t entry_bytes() const { return bits == kInFull ? 0 : int64_t(groups) * kGroup + 8; }  // code, along, step
 };
@@ -52,10 +52,13 @@ struct Spent {
     int64_t* scored;   // (queries) rows scored in full
 };
 
-// The best k rows of each query. `direction[l]` holds the vectors of the lists of level l + 1, `probes[l]` how
-// many of them are entered. False, and nothing done, where a query is not finite.
+// The best k rows of each query. `direction[l]` holds the vectors of the lists of level l + 1, or null where
+// what their codes stand for is their vector; `probes[l]` is how many of them are entered at most, and of these
+// only those whose score is within `margin[l]` times the query's length of the best. False, and nothing done,
+// where a query is not finite.
 bool search(const Simd&, const Queries&, const std::vector<Level>&, const std::vector<Rows>& direction,
-            const std::vector<int64_t>& probes, const Rows& keys, int64_t rescored, Found, Spent, int threads);
+            const std::vector<int64_t>& probes, const std::vector<float>& margin, const Rows& keys,
+            int64_t rescored, Found, Spent, int threads);
 
 // The best k of the candidates (queries, count) of each query, scored in full; -1 and repeats are passed over.
 void best_of(const Simd&, const Queries&, const Rows& keys, const int64_t* candidate, int64_t count, Found,

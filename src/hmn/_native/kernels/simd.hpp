@@ -1,8 +1,8 @@
 // What each instruction set implements: scores of coded entries, and inner products of rows in full.
 //
 // A panel holds 16 entries. Its codes lie group by group, four features a group: 16 entries x 4 bytes, so that
-// one 64-byte line meets one broadcast group of a query. With four bits a feature, the low half of a byte
-// belongs to group g and the high half to group g + groups.
+// one 64-byte line meets one broadcast group of a query. With fewer bits a feature than eight, the lowest of a
+// byte belong to group g, the next to group g + groups, and so on.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +22,7 @@ struct Tile {
     const uint8_t* codes;        // panels, one after the other
     int panels;                  // 1 or 2
     int groups;                  // lines of a panel
-    int bits;                    // 8 or 4
+    int bits;                    // 8, 4 or 1
     const float* along;          // of each entry
     const float* step;           // of each entry
     int queries;                 // 1 to kTileQueries; what follows has as many

@@ -1,0 +1,611 @@
+"""A hierarchy that learns where questions go, and follows a memory that changes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hmn._native import kernels, search_levels, write_entries
+from hmn.errors import ConfigError, ShapeError
+from hmn.index.arithmetic import structure
+from hmn.index.base import check_query
+from hmn.index.kmeans import assign, kmeans, unit_rows
+from hmn.index.lists import CODES, Lists
+from hmn.index.partition import divide
+from hmn.index.routing import taught
+from hmn.index.rows import Rows, built
+from hmn.index.settings import check_count, check_counts
+from hmn.typing import SearchResult
+
+GROUP_BITS = 4
+LEAF_SIZE, FAN = 9, 10
+"""Cells a leaf, and groups a group, of a hierarchy that is laid out by itself."""
+MOST = 4
+"""Times as many make a group be split."""
+MOST_TOP = 1500
+ROUNDS = 5
+MOST_ENTERED = 1 << 16
+DRIFT = 0.1
+"""Share of its length by which a mean may be off."""
+PART = 1 << 14
+SAMPLED, NEARLY_ALL = 4096, 0.99
+"""Queries by which widths are set, and the share of them that must find their groups with ``reach=100``."""
+WIDTH = 0.3
+"""Of a tier's mean radius: its width until queries have said better."""
+FILED_THROUGH, FILED_AMONG = 12, 16
+"""The leaf of a cell is looked for in so many groups of each tier, and among so many leaves in full."""
+
+
+@dataclass
+class Tier:
+    """The groups of one level; rows where ``parent`` is -1 hold no group.
+
+    Attributes:
+        lists: for each group of the tier above, the groups in it.
+        mean: ``(room, D)`` float32 mean key of each group, longer keys counting more.
+        taught: ``(room, D)`` float32 what queries taught to add to it; of the first tier alone.
+        weight: ``(room,)`` float32 cells of each group.
+        coded: ``(room, D)`` float32 what the groups' codes stand for: where the codes below them begin.
+        parent: ``(room,)`` int64 group of the tier above.
+        place: ``(room,)`` int64 place in ``lists``.
+        width: what ``reach=100`` means here, in lengths of the query.
+    """
+
+    lists: Lists
+    mean: Tensor
+    taught: Tensor | None
+    weight: Tensor
+    coded: Tensor
+    parent: Tensor
+    place: Tensor
+    width: float
+
+    def __len__(self) -> int:
+        """Number of groups."""
+        return len(self.lists)
+
+    def live(self) -> Tensor:
+        """Groups that there are."""
+        return (self.parent >= 0).nonzero().squeeze(1)
+
+    def vectors(self, groups: Tensor) -> Tensor:
+        """By what queries look for groups ``(n,)``: ``(n, D)``."""
+        return self.mean[groups] if self.taught is None else self.mean[groups] + self.taught[groups]
+
+    def take(self, count: int) -> Tensor:
+        """Numbers for so many new groups."""
+        free = (self.parent < 0).nonzero().squeeze(1)[:count]
+        more = count - len(free)
+        if more:
+            room = len(self.parent)
+            grown = max(more, room // 4)
+            self.mean, self.coded = (F.pad(one, (0, 0, 0, grown)) for one in (self.mean, self.coded))
+            if self.taught is not None:
+                self.taught = F.pad(self.taught, (0, 0, 0, grown))
+            self.weight = F.pad(self.weight, (0, grown))
+            self.parent, self.place = (F.pad(one, (0, grown), value=-1) for one in (self.parent, self.place))
+            free = torch.cat([free, torch.arange(room, room + more, device=free.device)])
+        return free
+
+
+@structure
+class HierarchicalIndex:
+    """Groups of groups of leaves of cells, searched tier by tier as far as each query needs.
+
+    A query enters the groups of a tier whose scores lie near the best of that tier: a question that one
+    group answers by far enters few, a doubtful one many. All scores but those of the ``rescore`` best cells
+    come from codes, which begin where the code of the group above ends: a group that is entered costs nothing
+    but the codes in it. Those of groups have 4 bits a feature, those of cells one, with the step by which
+    inner products are right on average (RaBitQ: Gao & Long, SIGMOD 2024, without its rotation).
+
+    ``learn`` teaches the first tier which group holds the best cell of a query (as Vecchiato et al., SIGIR
+    2024), and every tier how far below the best that group may lie.
+
+    Cells that are added, removed or given other keys are filed anew at a cost that does not depend on N.
+    Groups that grow beyond four times their intended size are split, empty ones are dropped.
+
+    Args:
+        num_groups: groups of each tier, from the widest to the leaves: ``(1000, 10000)`` or ``"1000x10000"``.
+            If not given, a leaf for every 9 cells, and a tier of a tenth as many groups above a tier of more
+            than 1,500.
+        reach: how far below the best of its tier the score of a group may lie that is entered, in hundredths
+            of the tier's width; None enters all. May be set later.
+        codes: ``"int1"`` for cells in codes of one bit a feature, ``"int4"`` or ``"int8"``.
+        rescore: cells scored in full for k results; ``12 * k + 24`` with codes of one bit, ``2 * k + 16``
+            with others if not given. May be set later.
+        storage: type in which keys are kept: float32, float16 or bfloat16; as they come if not given.
+        seed: of all randomness.
+        told: is called with the steps of a build done and their number, for a progress bar.
+
+    Raises:
+        ConfigError: a setting is out of its range.
+    """
+
+    def __init__(
+        self,
+        num_groups: int | Sequence[int] | str | None = None,
+        reach: int | None = 100,
+        *,
+        codes: str = "int1",
+        rescore: int | None = None,
+        storage: torch.dtype | None = None,
+        seed: int = 0,
+        told: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self.num_groups = None if num_groups is None else check_counts("num_groups", num_groups)
+        self.reach = reach
+        if codes not in CODES:
+            raise ConfigError(f"codes is {codes!r}, expected one of {', '.join(CODES)}")
+        self.codes = codes
+        if rescore is not None:
+            check_count("rescore", rescore)
+        self.rescore, self.storage, self.seed, self.told = rescore, storage, seed, told
+        self._rows: Rows | None = None
+        self._tiers: list[Tier] = []
+        self._leaves = Lists(0, CODES[codes], torch.device("cpu"))
+        self._leaf = self._place = torch.zeros(0, dtype=torch.int64)
+        self._bounds: tuple[int, ...] = ()
+
+    @property
+    def reach(self) -> int | None:
+        """How far below the best the score of a group that is entered may lie."""
+        return self._reach
+
+    @reach.setter
+    def reach(self, value: int | None) -> None:
+        self._reach = None if value is None else check_count("reach", value)
+
+    def __len__(self) -> int:
+        """Number of cells, N."""
+        return 0 if self._rows is None else len(self._rows)
+
+    def build(self, keys: Tensor, cells: Tensor | None = None) -> None:
+        """See ``Index.build``."""
+        rows = Rows(keys, cells, self.storage)
+        n, device = len(rows), rows.keys.device
+        generator = torch.Generator().manual_seed(self.seed)
+        points = rows.keys[:n].float()
+        counts = [max(1, min(count, n)) for count in self._counts_for(n)]
+        self._bounds = _bounds(n, counts)
+        group = torch.zeros(n, dtype=torch.int64, device=device)
+        parents, members = [], []
+        for number, count in enumerate(counts):
+            self._say(number, len(counts) + 1)
+            above = group
+            if n and number == 0:
+                centroid = kmeans(points, count, generator=generator, iterations=ROUNDS)
+                group = assign(points, centroid)[0]
+            elif n:
+                held = torch.bincount(group)
+                pieces = torch.minimum((held * (count / n)).round().long().clamp(min=1), held)
+                group = divide(points, group, pieces, generator=generator, rounds=ROUNDS)
+            group = torch.unique(group, return_inverse=True)[1]
+            groups = int(group.max()) + 1 if n else 1
+            parents.append(torch.zeros(groups, dtype=torch.int64, device=device).index_copy_(0, group, above))
+            members.append(group)
+        self._rows = rows
+        self._leaf = F.pad(group, (0, len(rows.keys) - n), value=-1)
+        self._tiers = []
+        for parent, group in zip(parents, members, strict=True):
+            mean, weight = _means(points, None, group, len(parent))
+            radius = torch.linalg.vector_norm(points - mean[group], dim=1).mean() if n else 0.0
+            self._tiers.append(
+                Tier(
+                    Lists(rows.features, GROUP_BITS, device),
+                    mean=mean,
+                    taught=None if self._tiers else torch.zeros_like(mean),
+                    weight=weight,
+                    coded=torch.zeros_like(mean),
+                    parent=parent,
+                    place=torch.zeros_like(parent),
+                    width=WIDTH * float(radius),
+                )
+            )
+        self._lay_out()
+        self._split_all()
+        self._say(len(counts) + 1, len(counts) + 1)
+
+    def add(self, cells: Tensor, keys: Tensor) -> None:
+        """See ``Index.add``."""
+        rows = built(self._rows)
+        added = rows.add(cells, keys)
+        more = len(rows.keys) - len(self._leaf)
+        self._leaf, self._place = (F.pad(one, (0, more), value=-1) for one in (self._leaf, self._place))
+        leaf = self._nearest(rows.keys[added])
+        self._file(added, leaf)
+        self._follow(leaf)
+
+    def remove(self, cells: Tensor) -> None:
+        """See ``Index.remove``."""
+        removed = built(self._rows).remove(cells)
+        leaf = self._leaf[removed]
+        self._unfile(removed)
+        self._follow(leaf)
+
+    def update(self, cells: Tensor, keys: Tensor) -> None:
+        """See ``Index.update``."""
+        rows = built(self._rows)
+        touched = rows.write(cells, keys)
+        leaf, before = self._nearest(rows.keys[touched]), self._leaf[touched]
+        moves = leaf != before
+        self._encode(touched[~moves])
+        self._unfile(touched[moves])
+        self._file(touched[moves], leaf[moves])
+        self._follow(torch.cat([leaf, before[moves]]))
+
+    def search(self, query: Tensor, k: int) -> SearchResult:
+        """See ``Index.search``."""
+        rows = built(self._rows)
+        query = check_query(query, rows.features, k, finite=False).to(rows.keys.device)
+        usual = 12 * k + 24 if self.codes == "int1" else 2 * k + 16
+        wanted = max(k, min(len(rows), usual if self.rescore is None else self.rescore))
+        reach = math.inf if self.reach is None else self.reach / 100
+        found = search_levels(
+            query,
+            [*(tier.lists.level for tier in self._tiers), self._leaves.level],
+            [None] * len(self._tiers),
+            [max(1, min(len(tier), MOST_ENTERED)) for tier in self._tiers],
+            rows.keys,
+            wanted,
+            k,
+            [math.inf if reach == math.inf else reach * tier.width for tier in self._tiers],
+        )
+        return found._replace(cell=rows.cells_at(found.cell))
+
+    def state_dict(self, *, with_keys: bool = True) -> dict[str, Tensor]:
+        """See ``Index.state_dict``."""
+        rows = built(self._rows)
+        state = rows.state_dict(with_keys=with_keys)
+        state |= {"leaf": self._leaf[: rows.used], "place": self._place[: rows.used]}
+        state["bounds"] = torch.tensor(self._bounds)
+        for number, tier in enumerate(self._tiers):
+            state |= tier.lists.state_dict(f"tier{number}.")
+            state |= {f"tier{number}.{name}": getattr(tier, name) for name in _saved(number)}
+            state[f"tier{number}.width"] = torch.tensor(tier.width, dtype=torch.float64)
+        return state | self._leaves.state_dict("leaves.")
+
+    def load_state_dict(self, state: Mapping[str, Tensor], keys: Tensor | None = None) -> None:
+        """See ``Index.load_state_dict``."""
+        rows = Rows.from_state(state, keys, self.storage)
+        depth = sum(name.startswith("tier") and name.endswith(".width") for name in state)
+        wanted = ["leaf", "place", "bounds", "tier0.width"]
+        wanted += [f"tier{number}.{name}" for number in range(depth) for name in _saved(number)]
+        missing = [name for name in wanted if name not in state]
+        if missing:
+            raise ShapeError(f"the state has no {missing[0]}: it is of another structure or not whole")
+        if len(state["bounds"]) != depth:
+            raise ShapeError(f"bounds are {len(state['bounds'])}, expected {depth}: the state is not whole")
+        tiers: list[Tier] = []
+        above = 1
+        for number in range(depth):
+            name = f"tier{number}."
+            parts = {each: state[name + each].clone() for each in _saved(number)}
+            room = len(parts["parent"])
+            lists = Lists.from_state(state, name, rows.features, GROUP_BITS, room)
+            matrix, column = (room, rows.features), (room,)
+            shapes = {each: column if each in COLUMNS else matrix for each in parts}
+            if len(lists.level.length) < above or any(parts[x].shape != shapes[x] for x in parts):
+                raise ShapeError(f"the parts of tier {number} do not fit each other: the state is not whole")
+            tier = Tier(
+                lists,
+                mean=parts["mean"],
+                taught=parts.get("taught"),
+                weight=parts["weight"],
+                coded=torch.zeros_like(parts["mean"]),
+                parent=parts["parent"],
+                place=parts["place"],
+                width=float(state[name + "width"]),
+            )
+            _check_places(tier.parent, tier.place, lists, f"tier{number}.place")
+            tiers.append(tier)
+            above = room
+        leaves = Lists.from_state(state, "leaves.", rows.features, CODES[self.codes], rows.used)
+        leaf, place = state["leaf"].clone(), state["place"].clone()
+        if len(leaves) != len(rows) or len(leaf) != rows.used or len(place) != rows.used:
+            raise ShapeError(
+                f"the state files {len(leaves)} cells, expected {len(rows)}: give the keys it is of"
+            )
+        if len(leaves.level.length) < above:
+            raise ShapeError("there are fewer leaves than their tier has: the state is not whole")
+        _check_places(leaf, place, leaves, "place")
+        self._rows, self._tiers, self._leaves = rows, tiers, leaves
+        self._leaf, self._place = leaf, place
+        self._bounds = tuple(int(one) for one in state["bounds"])
+        for number in range(depth):
+            self._decode(number, tiers[number].live())
+
+    def stats(self) -> dict[str, int | float | str]:
+        """See ``Index.stats``."""
+        rows = built(self._rows)
+        length = self._leaves.level.length
+        parts = (*(tier.lists for tier in self._tiers), self._leaves)
+        codes = sum(one.level.codes.nbytes + 12 * len(one.level.child) for one in parts)
+        vectors = sum(tier.mean.nbytes + tier.coded.nbytes for tier in self._tiers)
+        return {
+            "structure": "hierarchy",
+            **rows.stats(),
+            "num_groups": "x".join(str(len(tier)) for tier in self._tiers),
+            "codes": self.codes,
+            "reach": "all" if self.reach is None else self.reach,
+            "largest_leaf": int(length.max()),
+            "codes_mib": round(codes / 2**20, 2),
+            "groups_mib": round(vectors / 2**20, 2),
+            "kernels": kernels() if rows.keys.device.type == "cpu" else "twin",
+        }
+
+    def knob(self) -> tuple[str, int]:
+        """See ``Tunable.knob``: ``reach``."""
+        built(self._rows)
+        return "reach", 1000
+
+    def learn(self, query: Tensor, cells: Tensor) -> None:
+        """Learn from queries where the best cells of such queries are.
+
+        The vectors of the first tier become those under which a softmax over its groups gives most weight to
+        the group of a query's cell, and the width of each tier what 99 of 100 queries need.
+
+        Args:
+            query: ``(Q, D)`` such as will be asked; some thousands, or several for each group.
+            cells: ``(Q,)`` the cell that each is to find: the right one or the best.
+
+        Raises:
+            CellError: a cell is not there.
+            ShapeError, NonFiniteError: bad queries, or not as many as cells.
+        """
+        rows = built(self._rows)
+        query = check_query(query, rows.features, 1).to(rows.keys.device)
+        if len(query) != len(cells):
+            raise ShapeError(f"there are {len(query)} queries for {len(cells)} cells, expected one cell each")
+        distinct, which = torch.unique(cells, return_inverse=True)
+        group = self._leaf[rows.rows_of(distinct)][which]
+        for tier in reversed(self._tiers[1:]):
+            group = tier.parent[group]
+        top = self._tiers[0]
+        live = top.live()
+        number = torch.full_like(top.parent, -1).index_copy_(0, live, torch.arange(len(live)))
+        generator = torch.Generator().manual_seed(self.seed)
+        learned = taught(top.vectors(live), query, number[group], generator) - top.mean[live]
+        top.taught = torch.zeros_like(top.mean).index_copy_(0, live, learned)
+        self._lay_out()
+        sample = torch.randperm(len(query), generator=generator)[:SAMPLED].to(query.device)
+        self._widen(query[sample], self._leaf[rows.rows_of(distinct)][which[sample]])
+
+    def _widen(self, query: Tensor, group: Tensor) -> None:
+        """Set each tier's width to what nearly all queries need to find their leaves ``(Q,)``."""
+        norm = torch.linalg.vector_norm(query, dim=1)
+        for tier in reversed(self._tiers):
+            live = tier.live()
+            best = query.new_full((len(query),), -math.inf)
+            for part in torch.split(live, PART):
+                best = torch.maximum(best, (query @ tier.coded[part].T).amax(dim=1))
+            gap = (best - (query * tier.coded[group]).sum(dim=1)) / norm.clamp(min=1e-30)
+            tier.width = max(float(gap.quantile(NEARLY_ALL)), 1e-6)
+            group = tier.parent[group]
+
+    def _counts_for(self, n: int) -> tuple[int, ...]:
+        if self.num_groups is not None:
+            return self.num_groups
+        counts = [max(1, n // LEAF_SIZE)]
+        while counts[0] > MOST_TOP:
+            counts.insert(0, counts[0] // FAN)
+        return tuple(counts)
+
+    def _say(self, done: int, steps: int) -> None:
+        if self.told is not None:
+            self.told(done, steps)
+
+    def _below(self, number: int) -> Lists:
+        """The lists whose entries are in the groups of a tier."""
+        return self._tiers[number + 1].lists if number + 1 < len(self._tiers) else self._leaves
+
+    def _above(self, number: int) -> Tensor:
+        """What the codes of the groups above a tier stand for."""
+        if number:
+            return self._tiers[number - 1].coded
+        return self._tiers[0].mean.new_zeros(1, 1)
+
+    def _lay_out(self) -> None:
+        """Write all codes anew, tier by tier."""
+        for number, tier in enumerate(self._tiers):
+            live = tier.live()
+            tier.place[live] = tier.lists.build(
+                tier.parent[live], live, tier.vectors(live), self._above(number)
+            )
+            self._decode(number, live)
+        rows = built(self._rows)
+        row = rows.live()
+        self._leaves = Lists(rows.features, CODES[self.codes], rows.keys.device)
+        self._place = torch.full_like(self._leaf, -1)
+        self._place[row] = self._leaves.build(self._leaf[row], row, rows.keys[row], self._tiers[-1].coded)
+
+    def _decode(self, number: int, groups: Tensor) -> None:
+        tier = self._tiers[number]
+        tier.coded[groups] = tier.lists.vectors_at(
+            tier.place[groups], tier.parent[groups], self._above(number)
+        )
+
+    def _nearest(self, keys: Tensor) -> Tensor:
+        """The leaf ``(n,)`` in whose direction keys ``(n, D)`` lie."""
+        last = self._tiers[-1]
+        levels = [tier.lists.level for tier in self._tiers]
+        through = [min(len(tier), FILED_THROUGH) for tier in self._tiers[:-1]]
+        among = min(len(last), FILED_AMONG)
+        unit = unit_rows(keys.float())
+        found = search_levels(unit, levels, [None] * len(through), through, last.mean, among, among)
+        leaf = found.cell.clamp(min=0)
+        cosine = found.score / torch.linalg.vector_norm(last.mean[leaf], dim=2).clamp(min=1e-30)
+        best = cosine.masked_fill(found.cell < 0, -math.inf).argmax(dim=1, keepdim=True)
+        return leaf.gather(1, best).squeeze(1)
+
+    def _file(self, rows: Tensor, leaf: Tensor) -> None:
+        """Enter rows ``(n,)`` into leaves ``(n,)``."""
+        keys = built(self._rows).keys
+        place, moved, at = self._leaves.add(leaf, rows, keys[rows], self._tiers[-1].coded)
+        self._place[moved] = at
+        self._place[rows], self._leaf[rows] = place, leaf
+
+    def _unfile(self, rows: Tensor) -> None:
+        moved, at = self._leaves.remove(self._leaf[rows], self._place[rows])
+        self._place[moved] = at
+        self._place[rows], self._leaf[rows] = -1, -1
+
+    def _encode(self, rows: Tensor) -> None:
+        """Write the codes of rows anew where they are."""
+        keys, coded = built(self._rows).keys[rows].float(), self._tiers[-1].coded
+        write_entries(self._leaves.level, self._place[rows], keys, self._leaf[rows], coded)
+
+    def _follow(self, leaves: Tensor) -> None:
+        """Keep the groups in order after these leaves have changed: means, sizes, what is empty."""
+        self._drop_empty(leaves)
+        self._split_all()
+        groups = leaves
+        for number in reversed(range(len(self._tiers))):
+            tier = self._tiers[number]
+            groups = torch.unique(groups)
+            groups = groups[tier.parent[groups] >= 0]
+            mean, weight = self._means_of(number, groups)
+            off = torch.linalg.vector_norm(mean - tier.mean[groups], dim=1)
+            far = off > DRIFT * torch.linalg.vector_norm(mean, dim=1)
+            tier.weight[groups] = weight
+            tier.mean[groups[far]] = mean[far]
+            self._recode(number, groups[far])
+            groups = tier.parent[groups]
+
+    def _means_of(self, number: int, groups: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean ``(n, D)`` and cells ``(n,)`` of groups ``(n,)`` of a tier, from what is right below them."""
+        below = self._below(number)
+        place, length = below.entries_of(groups)
+        member = below.level.child[place].long()
+        part = torch.repeat_interleave(torch.arange(len(groups), device=groups.device), length)
+        if number + 1 == len(self._tiers):
+            return _means(built(self._rows).keys[member].float(), None, part, len(groups))
+        lower = self._tiers[number + 1]
+        return _means(lower.mean[member], lower.weight[member], part, len(groups))
+
+    def _drop_empty(self, groups: Tensor) -> None:
+        """Drop those of these leaves that hold nothing, and groups above that hold nothing then."""
+        for number in reversed(range(len(self._tiers))):
+            tier = self._tiers[number]
+            groups = torch.unique(groups)
+            groups = groups[(self._below(number).level.length[groups] == 0) & (tier.parent[groups] >= 0)]
+            if len(groups) == len(tier):
+                groups = groups[1:]  # cells that are added later are filed under the one that is left
+            parent = tier.parent[groups]
+            moved, at = tier.lists.remove(parent, tier.place[groups])
+            tier.place[moved] = at
+            tier.parent[groups], tier.place[groups] = -1, -1
+            groups = parent
+
+    def _split_all(self) -> None:
+        """Split the groups of all tiers that have grown beyond their bound."""
+        for number in reversed(range(len(self._tiers))):
+            bound = self._bounds[number]
+            while len(large := (self._below(number).level.length > bound).nonzero().squeeze(1)):
+                self._split(number, large)
+
+    def _split(self, number: int, groups: Tensor) -> None:
+        """Divide groups of a tier, each into as many as have half the size that is allowed."""
+        tier, below, last = self._tiers[number], self._below(number), number + 1 == len(self._tiers)
+        place, length = below.entries_of(groups)
+        member = below.level.child[place].long()
+        part = torch.repeat_interleave(torch.arange(len(groups), device=groups.device), length)
+        vector = built(self._rows).keys[member].float() if last else self._tiers[number + 1].mean[member]
+        pieces = (length + self._bounds[number] // 2) // max(1, self._bounds[number] // 2)
+        generator = torch.Generator().manual_seed(self.seed)
+        piece = divide(vector, part, pieces, generator=generator, rounds=ROUNDS)
+        first = pieces.cumsum(0) - pieces
+        # members that no direction tells apart are dealt out in turn
+        most = torch.zeros_like(first).scatter_reduce_(0, part, piece, "amax", include_self=False)
+        least = torch.zeros_like(first).scatter_reduce_(0, part, piece, "amin", include_self=False)
+        within = torch.arange(len(member), device=piece.device) - (length.cumsum(0) - length)[part]
+        piece = torch.where((most == least)[part], first[part] + within % pieces[part], piece)
+        used, piece = torch.unique(piece, return_inverse=True)
+        source = part.new_zeros(len(used)).index_copy_(0, piece, part)  # of each piece
+        keeps = torch.ones(len(used), dtype=torch.bool, device=used.device)
+        keeps[1:] = source[1:] != source[:-1]
+        target = torch.empty_like(used)
+        target[keeps] = groups
+        target[~keeps] = tier.take(int((~keeps).sum()))
+        room = len(tier.parent)
+        if room > len(below.level.length):
+            below.more(room - len(below.level.length))
+        weight = None if last else self._tiers[number + 1].weight[member]
+        tier.mean[target], tier.weight[target] = _means(vector, weight, piece, len(used))
+        fresh, origin = target[~keeps], groups[source[~keeps]]
+        if tier.taught is not None:
+            tier.taught[fresh] = tier.taught[origin]
+        parent = tier.parent[origin]
+        at, moved, to = tier.lists.add(parent, fresh, tier.vectors(fresh), self._above(number))
+        tier.place[moved] = to
+        tier.parent[fresh], tier.place[fresh] = parent, at
+        moves = ~keeps[piece]
+        going, into = member[moves], target[piece][moves]
+        if last:
+            self._unfile(going)
+            self._file(going, into)
+        else:
+            lower = self._tiers[number + 1]
+            moved, to = below.remove(lower.parent[going], lower.place[going])
+            lower.place[moved] = to
+            at, moved, to = below.add(into, going, lower.vectors(going), tier.coded)
+            lower.place[moved] = to
+            lower.parent[going], lower.place[going] = into, at
+        self._recode(number, target)
+
+    def _recode(self, number: int, groups: Tensor) -> None:
+        """Write the codes of groups of a tier, and of all that is in them, anew where they are."""
+        tier = self._tiers[number]
+        parent, above = tier.parent[groups], self._above(number)
+        write_entries(tier.lists.level, tier.place[groups], tier.vectors(groups), parent, above)
+        self._decode(number, groups)
+        place, _ = self._below(number).entries_of(groups)
+        member = self._below(number).level.child[place].long()
+        if number + 1 < len(self._tiers):
+            self._recode(number + 1, member)
+        else:
+            self._encode(member)
+
+
+COLUMNS = ("weight", "parent", "place")
+
+
+def _saved(number: int) -> tuple[str, ...]:
+    """What the state holds of a tier."""
+    return ("mean", *COLUMNS) if number else ("mean", "taught", *COLUMNS)
+
+
+def _bounds(n: int, counts: Sequence[int]) -> tuple[int, ...]:
+    """How many entries a group of each tier may have."""
+    below = [*counts[1:], n]
+    return tuple(MOST * max(2, -(-one // count)) for one, count in zip(below, counts, strict=True))
+
+
+def _means(points: Tensor, weight: Tensor | None, group: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+    """Means ``(groups, D)`` of points ``(n, D)`` of weights ``(n,)`` by their group, and sums of weights.
+
+    Longer points count more: the mean is as much longer as their lengths weighted by themselves are.
+    """
+    weight = points.new_ones(len(points)) if weight is None else weight
+    length = torch.linalg.vector_norm(points, dim=1, dtype=torch.float64)
+    moments = torch.stack([weight.double(), weight * length, weight * length * length], dim=1)
+    moments = moments.new_zeros(groups, 3).index_add_(0, group, moments)
+    total = torch.zeros(groups, points.shape[1], device=points.device)
+    total.index_add_(0, group, points * weight.unsqueeze(1))
+    count, first, second = moments.unbind(dim=1)
+    share = second / torch.where(first > 0, first * first, 1.0)  # longer by second * count / first^2
+    return total * share.float().unsqueeze(1), count.float()
+
+
+def _check_places(parent: Tensor, place: Tensor, lists: Lists, name: str) -> None:
+    """Refuse places that are not those of the entries."""
+    live = (parent >= 0).nonzero().squeeze(1)
+    at = place[live]
+    most = len(lists.level.child)
+    bad = len(at) != len(lists) or (len(at) and not 0 <= int(at.min()) <= int(at.max()) < most)
+    if bad or not torch.equal(lists.level.child[at].long(), live):
+        raise ShapeError(f"{name} does not point to what is there: the state is damaged")
