@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test lint types unit paper paper-quick bench-qa bench-qa-limits bench-facts bench-index clean
+.PHONY: help demo test lint types unit paper paper-quick bench-qa bench-qa-limits bench-facts bench-index bench-dynamic clean
 
 help:
 	@echo "make demo             set up, train on built-in facts, measure, answer six questions (about 5 minutes)"
@@ -16,6 +16,7 @@ help:
 	@echo "make bench-qa         the figures of bench/results/qa.md (needs the SimpleQuestions data, about two hours)"
 	@echo "make bench-qa-limits  why these figures stop where they do (after make bench-qa, some minutes)"
 	@echo "make bench-facts      how fast ten million facts load (some minutes)"
+	@echo "make bench-dynamic    reads and accuracy of the hierarchy (after make bench-qa, some minutes)"
 	@echo "make bench-index      the search structures beside faiss, ScaNN, hnswlib and usearch (some hours, 16 GB)"
 	@echo "make clean            remove the virtual environment, builds and caches"
 
@@ -59,6 +60,10 @@ bench-qa-limits: $(READY)
 
 bench-facts: $(READY)
 	$(BIN)/python -m bench.facts_load
+
+bench-dynamic: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m bench.dynamic
 
 bench-index: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

@@ -36,11 +36,11 @@ def machine() -> dict[str, Any]:
     }
 
 
-def write_results(name: str, results: dict[str, Any], markdown: str) -> None:
-    """Write ``bench/results/NAME.json`` and ``.md``."""
-    RESULTS.mkdir(exist_ok=True)
-    write_atomically(RESULTS / f"{name}.json", (json.dumps(results, indent=2) + "\n").encode())
-    write_atomically(RESULTS / f"{name}.md", markdown.encode())
+def write_results(name: str, results: dict[str, Any], markdown: str, folder: Path = RESULTS) -> None:
+    """Write ``NAME.json`` and ``NAME.md`` to a folder."""
+    folder.mkdir(exist_ok=True)
+    write_atomically(folder / f"{name}.json", (json.dumps(results, indent=2) + "\n").encode())
+    write_atomically(folder / f"{name}.md", markdown.encode())
 
 
 def described(found: dict[str, Any]) -> str:

@@ -130,7 +130,7 @@ def test_interrupted_it_leaves_what_was_done(qa: FactoidQA, small_split: Split, 
         "cluster, no codes",
     ]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["sweep.json", "sweep.md"]
-    assert seen[0] == ("exact: building", 0, 6) and ("cluster: num_probes=1", 1, 6) in seen
+    assert seen[0] == ("exact: building", 0, 7) and ("cluster: num_probes=1", 1, 7) in seen
 
 
 def test_a_structure_that_cannot_be_built_is_skipped_and_named(
@@ -196,7 +196,7 @@ def test_without_matplotlib_it_says_what_to_install(tmp_path: Path, monkeypatch:
 
 
 def test_unknown_reads_are_no_number(qa: FactoidQA, small_split: Split) -> None:
-    measure = sweep_module._Measure(qa, small_split[1], qa.encode(small_split[1].text), 5)
+    measure = sweep_module.Measure(qa, small_split[1], qa.encode(small_split[1].text), 5)
 
     class Unknowing:
         def search(self, query: torch.Tensor, k: int) -> Any:

@@ -191,7 +191,7 @@ def run_sweep(
         "torch": torch.__version__,
         "date": datetime.now(UTC).date().isoformat(),
     }
-    sweep, measure = Sweep(about), _Measure(qa, questions, query, k)
+    sweep, measure = Sweep(about), Measure(qa, questions, query, k)
     for done, (name, text) in enumerate(STRUCTURES.items()):
         text = text.format(lists=max(1, len(keys) // CELLS_A_CLUSTER))
 
@@ -208,7 +208,7 @@ def run_sweep(
     return sweep
 
 
-class _Measure:
+class Measure:
     """Asks all questions of an index; the first must be exact."""
 
     def __init__(self, qa: FactoidQA, questions: QuestionSet, query: Tensor, k: int) -> None:
@@ -217,6 +217,7 @@ class _Measure:
         self.exact: SearchResult | None = None
 
     def __call__(self, index: Index, text: str, value: int | None) -> Point:
+        """Figures of an index, as its text and the value of its setting say it."""
         found, seconds, at = [], 0.0, 0
         total = {"fact": 0.0, "pair": 0.0, "answer": 0.0}
         for part in torch.split(self.query, BATCH):
@@ -243,7 +244,7 @@ class _Measure:
         )
 
 
-def _curve(name: str, text: str, keys: Tensor, measure: _Measure, say: Callable[[str], None]) -> Curve:
+def _curve(name: str, text: str, keys: Tensor, measure: Measure, say: Callable[[str], None]) -> Curve:
     say("building")
     index = make_index(text)
     began = time.perf_counter()

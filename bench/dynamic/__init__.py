@@ -1,0 +1,1 @@
+"""What the hierarchy does with a memory that is read, and with one that changes."""
