@@ -33,9 +33,10 @@ def markdown(results: dict[str, Any]) -> str:
         f"The memory is that of the main job's model (`make bench-qa`, row kmips): {found['cells']:,} cells "
         f"of {found['features']} features for {found['facts']:,} facts. {found['questions']:,} held-out "
         f"questions are asked; exact search gets {exact['pair_accuracy']:.4f} pairs and "
-        f"{exact['fact_accuracy']:.4f} facts right. What is learned is learned from the {found['lessons']:,} training questions and what "
-        f"exact search finds for them. All hierarchies score {RESCORED} cells in full. Reads are between the "
-        "points of the curves, where the worse of pairs and facts crosses the loss.",
+        f"{exact['fact_accuracy']:.4f} facts right. What is learned is learned from the "
+        f"{found['lessons']:,} training questions and what exact search finds for them. All hierarchies "
+        f"score {RESCORED} cells in full. Reads are between the points of the curves, where the worse of "
+        "pairs and facts crosses the loss.",
         "",
         "| | " + " | ".join(f"reads at {lost} points lost" for lost in LOST) + " |",
         "|---|" + "---|" * len(LOST),
