@@ -17,6 +17,7 @@ from torch import Tensor
 import hmn.index.cluster
 from hmn.errors import BundleError, ConfigError, NotFittedError
 from hmn.index.exact import ExactIndex
+from hmn.index.hierarchy import HierarchicalIndex
 from hmn.index.registry import make_index
 from hmn.index.strategy import Strategy, StrategySearch
 from hmn.nn.loss import marginal_nll, sampled_nll
@@ -84,6 +85,17 @@ def test_training_through_any_structure_learns_as_much(
     assert found.pair_accuracy is not None and found.pair_accuracy > 0.9
     assert found.reads < len(qa.cells), "the model's own index was asked, which reads a part"
     assert qa.evaluate(small_split[1]).cells_scored == found.cells_scored
+
+
+def test_a_hierarchy_learns_from_the_questions_of_its_training(
+    small_facts: FactTable, small_split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hmn.qa.lessons.ENOUGH", 50)
+    qa = fitted(small_facts, small_split, index=INDEXES["hierarchy"])
+    index = qa.network.reader.index
+    assert isinstance(index, HierarchicalIndex)
+    taught = index._tiers[0].taught
+    assert taught is not None and bool(taught.any())
 
 
 @pytest.mark.parametrize("importance_weights", [False, True])

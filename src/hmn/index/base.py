@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -115,6 +115,15 @@ class Index(Protocol):
 
     def __len__(self) -> int:
         """Number of cells, N."""
+        ...
+
+
+@runtime_checkable
+class Teachable(Index, Protocol):
+    """An index that learns from queries where the cells that they ask for are."""
+
+    def learn(self, query: Tensor, cells: Tensor) -> None:
+        """Learn that each query ``(Q, D)`` is to find its cell ``(Q,)``."""
         ...
 
 

@@ -206,6 +206,7 @@ class FactoidQA:
                 self.memory.restore(best.pop("snapshot"))
                 load_weights(self.network, best)
                 self.network.refresh()
+                trainer.lessons.teach()
             depth.tune()
             self.config = replace(self.config, index=depth.name)
         run.finish()

@@ -20,6 +20,7 @@ from hmn.qa.answer import Answer
 from hmn.qa.artificial import ArtificialQuestions
 from hmn.qa.config import TrainConfig
 from hmn.qa.depth import Depth
+from hmn.qa.lessons import Lessons
 from hmn.qa.metrics import Evaluation
 from hmn.qa.optim import Optimisers
 from hmn.qa.questions import QuestionSet
@@ -90,7 +91,7 @@ class Trainer:
         config: TrainConfig,
         depth: Depth,
     ) -> None:
-        self.depth = depth
+        self.depth, self.lessons = depth, Lessons(depth.index)
         self.network, self.texts, self.targets = network, texts, targets
         self.artificial = artificial
         self.validate, self.config = validate, config
@@ -144,6 +145,7 @@ class Trainer:
         added = targets.added(rows, query, self.memory.snapshot())
         drawn, score = self.network.attend(query, added, self._generator(step))  # C candidates, (B, C)
         right, ignored = targets.masks(rows, drawn.cell)
+        self.lessons.note(query, drawn.cell, score, right)
         if self.config.importance_weights:
             loss = sampled_nll(score, right, drawn.probability, ignored).mean()
         else:
@@ -157,6 +159,7 @@ class Trainer:
         self.memory.renew()
         self.network.refresh(rebuild=rebuild)
         if rebuild:
+            self.lessons.teach()
             self.depth.tune()
 
     def _generator(self, step: int) -> torch.Generator:
@@ -217,6 +220,7 @@ class Trainer:
         """The whole state of training: progress, and weights, optimisers, snapshot, index, random numbers."""
         tensors = {f"network.{name}": value for name, value in weights_of(self.network).items()}
         tensors |= {f"optimiser.{name}": value for name, value in self.optimisers.state().items()}
+        tensors |= {f"lessons.{name}": value for name, value in self.lessons.state().items()}
         tensors["random"] = torch.get_rng_state()
         if self.progress.step:
             tensors["snapshot"] = self.memory.snapshot()
@@ -236,6 +240,7 @@ class Trainer:
 
         load_weights(self.network, part("network."))
         self.optimisers.load(part("optimiser."))
+        self.lessons.load(part("lessons."))
         torch.set_rng_state(tensors["random"])
         if "snapshot" in tensors:
             self.memory.restore(tensors["snapshot"])
