@@ -157,6 +157,7 @@ def test_other_structures_and_strategies_give_other_models_and_the_seed_the_same
         (INDEXES["cluster"], "k-mips", 32, 12),
         (INDEXES["wta-hash"], "k-mips", 32, 17),
         (INDEXES["pca-tree"], "k-mips", 32, 37),
+        ("hierarchy:num_groups=5x30", "k-mips", 32, 37),
     ],
 )
 def test_an_interrupted_run_ends_with_the_same_bytes_and_the_same_structure(
@@ -171,6 +172,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes_and_the_same_structure(
 ) -> None:
     """There are 25 or 100 steps an epoch, and cells are filed again every 10: it stops between these,
     before the epoch that is kept ends."""
+    monkeypatch.setattr("hmn.qa.lessons.ENOUGH", 50)
     settings: dict[str, Any] = {
         "index": index,
         "strategy": strategy,
