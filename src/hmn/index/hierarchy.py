@@ -367,7 +367,8 @@ class HierarchicalIndex:
             group = tier.parent[group]
         top = self._tiers[0]
         live = top.live()
-        number = torch.full_like(top.parent, -1).index_copy_(0, live, torch.arange(len(live), device=live.device))
+        at = torch.arange(len(live), device=live.device)
+        number = torch.full_like(top.parent, -1).index_copy_(0, live, at)
         generator = torch.Generator().manual_seed(self.seed)
         learned = taught(top.vectors(live), query, number[group], generator) - top.mean[live]
         top.taught = torch.zeros_like(top.mean).index_copy_(0, live, learned)
