@@ -107,7 +107,6 @@ def _figures(point: Point, best: Point) -> dict[str, Any]:
         "facts_lost": 100 * (best.fact_accuracy - point.fact_accuracy),
         "pairs_lost": 100 * (best.pair_accuracy - point.pair_accuracy),
         "recall_at_k": point.recall_at_k,
-        "queries_per_second": point.queries_per_second,
     }
 
 

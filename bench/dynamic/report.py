@@ -49,12 +49,12 @@ def markdown(results: dict[str, Any]) -> str:
         "",
         f"### {first}, point by point",
         "",
-        "| reach | reads | pairs | facts | pairs lost | facts lost | recall@10 | questions a second |",
-        "|---|---|---|---|---|---|---|---|",
+        "| reach | reads | pairs | facts | pairs lost | facts lost | recall@10 |",
+        "|---|---|---|---|---|---|---|",
         *(
             f"| {one['value']} | {one['reads']:,.0f} | {one['pair_accuracy']:.4f} "
             f"| {one['fact_accuracy']:.4f} | {one['pairs_lost']:.2f} | {one['facts_lost']:.2f} "
-            f"| {one['recall_at_k']:.4f} | {one['queries_per_second']:,.0f} |"
+            f"| {one['recall_at_k']:.4f} |"
             for one in curves[first]
         ),
         "",

@@ -21,7 +21,6 @@ def curve(*points: tuple[float, float, float]) -> list[dict[str, Any]]:
             "pair_accuracy": 0.9,
             "fact_accuracy": 0.8,
             "recall_at_k": 0.7,
-            "queries_per_second": 1000.0,
         }
         for number, (reads, pairs, facts) in enumerate(points)
     ]
