@@ -211,6 +211,26 @@ def test_a_margin_enters_the_lists_near_the_best_one() -> None:
     assert torch.equal(capped.cell, plain.cell)
 
 
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("bits", [1, 4, 8])
+def test_weights_say_which_entries_are_the_best_and_not_what_their_scores_are(bits: int) -> None:
+    keys, levels, directions, query = drawn(300, 21, 40, bits, 5)
+    weight = torch.rand(len(directions[0]), generator=torch.Generator().manual_seed(1)) + 0.5
+    own = torch.rand(len(keys), generator=torch.Generator().manual_seed(2)) + 0.5
+    arguments = (query, levels, [None], [5], keys, 12, 12)
+    found = search_levels(*arguments, weights=[weight, own])
+    wanted = twin.search_levels(*arguments, weights=[weight, own])
+    torch.testing.assert_close(found.score, wanted.score, rtol=1e-4, atol=1e-4)
+    assert float((found.cell == wanted.cell).float().mean()) > 0.95
+    torch.testing.assert_close(found.score, (query @ keys.T).gather(1, found.cell), rtol=1e-4, atol=1e-4)
+    # entries of the first level by their weighted scores: those are the lists that are entered
+    ones = torch.ones_like(own)
+    plain = search_levels(*arguments)
+    same = search_levels(*arguments, weights=[torch.ones_like(weight), ones])
+    assert torch.equal(plain.cell, same.cell)
+    assert not torch.equal(plain.cell, found.cell)
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_query_that_is_not_finite_is_refused(bad: float) -> None:
     keys, levels, directions, query = drawn(50, 8, 2, 8, 3)

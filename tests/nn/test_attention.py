@@ -447,6 +447,29 @@ def test_a_step_of_sparse_adam_moves_the_rows_that_were_read_and_refresh_tells_t
     assert len(index.updated) == 3
 
 
+def test_of_the_cells_that_moved_a_few_are_filed_anew_for_several_steps_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("hmn.nn.attention.TOGETHER", 4)
+    keys, values, query = tensors()
+    index = Lagging()
+    attention = KMIPSAttention(Memory(keys.clone(), values.clone(), True), 2, index, refiled=3)
+    sgd = torch.optim.SGD(attention.parameters(), lr=0.1)
+    read: list[set[int]] = []
+    for step in range(8):
+        sgd.zero_grad()
+        found = attention(query)
+        found.value.pow(2).sum().backward()
+        sgd.step()
+        attention.refresh()
+        read.append(set(found.cell.flatten().tolist()))
+        assert len(index.updated) == (step + 1) // 4
+    for told, steps in zip(index.updated, (read[:4], read[4:]), strict=True):
+        assert told == sorted(set(told)) and 3 <= len(told) <= 12
+        assert set(told) <= set().union(*steps)
+    assert len(set().union(*read)) > 3, "the test needs more cells than are filed anew"
+
+
 def test_refresh_knows_rows_that_were_read_and_rows_that_have_gradients() -> None:
     keys, _, query = tensors()
     index = Lagging()
@@ -651,6 +674,11 @@ def wrong_calls() -> dict[str, tuple[type[HMNError], str, Any]]:
             ShapeError,
             r"reward has shape \(1,\), expected \(5,\)",
             lambda: hard.loss(hard(query), torch.zeros(1)),
+        ),
+        "refiled": (
+            ConfigError,
+            "refiled is 0, expected a whole number of at least 1, or None",
+            lambda: KMIPSAttention(memory, 2, refiled=0),
         ),
         "refresh": (CellError, "there is no cell 12", lambda: few(query) and few.refresh(torch.tensor([12]))),
     }

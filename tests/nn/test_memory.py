@@ -88,6 +88,24 @@ def test_live_keys_carry_gradients_to_the_encoder() -> None:
     torch.testing.assert_close(encoder.map.grad, wanted)
 
 
+@pytest.mark.parametrize("training", [True, False])
+def test_some_cells_are_renewed_and_no_others(training: bool) -> None:
+    encoder = LinearEncoder()
+    memory = EncodedMemory(encoder)
+    with pytest.raises(NotFittedError, match="no keys yet"):
+        memory.renew(torch.tensor([0]))
+    before = memory.renew().clone()
+    memory.train(training)
+    with torch.no_grad():
+        encoder.map.mul_(-2.0)
+    cells = torch.tensor([5, 1])
+    snapshot = memory.renew(cells)
+    assert encoder.training is training
+    wanted = before.clone()
+    wanted[cells] *= -2.0
+    torch.testing.assert_close(snapshot, wanted)
+
+
 def test_a_memory_of_another_size_gets_another_snapshot() -> None:
     encoder = LinearEncoder()
     memory = memory_of(encoder)

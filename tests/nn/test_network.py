@@ -120,6 +120,30 @@ def test_cells_are_filed_again_in_the_structure_that_there_is(
     assert shared.data_ptr() == memory.snapshot().data_ptr()
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["cluster:num_clusters=3,num_probes=3", "exact"])
+def test_cells_whose_keys_are_others_are_filed_again_and_no_others(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, inputs, encoder, batch = built()
+    memory, index = network.memory, make_index(name)
+    assert isinstance(memory, EncodedMemory)
+    network.reader.index = index
+    cells = torch.tensor([4, 1])
+    network.refresh(cells)
+    assert len(index) == CELLS, "what was never built is built"
+    told: list[list[int]] = []
+    if name != "exact":
+        update = index.update
+        monkeypatch.setattr(index, "update", lambda *args: (told.append(args[0].tolist()), update(*args)))
+    encoder.map.mul_(-2.0)
+    memory.renew(cells)
+    network.refresh(cells)
+    assert told == ([] if name == "exact" else [[4, 1]])
+    best = index.search(inputs(batch), CELLS)
+    torch.testing.assert_close(best.score, (inputs(batch) @ memory.snapshot().T).sort(1, True).values)
+
+
 def test_attend_scores_live_keys_of_candidates_chosen_by_the_snapshot() -> None:
     network, inputs, encoder, batch = built()
     query = inputs(batch)

@@ -19,7 +19,7 @@ class Pupil(HierarchicalIndex):
         super().__init__()
         self.heard: list[tuple[Tensor, Tensor]] = []
 
-    def learn(self, query: Tensor, cells: Tensor) -> None:
+    def learn(self, query: Tensor, cells: Tensor, *, vectors: bool = True) -> None:  # noqa: ARG002
         self.heard.append((query, cells))
 
 

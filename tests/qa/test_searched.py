@@ -91,11 +91,34 @@ def test_a_hierarchy_learns_from_the_questions_of_its_training(
     small_facts: FactTable, small_split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("hmn.qa.lessons.ENOUGH", 50)
-    qa = fitted(small_facts, small_split, index=INDEXES["hierarchy"])
-    index = qa.network.reader.index
-    assert isinstance(index, HierarchicalIndex)
-    taught = index._tiers[0].taught
-    assert taught is not None and bool(taught.any())
+    monkeypatch.setattr(training, "TAUGHT_AFTER", (4,))
+    heard: list[object] = []
+    learn, forget = HierarchicalIndex.learn, HierarchicalIndex.forget
+
+    def learns(self: HierarchicalIndex, query: Tensor, cells: Tensor, *, vectors: bool = True) -> None:
+        heard.append(vectors)
+        learn(self, query, cells, vectors=vectors)
+
+    def forgets(self: HierarchicalIndex) -> None:
+        heard.append("forgets")
+        forget(self)
+
+    monkeypatch.setattr(HierarchicalIndex, "learn", learns)
+    monkeypatch.setattr(HierarchicalIndex, "forget", forgets)
+    monkeypatch.setattr(HierarchicalIndex, "knob", None)  # nothing else says how far it looks
+    monkeypatch.setattr(ExactIndex, "search", None)
+    built: list[int] = []
+    build = HierarchicalIndex.build
+    monkeypatch.setattr(
+        HierarchicalIndex, "build", lambda self, keys: (built.append(len(keys)), build(self, keys))
+    )
+    questions, valid = small_split
+    FactoidQA(small_facts, **SIZES, index=INDEXES["hierarchy"]).fit(
+        questions, valid, quiet=True, **{**TRAINING, "epochs": 2, "patience": 2}
+    )
+    # of the vectors only when keys stand still: at the end of an epoch, whose model may be kept
+    assert heard == [False, True, "forgets", True, "forgets", True]
+    assert len(built) <= 2, "once to begin with, and once more where an earlier epoch is taken back"
 
 
 @pytest.mark.parametrize("importance_weights", [False, True])

@@ -65,6 +65,7 @@ def search_levels(
     rescored: int,
     k: int,
     margins: Sequence[float] | None = None,
+    weights: Sequence[Tensor] | None = None,
 ) -> SearchResult:
     """Find the best rows through levels of lists of coded entries; see ``hmn.index.cluster``.
 
@@ -83,6 +84,9 @@ def search_levels(
         k: results a query.
         margins: of the lists that ``probes`` would have entered, only those are whose score is within so many
             lengths of the query from the best of their level.
+        weights: for each level, by its children ``(n,)`` float32, above 0: what the scores of entries are
+            multiplied by where they are compared; they are known as they are when a list is entered, which
+            needs ``directions`` to be None. What is scored in full is compared as it is.
 
     Returns:
         The best ``k`` rows, as its cells.
@@ -92,7 +96,7 @@ def search_levels(
     """
     if _kernels is None or query.device.type != "cpu":
         check_finite(query, "query")
-        return twin.search_levels(query, levels, directions, probes, keys, rescored, k, margins)
+        return twin.search_levels(query, levels, directions, probes, keys, rescored, k, margins, weights)
     query, keys = _fitting(query, keys)
     directions = [None if one is None else one.contiguous() for one in directions]
     score = torch.empty(len(query), k)
@@ -106,6 +110,7 @@ def search_levels(
         [0 if one is None else one.data_ptr() for one in directions],
         list(probes),
         [math.inf] * len(probes) if margins is None else list(margins),
+        [0] * len(levels) if weights is None else [one.data_ptr() for one in weights],
         keys.data_ptr(),
         STORAGE[keys.dtype],
         rescored,

@@ -25,6 +25,7 @@ def search_levels(
     rescored: int,
     k: int,
     margins: Sequence[float] | None = None,
+    weights: Sequence[Tensor] | None = None,
 ) -> SearchResult:
     """See ``hmn._native.search_levels``."""
     spent = torch.zeros(len(query), dtype=torch.int64, device=query.device)
@@ -32,21 +33,25 @@ def search_levels(
     base = torch.zeros(len(query), 1, device=query.device)
     norm = torch.linalg.vector_norm(query, dim=1, keepdim=True, dtype=torch.float64).float()
     margins = [torch.inf] * len(probes) if margins is None else margins
-    for level, direction, wanted, margin in zip(levels[:-1], directions, probes, margins, strict=True):
-        found, score, count = _scan(query, level, lists, base, wanted)
+    given: Sequence[Tensor | None] = [None] * len(levels) if weights is None else weights
+    for level, direction, wanted, margin, weight in zip(
+        levels[:-1], directions, probes, margins, given[:-1], strict=True
+    ):
+        found, score, count = _scan(query, level, lists, base, wanted, weight)
         if margin < torch.inf:
             found = found.masked_fill(score < score[:, :1] - margin * norm, -1)
         lists = _children(level, found)
         spent += count * level.entry_bytes
         if direction is None:
             base = score.masked_fill(found < 0, 0.0)
+            base = base if weight is None else base / weight[lists.clamp(min=0)]
         else:
             spent += (lists >= 0).sum(dim=1) * direction[0].nbytes
             base = (direction[lists.clamp(min=0)] * query.unsqueeze(1)).sum(dim=2)
     if levels[-1].bits == IN_FULL:
         count, candidate = torch.zeros_like(spent), _members(levels[-1], lists)
     else:
-        found, _, count = _scan(query, levels[-1], lists, base, rescored)
+        found, _, count = _scan(query, levels[-1], lists, base, rescored, given[-1])
         candidate = _children(levels[-1], found)
     scored = (candidate >= 0).sum(dim=1)
     spent += count * levels[-1].entry_bytes + scored * keys.shape[1] * keys.element_size()
@@ -81,7 +86,12 @@ def _children(level: Level, entry: Tensor) -> Tensor:
 
 
 def _scan(
-    query: Tensor, level: Level, lists: Tensor, base: Tensor, wanted: int
+    query: Tensor,
+    level: Level,
+    lists: Tensor,
+    base: Tensor,
+    wanted: int,
+    weight: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The best entries ``(B, wanted)`` of the lists ``(B, L)`` that each query enters, by their codes.
 
@@ -106,5 +116,7 @@ def _scan(
         product = scale[rows] * ((codes - level.zero) @ number[rows].unsqueeze(2)).squeeze(2)
         spread = base[rows].repeat_interleave(longest, dim=1)
         score = level.along[entry.clamp(min=0)] * spread + level.step[entry.clamp(min=0)] * product
+        if weight is not None:
+            score = score * weight[level.child[entry.clamp(min=0)].long()]
         best[rows], found[rows] = _best(score.masked_fill(entry < 0, -torch.inf), entry, wanted)
     return found, best, length.sum(dim=1)

@@ -122,8 +122,12 @@ class Index(Protocol):
 class Teachable(Index, Protocol):
     """An index that learns from queries where the cells that they ask for are."""
 
-    def learn(self, query: Tensor, cells: Tensor) -> None:
-        """Learn that each query ``(Q, D)`` is to find its cell ``(Q,)``."""
+    def learn(self, query: Tensor, cells: Tensor, *, vectors: bool = True) -> None:
+        """Learn that each query ``(Q, D)`` is to find its cell ``(Q,)``: how far to look, and where."""
+        ...
+
+    def forget(self) -> None:
+        """Forget where to look, before keys move."""
         ...
 
 

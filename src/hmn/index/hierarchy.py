@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from hmn._native import kernels, search_levels, write_entries
+from hmn._native.level import LANES
 from hmn.errors import ConfigError, ShapeError
 from hmn.index.arithmetic import structure
 from hmn.index.base import check_query
@@ -20,13 +20,16 @@ from hmn.index.partition import divide
 from hmn.index.routing import taught
 from hmn.index.rows import Rows, built
 from hmn.index.settings import check_count, check_counts
+from hmn.index.tier import COLUMNS, Tier, check_places, means_of, saved
 from hmn.typing import SearchResult
 
 GROUP_BITS = 4
 LEAF_SIZE, FAN = 9, 10
 """Cells a leaf, and groups a group, of a hierarchy that is laid out by itself."""
-MOST = 4
+MOST = 3
 """Times as many make a group be split."""
+SMALL = 3
+"""A group with less than this part of the intended size is dropped, what is in it goes elsewhere."""
 MOST_TOP = 1500
 ROUNDS = 5
 MOST_ENTERED = 1 << 16
@@ -39,58 +42,6 @@ WIDTH = 0.3
 """Of a tier's mean radius: its width until queries have said better."""
 FILED_THROUGH, FILED_AMONG = 12, 16
 """The leaf of a cell is looked for in so many groups of each tier, and among so many leaves in full."""
-
-
-@dataclass
-class Tier:
-    """The groups of one level; rows where ``parent`` is -1 hold no group.
-
-    Attributes:
-        lists: for each group of the tier above, the groups in it.
-        mean: ``(room, D)`` float32 mean key of each group, longer keys counting more.
-        taught: ``(room, D)`` float32 what queries taught to add to it; of the first tier alone.
-        weight: ``(room,)`` float32 cells of each group.
-        coded: ``(room, D)`` float32 what the groups' codes stand for: where the codes below them begin.
-        parent: ``(room,)`` int64 group of the tier above.
-        place: ``(room,)`` int64 place in ``lists``.
-        width: what ``reach=100`` means here, in lengths of the query.
-    """
-
-    lists: Lists
-    mean: Tensor
-    taught: Tensor | None
-    weight: Tensor
-    coded: Tensor
-    parent: Tensor
-    place: Tensor
-    width: float
-
-    def __len__(self) -> int:
-        """Number of groups."""
-        return len(self.lists)
-
-    def live(self) -> Tensor:
-        """Groups that there are."""
-        return (self.parent >= 0).nonzero().squeeze(1)
-
-    def vectors(self, groups: Tensor) -> Tensor:
-        """By what queries look for groups ``(n,)``: ``(n, D)``."""
-        return self.mean[groups] if self.taught is None else self.mean[groups] + self.taught[groups]
-
-    def take(self, count: int) -> Tensor:
-        """Numbers for so many new groups."""
-        free = (self.parent < 0).nonzero().squeeze(1)[:count]
-        more = count - len(free)
-        if more:
-            room = len(self.parent)
-            grown = max(more, room // 4)
-            self.mean, self.coded = (F.pad(one, (0, 0, 0, grown)) for one in (self.mean, self.coded))
-            if self.taught is not None:
-                self.taught = F.pad(self.taught, (0, 0, 0, grown))
-            self.weight = F.pad(self.weight, (0, grown))
-            self.parent, self.place = (F.pad(one, (0, grown), value=-1) for one in (self.parent, self.place))
-            free = torch.cat([free, torch.arange(room, room + more, device=free.device)])
-        return free
 
 
 @structure
@@ -107,7 +58,10 @@ class HierarchicalIndex:
     2024), and every tier how far below the best that group may lie.
 
     Cells that are added, removed or given other keys are filed anew at a cost that does not depend on N.
-    Groups that grow beyond four times their intended size are split, empty ones are dropped.
+    A group that grows beyond three times its intended size is split; what is in one that shrinks below a
+    third of it goes to the nearest others (as LIRE does: Xu et al., SOSP 2023); means follow what is in their
+    groups, and a group whose mean has moved is entered into the group above that is nearest then. All nearness
+    is of cosines.
 
     Args:
         num_groups: groups of each tier, from the widest to the leaves: ``(1000, 10000)`` or ``"1000x10000"``.
@@ -192,7 +146,7 @@ class HierarchicalIndex:
         self._leaf = F.pad(group, (0, len(rows.keys) - n), value=-1)
         self._tiers = []
         for parent, group in zip(parents, members, strict=True):
-            mean, weight = _means(points, None, group, len(parent))
+            mean, weight = means_of(points, None, group, len(parent))
             radius = torch.linalg.vector_norm(points - mean[group], dim=1).mean() if n else 0.0
             self._tiers.append(
                 Tier(
@@ -201,13 +155,15 @@ class HierarchicalIndex:
                     taught=None if self._tiers else torch.zeros_like(mean),
                     weight=weight,
                     coded=torch.zeros_like(mean),
+                    inverse=torch.ones_like(weight),
                     parent=parent,
                     place=torch.zeros_like(parent),
                     width=WIDTH * float(radius),
                 )
             )
         self._lay_out()
-        self._split_all()
+        for number in reversed(range(len(counts))):
+            self._split_grown(number, self._tiers[number].live())
         self._say(len(counts) + 1, len(counts) + 1)
 
     def add(self, cells: Tensor, keys: Tensor) -> None:
@@ -216,7 +172,7 @@ class HierarchicalIndex:
         added = rows.add(cells, keys)
         more = len(rows.keys) - len(self._leaf)
         self._leaf, self._place = (F.pad(one, (0, more), value=-1) for one in (self._leaf, self._place))
-        leaf = self._nearest(rows.keys[added])
+        leaf = self._nearest(rows.keys[added], len(self._tiers) - 1)
         self._file(added, leaf)
         self._follow(leaf)
 
@@ -231,12 +187,15 @@ class HierarchicalIndex:
         """See ``Index.update``."""
         rows = built(self._rows)
         touched = rows.write(cells, keys)
-        leaf, before = self._nearest(rows.keys[touched]), self._leaf[touched]
+        leaf, before = self._nearest(rows.keys[touched], len(self._tiers) - 1), self._leaf[touched]
         moves = leaf != before
         self._encode(touched[~moves])
+        # where all cells of a leaf are written one by one its mean is looked at once: for its first cell
+        first = self._place[touched] == self._leaves.level.first_panel[before] * LANES
+        stirred = before[moves | first]
         self._unfile(touched[moves])
         self._file(touched[moves], leaf[moves])
-        self._follow(torch.cat([leaf, before[moves]]))
+        self._follow(torch.cat([leaf[moves], stirred]))
 
     def search(self, query: Tensor, k: int) -> SearchResult:
         """See ``Index.search``."""
@@ -265,7 +224,7 @@ class HierarchicalIndex:
         state["bounds"] = torch.tensor(self._bounds)
         for number, tier in enumerate(self._tiers):
             state |= tier.lists.state_dict(f"tier{number}.")
-            state |= {f"tier{number}.{name}": getattr(tier, name) for name in _saved(number)}
+            state |= {f"tier{number}.{name}": getattr(tier, name) for name in saved(number)}
             state[f"tier{number}.width"] = torch.tensor(tier.width, dtype=torch.float64)
         return state | self._leaves.state_dict("leaves.")
 
@@ -274,7 +233,7 @@ class HierarchicalIndex:
         rows = Rows.from_state(state, keys, self.storage)
         depth = sum(name.startswith("tier") and name.endswith(".width") for name in state)
         wanted = ["leaf", "place", "bounds", "tier0.width"]
-        wanted += [f"tier{number}.{name}" for number in range(depth) for name in _saved(number)]
+        wanted += [f"tier{number}.{name}" for number in range(depth) for name in saved(number)]
         missing = [name for name in wanted if name not in state]
         if missing:
             raise ShapeError(f"the state has no {missing[0]}: it is of another structure or not whole")
@@ -284,7 +243,7 @@ class HierarchicalIndex:
         above = 1
         for number in range(depth):
             name = f"tier{number}."
-            parts = {each: state[name + each].clone() for each in _saved(number)}
+            parts = {each: state[name + each].clone() for each in saved(number)}
             room = len(parts["parent"])
             lists = Lists.from_state(state, name, rows.features, GROUP_BITS, room)
             matrix, column = (room, rows.features), (room,)
@@ -297,11 +256,12 @@ class HierarchicalIndex:
                 taught=parts.get("taught"),
                 weight=parts["weight"],
                 coded=torch.zeros_like(parts["mean"]),
+                inverse=torch.ones_like(parts["weight"]),
                 parent=parts["parent"],
                 place=parts["place"],
                 width=float(state[name + "width"]),
             )
-            _check_places(tier.parent, tier.place, lists, f"tier{number}.place")
+            check_places(tier.parent, tier.place, lists, f"tier{number}.place")
             tiers.append(tier)
             above = room
         leaves = Lists.from_state(state, "leaves.", rows.features, CODES[self.codes], rows.used)
@@ -312,7 +272,7 @@ class HierarchicalIndex:
             )
         if len(leaves.level.length) < above:
             raise ShapeError("there are fewer leaves than their tier has: the state is not whole")
-        _check_places(leaf, place, leaves, "place")
+        check_places(leaf, place, leaves, "place")
         self._rows, self._tiers, self._leaves = rows, tiers, leaves
         self._leaf, self._place = leaf, place
         self._bounds = tuple(int(one) for one in state["bounds"])
@@ -343,7 +303,7 @@ class HierarchicalIndex:
         built(self._rows)
         return "reach", 1000
 
-    def learn(self, query: Tensor, cells: Tensor) -> None:
+    def learn(self, query: Tensor, cells: Tensor, *, vectors: bool = True) -> None:
         """Learn from queries where the best cells of such queries are.
 
         The vectors of the first tier become those under which a softmax over its groups gives most weight to
@@ -352,6 +312,7 @@ class HierarchicalIndex:
         Args:
             query: ``(Q, D)`` such as will be asked; some thousands, or several for each group.
             cells: ``(Q,)`` the cell that each is to find: the right one or the best.
+            vectors: without them only the widths are learned: while keys move; see ``forget``.
 
         Raises:
             CellError: a cell is not there.
@@ -362,19 +323,31 @@ class HierarchicalIndex:
         if len(query) != len(cells):
             raise ShapeError(f"there are {len(query)} queries for {len(cells)} cells, expected one cell each")
         distinct, which = torch.unique(cells, return_inverse=True)
-        group = self._leaf[rows.rows_of(distinct)][which]
+        leaf = self._leaf[rows.rows_of(distinct)][which]
+        generator = torch.Generator().manual_seed(self.seed)
+        if vectors:
+            self._learn_vectors(query, leaf, generator)
+        sample = torch.randperm(len(query), generator=generator)[:SAMPLED].to(query.device)
+        self._widen(query[sample], leaf[sample])
+
+    def forget(self) -> None:
+        """Forget the vectors that were learned: before keys move, with which they would soon be wrong."""
+        built(self._rows)
+        top = self._tiers[0]
+        top.taught = torch.zeros_like(top.mean)
+        self._lay_out()
+
+    def _learn_vectors(self, query: Tensor, group: Tensor, generator: torch.Generator) -> None:
+        """Learn the vectors of the first tier from queries and their leaves ``(Q,)``."""
         for tier in reversed(self._tiers[1:]):
             group = tier.parent[group]
         top = self._tiers[0]
         live = top.live()
         at = torch.arange(len(live), device=live.device)
         number = torch.full_like(top.parent, -1).index_copy_(0, live, at)
-        generator = torch.Generator().manual_seed(self.seed)
         learned = taught(top.vectors(live), query, number[group], generator) - top.mean[live]
         top.taught = torch.zeros_like(top.mean).index_copy_(0, live, learned)
         self._lay_out()
-        sample = torch.randperm(len(query), generator=generator)[:SAMPLED].to(query.device)
-        self._widen(query[sample], self._leaf[rows.rows_of(distinct)][which[sample]])
 
     def _widen(self, query: Tensor, group: Tensor) -> None:
         """Set each tier's width to what nearly all queries need to find their leaves ``(Q,)``."""
@@ -425,92 +398,179 @@ class HierarchicalIndex:
         self._place[row] = self._leaves.build(self._leaf[row], row, rows.keys[row], self._tiers[-1].coded)
 
     def _decode(self, number: int, groups: Tensor) -> None:
+        if not len(groups):
+            return
         tier = self._tiers[number]
-        tier.coded[groups] = tier.lists.vectors_at(
-            tier.place[groups], tier.parent[groups], self._above(number)
-        )
+        coded = tier.lists.vectors_at(tier.place[groups], tier.parent[groups], self._above(number))
+        tier.coded[groups] = coded
+        tier.inverse[groups] = 1.0 / torch.linalg.vector_norm(coded, dim=1).clamp(min=1e-30)
 
-    def _nearest(self, keys: Tensor) -> Tensor:
-        """The leaf ``(n,)`` in whose direction keys ``(n, D)`` lie."""
-        last = self._tiers[-1]
-        levels = [tier.lists.level for tier in self._tiers]
-        through = [min(len(tier), FILED_THROUGH) for tier in self._tiers[:-1]]
+    def _nearest(self, keys: Tensor, number: int) -> Tensor:
+        """The group ``(n,)`` of a tier in whose direction keys ``(n, D)`` lie."""
+        tiers = self._tiers[: number + 1]
+        last = tiers[-1]
+        levels = [tier.lists.level for tier in tiers]
+        through = [min(len(tier), FILED_THROUGH) for tier in tiers[:-1]]
         among = min(len(last), FILED_AMONG)
-        unit = unit_rows(keys.float())
-        found = search_levels(unit, levels, [None] * len(through), through, last.mean, among, among)
-        leaf = found.cell.clamp(min=0)
-        cosine = found.score / torch.linalg.vector_norm(last.mean[leaf], dim=2).clamp(min=1e-30)
+        found = search_levels(
+            unit_rows(keys.float()),
+            levels,
+            [None] * len(through),
+            through,
+            last.mean,
+            among,
+            among,
+            weights=[tier.inverse for tier in tiers],
+        )
+        group = found.cell.clamp(min=0)
+        cosine = found.score / torch.linalg.vector_norm(last.mean[group], dim=2).clamp(min=1e-30)
         best = cosine.masked_fill(found.cell < 0, -math.inf).argmax(dim=1, keepdim=True)
-        return leaf.gather(1, best).squeeze(1)
+        return group.gather(1, best).squeeze(1)
 
     def _file(self, rows: Tensor, leaf: Tensor) -> None:
         """Enter rows ``(n,)`` into leaves ``(n,)``."""
+        if not len(rows):
+            return
         keys = built(self._rows).keys
         place, moved, at = self._leaves.add(leaf, rows, keys[rows], self._tiers[-1].coded)
         self._place[moved] = at
         self._place[rows], self._leaf[rows] = place, leaf
 
     def _unfile(self, rows: Tensor) -> None:
+        if not len(rows):
+            return
         moved, at = self._leaves.remove(self._leaf[rows], self._place[rows])
         self._place[moved] = at
         self._place[rows], self._leaf[rows] = -1, -1
 
     def _encode(self, rows: Tensor) -> None:
         """Write the codes of rows anew where they are."""
+        if not len(rows):
+            return
         keys, coded = built(self._rows).keys[rows].float(), self._tiers[-1].coded
         write_entries(self._leaves.level, self._place[rows], keys, self._leaf[rows], coded)
 
     def _follow(self, leaves: Tensor) -> None:
-        """Keep the groups in order after these leaves have changed: means, sizes, what is empty."""
-        self._drop_empty(leaves)
-        self._split_all()
+        """Keep the groups in order after these leaves have changed, tier by tier from below.
+
+        What is empty goes, what is too large is split, means follow what is in their groups, and a group
+        whose mean has moved is entered into the group above that is nearest to it then.
+        """
         groups = leaves
         for number in reversed(range(len(self._tiers))):
             tier = self._tiers[number]
             groups = torch.unique(groups)
-            groups = groups[tier.parent[groups] >= 0]
-            mean, weight = self._means_of(number, groups)
+            groups, emptied = self._drop_small(number, groups[tier.parent[groups] >= 0])
+            groups = self._split_grown(number, groups)
+            mean, weight = self._group_means(number, groups)
             off = torch.linalg.vector_norm(mean - tier.mean[groups], dim=1)
             far = off > DRIFT * torch.linalg.vector_norm(mean, dim=1)
             tier.weight[groups] = weight
-            tier.mean[groups[far]] = mean[far]
-            self._recode(number, groups[far])
-            groups = tier.parent[groups]
+            far, mean = groups[far], mean[far]
+            tier.mean[far] = mean
+            changed = [emptied, tier.parent[groups]]
+            if number:
+                changed.append(self._move(number, far))
+            elif tier.taught is not None:
+                tier.taught[far] = 0.0
+            self._recode(number, far)
+            groups = torch.cat(changed)
 
-    def _means_of(self, number: int, groups: Tensor) -> tuple[Tensor, Tensor]:
+    def _take(self, number: int, count: int) -> Tensor:
+        """Numbers for so many new groups of a tier, with lists for what will be in them."""
+        tier, below = self._tiers[number], self._below(number)
+        taken = tier.take(count)
+        more = len(tier.parent) - len(below.level.length)
+        if more > 0:
+            below.more(more)
+        return taken
+
+    def _move(self, number: int, groups: Tensor) -> Tensor:
+        """Enter groups of a tier into those above that are nearest now; gives those that take one in."""
+        tier = self._tiers[number]
+        if not len(groups):
+            return groups
+        above, before = self._nearest(tier.mean[groups], number - 1), tier.parent[groups]
+        moves = above != before
+        groups, above = groups[moves], above[moves]
+        self._leave(number - 1, groups)
+        self._enter(number - 1, groups, above)
+        return above
+
+    def _group_means(self, number: int, groups: Tensor) -> tuple[Tensor, Tensor]:
         """Mean ``(n, D)`` and cells ``(n,)`` of groups ``(n,)`` of a tier, from what is right below them."""
         below = self._below(number)
         place, length = below.entries_of(groups)
         member = below.level.child[place].long()
         part = torch.repeat_interleave(torch.arange(len(groups), device=groups.device), length)
         if number + 1 == len(self._tiers):
-            return _means(built(self._rows).keys[member].float(), None, part, len(groups))
+            return means_of(built(self._rows).keys[member].float(), None, part, len(groups))
         lower = self._tiers[number + 1]
-        return _means(lower.mean[member], lower.weight[member], part, len(groups))
+        return means_of(lower.mean[member], lower.weight[member], part, len(groups))
 
-    def _drop_empty(self, groups: Tensor) -> None:
-        """Drop those of these leaves that hold nothing, and groups above that hold nothing then."""
-        for number in reversed(range(len(self._tiers))):
-            tier = self._tiers[number]
-            groups = torch.unique(groups)
-            groups = groups[(self._below(number).level.length[groups] == 0) & (tier.parent[groups] >= 0)]
-            if len(groups) == len(tier):
-                groups = groups[1:]  # cells that are added later are filed under the one that is left
-            parent = tier.parent[groups]
-            moved, at = tier.lists.remove(parent, tier.place[groups])
-            tier.place[moved] = at
-            tier.parent[groups], tier.place[groups] = -1, -1
-            groups = parent
+    def _drop_small(self, number: int, groups: Tensor) -> tuple[Tensor, Tensor]:
+        """Drop those of these groups of a tier that hold little; what they held goes to the nearest others.
 
-    def _split_all(self) -> None:
-        """Split the groups of all tiers that have grown beyond their bound."""
-        for number in reversed(range(len(self._tiers))):
-            bound = self._bounds[number]
-            while len(large := (self._below(number).level.length > bound).nonzero().squeeze(1)):
-                self._split(number, large)
+        Returns:
+            The groups that are left, with those which took something in, and what the dropped ones were in.
+        """
+        tier, below = self._tiers[number], self._below(number)
+        small = below.level.length[groups] <= self._bounds[number] / (MOST * SMALL)
+        kept, groups = groups[~small], groups[small]
+        if not len(groups):
+            return kept, groups
+        if len(groups) == len(tier):
+            kept, groups = groups[:1], groups[1:]  # what is added later is filed under the one that is left
+        place, _ = below.entries_of(groups)
+        member = below.level.child[place].long()
+        self._leave(number, member)
+        parent = tier.parent[groups]
+        moved, at = tier.lists.remove(parent, tier.place[groups])
+        tier.place[moved] = at
+        tier.drop(groups)
+        if not len(member):
+            return kept, parent
+        last = number + 1 == len(self._tiers)
+        vector = built(self._rows).keys[member] if last else self._tiers[number + 1].mean[member]
+        into = self._nearest(vector, number)
+        self._enter(number, member, into)
+        if not last:
+            self._recode(number + 1, member)
+        return torch.unique(torch.cat([kept, into])), parent
 
-    def _split(self, number: int, groups: Tensor) -> None:
-        """Divide groups of a tier, each into as many as have half the size that is allowed."""
+    def _leave(self, number: int, members: Tensor) -> None:
+        """Take groups of the tier below, or rows, out of the groups of a tier that they are in."""
+        if number + 1 == len(self._tiers):
+            self._unfile(members)
+            return
+        lower = self._tiers[number + 1]
+        moved, at = lower.lists.remove(lower.parent[members], lower.place[members])
+        lower.place[moved] = at
+
+    def _enter(self, number: int, members: Tensor, groups: Tensor) -> None:
+        """Enter groups of the tier below, or rows, into groups of a tier; they were taken out of others."""
+        if number + 1 == len(self._tiers):
+            self._file(members, groups)
+            return
+        lower = self._tiers[number + 1]
+        vectors, above = lower.vectors(members), self._tiers[number].coded
+        place, moved, at = lower.lists.add(groups, members, vectors, above)
+        lower.place[moved] = at
+        lower.parent[members], lower.place[members] = groups, place
+
+    def _split_grown(self, number: int, groups: Tensor) -> Tensor:
+        """Split those of these groups of a tier that are beyond their bound; gives all and the parts."""
+        length, bound = self._below(number).level.length, self._bounds[number]
+        parts = [groups]
+        while len(large := groups[length[groups] > bound]):
+            groups = self._split(number, large)
+            length = self._below(number).level.length
+            parts.append(groups)
+        every: Tensor = torch.unique(torch.cat(parts))
+        return every
+
+    def _split(self, number: int, groups: Tensor) -> Tensor:
+        """Divide groups of a tier, each into as many as have half the allowed size; gives the parts."""
         tier, below, last = self._tiers[number], self._below(number), number + 1 == len(self._tiers)
         place, length = below.entries_of(groups)
         member = below.level.child[place].long()
@@ -531,12 +591,9 @@ class HierarchicalIndex:
         keeps[1:] = source[1:] != source[:-1]
         target = torch.empty_like(used)
         target[keeps] = groups
-        target[~keeps] = tier.take(int((~keeps).sum()))
-        room = len(tier.parent)
-        if room > len(below.level.length):
-            below.more(room - len(below.level.length))
+        target[~keeps] = self._take(number, int((~keeps).sum()))
         weight = None if last else self._tiers[number + 1].weight[member]
-        tier.mean[target], tier.weight[target] = _means(vector, weight, piece, len(used))
+        tier.mean[target], tier.weight[target] = means_of(vector, weight, piece, len(used))
         fresh, origin = target[~keeps], groups[source[~keeps]]
         if tier.taught is not None:
             tier.taught[fresh] = tier.taught[origin]
@@ -546,20 +603,15 @@ class HierarchicalIndex:
         tier.parent[fresh], tier.place[fresh] = parent, at
         moves = ~keeps[piece]
         going, into = member[moves], target[piece][moves]
-        if last:
-            self._unfile(going)
-            self._file(going, into)
-        else:
-            lower = self._tiers[number + 1]
-            moved, to = below.remove(lower.parent[going], lower.place[going])
-            lower.place[moved] = to
-            at, moved, to = below.add(into, going, lower.vectors(going), tier.coded)
-            lower.place[moved] = to
-            lower.parent[going], lower.place[going] = into, at
+        self._leave(number, going)
+        self._enter(number, going, into)
         self._recode(number, target)
+        return target
 
     def _recode(self, number: int, groups: Tensor) -> None:
         """Write the codes of groups of a tier, and of all that is in them, anew where they are."""
+        if not len(groups):
+            return
         tier = self._tiers[number]
         parent, above = tier.parent[groups], self._above(number)
         write_entries(tier.lists.level, tier.place[groups], tier.vectors(groups), parent, above)
@@ -572,41 +624,7 @@ class HierarchicalIndex:
             self._encode(member)
 
 
-COLUMNS = ("weight", "parent", "place")
-
-
-def _saved(number: int) -> tuple[str, ...]:
-    """What the state holds of a tier."""
-    return ("mean", *COLUMNS) if number else ("mean", "taught", *COLUMNS)
-
-
 def _bounds(n: int, counts: Sequence[int]) -> tuple[int, ...]:
     """How many entries a group of each tier may have."""
     below = [*counts[1:], n]
-    return tuple(MOST * max(2, -(-one // count)) for one, count in zip(below, counts, strict=True))
-
-
-def _means(points: Tensor, weight: Tensor | None, group: Tensor, groups: int) -> tuple[Tensor, Tensor]:
-    """Means ``(groups, D)`` of points ``(n, D)`` of weights ``(n,)`` by their group, and sums of weights.
-
-    Longer points count more: the mean is as much longer as their lengths weighted by themselves are.
-    """
-    weight = points.new_ones(len(points)) if weight is None else weight
-    length = torch.linalg.vector_norm(points, dim=1, dtype=torch.float64)
-    moments = torch.stack([weight.double(), weight * length, weight * length * length], dim=1)
-    moments = moments.new_zeros(groups, 3).index_add_(0, group, moments)
-    total = torch.zeros(groups, points.shape[1], device=points.device)
-    total.index_add_(0, group, points * weight.unsqueeze(1))
-    count, first, second = moments.unbind(dim=1)
-    share = second / torch.where(first > 0, first * first, 1.0)  # longer by second * count / first^2
-    return total * share.float().unsqueeze(1), count.float()
-
-
-def _check_places(parent: Tensor, place: Tensor, lists: Lists, name: str) -> None:
-    """Refuse places that are not those of the entries."""
-    live = (parent >= 0).nonzero().squeeze(1)
-    at = place[live]
-    most = len(lists.level.child)
-    bad = len(at) != len(lists) or (len(at) and not 0 <= int(at.min()) <= int(at.max()) < most)
-    if bad or not torch.equal(lists.level.child[at].long(), live):
-        raise ShapeError(f"{name} does not point to what is there: the state is damaged")
+    return tuple(int(MOST * max(2, -(-one // count))) for one, count in zip(below, counts, strict=True))

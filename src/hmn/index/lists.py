@@ -37,6 +37,7 @@ class Lists:
         self._bytes = 0 if bits == IN_FULL else GROUP * -(-features // (GROUP * 8 // bits))
         self._room = torch.zeros(0, dtype=torch.int64, device=device)  # (L,) panels
         self._used = 0  # panels
+        self._count = 0  # entries
         self.level = self._empty(0, 0, device)
 
     def _empty(self, panels: int, lists: int, device: torch.device) -> Level:
@@ -53,7 +54,7 @@ class Lists:
 
     def __len__(self) -> int:
         """Number of entries in all lists."""
-        return int(self.level.length.sum())
+        return self._count
 
     def build(self, lists: Tensor, child: Tensor, vector: Tensor, direction: Tensor) -> Tensor:
         """Fill the lists anew.
@@ -78,6 +79,7 @@ class Lists:
         within = torch.arange(len(lists), device=lists.device) - begin[lists[order]]
         place[order] = self.level.first_panel[lists[order]] * LANES + within
         self.level.length.copy_(count)
+        self._count = len(lists)
         for part in torch.split(torch.arange(len(lists), device=lists.device), 1 << 16):
             self._write(place[part], child[part], vector[part], lists[part], direction)
         return place
@@ -90,22 +92,23 @@ class Lists:
         Returns:
             ``(n,)`` places of the entries, and children and new places of entries that had to move.
         """
-        count = torch.bincount(lists, minlength=len(self.level.length))
-        needed = (self.level.length + count + LANES - 1) // LANES
-        moved = [self._move(int(one), int(needed[one])) for one in (needed > self._room).nonzero().squeeze(1)]
-        order = lists.argsort(stable=True)
-        begin = count.cumsum(0) - count
-        within = (
-            torch.arange(len(lists), device=lists.device)
-            - begin[lists[order]]
-            + self.level.length[lists[order]]
-        )
+        if not len(lists):
+            return lists, lists, lists
+        level = self.level
+        one, which, count = torch.unique(lists, return_inverse=True, return_counts=True)
+        length = level.length[one].long()
+        needed = (length + count + LANES - 1) // LANES
+        grown = needed > self._room[one]
+        moved = self._move(one[grown], needed[grown])
+        level = self.level  # there may be more room now
+        order = which.argsort(stable=True)
+        within = torch.arange(len(lists), device=lists.device) - (count.cumsum(0) - count)[which[order]]
         place = torch.empty_like(lists)
-        place[order] = self.level.first_panel[lists[order]] * LANES + within
-        self.level.length += count.to(torch.int32)
+        place[order] = (level.first_panel[one] * LANES + length)[which[order]] + within
+        level.length[one] = (length + count).to(torch.int32)
+        self._count += len(lists)
         self._write(place, child, vector, lists, direction)
-        places = torch.cat([*moved, place[:0]])
-        return place, self.level.child[places].long(), places
+        return place, level.child[moved].long(), moved
 
     def remove(self, lists: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
         """Remove entries of lists ``(n,)`` at places ``(n,)``; the last of each list take their places.
@@ -113,33 +116,24 @@ class Lists:
         Returns:
             Children and new places of the entries that moved.
         """
+        if not len(lists):
+            return lists, lists
         level = self.level
-        count = torch.bincount(lists, minlength=len(level.length))
-        touched = count.nonzero().squeeze(1)
-        begin = level.first_panel * LANES
+        one, which, count = torch.unique(lists, return_inverse=True, return_counts=True)
+        length = level.length[one].long()
         # of the places at the end of each list that will be free, those still held must move
-        tail_of = touched.repeat_interleave(count[touched])
-        within = torch.arange(len(tail_of), device=lists.device) - (count.cumsum(0) - count)[tail_of]
-        tail = (begin + level.length - count)[tail_of] + within
-        gone = (
-            torch.zeros(len(level.child), dtype=torch.bool, device=lists.device)
-            if len(lists) > 4096
-            else None
-        )
-        if gone is None:
-            held = ~torch.isin(tail, place)
-            hole = place < (begin + level.length - count)[lists]
-        else:
-            gone[place] = True
-            held = ~gone[tail]
-            hole = place < (begin + level.length - count)[lists]
-        source = tail[held]
-        target = place[hole][lists[hole].argsort(stable=True)]
+        end = level.first_panel[one] * LANES + length - count
+        within = torch.arange(len(lists), device=lists.device)
+        tail = (end - count.cumsum(0) + count).repeat_interleave(count) + within
+        hole = place < end[which]
+        source = tail[~torch.isin(tail, place)]
+        target = place[hole][which[hole].argsort(stable=True)]
         for column in (level.along, level.step, level.child):
             column[target] = column[source]
         level.codes[target // LANES, :, target % LANES] = level.codes[source // LANES, :, source % LANES]
         level.child[tail] = -1
-        level.length -= count.to(torch.int32)
+        level.length[one] = (length - count).to(torch.int32)
+        self._count -= len(lists)
         return level.child[target].long(), target
 
     def more(self, count: int) -> None:
@@ -232,6 +226,7 @@ class Lists:
             bits=bits,
         )
         place, _ = lists.entries_of(torch.arange(rows, device=found["length"].device))
+        lists._count = len(place)
         child = lists.level.child[place]
         if len(child) and not 0 <= int(child.min()) <= int(child.max()) < children:
             raise ShapeError(f"{prefix}child is not between 0 and {children - 1}: the state is damaged")
@@ -242,23 +237,29 @@ class Lists:
         if self.bits != IN_FULL:
             write_entries(self.level, place, vector.float(), lists, direction)
 
-    def _move(self, one: int, needed: int) -> Tensor:
-        """Move a list to the end, with room for its double; returns the new places of its entries."""
-        level, room = self.level, max(needed, 2 * int(self._room[one]))
-        if self._used + room > len(level.codes):
-            self._grow(self._used + max(room, self._used // 2))
-            level = self.level
-        length, first = int(level.length[one]), int(level.first_panel[one])
-        old = slice(first * LANES, first * LANES + length)
-        new = slice(self._used * LANES, self._used * LANES + length)
+    def _move(self, lists: Tensor, needed: Tensor) -> Tensor:
+        """Move lists ``(m,)`` to the end, with room for their doubles; the new places of their entries."""
+        if not len(lists):
+            return lists
+        room = torch.maximum(needed, 2 * self._room[lists])
+        end = self._used + int(room.sum())
+        if end > len(self.level.codes):
+            self._grow(max(end, self._used + self._used // 2))
+        level = self.level
+        old, length = self.entries_of(lists)
+        first = self._used + room.cumsum(0) - room
+        new = old + ((first - level.first_panel[lists]) * LANES).repeat_interleave(length)
+        panels = (length + LANES - 1) // LANES
+        within = torch.arange(int(panels.sum()), device=lists.device)
+        within = within - (panels.cumsum(0) - panels).repeat_interleave(panels)
+        source = level.first_panel[lists].repeat_interleave(panels) + within
+        level.codes[first.repeat_interleave(panels) + within] = level.codes[source]
         for column in (level.along, level.step, level.child):
-            column[new] = column[old].clone()
+            column[new] = column[old]
         level.child[old] = -1
-        panels = -(-length // LANES)
-        level.codes[self._used : self._used + panels] = level.codes[first : first + panels].clone()
-        level.first_panel[one], self._room[one] = self._used, room
-        self._used += room
-        return torch.arange(new.start, new.stop, device=level.child.device)
+        level.first_panel[lists], self._room[lists] = first, room
+        self._used = end
+        return new
 
     def _grow(self, panels: int) -> None:
         old = self.level

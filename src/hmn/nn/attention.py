@@ -28,6 +28,9 @@ from hmn.nn.scoring import (
 )
 from hmn.typing import Read
 
+TOGETHER = 16
+"""Steps whose moved cells are filed anew together, where not all of them are."""
+
 
 class _Found(NamedTuple):
     """Cells that an index proposed, and their live rows.
@@ -64,7 +67,10 @@ class KMIPSAttention(nn.Module):
         scale: weights are a softmax of ``scale`` times the scores.
         corrected: in training with a strategy, count each candidate ``1 / probability`` times, so that the
             softmax estimates the one over all cells; the paper's does not.
-        seed: of the strategy's draws; give each process of a distributed training another.
+        refiled: the index looks at so many of the cells that a step moved, drawn among them, and files those
+            anew that belong elsewhere now; it does so for several steps together. All of them after every
+            step if not given, which may take longer than the step itself.
+        seed: of all draws; give each process of a distributed training another.
 
     Raises:
         ConfigError: a setting is out of its range.
@@ -80,6 +86,7 @@ class KMIPSAttention(nn.Module):
         scale: float = 1.0,
         *,
         corrected: bool = False,
+        refiled: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -87,15 +94,22 @@ class KMIPSAttention(nn.Module):
             raise ConfigError(
                 f"k is {k!r}, expected a whole number of at least 1: how many cells a query reads"
             )
+        if refiled is not None and (not isinstance(refiled, int) or refiled < 1):
+            raise ConfigError(
+                f"refiled is {refiled!r}, expected a whole number of at least 1, or None: how many of the "
+                "cells that a step moved the index looks at again"
+            )
         self.memory = checked_memory(memory)
         self.k = k
         self.index = _index_of(index)
         self.strategy = _strategy_of(strategy, k, self.index)
         self.scale = checked_scale(scale)
         self.corrected = corrected
+        self.refiled = refiled
         self._generator = torch.Generator().manual_seed(seed)
         self._searched: tuple[object, ...] | None = None
-        self._read: Tensor | None = None  # (N,) bool, cells that were read since the last refresh
+        self._read: list[Tensor] = []  # cells that were read since the last refresh
+        self._due: list[Tensor] = []  # cells to be filed anew
         if len(self.index):
             self._take_index()
 
@@ -170,10 +184,14 @@ class KMIPSAttention(nn.Module):
         if self._ready():
             return
         if cells is None:
-            cells = self.memory.touched()
-            if self._read is not None:
-                cells = torch.unique(torch.cat([cells, self._read.nonzero().squeeze(1)]))
-        self._read = None
+            cells = torch.unique(torch.cat([self.memory.touched(), *self._read]))
+        self._read = []
+        if self.refiled is not None:
+            drawn = torch.randperm(len(cells), generator=self._generator)[: self.refiled]
+            self._due.append(cells[drawn.to(cells.device)])
+            if len(self._due) < TOGETHER:
+                return
+            cells, self._due = torch.unique(torch.cat(self._due)), []
         if len(cells):
             self.index.update(cells, self.memory.keys_of(cells))
 
@@ -196,7 +214,7 @@ class KMIPSAttention(nn.Module):
                 f"the index has {len(self.index)} cells but the memory has {len(self.memory)}: "
                 "build it on the memory's keys, or give one without cells"
             )
-        self._searched, self._read = self._identity(), None
+        self._searched, self._read, self._due = self._identity(), [], []
 
     # a search is no graph of tensors, nor does the compiler know sparse gradients
     @uncompiled
@@ -225,9 +243,9 @@ class KMIPSAttention(nn.Module):
     def _mark(self, cells: Tensor) -> None:
         if not (self.memory.trainable and torch.is_grad_enabled()):
             return
-        if self._read is None:
-            self._read = torch.zeros(len(self.memory), dtype=torch.bool, device=cells.device)
-        self._read[cells] = True
+        self._read.append(cells.flatten())
+        if len(self._read) > TOGETHER:  # of a loop that never calls refresh
+            self._read = [torch.unique(torch.cat(self._read))]
 
     def _ready(self) -> bool:
         """Build the index if it was not built on the memory as it is; whether it had to be."""

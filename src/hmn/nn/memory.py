@@ -208,12 +208,22 @@ class EncodedMemory(nn.Module):
         return self._snapshot
 
     @torch.no_grad()
-    def renew(self) -> Tensor:
-        """Encode all cells again into the snapshot, in place if there is one; returns it."""
+    def renew(self, cells: Tensor | None = None) -> Tensor:
+        """Encode cells again into the snapshot, in place if there is one; returns it.
+
+        Args:
+            cells: ``(n,)``, all if not given.
+
+        Raises:
+            NotFittedError: some cells are to be renewed in a snapshot that was never made.
+        """
         training = self.encoder.training
         self.encoder.eval()
         at = 0
         try:
+            if cells is not None:
+                self.snapshot()[cells] = self.encoder(cells)
+                return self.snapshot()
             for keys in self.encoder.all_keys():  # type: ignore[operator]
                 if self._snapshot is None or self._snapshot.shape != (len(self), keys.shape[1]):
                     self._snapshot = keys.new_empty(len(self), keys.shape[1])

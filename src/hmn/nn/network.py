@@ -96,14 +96,19 @@ class MemoryNetwork(nn.Module, Generic[Output]):
             self.writer(query, self.memory)  # type: ignore[arg-type]
         return self.output_module(self.reader.read(query, self.memory, k))  # type: ignore[arg-type]
 
-    def refresh(self, *, rebuild: bool = True) -> None:
+    def refresh(self, cells: Tensor | None = None, *, rebuild: bool = True) -> None:
         """Let the reader search the memory's snapshot as it is now: after it was renewed or restored.
 
         Args:
+            cells: ``(n,)`` distinct, where only their keys are others; nothing is built anew then.
             rebuild: build the index's structure anew. Otherwise the cells are filed again by their new keys
                 in the structure that there is: without clustering again, say, which takes many times as long.
         """
         index, keys = self.reader.index, self.memory.snapshot()  # type: ignore[operator]
+        if cells is not None and len(index) == len(keys):
+            if not isinstance(index, ExactIndex):
+                index.update(cells, keys[cells])
+            return
         if rebuild or isinstance(index, ExactIndex) or len(index) != len(keys):
             index.build(keys)
             return

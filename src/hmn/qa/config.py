@@ -142,7 +142,9 @@ class TrainConfig:
     )
     warmup: int = setting(50, "Steps until the peak learning rate.")
     renew_steps: int = setting(
-        100, "All keys of the memory's snapshot are encoded again every so many steps."
+        100,
+        "All keys of the memory's snapshot are encoded again every so many steps; with an index that follows "
+        "(hierarchy), as many in all, a few after every step.",
     )
     checkpoint_seconds: float = setting(45.0, "Save the state for --resume about this often.")
     seed: int = setting(0, "Seed of all randomness: same seed, same threads, same model.")

@@ -48,11 +48,16 @@ class Lessons:
         self._query[place], self._cell[place] = query, chosen
         self._seen += len(query)
 
-    def teach(self) -> None:
-        """Let the index learn from what was kept, if it is enough."""
+    def teach(self, *, vectors: bool = True) -> None:
+        """Let the index learn from what was kept, if it is enough; see ``Teachable.learn``."""
         if isinstance(self._index, Teachable) and self._seen >= ENOUGH:
             count = min(self._seen, self._kept)
-            self._index.learn(self._query[:count], self._cell[:count])
+            self._index.learn(self._query[:count], self._cell[:count], vectors=vectors)
+
+    def forget(self) -> None:
+        """Let the index forget what will be wrong when keys move."""
+        if isinstance(self._index, Teachable) and len(self._index):
+            self._index.forget()
 
     def state(self) -> dict[str, Tensor]:
         """What ``load`` takes back: nothing where nothing was kept."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from hmn.errors import BundleError, ConfigError, DataError, NotFittedError, ShapeError
-from hmn.index.base import Index
+from hmn.index.base import Index, Teachable
 from hmn.index.exact import ExactIndex
 from hmn.index.registry import make_index
 from hmn.index.strategy import Clustered, Strategy, StrategySearch
@@ -107,6 +107,7 @@ class FactoidQA:
         resume: bool = False,
         overwrite: bool = False,
         quiet: bool = False,
+        told: Callable[[int], None] | None = None,
         **settings: Any,
     ) -> FactoidQA:
         """Train on questions, and keep the epoch that does best on the held-out ones.
@@ -119,6 +120,8 @@ class FactoidQA:
             resume: go on from the checkpoint in ``<out>.run``, if there is one.
             overwrite: replace what a finished or interrupted run left at ``out``.
             quiet: show no progress.
+            told: is called after every step with the steps so far; the network is in the midst of training
+                then, and is not to be changed.
             settings: settings of the training by name (``epochs``, ``seed``, … see ``TrainConfig``).
 
         Returns:
@@ -155,7 +158,7 @@ class FactoidQA:
                     self._sentence_encoder, fresh=checkpoint is None, display=Display(quiet)
                 )
                 self._encoder.count_names()
-                self._train(questions, held_out, config, run, checkpoint)
+                self._train(questions, held_out, config, run, checkpoint, told)
         finally:
             torch.set_num_threads(threads)
         return self
@@ -167,6 +170,7 @@ class FactoidQA:
         config: TrainConfig,
         run: Run,
         checkpoint: Checkpoint | None,
+        told: Callable[[int], None] | None,
     ) -> None:
         relations = [self.facts.relation_text(number) for number in range(len(self.facts.relations))]
         texts = Texts([*questions.text, *self.cells.names, *relations], self.config.table_bits)
@@ -182,7 +186,10 @@ class FactoidQA:
         validate = None if held_out is None else self._validation(held_out)
         order = np.random.default_rng([config.seed, 3]).permutation(len(questions))
         self._examples = [questions.text[number] for number in order[:EXAMPLES]]
-        depth = self._depth(self.network.reader.index, self.config.index, config.recall)
+        index = self.network.reader.index
+        # what learns from the questions finds out by itself how far to look, without exact search
+        recall = 0.0 if isinstance(index, Teachable) else config.recall
+        depth = self._depth(index, self.config.index, recall)
         trainer = Trainer(self.network, questions, texts, targets, artificial, validate, config, depth)
         if checkpoint is not None:
             trainer.load(checkpoint.progress, checkpoint.tensors)
@@ -196,7 +203,7 @@ class FactoidQA:
                 best.update({name: value.clone() for name, value in weights_of(self.network).items()})
                 best["snapshot"] = self.memory.snapshot().clone()
 
-        with run.watching(keep) as watcher:
+        with run.watching(keep, told) as watcher:
             progress = trainer.run(watcher)
         self.history = progress.epochs
         if run.out is not None:
@@ -206,7 +213,7 @@ class FactoidQA:
                 self.memory.restore(best.pop("snapshot"))
                 load_weights(self.network, best)
                 self.network.refresh()
-                trainer.lessons.teach()
+            trainer.lessons.teach()
             depth.tune()
             self.config = replace(self.config, index=depth.name)
         run.finish()

@@ -53,6 +53,7 @@ class Run:
         self.finished = False
         self._display = Display(quiet)
         self._keep: Callable[[], None] = lambda: None
+        self._told: Callable[[int], None] | None = None
         self._saved_at = time.monotonic()
         self._log: Any = None
         self._board: Any = None
@@ -108,9 +109,14 @@ class Run:
         return Checkpoint(state["progress"], saved.tensors("state.safetensors"))
 
     @contextmanager
-    def watching(self, keep: Callable[[], None]) -> Iterator[Run]:
-        """Show and log training; ``keep`` is called whenever the model is the best so far."""
-        self._keep = keep
+    def watching(self, keep: Callable[[], None], told: Callable[[int], None] | None = None) -> Iterator[Run]:
+        """Show and log training.
+
+        Args:
+            keep: is called whenever the model is the best so far.
+            told: is called after every step with the steps so far.
+        """
+        self._keep, self._told = keep, told
         self._saved_at = time.monotonic()
         try:
             with self._display:
@@ -137,6 +143,8 @@ class Run:
     def stepped(self, progress: Progress, record: dict[str, Any] | None) -> None:
         """See ``Watcher.stepped``."""
         self._display.stepped(progress)
+        if self._told is not None:
+            self._told(progress.step)
         if record is not None:
             self._write(record)
 

@@ -12,10 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hmn.index.base import Teachable
 from hmn.index.exact import ExactIndex
 from hmn.nn.loss import marginal_nll, sampled_nll
 from hmn.nn.memory import EncodedMemory
 from hmn.nn.network import MemoryNetwork, load_weights, weights_of
+from hmn.nn.renewal import RollingRenewal
 from hmn.qa.answer import Answer
 from hmn.qa.artificial import ArtificialQuestions
 from hmn.qa.config import TrainConfig
@@ -28,6 +30,9 @@ from hmn.qa.targets import Targets
 from hmn.qa.text import Texts
 
 RECORD_STEPS = 20
+"""Steps from one record to the next; what they took is told a step."""
+TAUGHT_AFTER = (32, 64, 128, 256)
+"""Steps of the first epoch after which an index learns how far to look; all else after every epoch."""
 
 
 @dataclass
@@ -102,6 +107,11 @@ class Trainer:
         sparse = network.reader.name != "softmax"
         self.optimisers = Optimisers(network, config, self.total_steps, sparse=sparse)
         self.progress = Progress()
+        self._upkeep_seconds = 0.0
+        index = network.reader.index
+        self.renewal = (
+            RollingRenewal(len(self.memory), config.renew_steps) if isinstance(index, Teachable) else None
+        )
 
     @property
     def memory(self) -> EncodedMemory:
@@ -135,8 +145,10 @@ class Trainer:
     def _step(self, batch: np.ndarray[Any, np.dtype[np.int64]]) -> float:
         """One step of the optimisers on a batch of questions; returns the loss."""
         step = self.progress.step
-        if step % self.config.renew_steps == 0:
+        if step == 0 or (self.renewal is None and step % self.config.renew_steps == 0):
             self._renew(rebuild=step == 0)
+            if step == 0:
+                self.depth.tune()
             self._look_as_in_training()
         rng = np.random.default_rng([self.config.seed, 1, step])
         asked, pair = self.artificial.draw(batch, rng)
@@ -152,15 +164,22 @@ class Trainer:
             loss = marginal_nll(score, right, ignored).mean()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimisers.step(step)
+        if self.renewal is not None:
+            began = time.perf_counter()
+            cells = self.renewal.due(drawn.cell)
+            self.memory.renew(cells)
+            self.network.refresh(cells)
+            self._upkeep_seconds += time.perf_counter() - began
+            if step + 1 in TAUGHT_AFTER:
+                self.lessons.teach(vectors=False)
         return float(loss.detach())
 
     def _renew(self, *, rebuild: bool) -> None:
         """Encode all keys anew; the index is built anew on them, or files them in the structure it has."""
         self.memory.renew()
         self.network.refresh(rebuild=rebuild)
-        if rebuild:
-            self.lessons.teach()
-            self.depth.tune()
+        if self.renewal is not None:
+            self.renewal.all_renewed()
 
     def _generator(self, step: int) -> torch.Generator:
         """Of what the strategy draws in a step, from the seed and the step alone."""
@@ -172,12 +191,16 @@ class Trainer:
         return np.random.default_rng([self.config.seed, 0, epoch]).permutation(self.count)
 
     def _record(self, loss: float) -> dict[str, Any]:
-        return {
+        record = {
             "step": self.progress.step,
             "epoch": self.progress.step / self.steps_an_epoch,
             "loss": loss,
             "learning_rate": self.config.learning_rate * self.optimisers.share(self.progress.step),
         }
+        if self.renewal is not None:
+            record["upkeep_seconds"] = self._upkeep_seconds / RECORD_STEPS
+            self._upkeep_seconds = 0.0
+        return record
 
     def _end_epoch(self, watcher: Watcher) -> None:
         progress = self.progress
@@ -189,7 +212,9 @@ class Trainer:
         better = True
         began = time.perf_counter()
         # the model may be kept as it is now: with its own keys, and an index built on just these
-        self._renew(rebuild=True)
+        self._renew(rebuild=self.renewal is None)
+        self.lessons.teach()
+        self.depth.tune()
         if self.validate is not None:
             self.network.eval()
             found, figure = self.validate()
@@ -204,6 +229,7 @@ class Trainer:
         timeless = {name: value for name, value in figures.items() if "second" not in name}
         progress.epochs.append(timeless)
         watcher.epoch(figures, better)
+        self.lessons.forget()
         self._look_as_in_training()
 
     def _look_as_in_training(self) -> None:
@@ -221,6 +247,8 @@ class Trainer:
         tensors = {f"network.{name}": value for name, value in weights_of(self.network).items()}
         tensors |= {f"optimiser.{name}": value for name, value in self.optimisers.state().items()}
         tensors |= {f"lessons.{name}": value for name, value in self.lessons.state().items()}
+        if self.renewal is not None:
+            tensors |= {f"renewal.{name}": value for name, value in self.renewal.state().items()}
         tensors["random"] = torch.get_rng_state()
         if self.progress.step:
             tensors["snapshot"] = self.memory.snapshot()
@@ -241,6 +269,8 @@ class Trainer:
         load_weights(self.network, part("network."))
         self.optimisers.load(part("optimiser."))
         self.lessons.load(part("lessons."))
+        if self.renewal is not None:
+            self.renewal.load(part("renewal."))
         torch.set_rng_state(tensors["random"])
         if "snapshot" in tensors:
             self.memory.restore(tensors["snapshot"])

@@ -67,7 +67,7 @@ struct PythonLevel {
     hmn::Level level() const {
         return {codes.data(),       along.data(),  step.data(),
                 child.data(),       first_panel.data(), length.data(),
-                int64_t(length.shape(0)), bits,    int(codes.shape(1))};
+                int64_t(length.shape(0)), bits,    int(codes.shape(1)), nullptr};
     }
 };
 
@@ -83,14 +83,15 @@ PythonLevel level(Array<uint8_t, 4> codes, Array<float, 1> along, Array<float, 1
 
 bool search(Address query, int64_t count, int64_t features, const std::vector<const PythonLevel*>& levels,
             const std::vector<Address>& direction, const std::vector<int64_t>& probes,
-            const std::vector<float>& margin, Address keys, int storage, int64_t rescored, int64_t k, Address score,
+            const std::vector<float>& margin, const std::vector<Address>& weight, Address keys, int storage, int64_t rescored, int64_t k, Address score,
             Address row, Address reads, Address scored, int threads) {
     if (levels.empty() || direction.size() + 1 != levels.size() || probes.size() + 1 != levels.size() ||
-        margin.size() + 1 != levels.size() || rescored < 1)
+        margin.size() + 1 != levels.size() || weight.size() != levels.size() || rescored < 1)
         throw std::invalid_argument("levels, directions and probes do not fit each other");
     std::vector<hmn::Level> plain;
     std::vector<hmn::Rows> vectors;
     for (const PythonLevel* one : levels) plain.push_back(one->level());
+    for (size_t i = 0; i < plain.size(); ++i) plain[i].weight = at<float>(weight[i]);
     for (const Address one : direction) vectors.push_back({at<void>(one), features, hmn::Storage::float32});
     nb::gil_scoped_release released;
     return hmn::search(chosen, {at<float>(query), count, features}, plain, vectors, probes, margin,

@@ -172,6 +172,14 @@ private:
     std::unique_ptr<std::atomic<float>[]> value_;
 };
 
+// Multiplies the scores of a tile by weights; which of them reach a threshold then.
+inline uint32_t weighted(float* score, const float* weight, float threshold) {
+    for (int lane = 0; lane < kTile; ++lane) score[lane] *= weight[lane];
+    uint32_t bits = 0;
+    for (int lane = 0; lane < kTile; ++lane) bits |= uint32_t(score[lane] >= threshold) << lane;
+    return bits;
+}
+
 void scan_list(const Simd& simd, const Level& level, const Coded& coded, const Probe* probes, int64_t count,
                Best& best, Shared& shared) {
     const int64_t panel = level.first_panel[probes[0].list];
@@ -185,7 +193,8 @@ void scan_list(const Simd& simd, const Level& level, const Coded& coded, const P
         base[j] = probe.base;
         scale[j] = coded.scale[probe.query];
         shift[j] = -zero * scale[j] * coded.sum[probe.query];
-        threshold[j] = std::max(best.threshold(probe.query), shared.get(probe.query));
+        // scores are not compared as they are where entries have weights
+        threshold[j] = level.weight ? kNothing : std::max(best.threshold(probe.query), shared.get(probe.query));
     }
     Tile tile;
     tile.groups = level.groups;
@@ -197,6 +206,10 @@ void scan_list(const Simd& simd, const Level& level, const Coded& coded, const P
         tile.along = level.along + first;
         tile.step = level.step + first;
         const uint32_t valid = left >= kTile ? 0xffffffffu : (1u << left) - 1;
+        float weight[kTile] = {};
+        if (level.weight)
+            for (int64_t lane = 0; lane < std::min<int64_t>(kTile, left); ++lane)
+                weight[lane] = level.weight[level.child[first + lane]];
         for (int64_t begin = 0; begin < count; begin += kTileQueries) {
             tile.queries = int(std::min<int64_t>(kTileQueries, count - begin));
             tile.query = query + begin;
@@ -206,13 +219,15 @@ void scan_list(const Simd& simd, const Level& level, const Coded& coded, const P
             tile.threshold = threshold + begin;
             simd.score(tile);
             for (int j = 0; j < tile.queries; ++j) {
-                uint32_t bits = tile.reaches[j] & valid;
-                if (!bits) continue;
                 const int32_t row = probes[begin + j].query;
+                uint32_t bits = tile.reaches[j] & valid;
+                if (level.weight) bits = weighted(tile.score[j], weight, best.threshold(row)) & valid;
+                if (!bits) continue;
                 for (; bits; bits &= bits - 1) {
                     const int lane = __builtin_ctz(bits);
                     best.push(row, {tile.score[j][lane], int32_t(first + lane)}, coded.norm[row]);
                 }
+                if (level.weight) continue;
                 if (best.threshold(row) > threshold[begin + j]) {
                     threshold[begin + j] = best.threshold(row);
                     shared.raise(row, threshold[begin + j]);
@@ -262,22 +277,34 @@ void scan_keys(const Simd& simd, const Level& level, const Coded& coded, const Q
     }
 }
 
+// Brings probes into the order of their lists, those of one list in the order in which they are: by counting
+// where there are not many more lists than probes, so that a search never costs what all lists cost.
+void by_list(std::vector<Probe>& probes, int64_t lists) {
+    if (lists > 4 * int64_t(probes.size())) {
+        std::stable_sort(probes.begin(), probes.end(),
+                         [](const Probe& one, const Probe& two) { return one.list < two.list; });
+        return;
+    }
+    std::vector<int64_t> next(lists + 1, 0);
+    for (const Probe& probe : probes) ++next[probe.list + 1];
+    std::partial_sum(next.begin(), next.end(), next.begin());
+    std::vector<Probe> ordered(probes.size());
+    for (const Probe& probe : probes) ordered[next[probe.list]++] = probe;
+    probes.swap(ordered);
+}
+
 // The best entries of the lists that the probes enter; `best` has one place a thread, merged into the first.
 void scan(const Simd& simd, const Level& level, const Coded& coded, const Queries& queries, const Rows& keys,
           const std::vector<Probe>& probes, int64_t wanted, float margin, std::vector<Best>& best, int threads) {
     // probes list by list, so that a list is read once for all queries that enter it
-    std::vector<int64_t> begin(level.lists + 1, 0);
-    for (const Probe& probe : probes) ++begin[probe.list + 1];
-    std::partial_sum(begin.begin(), begin.end(), begin.begin());
-    std::vector<Probe> ordered(probes.size());
-    std::vector<int64_t> next(begin.begin(), begin.end() - 1);
-    for (const Probe& probe : probes) ordered[next[probe.list]++] = probe;
+    std::vector<Probe> ordered = probes;
+    by_list(ordered, level.lists);
     std::vector<Work> work;
     int64_t entries = 0;
-    for (int64_t list = 0; list < level.lists; ++list) {
-        for (int64_t at = begin[list]; at < begin[list + 1]; at += kBlock)
-            work.push_back({at, std::min(at + kBlock, begin[list + 1])});
-        entries += (begin[list + 1] - begin[list]) * level.length[list];
+    for (int64_t at = 0, end = 0; at < int64_t(ordered.size()); at = end) {
+        while (end < int64_t(ordered.size()) && end < at + kBlock && ordered[end].list == ordered[at].list) ++end;
+        work.push_back({at, end});
+        entries += (end - at) * level.length[ordered[at].list];
     }
     const int64_t bytes = level.bits == kInFull ? keys.bytes() : level.entry_bytes();
     const int used = entries * bytes < kAlone ? 1 : threads;
@@ -343,8 +370,11 @@ bool search(const Simd& simd, const Queries& queries, const std::vector<Level>& 
             const Entry* own = best[0].begin(query);
             const int64_t own_count = best[0].count(query);
             if (!vectors.data) {
-                for (int64_t i = 0; i < own_count; ++i)
-                    entered[begin[query] + i] = {level.child[own[i].at], int32_t(query), own[i].score};
+                for (int64_t i = 0; i < own_count; ++i) {
+                    const int32_t list = level.child[own[i].at];
+                    const float score = level.weight ? own[i].score / level.weight[list] : own[i].score;
+                    entered[begin[query] + i] = {list, int32_t(query), score};
+                }
                 continue;
             }
             bytes[query] += own_count * vectors.bytes();

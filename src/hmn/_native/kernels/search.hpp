@@ -22,6 +22,7 @@ struct Level {
     int64_t lists;
     int bits;                    // 1, 4 or 8; kInFull where entries have no codes and are scored by their keys
     int groups;
+    const float* weight;         // by child: what scores are multiplied by where entries are compared; or null
     int64_t entry_bytes() const { return bits == kInFull ? 0 : int64_t(groups) * kGroup + 8; }  // code, along, step
 };
 
