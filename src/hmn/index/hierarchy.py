@@ -60,8 +60,7 @@ class HierarchicalIndex:
     Cells that are added, removed or given other keys are filed anew at a cost that does not depend on N.
     A group that grows beyond three times its intended size is split; what is in one that shrinks below a
     third of it goes to the nearest others (as LIRE does: Xu et al., SOSP 2023); means follow what is in their
-    groups, and a group whose mean has moved is entered into the group above that is nearest then. All nearness
-    is of cosines.
+    groups, and a group whose mean has moved is entered into the group above that is nearest then, by cosines.
 
     Args:
         num_groups: groups of each tier, from the widest to the leaves: ``(1000, 10000)`` or ``"1000x10000"``.
