@@ -1,33 +1,51 @@
 """Run ``python -m bench.dynamic`` (``make bench-dynamic``) after ``make bench-qa``, whose model it reads.
 
-Writes ``bench/results/dynamic.json``, ``dynamic.md`` and ``dynamic-accuracy.png``.
+Writes ``bench/results/dynamic.json``, ``dynamic.md`` and its pictures. ``--only`` measures some parts and
+keeps the others as they are in ``dynamic.json``; a training that was stopped goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
 from bench.dynamic.accuracy import measure
-from bench.dynamic.report import draw, markdown
+from bench.dynamic.report import draw, draw_training, markdown
+from bench.dynamic.training import train
 from bench.machine import RESULTS, machine, write_results
+
+PARTS = ("accuracy", "training")
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.dynamic", description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/simplequestions"))
     parser.add_argument("--model", type=Path, default=Path("runs/qa/kmips"), help="trained by make bench-qa")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to measure")
+    parser.add_argument("--work", type=Path, default=Path("runs/dynamic"), help="folder of the training")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the figures")
     given = parser.parse_args(arguments)
     if not (given.data / "train.tsv").exists():
         raise SystemExit(f"{given.data}: no train.tsv there; give the SimpleQuestions data with --data")
     if not given.model.exists():
         raise SystemExit(f"{given.model}: no model there; run make bench-qa first")
-    results = {"machine": machine()}
-    results["accuracy"] = measure(given.model, given.data, lambda what: print(what, file=sys.stderr))
-    draw(results["accuracy"], given.out / "dynamic-accuracy.png")
-    write_results("dynamic", results, markdown(results), given.out)
+    there = given.out / "dynamic.json"
+    results = json.loads(there.read_text(encoding="utf-8")) if there.exists() else {}
+
+    def said(what: str) -> None:
+        print(what, file=sys.stderr)
+
+    for part in given.only:
+        if part == "accuracy":
+            found = measure(given.model, given.data, said)
+            draw(found, given.out / "dynamic-accuracy.png")
+        else:
+            found = train(given.data, given.work, said)
+            draw_training(found, given.out / "dynamic-training.png")
+        results[part] = {**found, "machine": machine()}
+        write_results("dynamic", results, markdown(results), given.out)
 
 
 if __name__ == "__main__":

@@ -6,25 +6,33 @@ from pathlib import Path
 from typing import Any
 
 from bench.dynamic.accuracy import LOST, PROBES, REACHES, RESCORED, VARIANTS, reads_at
+from bench.dynamic.training import READS
 from bench.machine import described
 
 TARGET_READS, TARGET_LOST = 1290, 0.5
+TARGET_BEHIND, MIDDLE = 1.0, 1000
 COLOURS = ("#d62728", "#f2b200", "#ff7f50", "#b0409a", "#8c6d31", "#2a7f3f", "#666666", "#1f4fb4")
 
 
 def markdown(results: dict[str, Any]) -> str:
     """``dynamic.md``."""
-    found = results["accuracy"]
+    lines = ["# The hierarchy", "", "`make bench-dynamic`", ""]
+    if "accuracy" in results:
+        lines += _accuracy(results["accuracy"])
+    if "training" in results:
+        lines += _training(results["training"])
+    return "\n".join(lines)
+
+
+def _accuracy(found: dict[str, Any]) -> list[str]:
     exact, curves = found["exact"], found["curves"]
     first = next(iter(curves))
     at = reads_at(curves[first], TARGET_LOST)
     met = at is not None and at <= TARGET_READS
-    lines = [
-        "# The hierarchy",
-        "",
-        f"`make bench-dynamic`. {described(results['machine'])}",
-        "",
+    return [
         f"## Accuracy against reads: {'**met**' if met else '**missed**'}",
+        "",
+        f"`python -m bench.dynamic --only accuracy`. {described(found['machine'])}",
         "",
         f"Wanted: at most {TARGET_READS:,} reads a question, centroids and codes counted, with no more than "
         f"{TARGET_LOST} points of pairs and of facts lost against exact search on the same model. Measured: "
@@ -61,7 +69,85 @@ def markdown(results: dict[str, Any]) -> str:
         f"Reaches tried: {', '.join(map(str, REACHES))}; probes: {', '.join(map(str, PROBES))}.",
         "",
     ]
-    return "\n".join(lines)
+
+
+def _training(found: dict[str, Any]) -> list[str]:
+    exact = found["exact"]
+    lost = {name: 100 * (value - found[name]) for name, value in exact.items()}
+    gaps = [behind(one) for one in found["looks"]]
+    kept = max(lost.values()) <= TARGET_LOST
+    followed = max(gaps) <= TARGET_BEHIND
+    return [
+        f"## Trained end to end: {'**met**' if kept and followed else '**missed**'}",
+        "",
+        f"`python -m bench.dynamic --only training`. {described(found['machine'])}",
+        "",
+        f"Wanted: within {TARGET_LOST} points of the model that is trained with exact search, and in "
+        f"training a recall never more than {TARGET_BEHIND:g} point below that of an index built anew. "
+        f"Measured: {lost['pair_accuracy']:.2f} points of pairs and {lost['fact_accuracy']:.2f} of facts "
+        f"lost; at most {max(gaps):.2f} points below.",
+        "",
+        "`hmn train --index hierarchy` on SimpleQuestions, all other settings as they are: keys change at "
+        "every step, nothing in the training searches exactly, and the index is built once, before the first "
+        "step. "
+        f"The model gets {found['pair_accuracy']:.4f} pairs and {found['fact_accuracy']:.4f} facts right at "
+        f"{found['reads']:,.0f} reads a question; the one trained with exact search "
+        f"{exact['pair_accuracy']:.4f} and {exact['fact_accuracy']:.4f} (`bench/results/qa.md`).",
+        "",
+        f"Recall@10 of {found['asked']:,} held-out questions against exact search on the keys as the index "
+        "knows them, at equal reads: of the index that has followed them, and of one built anew on them.",
+        "",
+        "| step | groups | largest leaf | "
+        + " | ".join(f"at {reads:,} reads: followed | anew" for reads in READS)
+        + " |",
+        "|---|---|---|" + "---|---|" * len(READS),
+        *(
+            f"| {one['step']:,} | {one['groups']} | {one['largest_leaf']} | "
+            + " | ".join(
+                f"{_share(live)} | {_share(fresh)}"
+                for live, fresh in zip(one["live"], one["fresh"], strict=True)
+            )
+            + " |"
+            for one in found["looks"]
+        ),
+        "",
+        "![recall over the steps of the training](dynamic-training.png)",
+        "",
+    ]
+
+
+def behind(look: dict[str, Any]) -> float:
+    """Points of recall by which an index is below one built anew, at the reads in the middle."""
+    middle = READS.index(MIDDLE)
+    live, fresh = look["live"][middle], look["fresh"][middle]
+    return float("inf") if live is None or fresh is None else 100 * (fresh - live)
+
+
+def _share(recall: float | None) -> str:
+    return "–" if recall is None else f"{recall:.3f}"
+
+
+def draw_training(found: dict[str, Any], file: Path) -> None:
+    """Write the recalls over the steps as PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
+    step = [one["step"] for one in found["looks"]]
+    for at, (reads, colour) in enumerate(zip(READS, ("#1f4fb4", "#d62728", "#2a7f3f"), strict=True)):
+        for name, style, told in (("live", "-", "followed"), ("fresh", ":", "built anew")):
+            shares = [one[name][at] if one[name][at] is not None else float("nan") for one in found["looks"]]
+            axes.plot(step, shares, style, marker="o", markersize=3.5, color=colour)
+            axes.lines[-1].set_label(f"{reads:,} reads, {told}")
+    axes.set_xlabel("steps of the training")
+    axes.set_ylabel("recall@10")
+    axes.set_title("An index that follows its keys, and one built anew on them")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=9, frameon=False)
+    figure.savefig(file, dpi=130)
+    plt.close(figure)
 
 
 def _number(reads: float | None) -> str:
