@@ -198,3 +198,16 @@ def test_bad_targets_are_refused(
         tune(index, data[1], 10, **targets)
     with pytest.raises(ConfigError, match="no queries"):
         tune(index, data[1][:0], 10, target_recall=0.5)
+
+
+def test_what_is_to_be_found_may_be_given(
+    data: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys, query = data
+    index = made("hierarchy:num_groups=20x300", keys)
+    index.reach = 1000  # type: ignore[attr-defined]
+    best = index.search(query, 1)
+    monkeypatch.setattr(ExactIndex, "search", None)
+    found = tune(index, query, 1, target_recall=0.97, best=best)
+    assert found.reached and found.value < 1000
+    assert float((index.search(query, 1).cell == best.cell).double().mean()) == pytest.approx(found.recall)

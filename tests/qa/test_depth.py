@@ -12,9 +12,10 @@ from torch import Tensor
 
 from hmn.errors import ConfigError
 from hmn.index.base import Index
+from hmn.index.exact import ExactIndex
 from hmn.index.registry import make_index
 from hmn.qa import depth as depth_of_index
-from hmn.qa.depth import Depth
+from hmn.qa.depth import AGREED, WIDE, Depth
 from hmn.qa.facts import FactTable
 from hmn.qa.model import FactoidQA
 from hmn.qa.questions import QuestionSet
@@ -93,6 +94,48 @@ def test_what_was_said_stays(name: str, asked: float) -> None:
     depth.train()
     depth.restore(None)
     assert (depth.name, depth.value, getattr(index, "num_probes", None)) == (name, None, before)
+
+
+def taught() -> tuple[Any, Tensor]:
+    """A hierarchy that has learned to look very near, and queries of which that is too near."""
+    keys, query = drawn()
+    index: Any = over("hierarchy:num_groups=20x200", keys)
+    for tier in index._tiers:
+        tier.width = 0.2
+    return index, query
+
+
+def test_one_that_learns_looks_as_far_as_finds_the_best_cells_of_a_far_wider_search(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ExactIndex, "search", None)
+    index, query = taught()
+    index.reach = WIDE * 100
+    best = index.search(query, 1).cell
+    index.reach = 100
+    depth = Depth(index, "hierarchy", 0.95, K, lambda: query, learned=True)
+    depth.tune()
+    assert depth.value == index.reach and depth.name == f"hierarchy:reach={index.reach}"
+    assert 100 < index.reach < WIDE * 100
+    agreed = [float((index.search(query, 1).cell == best).double().mean())]
+    index.reach -= 1
+    agreed.append(float((index.search(query, 1).cell == best).double().mean()))
+    assert agreed[0] >= AGREED > agreed[1], "no farther than that asks for"
+    depth.train()
+    assert index.reach == 100 and depth.value is None, "in training as far as it has learned"
+    depth.tune()
+    depth.train()
+    assert index.reach == 100
+
+
+def test_one_that_learns_looks_farther_than_it_has_learned_where_no_questions_are_kept_apart() -> None:
+    index, query = taught()
+    depth = Depth(index, "hierarchy", 0.95, K, lambda: query[:0], learned=True)
+    depth.tune()
+    assert (index.reach, depth.value, depth.name) == (175, 175, "hierarchy:reach=175")
+    given = Depth(index, "hierarchy:reach=120", 0.95, K, lambda: query, learned=True)
+    given.tune()
+    assert (index.reach, given.value, given.name) == (175, None, "hierarchy:reach=120"), "what was said stays"
 
 
 def test_a_model_keeps_how_far_it_looks_and_is_trained_anew_from_its_text(

@@ -105,7 +105,6 @@ def test_a_hierarchy_learns_from_the_questions_of_its_training(
 
     monkeypatch.setattr(HierarchicalIndex, "learn", learns)
     monkeypatch.setattr(HierarchicalIndex, "forget", forgets)
-    monkeypatch.setattr(HierarchicalIndex, "knob", None)  # nothing else says how far it looks
     monkeypatch.setattr(ExactIndex, "search", None)
     built: list[int] = []
     build = HierarchicalIndex.build
@@ -113,12 +112,21 @@ def test_a_hierarchy_learns_from_the_questions_of_its_training(
         HierarchicalIndex, "build", lambda self, keys: (built.append(len(keys)), build(self, keys))
     )
     questions, valid = small_split
-    FactoidQA(small_facts, **SIZES, index=INDEXES["hierarchy"]).fit(
-        questions, valid, quiet=True, **{**TRAINING, "epochs": 2, "patience": 2}
-    )
+    qa = FactoidQA(small_facts, **SIZES, index="hierarchy")
+    steps: list[int | None] = []
+
+    def told(_: int) -> None:
+        index = qa.network.reader.index
+        assert isinstance(index, HierarchicalIndex)
+        steps.append(index.reach)
+
+    qa.fit(questions, valid, quiet=True, told=told, **{**TRAINING, "epochs": 2, "patience": 2})
     # of the vectors only when keys stand still: at the end of an epoch, whose model may be kept
     assert heard == [False, True, "forgets", True, "forgets", True]
     assert len(built) <= 2, "once to begin with, and once more where an earlier epoch is taken back"
+    index = qa.network.reader.index
+    assert isinstance(index, HierarchicalIndex) and qa.config.index == f"hierarchy:reach={index.reach}"
+    assert set(steps) == {100}, "in training it looks as far as it has learned to"
 
 
 @pytest.mark.parametrize("importance_weights", [False, True])

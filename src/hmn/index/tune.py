@@ -36,7 +36,7 @@ class Tuned:
     Attributes:
         setting: the name of what was set.
         value: to what.
-        recall: share of the true k best cells that are found; one that scores the same counts as found.
+        recall: share of the k best cells that are found; one that scores the same counts as found.
         reads: reads a query, on average.
         reached: whether the target is met: the recall at least, or the reads within a tenth.
     """
@@ -55,6 +55,7 @@ def tune(
     *,
     target_recall: float | None = None,
     target_reads: float | None = None,
+    best: SearchResult | None = None,
 ) -> Tuned:
     """Set an index so that it reaches a recall with the fewest reads, or spends a given number of reads.
 
@@ -66,6 +67,7 @@ def tune(
         k: results a query.
         target_recall: above 0, at most 1; give this or ``target_reads``.
         target_reads: more than 0.
+        best: what is to be found for these queries; what exact search finds if not given.
 
     Raises:
         ConfigError: not exactly one target is given, it is out of its range, or there are no queries; the
@@ -87,7 +89,7 @@ def tune(
         )
     name, most = index.knob()
     before = getattr(index, name)
-    best = _best(index, queries, k)
+    best = _best(index, queries, k) if best is None else best
 
     def tried(value: int) -> Tuned:
         setattr(index, name, value)

@@ -138,7 +138,8 @@ class TrainConfig:
     recall: float = setting(
         0.95,
         "An index whose text does not say how far it looks finds this share of the cells that exact search "
-        "finds, measured on training questions; 0 leaves it as it is.",
+        "finds, measured on training questions; one that learns (hierarchy) the best cell of 99.5 % of the "
+        "held-out questions that a search four times as wide finds; 0 leaves it as it is.",
     )
     warmup: int = setting(50, "Steps until the peak learning rate.")
     renew_steps: int = setting(

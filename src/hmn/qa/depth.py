@@ -13,10 +13,20 @@ from hmn.index.tune import Tunable, Tuned, tune
 
 WORTH_TRAINING_WITH = 0.25
 """Reads in shares of the cells; what reads more looks in training no further than its text says."""
+AGREED = 0.995
+"""Share of the questions whose best cell an index that learns must find."""
+WIDE = 4
+"""Times as far as its text says looks the search that tells it these cells: no exact one."""
+UNWATCHED = 1.75
+"""Times as far as its text says it looks where there are no questions to set it by."""
 
 
 class Depth:
     """Sets how far an index looks: as far as finds a given share of what exact search finds.
+
+    One that has learned from the questions of the training how far to look does so in training. Others need
+    more, since training has brought just these to their cells: once trained, it looks as far as finds the
+    best cell of 99.5 % of questions that training has not seen.
 
     An index whose text gives the setting keeps it, as does one that has none, such as exact search.
 
@@ -25,15 +35,25 @@ class Depth:
         name: its text, as ``make_index`` takes it.
         recall: share of the k best cells of exact search to find; 0 leaves the index as it is.
         k: cells that a question reads.
-        queries: some of the training questions, encoded by the network as it is.
+        queries: some questions encoded by the network as it is: of the training, or if ``learned`` others.
+        learned: the index learns from the questions of the training.
 
     Attributes:
         name: the index's text with the setting as it was last tuned.
         value: the setting as it is; None where it is as the text has it.
     """
 
-    def __init__(self, index: Index, name: str, recall: float, k: int, queries: Callable[[], Tensor]) -> None:
-        self.index, self.name = index, name
+    def __init__(
+        self,
+        index: Index,
+        name: str,
+        recall: float,
+        k: int,
+        queries: Callable[[], Tensor],
+        *,
+        learned: bool = False,
+    ) -> None:
+        self.index, self.name, self.learned = index, name, learned
         self._given, self._recall, self._k, self._queries = name, recall, k, queries
         self._before: dict[str, int | None] = {}
         self._tuned: Tuned | None = None
@@ -45,14 +65,19 @@ class Depth:
         if setting is None:
             return
         self._before.setdefault(setting, getattr(self.index, setting))
-        self._tuned = tune(self.index, self._queries(), self._k, target_recall=self._recall)
-        self.value = self._tuned.value
+        if self.learned:
+            self.value = self._set_by_others(setting)
+        else:
+            self._tuned = tune(self.index, self._queries(), self._k, target_recall=self._recall)
+            self.value = self._tuned.value
         self.name = with_setting(self._given, self.index, setting)
 
     def train(self) -> None:
         """Look no further than is worth it in a step of training."""
-        if self._tuned is not None and self._tuned.reads > WORTH_TRAINING_WITH * len(self.index):
-            setattr(self.index, self._tuned.setting, self._before[self._tuned.setting])
+        tuned = self._tuned
+        if self.learned or (tuned is not None and tuned.reads > WORTH_TRAINING_WITH * len(self.index)):
+            for setting, before in self._before.items():
+                setattr(self.index, setting, before)
             self.value = None
 
     def restore(self, value: int | None) -> None:
@@ -63,6 +88,18 @@ class Depth:
             if value is not None:
                 setattr(self.index, setting, value)
                 self.value = value
+
+    def _set_by_others(self, setting: str) -> int:
+        """Look as far as finds nearly all that a far wider search finds."""
+        query, usual = self._queries(), self._before[setting]
+        assert usual is not None
+        if not len(query):
+            value = round(UNWATCHED * usual)
+            setattr(self.index, setting, value)
+            return value
+        setattr(self.index, setting, WIDE * usual)
+        best = self.index.search(query, 1)
+        return tune(self.index, query, 1, target_recall=AGREED, best=best).value
 
     def _setting(self) -> str | None:
         """What is to be tuned, if anything is."""

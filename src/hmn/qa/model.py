@@ -41,8 +41,8 @@ from hmn.store.bundle import BundleReader, write_json, write_tensors, writing_bu
 
 ENCODER_FILE, TOKENIZER_FILE = "encoder.json", "tokenizer.json"
 INDEX_FILE, EXAMPLES_FILE = "index.safetensors", "examples.json"
-EXAMPLES = 512
-"""Training questions that a model keeps, to tune another index with."""
+EXAMPLES, WATCHED = 512, 4096
+"""Training questions that a model keeps, to tune another index with, and held-out ones that set its own."""
 QUERIES_AT_A_TIME = 256
 
 Network = MemoryNetwork[list[list[Answer]]]
@@ -187,9 +187,10 @@ class FactoidQA:
         order = np.random.default_rng([config.seed, 3]).permutation(len(questions))
         self._examples = [questions.text[number] for number in order[:EXAMPLES]]
         index = self.network.reader.index
-        # what learns from the questions finds out by itself how far to look, without exact search
-        recall = 0.0 if isinstance(index, Teachable) else config.recall
-        depth = self._depth(index, self.config.index, recall)
+        learned, watched = isinstance(index, Teachable), self._examples
+        if learned:
+            watched = [] if held_out is None else list(held_out.text[:WATCHED])
+        depth = self._depth(index, self.config.index, config.recall, watched, learned=learned)
         trainer = Trainer(self.network, questions, texts, targets, artificial, validate, config, depth)
         if checkpoint is not None:
             trainer.load(checkpoint.progress, checkpoint.tensors)
@@ -218,16 +219,18 @@ class FactoidQA:
             self.config = replace(self.config, index=depth.name)
         run.finish()
 
-    def _depth(self, index: Index, name: str, recall: float) -> Depth:
-        """What sets how far an index looks, by the training questions that the model keeps."""
+    def _depth(
+        self, index: Index, name: str, recall: float, questions: Sequence[str], *, learned: bool = False
+    ) -> Depth:
+        """What sets how far an index looks, by these questions."""
 
         def queries() -> Tensor:
             training = self.network.training
-            encoded = self.encode(self._examples)
+            encoded = self.encode(questions)
             self.network.train(training)
             return encoded
 
-        return Depth(index, name, recall if self._examples else 0.0, self.config.k, queries)
+        return Depth(index, name, recall, self.config.k, queries, learned=learned)
 
     def ask(self, question: str, k: int = 5) -> list[Answer]:
         """Answer a question.
@@ -345,7 +348,7 @@ class FactoidQA:
             clusters = isinstance(made, Clustered) or not reader.strategy.needs_clusters
             wanted = make_configs({} if recall is None else {"recall": recall})[2].recall
             made.build(keys)
-            depth = self._depth(made, index, wanted)
+            depth = self._depth(made, index, wanted if self._examples else 0.0, self._examples)
             depth.tune()
             config = replace(config, index=depth.name, strategy=config.strategy if clusters else BEST_CELLS)
         searcher = made if reading is None else StrategySearch(made, reading, keys)

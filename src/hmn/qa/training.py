@@ -147,7 +147,7 @@ class Trainer:
         step = self.progress.step
         if step == 0 or (self.renewal is None and step % self.config.renew_steps == 0):
             self._renew(rebuild=step == 0)
-            if step == 0:
+            if step == 0 and not self.depth.learned:
                 self.depth.tune()
             self._look_as_in_training()
         rng = np.random.default_rng([self.config.seed, 1, step])
