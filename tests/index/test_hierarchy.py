@@ -24,7 +24,7 @@ def assert_sound(index: HierarchicalIndex) -> None:
     below = rows.live()
     held, place, lists = index._leaf, index._place, index._leaves
     for number in reversed(range(len(index._tiers) + 1)):
-        entries, length = lists.entries_of(torch.arange(len(lists.level.length)))
+        entries, length = lists.level.entries_of(torch.arange(len(lists.level.length)))
         child = lists.level.child[entries].long()
         assert sorted(child.tolist()) == below.tolist()
         assert torch.equal(entries[child.argsort()], place[below])

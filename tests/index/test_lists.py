@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+import hmn._native as native
 from hmn._native.codes import encode
 from hmn._native.level import LANES
 from hmn._native.twin import codes_of
@@ -51,6 +52,7 @@ def test_a_code_of_one_bit_keeps_signs_and_the_vectors_own_product(n: int, d: in
     torch.testing.assert_close((coded * vector).sum(1), vector.square().sum(1))
 
 
+@pytest.mark.parametrize("twin", [False, True])
 @pytest.mark.parametrize("bits", [1, 4, 8])
 @quick
 @given(
@@ -58,47 +60,50 @@ def test_a_code_of_one_bit_keeps_signs_and_the_vectors_own_product(n: int, d: in
     st.integers(0, 60),
 )
 def test_any_sequence_of_changes_leaves_what_a_dictionary_would_hold(
-    bits: int, changes: list[tuple[bool, list[int]]], first: int
+    twin: bool, bits: int, changes: list[tuple[bool, list[int]]], first: int
 ) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        if twin:
+            patched.setattr(native, "_kernels", None)
+        changed_as_a_dictionary_is(bits, changes, first)
+
+
+def changed_as_a_dictionary_is(bits: int, changes: list[tuple[bool, list[int]]], first: int) -> None:
     generator = torch.Generator().manual_seed(first)
     direction = torch.randn(5, 6, generator=generator)
     lists = Lists(6, bits, direction.device)
     of = torch.randint(5, (first,), generator=generator)
     vectors = {child: torch.randn(6, generator=generator) for child in range(first)}
     stacked = torch.stack([*vectors.values()]) if vectors else torch.zeros(0, 6)
-    place = dict(enumerate(lists.build(of, torch.arange(first), stacked, direction).tolist()))
-    where = dict(enumerate(of.tolist()))
+    place = torch.full((400,), -1)
+    place[:first] = lists.build(of, torch.arange(first), stacked, direction)
+    held_in = dict(enumerate(of.tolist()))
     number = first
     for adds, chosen in changes:
         if adds:
             children = list(range(number, number + len(chosen)))
             number += len(chosen)
             fresh = torch.randn(len(chosen), 6, generator=generator)
-            at, moved, to = lists.add(
-                torch.tensor(chosen, dtype=torch.int64), torch.tensor(children), fresh, direction
-            )
-            place |= dict(zip(moved.tolist(), to.tolist(), strict=True))
-            place |= dict(zip(children, at.tolist(), strict=True))
-            where |= dict(zip(children, chosen, strict=True))
+            into = torch.tensor(chosen, dtype=torch.int64)
+            lists.add(into, torch.tensor(children, dtype=torch.int64), fresh, direction, place)
+            held_in |= dict(zip(children, chosen, strict=True))
             vectors |= dict(zip(children, fresh, strict=True))
         else:
-            gone = sorted(where)[:: 1 + len(chosen) % 3]
-            moved, to = lists.remove(
-                torch.tensor([where[child] for child in gone], dtype=torch.int64),
-                torch.tensor([place[child] for child in gone], dtype=torch.int64),
-            )
-            place |= dict(zip(moved.tolist(), to.tolist(), strict=True))
+            gone = sorted(held_in)[:: 1 + len(chosen) % 3]
+            out_of = torch.tensor([held_in[child] for child in gone], dtype=torch.int64)
+            lists.remove(out_of, torch.tensor(gone, dtype=torch.int64), place)
             for child in gone:
-                del place[child], where[child], vectors[child]
-        assert len(lists) == len(where)
+                del held_in[child], vectors[child]
+        assert len(lists) == len(held_in)
+        assert (place >= 0).nonzero().squeeze(1).tolist() == sorted(held_in)
         for one in range(5):
-            at, length = lists.entries_of(torch.tensor([one]))
+            at, length = lists.level.entries_of(torch.tensor([one]))
             held = lists.level.child[at].tolist()
-            assert sorted(held) == sorted(child for child in where if where[child] == one)
-            assert [place[child] for child in held] == at.tolist()
+            assert sorted(held) == sorted(child for child in held_in if held_in[child] == one)
+            assert place[held].tolist() == at.tolist()
             assert length.tolist() == [len(held)]
-    for child, at in place.items():
-        found = decoded(lists, torch.tensor([at]), direction[where[child]].unsqueeze(0))[0]
+    for child, one in held_in.items():
+        found = decoded(lists, place[child].view(1), direction[one].unsqueeze(0))[0]
         assert float((found - vectors[child]).norm()) < {1: 2.0, 4: 0.2, 8: 0.02}[bits] * 6
 
 
@@ -108,7 +113,7 @@ def test_a_list_without_entries_and_one_of_a_whole_panel() -> None:
         torch.ones(LANES, dtype=torch.int64), torch.arange(LANES), torch.randn(LANES, 4), torch.zeros(2, 1)
     )
     assert lists.level.length.tolist() == [0, LANES]
-    assert lists.entries_of(torch.tensor([0, 1]))[1].tolist() == [0, LANES]
+    assert lists.level.entries_of(torch.tensor([0, 1]))[1].tolist() == [0, LANES]
 
 
 @pytest.mark.parametrize("name", ["codes", "child", "length", "room", "first_panel"])

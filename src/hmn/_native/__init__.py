@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hmn._native import candidates, codes, twin
+from hmn._native import candidates, codes, filing, twin
 from hmn._native.finite import check_finite
 from hmn._native.level import Level
 from hmn.errors import ConfigError
@@ -189,6 +189,84 @@ def write_entries(level: Level, place: Tensor, vector: Tensor, lists: Tensor, di
         place.data_ptr(),
         torch.get_num_threads(),
     )
+
+
+def take_out(level: Level, lists: Tensor, place: Tensor, where: Tensor) -> None:
+    """Take entries out of their lists; the last of each list take their places.
+
+    Args:
+        level: is changed.
+        lists: ``(n,)`` int64 list of each entry.
+        place: ``(n,)`` int64, distinct.
+        where: by child, int64: the place of each is followed; -1 for those that are taken out.
+    """
+    if _kernels is None or lists.device.type != "cpu":
+        filing.take_out(level, lists, place, where)
+        return
+    lists, place = lists.contiguous(), place.contiguous()
+    _kernels.take_out(
+        level.compiled(_kernels), lists.data_ptr(), place.data_ptr(), len(lists), where.data_ptr()
+    )
+
+
+def enter(level: Level, room: Tensor, used: int, lists: Tensor, child: Tensor, where: Tensor) -> int:
+    """Enter children at the ends of lists, without codes; a full list moves, to have room for twice as many.
+
+    Args:
+        level: is changed.
+        room: ``(L,)`` int64 panels that each list may fill; is changed.
+        used: panels in use.
+        lists: ``(n,)`` int64 list of each child.
+        child: ``(n,)`` int64, distinct.
+        where: by child, int64: the place of each is followed.
+
+    Returns:
+        Panels in use then. If they are more than the level has nothing was changed.
+    """
+    if _kernels is None or lists.device.type != "cpu":
+        return filing.enter(level, room, used, lists, child, where)
+    lists, child = lists.contiguous(), child.contiguous()
+    found: int = _kernels.enter(
+        level.compiled(_kernels),
+        room.data_ptr(),
+        used,
+        lists.data_ptr(),
+        child.data_ptr(),
+        len(lists),
+        where.data_ptr(),
+    )
+    return found
+
+
+def means(level: Level, lists: Tensor, vectors: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Means of what is in lists, longer vectors counting more; see ``filing.means_of``.
+
+    Args:
+        level: of the lists.
+        lists: ``(n,)`` int64.
+        vectors: by child, ``(rows, D)`` float32, float16 or bfloat16.
+        weight: by child, float32; None where all weigh 1.
+
+    Returns:
+        ``(n, D)`` float32 means and ``(n,)`` float32 sums of weights.
+    """
+    if _kernels is None or lists.device.type != "cpu":
+        return filing.means(level, lists, vectors, weight)
+    lists, vectors = lists.contiguous(), vectors.contiguous()
+    mean, total = torch.empty(len(lists), vectors.shape[1]), torch.empty(len(lists))
+    _kernels.means(
+        level.compiled(_kernels),
+        lists.data_ptr(),
+        len(lists),
+        vectors.data_ptr(),
+        vectors.shape[1],
+        STORAGE[vectors.dtype],
+        0 if weight is None else weight.data_ptr(),
+        mean.data_ptr(),
+        total.data_ptr(),
+        torch.get_num_threads(),
+    )
+    return mean, total
 
 
 def _fitting(query: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from operator import is_not
 from typing import Any
 
+import torch
 from torch import Tensor
 
 LANES, GROUP = 16, 4
@@ -50,6 +51,18 @@ class Level:
     def entry_bytes(self) -> int:
         """Bytes that scoring an entry by its code touches: its code, along and step."""
         return 0 if self.bits == IN_FULL else self.codes.shape[1] * GROUP + 8
+
+    def entries_of(self, lists: Tensor) -> tuple[Tensor, Tensor]:
+        """Places of all entries of lists ``(m,)``, list by list, and their numbers ``(m,)``."""
+        length = self.length[lists].long()
+        begin = self.first_panel[lists] * LANES - length.cumsum(0) + length
+        begin = begin.repeat_interleave(length)
+        return begin + torch.arange(len(begin), device=lists.device), length
+
+    def children_of(self, lists: Tensor) -> tuple[Tensor, Tensor]:
+        """What the entries of lists ``(m,)`` stand for, list by list, and their numbers ``(m,)``."""
+        place, length = self.entries_of(lists)
+        return self.child[place].long(), length
 
     def compiled(self, kernels: Any) -> Any:
         """The kernels' own view of the tensors, made anew only when one of them is another."""

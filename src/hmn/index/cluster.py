@@ -207,7 +207,7 @@ class ClusterIndex:
     def cells_in(self, clusters: Tensor) -> tuple[Tensor, Tensor]:
         """Ids of all cells of clusters ``(m,)``, cluster by cluster, and their numbers ``(m,)``."""
         rows, leaves = built(self._rows), self._hierarchy.leaves
-        place, length = leaves.entries_of(clusters)
+        place, length = leaves.level.entries_of(clusters)
         return rows.cells_at(leaves.level.child[place].long()), length
 
     def state_dict(self, *, with_keys: bool = True) -> dict[str, Tensor]:
@@ -324,16 +324,13 @@ class ClusterIndex:
         """Enter rows into the clusters whose centroid they lie nearest to."""
         keys = built(self._rows).keys[rows]
         cluster = assign(self.reduction.keys(keys).float(), made.centroid)[0]
-        place, moved, at = made.leaves.add(cluster, rows, keys, made.directions[-1])
-        capacity = len(built(self._rows).keys)
-        if len(made.place) < capacity:
-            more = capacity - len(made.place)
+        more = len(built(self._rows).keys) - len(made.place)
+        if more > 0:
             made.place = F.pad(made.place, (0, more), value=-1)
             made.cluster = F.pad(made.cluster, (0, more), value=-1)
-        made.place[moved] = at
-        made.place[rows], made.cluster[rows] = place, cluster
+        made.leaves.add(cluster, rows, keys, made.directions[-1], made.place)
+        made.cluster[rows] = cluster
 
     def _unfile(self, made: _Hierarchy, rows: Tensor) -> None:
-        moved, at = made.leaves.remove(made.cluster[rows], made.place[rows])
-        made.place[moved] = at
-        made.place[rows], made.cluster[rows] = -1, -1
+        made.leaves.remove(made.cluster[rows], rows, made.place)
+        made.cluster[rows] = -1

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hmn._native import kernels, search_levels, write_entries
+from hmn._native import kernels, means, search_levels, write_entries
+from hmn._native.filing import means_of
 from hmn._native.level import LANES
 from hmn.errors import ConfigError, ShapeError
 from hmn.index.arithmetic import structure
@@ -20,7 +21,7 @@ from hmn.index.partition import divide
 from hmn.index.routing import taught
 from hmn.index.rows import Rows, built
 from hmn.index.settings import check_count, check_counts
-from hmn.index.tier import COLUMNS, Tier, check_places, means_of, saved
+from hmn.index.tier import COLUMNS, Tier, check_places, saved
 from hmn.typing import SearchResult
 
 GROUP_BITS = 4
@@ -430,17 +431,12 @@ class HierarchicalIndex:
         """Enter rows ``(n,)`` into leaves ``(n,)``."""
         if not len(rows):
             return
-        keys = built(self._rows).keys
-        place, moved, at = self._leaves.add(leaf, rows, keys[rows], self._tiers[-1].coded)
-        self._place[moved] = at
-        self._place[rows], self._leaf[rows] = place, leaf
+        self._leaves.add(leaf, rows, built(self._rows).keys[rows], self._tiers[-1].coded, self._place)
+        self._leaf[rows] = leaf
 
     def _unfile(self, rows: Tensor) -> None:
-        if not len(rows):
-            return
-        moved, at = self._leaves.remove(self._leaf[rows], self._place[rows])
-        self._place[moved] = at
-        self._place[rows], self._leaf[rows] = -1, -1
+        self._leaves.remove(self._leaf[rows], rows, self._place)
+        self._leaf[rows] = -1
 
     def _encode(self, rows: Tensor) -> None:
         """Write the codes of rows anew where they are."""
@@ -498,14 +494,10 @@ class HierarchicalIndex:
 
     def _group_means(self, number: int, groups: Tensor) -> tuple[Tensor, Tensor]:
         """Mean ``(n, D)`` and cells ``(n,)`` of groups ``(n,)`` of a tier, from what is right below them."""
-        below = self._below(number)
-        place, length = below.entries_of(groups)
-        member = below.level.child[place].long()
-        part = torch.repeat_interleave(torch.arange(len(groups), device=groups.device), length)
         if number + 1 == len(self._tiers):
-            return means_of(built(self._rows).keys[member].float(), None, part, len(groups))
+            return means(self._leaves.level, groups, built(self._rows).keys, None)
         lower = self._tiers[number + 1]
-        return means_of(lower.mean[member], lower.weight[member], part, len(groups))
+        return means(lower.lists.level, groups, lower.mean, lower.weight)
 
     def _drop_small(self, number: int, groups: Tensor) -> tuple[Tensor, Tensor]:
         """Drop those of these groups of a tier that hold little; what they held goes to the nearest others.
@@ -520,12 +512,10 @@ class HierarchicalIndex:
             return kept, groups
         if len(groups) == len(tier):
             kept, groups = groups[:1], groups[1:]  # what is added later is filed under the one that is left
-        place, _ = below.entries_of(groups)
-        member = below.level.child[place].long()
+        member, _ = below.level.children_of(groups)
         self._leave(number, member)
         parent = tier.parent[groups]
-        moved, at = tier.lists.remove(parent, tier.place[groups])
-        tier.place[moved] = at
+        tier.lists.remove(parent, groups, tier.place)
         tier.drop(groups)
         if not len(member):
             return kept, parent
@@ -543,8 +533,7 @@ class HierarchicalIndex:
             self._unfile(members)
             return
         lower = self._tiers[number + 1]
-        moved, at = lower.lists.remove(lower.parent[members], lower.place[members])
-        lower.place[moved] = at
+        lower.lists.remove(lower.parent[members], members, lower.place)
 
     def _enter(self, number: int, members: Tensor, groups: Tensor) -> None:
         """Enter groups of the tier below, or rows, into groups of a tier; they were taken out of others."""
@@ -553,9 +542,8 @@ class HierarchicalIndex:
             return
         lower = self._tiers[number + 1]
         vectors, above = lower.vectors(members), self._tiers[number].coded
-        place, moved, at = lower.lists.add(groups, members, vectors, above)
-        lower.place[moved] = at
-        lower.parent[members], lower.place[members] = groups, place
+        lower.lists.add(groups, members, vectors, above, lower.place)
+        lower.parent[members] = groups
 
     def _split_grown(self, number: int, groups: Tensor) -> Tensor:
         """Split those of these groups of a tier that are beyond their bound; gives all and the parts."""
@@ -571,8 +559,7 @@ class HierarchicalIndex:
     def _split(self, number: int, groups: Tensor) -> Tensor:
         """Divide groups of a tier, each into as many as have half the allowed size; gives the parts."""
         tier, below, last = self._tiers[number], self._below(number), number + 1 == len(self._tiers)
-        place, length = below.entries_of(groups)
-        member = below.level.child[place].long()
+        member, length = below.level.children_of(groups)
         part = torch.repeat_interleave(torch.arange(len(groups), device=groups.device), length)
         vector = built(self._rows).keys[member].float() if last else self._tiers[number + 1].mean[member]
         pieces = (length + self._bounds[number] // 2) // max(1, self._bounds[number] // 2)
@@ -597,9 +584,8 @@ class HierarchicalIndex:
         if tier.taught is not None:
             tier.taught[fresh] = tier.taught[origin]
         parent = tier.parent[origin]
-        at, moved, to = tier.lists.add(parent, fresh, tier.vectors(fresh), self._above(number))
-        tier.place[moved] = to
-        tier.parent[fresh], tier.place[fresh] = parent, at
+        tier.lists.add(parent, fresh, tier.vectors(fresh), self._above(number), tier.place)
+        tier.parent[fresh] = parent
         moves = ~keeps[piece]
         going, into = member[moves], target[piece][moves]
         self._leave(number, going)
@@ -615,8 +601,7 @@ class HierarchicalIndex:
         parent, above = tier.parent[groups], self._above(number)
         write_entries(tier.lists.level, tier.place[groups], tier.vectors(groups), parent, above)
         self._decode(number, groups)
-        place, _ = self._below(number).entries_of(groups)
-        member = self._below(number).level.child[place].long()
+        member, _ = self._below(number).level.children_of(groups)
         if number + 1 < len(self._tiers):
             self._recode(number + 1, member)
         else:

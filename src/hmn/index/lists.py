@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hmn._native import write_entries
+from hmn._native import enter, take_out, write_entries
 from hmn._native.codes import codes_of
 from hmn._native.level import GROUP, IN_FULL, LANES, Level
 from hmn.errors import ShapeError
@@ -81,60 +81,39 @@ class Lists:
         self.level.length.copy_(count)
         self._count = len(lists)
         for part in torch.split(torch.arange(len(lists), device=lists.device), 1 << 16):
-            self._write(place[part], child[part], vector[part], lists[part], direction)
+            self.level.child[place[part]] = child[part].to(torch.int32)
+            self._encode(place[part], vector[part], lists[part], direction)
         return place
 
-    def add(
-        self, lists: Tensor, child: Tensor, vector: Tensor, direction: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def add(self, lists: Tensor, child: Tensor, vector: Tensor, direction: Tensor, where: Tensor) -> None:
         """Add entries; see ``build``.
 
-        Returns:
-            ``(n,)`` places of the entries, and children and new places of entries that had to move.
+        Args:
+            lists, child, vector, direction: as for ``build``.
+            where: by child, the place of each entry: those of the new ones, and of others that had to
+                move, are written there.
         """
         if not len(lists):
-            return lists, lists, lists
-        level = self.level
-        one, which, count = torch.unique(lists, return_inverse=True, return_counts=True)
-        length = level.length[one].long()
-        needed = (length + count + LANES - 1) // LANES
-        grown = needed > self._room[one]
-        moved = self._move(one[grown], needed[grown])
-        level = self.level  # there may be more room now
-        order = which.argsort(stable=True)
-        within = torch.arange(len(lists), device=lists.device) - (count.cumsum(0) - count)[which[order]]
-        place = torch.empty_like(lists)
-        place[order] = (level.first_panel[one] * LANES + length)[which[order]] + within
-        level.length[one] = (length + count).to(torch.int32)
+            return
+        used = enter(self.level, self._room, self._used, lists, child, where)
+        if used > len(self.level.codes):
+            self._grow(max(used, self._used + self._used // 2))
+            used = enter(self.level, self._room, self._used, lists, child, where)
+        self._used = used
         self._count += len(lists)
-        self._write(place, child, vector, lists, direction)
-        return place, level.child[moved].long(), moved
+        self._encode(where[child], vector, lists, direction)
 
-    def remove(self, lists: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
-        """Remove entries of lists ``(n,)`` at places ``(n,)``; the last of each list take their places.
+    def remove(self, lists: Tensor, child: Tensor, where: Tensor) -> None:
+        """Remove entries for children ``(n,)`` of lists ``(n,)``; the last of each list take their places.
 
-        Returns:
-            Children and new places of the entries that moved.
+        Args:
+            lists: of each.
+            child: what they stand for.
+            where: by child, the place of each entry: -1 from then on for those, and others move.
         """
-        if not len(lists):
-            return lists, lists
-        level = self.level
-        one, which, count = torch.unique(lists, return_inverse=True, return_counts=True)
-        length = level.length[one].long()
-        # of the places at the end of each list that will be free, those still held must move
-        end = level.first_panel[one] * LANES + length - count
-        within = torch.arange(len(lists), device=lists.device)
-        tail = (end - count.cumsum(0) + count).repeat_interleave(count) + within
-        hole = place < end[which]
-        source = tail[~torch.isin(tail, place)]
-        target = place[hole][which[hole].argsort(stable=True)]
-        for column in (level.along, level.step, level.child):
-            column[target] = column[source]
-        level.codes[target // LANES, :, target % LANES] = level.codes[source // LANES, :, source % LANES]
-        level.child[tail] = -1
-        level.length[one] = (length - count).to(torch.int32)
-        self._count -= len(lists)
-        return level.child[target].long(), target
+        if len(lists):
+            take_out(self.level, lists, where[child], where)
+            self._count -= len(lists)
 
     def more(self, count: int) -> None:
         """So many more lists, without entries."""
@@ -151,14 +130,6 @@ class Lists:
         if direction.shape[1] != self.features:
             return rest
         return self.level.along[place].unsqueeze(1) * direction[lists] + rest
-
-    def entries_of(self, lists: Tensor) -> tuple[Tensor, Tensor]:
-        """Places of all entries of lists ``(m,)``, list by list, and their numbers ``(m,)``."""
-        length = self.level.length[lists].long()
-        begin = (self.level.first_panel[lists] * LANES).repeat_interleave(length)
-        within = torch.arange(int(length.sum()), device=lists.device)
-        within = within - (length.cumsum(0) - length).repeat_interleave(length)
-        return begin + within, length
 
     def state_dict(self, prefix: str) -> dict[str, Tensor]:
         """The tensors, by name."""
@@ -225,41 +196,16 @@ class Lists:
             length=found["length"],
             bits=bits,
         )
-        place, _ = lists.entries_of(torch.arange(rows, device=found["length"].device))
+        place, _ = lists.level.entries_of(torch.arange(rows, device=found["length"].device))
         lists._count = len(place)
         child = lists.level.child[place]
         if len(child) and not 0 <= int(child.min()) <= int(child.max()) < children:
             raise ShapeError(f"{prefix}child is not between 0 and {children - 1}: the state is damaged")
         return lists
 
-    def _write(self, place: Tensor, child: Tensor, vector: Tensor, lists: Tensor, direction: Tensor) -> None:
-        self.level.child[place] = child.to(torch.int32)
+    def _encode(self, place: Tensor, vector: Tensor, lists: Tensor, direction: Tensor) -> None:
         if self.bits != IN_FULL:
             write_entries(self.level, place, vector.float(), lists, direction)
-
-    def _move(self, lists: Tensor, needed: Tensor) -> Tensor:
-        """Move lists ``(m,)`` to the end, with room for their doubles; the new places of their entries."""
-        if not len(lists):
-            return lists
-        room = torch.maximum(needed, 2 * self._room[lists])
-        end = self._used + int(room.sum())
-        if end > len(self.level.codes):
-            self._grow(max(end, self._used + self._used // 2))
-        level = self.level
-        old, length = self.entries_of(lists)
-        first = self._used + room.cumsum(0) - room
-        new = old + ((first - level.first_panel[lists]) * LANES).repeat_interleave(length)
-        panels = (length + LANES - 1) // LANES
-        within = torch.arange(int(panels.sum()), device=lists.device)
-        within = within - (panels.cumsum(0) - panels).repeat_interleave(panels)
-        source = level.first_panel[lists].repeat_interleave(panels) + within
-        level.codes[first.repeat_interleave(panels) + within] = level.codes[source]
-        for column in (level.along, level.step, level.child):
-            column[new] = column[old]
-        level.child[old] = -1
-        level.first_panel[lists], self._room[lists] = first, room
-        self._used = end
-        return new
 
     def _grow(self, panels: int) -> None:
         old = self.level

@@ -87,22 +87,6 @@ class Tier:
             heappush(self.free, one)
 
 
-def means_of(points: Tensor, weight: Tensor | None, group: Tensor, groups: int) -> tuple[Tensor, Tensor]:
-    """Means ``(groups, D)`` of points ``(n, D)`` of weights ``(n,)`` by their group, and sums of weights.
-
-    Longer points count more: the mean is as much longer as their lengths weighted by themselves are.
-    """
-    weight = points.new_ones(len(points)) if weight is None else weight
-    length = points.square().sum(dim=1).sqrt().double()
-    moments = torch.stack([weight.double(), weight * length, weight * length * length], dim=1)
-    moments = moments.new_zeros(groups, 3).index_add_(0, group, moments)
-    total = torch.zeros(groups, points.shape[1], device=points.device)
-    total.index_add_(0, group, points * weight.unsqueeze(1))
-    count, first, second = moments.unbind(dim=1)
-    share = second / torch.where(first > 0, first * first, 1.0)  # longer by second * count / first^2
-    return total * share.float().unsqueeze(1), count.float()
-
-
 def check_places(parent: Tensor, place: Tensor, lists: Lists, name: str) -> None:
     """Refuse places that are not those of the entries."""
     live = (parent >= 0).nonzero().squeeze(1)

@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "filing.hpp"
 #include "search.hpp"
 
 namespace nb = nanobind;
@@ -59,23 +60,26 @@ T* at(Address address) {
 struct PythonLevel {
     Array<uint8_t, 4> codes;
     Array<float, 1> along, step;
-    Array<const int32_t, 1> child;
-    Array<const int64_t, 1> first_panel;
-    Array<const int32_t, 1> length;
+    Array<int32_t, 1> child;
+    Array<int64_t, 1> first_panel;
+    Array<int32_t, 1> length;
     int bits;
 
     hmn::Level level() const {
-        return {codes.data(),       along.data(),  step.data(),
-                child.data(),       first_panel.data(), length.data(),
-                int64_t(length.shape(0)), bits,    int(codes.shape(1)), nullptr};
+        return {codes.data(), along.data(), step.data(), child.data(), first_panel.data(), length.data(),
+                int64_t(length.shape(0)), bits, int(codes.shape(1)), nullptr};
+    }
+    hmn::Filed filed() const {
+        return {codes.data(), along.data(), step.data(), child.data(), first_panel.data(), length.data(),
+                int64_t(codes.shape(0)), int(codes.shape(1))};
     }
 };
 
-PythonLevel level(Array<uint8_t, 4> codes, Array<float, 1> along, Array<float, 1> step, Array<const int32_t, 1> child, Array<const int64_t, 1> first_panel,
-                  Array<const int32_t, 1> length, int bits) {
+PythonLevel level(Array<uint8_t, 4> codes, Array<float, 1> along, Array<float, 1> step, Array<int32_t, 1> child,
+                  Array<int64_t, 1> first_panel, Array<int32_t, 1> length, int bits) {
     const size_t entries = codes.shape(0) * hmn::kLanes;
-    if (codes.shape(2) != hmn::kLanes || codes.shape(3) != hmn::kGroup || (bits != 1 && bits != 4 && bits != 8 && bits != hmn::kInFull) ||
-        along.shape(0) != entries || step.shape(0) != entries || child.shape(0) != entries ||
+    const bool known = bits == 1 || bits == 4 || bits == 8 || bits == hmn::kInFull;
+    if (codes.shape(2) != hmn::kLanes || codes.shape(3) != hmn::kGroup || !known || along.shape(0) != entries || step.shape(0) != entries || child.shape(0) != entries ||
         first_panel.shape(0) != length.shape(0))
         throw std::invalid_argument("the parts of a level do not fit each other");
     return {codes, along, step, child, first_panel, length, bits};
@@ -83,8 +87,8 @@ PythonLevel level(Array<uint8_t, 4> codes, Array<float, 1> along, Array<float, 1
 
 bool search(Address query, int64_t count, int64_t features, const std::vector<const PythonLevel*>& levels,
             const std::vector<Address>& direction, const std::vector<int64_t>& probes,
-            const std::vector<float>& margin, const std::vector<Address>& weight, Address keys, int storage, int64_t rescored, int64_t k, Address score,
-            Address row, Address reads, Address scored, int threads) {
+            const std::vector<float>& margin, const std::vector<Address>& weight, Address keys, int storage,
+            int64_t rescored, int64_t k, Address score, Address row, Address reads, Address scored, int threads) {
     if (levels.empty() || direction.size() + 1 != levels.size() || probes.size() + 1 != levels.size() ||
         margin.size() + 1 != levels.size() || weight.size() != levels.size() || rescored < 1)
         throw std::invalid_argument("levels, directions and probes do not fit each other");
@@ -114,6 +118,25 @@ void encode(const PythonLevel& level, Address vector, int64_t count, int64_t fea
                 threads);
 }
 
+void take_out(const PythonLevel& level, Address list, Address place, int64_t count, Address where) {
+    nb::gil_scoped_release released;
+    hmn::take_out(level.filed(), at<int64_t>(list), at<int64_t>(place), count, at<int64_t>(where));
+}
+
+int64_t enter(const PythonLevel& level, Address room, int64_t used, Address list, Address child, int64_t count,
+              Address where) {
+    nb::gil_scoped_release released;
+    return hmn::enter(level.filed(), at<int64_t>(room), used, at<int64_t>(list), at<int64_t>(child), count,
+                      at<int64_t>(where));
+}
+
+void means(const PythonLevel& level, Address list, int64_t count, Address vectors, int64_t features, int storage,
+           Address weight, Address mean, Address total, int threads) {
+    nb::gil_scoped_release released;
+    hmn::means(level.level(), at<int64_t>(list), count, {at<void>(vectors), features, hmn::Storage(storage)},
+               at<float>(weight), at<float>(mean), at<float>(total), threads);
+}
+
 }  // namespace
 
 NB_MODULE(_kernels, module) {
@@ -123,6 +146,9 @@ NB_MODULE(_kernels, module) {
     module.def("search", &search);
     module.def("best_of", &best_of);
     module.def("encode", &encode);
+    module.def("take_out", &take_out);
+    module.def("enter", &enter);
+    module.def("means", &means);
     module.def("use", &use, "name"_a);
     module.def("available", &available);
     module.def("in_use", [] { return std::string(chosen.name); });

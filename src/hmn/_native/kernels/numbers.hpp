@@ -13,4 +13,24 @@ inline int32_t rounded(float value) {
     return bits - 0x4b400000;
 }
 
+inline float from_half(uint16_t half) {
+    const uint32_t sign = uint32_t(half & 0x8000) << 16;
+    uint32_t exponent = (half >> 10) & 31, fraction = half & 0x3ff, bits;
+    if (exponent == 0) {
+        const float value = float(fraction) * 5.9604644775390625e-8f;  // 2^-24
+        return sign ? -value : value;
+    }
+    bits = exponent == 31 ? sign | 0x7f800000 | fraction << 13 : sign | (exponent + 112) << 23 | fraction << 13;
+    float value;
+    std::memcpy(&value, &bits, 4);
+    return value;
+}
+
+inline float from_brain(uint16_t half) {
+    const uint32_t bits = uint32_t(half) << 16;
+    float value;
+    std::memcpy(&value, &bits, 4);
+    return value;
+}
+
 }  // namespace hmn
