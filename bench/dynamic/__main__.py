@@ -11,12 +11,13 @@ import json
 import sys
 from pathlib import Path
 
-from bench.dynamic.accuracy import measure
+from bench.dynamic import accuracy, growth, speed, writes
 from bench.dynamic.report import draw, draw_training, markdown
+from bench.dynamic.scale_report import draw_growth
 from bench.dynamic.training import train
 from bench.machine import RESULTS, machine, write_results
 
-PARTS = ("accuracy", "training")
+PARTS = ("accuracy", "training", "speed", "growth", "writes")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -29,7 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if not (given.data / "train.tsv").exists():
         raise SystemExit(f"{given.data}: no train.tsv there; give the SimpleQuestions data with --data")
-    if not given.model.exists():
+    if "accuracy" in given.only and not given.model.exists():
         raise SystemExit(f"{given.model}: no model there; run make bench-qa first")
     there = given.out / "dynamic.json"
     results = json.loads(there.read_text(encoding="utf-8")) if there.exists() else {}
@@ -39,11 +40,18 @@ def main(arguments: list[str] | None = None) -> None:
 
     for part in given.only:
         if part == "accuracy":
-            found = measure(given.model, given.data, said)
+            found = accuracy.measure(given.model, given.data, said)
             draw(found, given.out / "dynamic-accuracy.png")
-        else:
+        elif part == "training":
             found = train(given.data, given.work, said)
             draw_training(found, given.out / "dynamic-training.png")
+        elif part == "speed":
+            found = speed.measure(given.data, said)
+        elif part == "growth":
+            found = growth.measure(given.work / "growth", said)
+            draw_growth(found, given.out / "dynamic-growth.png")
+        else:
+            found = writes.measure(said)
         results[part] = {**found, "machine": machine()}
         write_results("dynamic", results, markdown(results), given.out)
 

@@ -41,21 +41,21 @@ class Variant:
             yield value
 
 
-def hierarchy(groups: str, codes: str = "int1") -> Callable[[], Index]:
+def hierarchy(groups: str | None = None, codes: str = "int1") -> Callable[[], Index]:
     """A hierarchy of this shape, which scores few cells in full."""
     return lambda: HierarchicalIndex(groups, codes=codes, rescore=RESCORED)
 
 
 VARIANTS = (
-    Variant("hierarchy", hierarchy("1000x10000"), REACHES, taught=True),
-    Variant("nothing learned", hierarchy("1000x10000"), REACHES),
-    Variant("cells in 4 bits", hierarchy("1000x10000", "int4"), REACHES, taught=True),
-    Variant("leaves of 36 cells", hierarchy("1000x2500"), REACHES, taught=True),
-    Variant("250 groups above", hierarchy("250x10000"), REACHES, taught=True),
-    Variant("one tier", hierarchy("10000"), REACHES, taught=True),
+    Variant("hierarchy", hierarchy(), REACHES, taught=True),
+    Variant("nothing learned", hierarchy(), REACHES),
+    Variant("cells in 4 bits", hierarchy(codes="int4"), REACHES, taught=True),
+    Variant("leaves of 36 cells", hierarchy("750x2500"), REACHES, taught=True),
+    Variant("250 groups above", hierarchy("250x7500"), REACHES, taught=True),
+    Variant("one tier", hierarchy("7500"), REACHES, taught=True),
     Variant(
         "clusters, a number of them",
-        lambda: ClusterIndex("200x10000", "40x200", rescore=RESCORED),
+        lambda: ClusterIndex("200x7500", "40x200", rescore=RESCORED),
         PROBES,
         "last_probes",
     ),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.dynamic.accuracy import LOST, PROBES, REACHES, RESCORED, VARIANTS, reads_at
+from bench.dynamic.scale_report import growth, speed, writes
 from bench.dynamic.training import READS
 from bench.machine import described
 
@@ -21,6 +22,9 @@ def markdown(results: dict[str, Any]) -> str:
         lines += _accuracy(results["accuracy"])
     if "training" in results:
         lines += _training(results["training"])
+    for part, told in (("speed", speed), ("growth", growth), ("writes", writes)):
+        if part in results:
+            lines += told(results[part])
     return "\n".join(lines)
 
 

@@ -27,7 +27,7 @@ def filed(seed: int) -> tuple[Lists, Tensor, Tensor, torch.Generator]:
     child = torch.randperm(CHILDREN, generator=generator)[: 40 + seed % 30]
     of = torch.randint(LISTS - 1, (len(child),), generator=generator)
     where, list_of = torch.full((CHILDREN,), -1), torch.full((CHILDREN,), -1)
-    vector, direction = torch.randn(len(child), D, generator=generator), torch.zeros(LISTS, 1)
+    vector, direction = torch.randn(CHILDREN, D, generator=generator), torch.zeros(LISTS, 1)
     where[child], list_of[child] = lists.build(of, child, vector, direction), of
     return lists, list_of, where, generator
 

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from hmn._native.level import LANES, Level
 
+PART = 1 << 18
+
 
 def take_out(level: Level, lists: Tensor, place: Tensor, where: Tensor) -> None:
     """See ``hmn._native.take_out``."""
@@ -54,7 +56,7 @@ def means(level: Level, lists: Tensor, vectors: Tensor, weight: Tensor | None) -
     """See ``hmn._native.means``."""
     child, length = level.children_of(lists)
     part = torch.repeat_interleave(torch.arange(len(lists), device=lists.device), length)
-    return means_of(vectors[child].float(), None if weight is None else weight[child], part, len(lists))
+    return means_of(vectors[child], None if weight is None else weight[child], part, len(lists))
 
 
 def means_of(points: Tensor, weight: Tensor | None, group: Tensor, groups: int) -> tuple[Tensor, Tensor]:
@@ -62,12 +64,15 @@ def means_of(points: Tensor, weight: Tensor | None, group: Tensor, groups: int) 
 
     Longer points count more: the mean is as much longer as their lengths weighted by themselves are.
     """
-    weight = points.new_ones(len(points)) if weight is None else weight
-    length = points.square().sum(dim=1).sqrt().double()
-    moments = torch.stack([weight.double(), weight * length, weight * length * length], dim=1)
-    moments = moments.new_zeros(groups, 3).index_add_(0, group, moments)
+    moments = torch.zeros(groups, 3, dtype=torch.float64, device=points.device)
     total = torch.zeros(groups, points.shape[1], device=points.device)
-    total.index_add_(0, group, points * weight.unsqueeze(1))
+    for begin in range(0, len(points), PART):  # what is made of the points for a moment is as large as they
+        of = slice(begin, begin + PART)
+        vector = points[of].float()
+        by = vector.new_ones(len(vector)) if weight is None else weight[of]
+        length = vector.square().sum(dim=1).sqrt().double()
+        moments.index_add_(0, group[of], torch.stack([by.double(), by * length, by * length * length], dim=1))
+        total.index_add_(0, group[of], vector * by.unsqueeze(1))
     count, first, second = moments.unbind(dim=1)
     share = second / torch.where(first > 0, first * first, 1.0)  # longer by second * count / first^2
     return total * share.float().unsqueeze(1), count.float()

@@ -25,20 +25,20 @@ from hmn.index.tier import COLUMNS, Tier, check_places, saved
 from hmn.typing import SearchResult
 
 GROUP_BITS = 4
-LEAF_SIZE, FAN = 9, 10
+LEAF_SIZE, FAN = 12, 10
 """Cells a leaf, and groups a group, of a hierarchy that is laid out by itself."""
 MOST = 3
 """Times as many make a group be split."""
-SMALL = 3
+SMALL = 2
 """A group with less than this part of the intended size is dropped, what is in it goes elsewhere."""
 MOST_TOP = 1500
 ROUNDS = 5
 MOST_ENTERED = 1 << 16
-DRIFT = 0.1
+DRIFT = 0.03
 """Share of its length by which a mean may be off."""
 PART = 1 << 14
 SAMPLED, NEARLY_ALL = 4096, 0.99
-"""Queries by which widths are set, and the share of them that must find their groups with ``reach=100``."""
+"""Queries by which widths are set (cells, before there are any); the share that must find their groups."""
 WIDTH = 0.3
 """Of a tier's mean radius: its width until queries have said better."""
 FILED_THROUGH, FILED_AMONG = 12, 16
@@ -59,13 +59,13 @@ class HierarchicalIndex:
     2024), and every tier how far below the best that group may lie.
 
     Cells that are added, removed or given other keys are filed anew at a cost that does not depend on N.
-    A group that grows beyond three times its intended size is split; what is in one that shrinks below a
-    third of it goes to the nearest others (as LIRE does: Xu et al., SOSP 2023); means follow what is in their
+    A group that grows beyond three times its intended size is split; what is in one that shrinks below
+    half of it goes to the nearest others (as LIRE does: Xu et al., SOSP 2023); means follow what is in their
     groups, and a group whose mean has moved is entered into the group above that is nearest then, by cosines.
 
     Args:
         num_groups: groups of each tier, from the widest to the leaves: ``(1000, 10000)`` or ``"1000x10000"``.
-            If not given, a leaf for every 9 cells, and a tier of a tenth as many groups above a tier of more
+            If not given, a leaf for every 12 cells, and a tier of a tenth as many groups above a tier of more
             than 1,500.
         reach: how far below the best of its tier the score of a group may lie that is entered, in hundredths
             of the tier's width; None enters all. May be set later.
@@ -123,7 +123,7 @@ class HierarchicalIndex:
         rows = Rows(keys, cells, self.storage)
         n, device = len(rows), rows.keys.device
         generator = torch.Generator().manual_seed(self.seed)
-        points = rows.keys[:n].float()
+        points = rows.keys[:n]
         counts = [max(1, min(count, n)) for count in self._counts_for(n)]
         self._bounds = _bounds(n, counts)
         group = torch.zeros(n, dtype=torch.int64, device=device)
@@ -145,9 +145,11 @@ class HierarchicalIndex:
         self._rows = rows
         self._leaf = F.pad(group, (0, len(rows.keys) - n), value=-1)
         self._tiers = []
+        some = torch.arange(0, n, max(1, n // SAMPLED), device=device)
         for parent, group in zip(parents, members, strict=True):
             mean, weight = means_of(points, None, group, len(parent))
-            radius = torch.linalg.vector_norm(points - mean[group], dim=1).mean() if n else 0.0
+            off = torch.linalg.vector_norm(points[some] - mean[group[some]], dim=1)
+            radius = off.mean() if n else 0.0
             self._tiers.append(
                 Tier(
                     Lists(rows.features, GROUP_BITS, device),
@@ -387,15 +389,14 @@ class HierarchicalIndex:
         """Write all codes anew, tier by tier."""
         for number, tier in enumerate(self._tiers):
             live = tier.live()
-            tier.place[live] = tier.lists.build(
-                tier.parent[live], live, tier.vectors(live), self._above(number)
-            )
+            vectors = tier.mean if tier.taught is None else tier.mean + tier.taught
+            tier.place[live] = tier.lists.build(tier.parent[live], live, vectors, self._above(number))
             self._decode(number, live)
         rows = built(self._rows)
         row = rows.live()
         self._leaves = Lists(rows.features, CODES[self.codes], rows.keys.device)
         self._place = torch.full_like(self._leaf, -1)
-        self._place[row] = self._leaves.build(self._leaf[row], row, rows.keys[row], self._tiers[-1].coded)
+        self._place[row] = self._leaves.build(self._leaf[row], row, rows.keys, self._tiers[-1].coded)
 
     def _decode(self, number: int, groups: Tensor) -> None:
         if not len(groups):

@@ -33,7 +33,7 @@ def kmeans(
     A cluster that loses all its points begins anew at the point that fits its own cluster worst.
 
     Args:
-        points: ``(N, D)`` float32, N at least 1; only their directions count.
+        points: ``(N, D)`` float, N at least 1; only their directions count.
         num_clusters: C, at most N.
         generator: of all randomness.
         iterations: rounds of assignment and averaging.
@@ -43,7 +43,7 @@ def kmeans(
         ``(C, D)`` unit centroids.
     """
     chosen = torch.randperm(len(points), generator=generator)[: num_clusters * POINTS_A_CLUSTER]
-    unit = unit_rows(points[chosen.sort().values.to(points.device)])
+    unit = unit_rows(points[chosen.sort().values.to(points.device)].float())
     centroid = _seeds(unit, num_clusters, generator)
     for done in range(iterations):
         nearest, cosine = assign(unit, centroid)
@@ -65,7 +65,7 @@ def assign(points: Tensor, centroid: Tensor) -> tuple[Tensor, Tensor]:
     lists.build(one, torch.arange(len(centroid), device=centroid.device), centroid, centroid.new_zeros(1, 1))
     nearest, product = [], []
     for part in torch.split(points, PART):
-        found = search_levels(part, [lists.level], [], [], centroid, CHECKED, 1)
+        found = search_levels(part.float(), [lists.level], [], [], centroid, CHECKED, 1)
         nearest.append(found.cell[:, 0])
         product.append(found.score[:, 0])
     if not nearest:

@@ -56,13 +56,13 @@ class Lists:
         """Number of entries in all lists."""
         return self._count
 
-    def build(self, lists: Tensor, child: Tensor, vector: Tensor, direction: Tensor) -> Tensor:
+    def build(self, lists: Tensor, child: Tensor, vectors: Tensor, direction: Tensor) -> Tensor:
         """Fill the lists anew.
 
         Args:
             lists: ``(n,)`` int64 list of each entry.
             child: ``(n,)`` int64 what each stands for.
-            vector: ``(n, D)`` float32.
+            vectors: ``(children, D)`` float, by child.
             direction: ``(L, D)`` vectors of the lists; ``(L, 1)`` zeros where lists have none.
 
         Returns:
@@ -82,14 +82,15 @@ class Lists:
         self._count = len(lists)
         for part in torch.split(torch.arange(len(lists), device=lists.device), 1 << 16):
             self.level.child[place[part]] = child[part].to(torch.int32)
-            self._encode(place[part], vector[part], lists[part], direction)
+            self._encode(place[part], vectors[child[part]], lists[part], direction)
         return place
 
     def add(self, lists: Tensor, child: Tensor, vector: Tensor, direction: Tensor, where: Tensor) -> None:
         """Add entries; see ``build``.
 
         Args:
-            lists, child, vector, direction: as for ``build``.
+            lists, child, direction: as for ``build``.
+            vector: ``(n, D)`` float, of each entry.
             where: by child, the place of each entry: those of the new ones, and of others that had to
                 move, are written there.
         """
