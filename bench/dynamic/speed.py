@@ -23,12 +23,12 @@ from hmn.nn.memory import Memory
 from hmn.qa.facts import FactTable
 from hmn.qa.model import FactoidQA
 
-WARM = 320
-"""Steps of ``hmn train`` before those that are timed: by then the index has learned how far to look."""
+WARM = 400
+"""Steps of ``hmn train`` before those that are timed: by then an epoch is over and the index has learned."""
 ROUNDS, STEPS = 8, 20
 """In each round one step of the softmax, and so many of the other."""
 BATCH, K, FEATURES = 128, 10, 128
-REFILED = 128
+REFILED = 64
 """Of the cells that a step has moved, so many are looked at again."""
 RATE = 1e-3
 RECALL = 0.95
@@ -174,7 +174,11 @@ def _of_training(data: Path, said: Callable[[str], None]) -> dict[str, Any]:
         ours.end()
         full.end()
         log = (Path(folder) / "hierarchy.run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        upkeep = [one["upkeep_seconds"] for one in map(json.loads, log) if one["step"] > WARM]
+        upkeep = [
+            one["upkeep_seconds"]
+            for one in map(json.loads, log)
+            if one["step"] > WARM and "upkeep_seconds" in one
+        ]
     return {
         "name": "hmn train, SimpleQuestions",
         "cells": len(facts),

@@ -1,4 +1,4 @@
-"""Which cells of an encoded memory are encoded again after a step: all of them within a number of steps."""
+"""Which cells of an encoded memory are encoded again now and then: all of them within a number of turns."""
 
 from __future__ import annotations
 
@@ -16,46 +16,46 @@ READ_PART = 4
 class RollingRenewal:
     """Chooses a rolling share of the cells: the next ones in turn, and of those just read the most stale.
 
-    A step costs what its share costs, whatever the number of cells: cells in turn are a range, and staleness
+    A turn costs what its share costs, whatever the number of cells: cells in turn are a range, and staleness
     is looked up for the cells that were read.
 
     Args:
         cells: N.
-        steps: as many cells are renewed in so many steps as there are: three of four in turn, the others of
-            those just read.
+        turns: as many cells are renewed in so many turns as there are: three of four in order, the others
+            of those just read.
     """
 
-    def __init__(self, cells: int, steps: int) -> None:
-        self.read_share = max(1, cells // (READ_PART * steps))
-        self.share = max(1, -(-cells // steps) - self.read_share)
-        self._renewed = torch.zeros(cells, dtype=torch.int64)  # (N,) step at which each was
-        self._next, self._step = 0, 0
+    def __init__(self, cells: int, turns: int) -> None:
+        self.read_share = max(1, cells // (READ_PART * turns))
+        self.share = max(1, -(-cells // turns) - self.read_share)
+        self._renewed = torch.zeros(cells, dtype=torch.int64)  # (N,) turn at which each was
+        self._next, self._turn = 0, 0
 
     def due(self, read: Tensor) -> Tensor:
-        """Cells ``(n,)`` to encode now, distinct; the next step begins.
+        """Cells ``(n,)`` to encode now, distinct; the next turn begins.
 
         Args:
-            read: ``(C,)`` distinct cells that this step has read.
+            read: ``(C,)`` distinct cells that were read just now.
         """
         count = len(self._renewed)
-        self._step += 1
+        self._turn += 1
         turn = (self._next + torch.arange(min(self.share, count))) % max(1, count)
         self._next = (self._next + self.share) % max(1, count)
-        self._renewed[turn] = self._step
+        self._renewed[turn] = self._turn
         read = read.cpu()
         stalest = self._renewed[read].argsort(stable=True)[: self.read_share]
         rest = read[stalest]
-        rest = rest[self._renewed[rest] < self._step]
-        self._renewed[rest] = self._step
+        rest = rest[self._renewed[rest] < self._turn]
+        self._renewed[rest] = self._turn
         return torch.cat([turn, rest])
 
     def all_renewed(self) -> None:
         """Note that all cells were encoded just now."""
-        self._renewed.fill_(self._step)
+        self._renewed.fill_(self._turn)
 
     def state(self) -> dict[str, Tensor]:
         """What ``load`` takes back."""
-        return {"renewed": self._renewed, "next": torch.tensor([self._next, self._step])}
+        return {"renewed": self._renewed, "next": torch.tensor([self._next, self._turn])}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Take back what ``state`` gave.
@@ -67,4 +67,4 @@ class RollingRenewal:
             got, wanted = len(state["renewed"]), len(self._renewed)
             raise ShapeError(f"the renewal is of {got} cells, expected {wanted}: load that of this memory")
         self._renewed = state["renewed"].clone()
-        self._next, self._step = (int(one) for one in state["next"])
+        self._next, self._turn = (int(one) for one in state["next"])

@@ -145,7 +145,7 @@ class TrainConfig:
     renew_steps: int = setting(
         100,
         "All keys of the memory's snapshot are encoded again every so many steps; with an index that follows "
-        "(hierarchy), as many in all, a few after every step.",
+        "(hierarchy), as many in all, a share of them every ten steps.",
     )
     checkpoint_seconds: float = setting(45.0, "Save the state for --resume about this often.")
     seed: int = setting(0, "Seed of all randomness: same seed, same threads, same model.")

@@ -31,6 +31,8 @@ from hmn.qa.text import Texts
 
 RECORD_STEPS = 20
 """Steps from one record to the next; what they took is told a step."""
+TOGETHER = 10
+"""Steps after which the share of the keys that is due is encoded again, for all of them at once."""
 TAUGHT_AFTER = (32, 64, 128, 256)
 """Steps of the first epoch after which an index learns how far to look; all else after every epoch."""
 
@@ -109,9 +111,9 @@ class Trainer:
         self.progress = Progress()
         self._upkeep_seconds = 0.0
         index = network.reader.index
-        self.renewal = (
-            RollingRenewal(len(self.memory), config.renew_steps) if isinstance(index, Teachable) else None
-        )
+        self._together = min(TOGETHER, config.renew_steps)
+        turns = config.renew_steps // self._together
+        self.renewal = RollingRenewal(len(self.memory), turns) if isinstance(index, Teachable) else None
 
     @property
     def memory(self) -> EncodedMemory:
@@ -165,11 +167,12 @@ class Trainer:
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimisers.step(step)
         if self.renewal is not None:
-            began = time.perf_counter()
-            cells = self.renewal.due(drawn.cell)
-            self.memory.renew(cells)
-            self.network.refresh(cells)
-            self._upkeep_seconds += time.perf_counter() - began
+            if (step + 1) % self._together == 0:
+                began = time.perf_counter()
+                cells = self.renewal.due(drawn.cell)
+                self.memory.renew(cells)
+                self.network.refresh(cells)
+                self._upkeep_seconds += time.perf_counter() - began
             if step + 1 in TAUGHT_AFTER:
                 self.lessons.teach(vectors=False)
         return float(loss.detach())
