@@ -16,7 +16,7 @@ help:
 	@echo "make bench-qa         the figures of bench/results/qa.md (needs the SimpleQuestions data, about two hours)"
 	@echo "make bench-qa-limits  why these figures stop where they do (after make bench-qa, some minutes)"
 	@echo "make bench-facts      how fast ten million facts load (some minutes)"
-	@echo "make bench-dynamic    the hierarchy: reads, accuracy, training (after make bench-qa, half an hour)"
+	@echo "make bench-dynamic    the hierarchy: reads, accuracy, training, speed, growth, writes (an hour, 20 GB)"
 	@echo "make bench-index      the search structures beside faiss, ScaNN, hnswlib and usearch (some hours, 16 GB)"
 	@echo "make clean            remove the virtual environment, builds and caches"
 

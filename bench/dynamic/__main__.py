@@ -1,7 +1,8 @@
-"""Run ``python -m bench.dynamic`` (``make bench-dynamic``) after ``make bench-qa``, whose model it reads.
+"""Run ``python -m bench.dynamic`` (``make bench-dynamic``).
 
 Writes ``bench/results/dynamic.json``, ``dynamic.md`` and its pictures. ``--only`` measures some parts and
-keeps the others as they are in ``dynamic.json``; a training that was stopped goes on.
+keeps the others as they are in ``dynamic.json``; a training that was stopped goes on. Accuracy is measured on
+the model that the training gave.
 """
 
 from __future__ import annotations
@@ -17,21 +18,21 @@ from bench.dynamic.scale_report import draw_growth
 from bench.dynamic.training import train
 from bench.machine import RESULTS, machine, write_results
 
-PARTS = ("accuracy", "training", "speed", "growth", "writes")
+PARTS = ("training", "accuracy", "speed", "growth", "writes")
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.dynamic", description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/simplequestions"))
-    parser.add_argument("--model", type=Path, default=Path("runs/qa/kmips"), help="trained by make bench-qa")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to measure")
     parser.add_argument("--work", type=Path, default=Path("runs/dynamic"), help="folder of the training")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the figures")
     given = parser.parse_args(arguments)
     if not (given.data / "train.tsv").exists():
         raise SystemExit(f"{given.data}: no train.tsv there; give the SimpleQuestions data with --data")
-    if "accuracy" in given.only and not given.model.exists():
-        raise SystemExit(f"{given.model}: no model there; run make bench-qa first")
+    model = given.work / "trained"
+    if "accuracy" in given.only and "training" not in given.only and not model.exists():
+        raise SystemExit(f"{model}: no model there; give --only training first")
     there = given.out / "dynamic.json"
     results = json.loads(there.read_text(encoding="utf-8")) if there.exists() else {}
 
@@ -40,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     for part in given.only:
         if part == "accuracy":
-            found = accuracy.measure(given.model, given.data, said)
+            found = accuracy.measure(model, given.data, said)
             draw(found, given.out / "dynamic-accuracy.png")
         elif part == "training":
             found = train(given.data, given.work, said)

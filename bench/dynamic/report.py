@@ -42,8 +42,9 @@ def _accuracy(found: dict[str, Any]) -> list[str]:
         f"{TARGET_LOST} points of pairs and of facts lost against exact search on the same model. Measured: "
         f"{_number(at)} reads.",
         "",
-        f"The memory is that of the main job's model (`make bench-qa`, row kmips): {found['cells']:,} cells "
-        f"of {found['features']} features for {found['facts']:,} facts. {found['questions']:,} held-out "
+        "The memory is that of the model that was trained through the hierarchy, the part `training`: "
+        f"{found['cells']:,} cells of {found['features']} features for {found['facts']:,} facts. "
+        f"{found['questions']:,} held-out "
         f"questions are asked; exact search gets {exact['pair_accuracy']:.4f} pairs and "
         f"{exact['fact_accuracy']:.4f} facts right. What is learned is learned from the "
         f"{found['lessons']:,} training questions and what exact search finds for them. All hierarchies "

@@ -21,6 +21,7 @@ from hmn.index.hierarchy import HierarchicalIndex
 from hmn.index.registry import make_index
 from hmn.index.strategy import Strategy, StrategySearch
 from hmn.nn.loss import marginal_nll, sampled_nll
+from hmn.nn.renewal import RollingRenewal
 from hmn.qa import training
 from hmn.qa.config import ModelConfig
 from hmn.qa.facts import FactTable
@@ -127,6 +128,29 @@ def test_a_hierarchy_learns_from_the_questions_of_its_training(
     index = qa.network.reader.index
     assert isinstance(index, HierarchicalIndex) and qa.config.index == f"hierarchy:reach={index.reach}"
     assert set(steps) == {100}, "in training it looks as far as it has learned to"
+
+
+def test_a_share_of_the_keys_is_encoded_again_every_ten_steps(
+    small_facts: FactTable, small_split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares: list[tuple[int, int]] = []
+    qa = FactoidQA(small_facts, **SIZES, index="hierarchy")
+    due = RollingRenewal.due
+    step = 0
+
+    def told(steps: int) -> None:
+        nonlocal step
+        step = steps
+
+    def counted(self: RollingRenewal, read: Tensor) -> Tensor:
+        cells = due(self, read)
+        shares.append((step + 1, len(cells)))
+        return cells
+
+    monkeypatch.setattr(RollingRenewal, "due", counted)
+    qa.fit(*small_split, quiet=True, told=told, **{**TRAINING, "epochs": 1, "renew_steps": 30})
+    assert [at for at, _ in shares] == [10, 20]
+    assert all(share == pytest.approx(len(qa.cells) / 3, rel=0.1) for _, share in shares)
 
 
 @pytest.mark.parametrize("importance_weights", [False, True])
