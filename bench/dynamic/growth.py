@@ -32,7 +32,7 @@ CELLS = (100_000, 1_000_000, 10_000_000)
 FEATURES, K = 128, 10
 CLUSTER = 500
 """Cells of a cluster that memories are drawn in."""
-TAUGHT, HELD = 2048, 1024
+TAUGHT, HELD = 1024, 512
 """Queries to learn and tune with, and others to measure with."""
 RECALL = 0.9
 ROUNDS, SECONDS = 5, 1.5

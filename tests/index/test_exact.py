@@ -83,10 +83,21 @@ def test_best_cells_anywhere_are_found_by_blocks(k: int, rest: int, place: str) 
     assert_best(found, query, keys, k)
 
 
-def test_large_batches_are_scored_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("least", [1, 4, 64])
+@pytest.mark.parametrize("removed", [0, 7])
+def test_large_batches_and_memories_are_scored_in_parts(
+    least: int, removed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(exact, "CHUNK_SCORES", 100)
+    monkeypatch.setattr(exact, "LEAST_QUERIES", least)
     keys, query = whole(3, 30, 4), whole(4, 11, 4)
-    assert_best(ExactIndex(keys).search(query, 4), query, keys, 4)
+    index = ExactIndex(keys)
+    index.remove(torch.arange(30)[3 : 3 + 2 * removed : 2])
+    left = [cell for cell in range(30) if cell not in range(3, 3 + 2 * removed, 2)]
+    found = index.search(query, 4)
+    assert torch.isin(found.cell, torch.tensor(left)).all()
+    number = torch.full((30,), -1).index_copy_(0, torch.tensor(left), torch.arange(len(left)))
+    assert_best(found._replace(cell=number[found.cell]), query, keys[left], 4)
 
 
 def test_shares_storage_and_takes_other_keys() -> None:

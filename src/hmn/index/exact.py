@@ -13,7 +13,8 @@ from hmn.index.rows import Rows, built
 from hmn.typing import SearchResult
 
 BLOCK = 64
-CHUNK_SCORES = 1 << 24
+CHUNK_SCORES, LEAST_QUERIES = 1 << 24, 64
+"""Scores at a time, and queries at a time at least: each pass over the keys reads all of them."""
 
 
 @structure
@@ -63,17 +64,23 @@ class ExactIndex:
         n, b = len(rows), len(query)
         score = query.new_full((b, k), -torch.inf)
         found = torch.full((b, k), -1, dtype=torch.int64, device=query.device)
-        part = max(1, CHUNK_SCORES // max(len(keys), 1))
-        for start in range(0, b if n else 0, part):
+        part = max(CHUNK_SCORES // max(len(keys), 1), LEAST_QUERIES)
+        at_once = CHUNK_SCORES // min(part, max(b, 1))
+        for start in range(0, b, part):
             chosen = slice(start, start + part)
-            scores = _products(query[chosen], keys)
-            if n < len(keys):
-                scores = scores[:, live]
-            best, at = blockwise_topk(scores, min(k, n))
-            score[chosen, : best.shape[1]], found[chosen, : at.shape[1]] = (
-                best,
-                at if n == len(keys) else live[at],
-            )
+            for first in range(0, len(keys), at_once):
+                scores = _products(query[chosen], keys[first : first + at_once])
+                if n < len(keys):
+                    ends = torch.tensor([first, first + at_once], device=live.device)
+                    low, high = torch.searchsorted(live, ends).tolist()
+                    scores = scores[:, live[low:high] - first]
+                else:
+                    low = first
+                best, at = blockwise_topk(scores, min(k, scores.shape[1]))
+                best = torch.cat([score[chosen], best], dim=1)
+                at = torch.cat([found[chosen], live[at + low]], dim=1)
+                score[chosen], order = best.topk(k, dim=1)
+                found[chosen] = at.gather(1, order)
         scored = torch.full((b,), n, dtype=torch.int64, device=query.device)
         reads = scored * (rows.keys.element_size() / 4)
         return SearchResult(score, rows.cells_at(found), reads.float(), scored)
