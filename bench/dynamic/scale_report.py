@@ -22,6 +22,7 @@ def speed(found: dict[str, Any]) -> list[str]:
     """A training step beside one of full softmax."""
     rows = found["rows"]
     fast = all(one["times"] >= TARGET_TIMES[one["cells"]] for one in rows)
+    moved = " and ".join(f"{one['moved']:.0%}" for one in rows if "moved" in one)
     met = fast and all(one["upkeep_share"] <= TARGET_UPKEEP for one in rows)
     return [
         f"## A training step: {_met(met)}",
@@ -39,13 +40,14 @@ def speed(found: dict[str, Any]) -> list[str]:
         "",
         f"Both in one process, in turns: in each of {found['rounds']} rounds one step of full softmax and "
         f"{found['steps']} of the other, {found['batch']} questions a step. The first row is `hmn train` "
-        "(with `--index hierarchy`, with `--reader softmax`), whose keys an encoder makes: its upkeep "
-        "holds the encoding of the cells that are renewed. The others are `KMIPSAttention(memory, "
+        "(with `--index hierarchy`, with `--reader softmax`), whose keys an encoder makes: its upkeep holds "
+        "the encoding of the cells that are renewed. The others are `KMIPSAttention(memory, "
         f"{found['k']}, index='hierarchy', refiled={found['refiled']})` with `SparseAdam` and "
-        f"`SoftmaxAttention` with fused `Adam`, over stored keys that are trained ({rows[-1]['name']}). "
-        f"Recall@10 is of held-out queries after the {found['settled']:,} steps before and those that are "
-        "timed, by when the last column but four of the cells have moved, of the index that followed and "
-        "of one built anew on the keys as they are then.",
+        "`SoftmaxAttention` with fused `Adam`, over stored keys that are trained "
+        f"({rows[-1]['name'].removeprefix('stored memory, ')}). Recall@10 is of held-out queries after the "
+        f"{found['settled']:,} steps before and those that are timed, by when "
+        f"{moved} of the cells have moved: of the index that followed, and of one built anew on the keys "
+        "as they are then.",
         "",
     ]
 

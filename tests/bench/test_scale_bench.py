@@ -168,7 +168,7 @@ def test_the_page_says_how_times_grow(
 def test_the_page_says_how_long_a_step_takes(times: float, share: float, met: bool) -> None:
     one = {"ours_ms": 30.0, "softmax_ms": 30 * times, "times": times, "upkeep_ms": 3.0, "upkeep_share": share}
     stored = {**one, "name": "generated", "reads": {"followed": 900, "anew": 901}}
-    stored["recall"] = {"followed": 0.91, "anew": 0.92}
+    stored |= {"recall": {"followed": 0.91, "anew": 0.92}, "moved": 0.07}
     rows = [{**one, "name": "hmn train", "cells": 81_004}, {**stored, "cells": 1_000_000}]
     sizes = {"rounds": 8, "steps": 20, "batch": 128, "k": 10, "refiled": 128, "settled": 640}
     page = markdown({"speed": {"rows": rows, **sizes, "machine": machine()}})
