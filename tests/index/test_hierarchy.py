@@ -44,6 +44,7 @@ def assert_sound(index: HierarchicalIndex) -> None:
         before = tier.coded[live].clone()
         index._decode(number, live)
         torch.testing.assert_close(tier.coded[live], before)
+        torch.testing.assert_close(tier.length[live], tier.mean[live].norm(dim=1))
 
 
 def assert_codes_begin_where_the_group_ends(index: HierarchicalIndex, keys: Tensor) -> None:
@@ -88,6 +89,22 @@ def test_any_sequence_of_changes_keeps_the_hierarchy_sound(
     assert_sound(other)
     for one, two in zip(index.search(query, 7), other.search(query, 7), strict=True):
         assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize(
+    ("cells", "tiers"), [(1_000, "83"), (20_000, "166x1666"), (200_000, "555x1666x16666")]
+)
+def test_lays_itself_out(cells: int, tiers: str) -> None:
+    keys, query = clustered(0, cells, 64, features=8)
+    index = HierarchicalIndex()
+    index.build(keys)
+    wanted = [int(one) for one in tiers.split("x")]
+    found = [int(one) for one in str(index.stats()["num_groups"]).split("x")]
+    assert len(found) == len(wanted)
+    for one, other in zip(found, wanted, strict=True):
+        assert 0.9 * other <= one <= 1.3 * other  # groups that grew are split
+    index.reach, index.rescore = None, cells
+    assert recall(index.search(query, 1), query, keys, 1) == 1.0
 
 
 def test_it_finds_nearly_all_with_far_fewer_reads_than_clusters() -> None:

@@ -11,8 +11,9 @@ from torch.nn import functional as F
 from hmn._native import search_levels
 from hmn.index.lists import Lists
 
-POINTS_A_CLUSTER = 128
-"""More points than this a cluster are sampled: further ones hardly move a mean."""
+POINTS_A_CLUSTER, MANY_POINTS, FEW_A_CLUSTER = 128, 1 << 20, 40
+"""More points than this a cluster are sampled: further ones hardly move a mean. Many points in all are enough
+where they are at least a few a cluster."""
 SEEDING_ROUNDS = 4
 CHECKED = 4
 DRAWS = 4
@@ -42,7 +43,8 @@ def kmeans(
     Returns:
         ``(C, D)`` unit centroids.
     """
-    chosen = torch.randperm(len(points), generator=generator)[: num_clusters * POINTS_A_CLUSTER]
+    some = min(num_clusters * POINTS_A_CLUSTER, max(MANY_POINTS, num_clusters * FEW_A_CLUSTER))
+    chosen = torch.randperm(len(points), generator=generator)[:some]
     unit = unit_rows(points[chosen.sort().values.to(points.device)].float())
     centroid = _seeds(unit, num_clusters, generator)
     for done in range(iterations):

@@ -34,6 +34,7 @@ class Tier:
         parent: ``(room,)`` int64 group of the tier above.
         place: ``(room,)`` int64 place in ``lists``.
         width: what ``reach=100`` means here, in lengths of the query.
+        length: ``(room,)`` float32 length of ``mean``, at least 1e-30.
         free: heap of the rows that hold no group.
     """
 
@@ -46,10 +47,12 @@ class Tier:
     parent: Tensor
     place: Tensor
     width: float
-    free: list[int] = field(default_factory=list)
+    length: Tensor = field(init=False)
+    free: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Find the rows that hold no group."""
+        """Measure the means, and find the rows that hold no group."""
+        self.length = _length(self.mean)
         self.free = (self.parent < 0).nonzero().squeeze(1).tolist()
 
     def __len__(self) -> int:
@@ -64,6 +67,10 @@ class Tier:
         """By what queries look for groups ``(n,)``: ``(n, D)``."""
         return self.mean[groups] if self.taught is None else self.mean[groups] + self.taught[groups]
 
+    def follow(self, groups: Tensor, mean: Tensor) -> None:
+        """Give groups ``(n,)`` other means ``(n, D)``."""
+        self.mean[groups], self.length[groups] = mean, _length(mean)
+
     def take(self, count: int) -> Tensor:
         """Numbers for so many new groups, the lowest that are free."""
         more = count - len(self.free)
@@ -75,7 +82,7 @@ class Tier:
             if self.taught is not None:
                 self.taught = F.pad(self.taught, (0, 0, 0, grown))
             self.weight = F.pad(self.weight, (0, grown))
-            self.inverse = F.pad(self.inverse, (0, grown), value=1.0)
+            self.inverse, self.length = (F.pad(x, (0, grown), value=1.0) for x in (self.inverse, self.length))
             self.parent, self.place = (F.pad(one, (0, grown), value=-1) for one in (self.parent, self.place))
         taken = [heappop(self.free) for _ in range(count)]
         return torch.tensor(taken, dtype=torch.int64, device=self.parent.device)
@@ -85,6 +92,11 @@ class Tier:
         self.parent[groups], self.place[groups] = -1, -1
         for one in groups.tolist():
             heappush(self.free, one)
+
+
+def _length(vectors: Tensor) -> Tensor:
+    lengths: Tensor = torch.linalg.vector_norm(vectors, dim=1).clamp(min=1e-30)
+    return lengths
 
 
 def check_places(parent: Tensor, place: Tensor, lists: Lists, name: str) -> None:

@@ -126,16 +126,19 @@ int64_t enter(const Filed& lists, int64_t* room, int64_t used, const int64_t* li
 void means(const Level& level, const int64_t* list, int64_t count, const Rows& vectors, const float* weight, float* mean,
            float* total, int threads) {
     const int64_t features = vectors.features;
-#pragma omp parallel num_threads(count * features < kAlone ? 1 : threads)
+    int64_t entries = 0;
+    for (int64_t one = 0; one < count; ++one) entries += level.length[list[one]];
+#pragma omp parallel num_threads(entries * features < kAlone ? 1 : threads)
     {
         std::vector<float> vector(features);
-#pragma omp for schedule(dynamic, 64)
+#pragma omp for schedule(dynamic, 16)
         for (int64_t one = 0; one < count; ++one) {
             float* sum = mean + one * features;
             std::fill_n(sum, features, 0.0f);
             double weights = 0, first = 0, second = 0;
             const int32_t* child = level.child + level.first_panel[list[one]] * kLanes;
             for (int32_t i = 0; i < level.length[list[one]]; ++i) {
+                if (i + 1 < level.length[list[one]]) vectors.fetch(child[i + 1]);
                 load(vectors, child[i], vector.data());
                 const float by = weight ? weight[child[i]] : 1.0f;
                 float square = 0;

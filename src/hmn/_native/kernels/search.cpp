@@ -237,11 +237,6 @@ void scan_list(const Simd& simd, const Level& level, const Coded& coded, const P
     }
 }
 
-inline void fetch(const Rows& rows, int64_t row) {
-    const char* begin = rows.at(row);
-    for (int64_t at = 0; at < rows.bytes(); at += 64) __builtin_prefetch(begin + at);
-}
-
 // As scan_list, by the keys of the entries: a few of them against all queries of the piece, then the next few.
 void scan_keys(const Simd& simd, const Level& level, const Coded& coded, const Queries& queries, const Rows& keys,
                const Probe* probes, int64_t count, Best& best, Shared& shared) {
@@ -260,7 +255,7 @@ void scan_keys(const Simd& simd, const Level& level, const Coded& coded, const Q
     for (int64_t at = 0; at < length; at += kBlockRows) {
         const int64_t rows = std::min<int64_t>(kBlockRows, length - at);
         for (int64_t r = 0; r < kBlockRows; ++r) row[r] = keys.at(child[at + std::min(r, rows - 1)]);
-        for (int64_t r = at + kBlockRows; r < std::min(at + 2 * kBlockRows, length); ++r) fetch(keys, child[r]);
+        for (int64_t r = at + kBlockRows; r < std::min(at + 2 * kBlockRows, length); ++r) keys.fetch(child[r]);
         if (count == 1) {
             for (int64_t r = 0; r < rows; ++r)
                 offer(0, at + r, simd.dot(queries.at(probes[0].query), row[r], queries.features, keys.storage));
@@ -379,7 +374,7 @@ bool search(const Simd& simd, const Queries& queries, const std::vector<Level>& 
             }
             bytes[query] += own_count * vectors.bytes();
             for (int64_t i = 0; i < own_count; ++i) {
-                if (i + kAhead < own_count) fetch(vectors, level.child[own[i + kAhead].at]);
+                if (i + kAhead < own_count) vectors.fetch(level.child[own[i + kAhead].at]);
                 const int32_t list = level.child[own[i].at];
                 const float base = simd.dot(queries.at(query), vectors.at(list), queries.features, vectors.storage);
                 entered[begin[query] + i] = {list, int32_t(query), base};
@@ -403,9 +398,9 @@ bool search(const Simd& simd, const Queries& queries, const std::vector<Level>& 
                 fill_best(entries, found, query);
                 continue;
             }
-            for (int64_t i = 0; i < std::min<int64_t>(kAhead, own_count); ++i) fetch(keys, leaves.child[own[i].at]);
+            for (int64_t i = 0; i < std::min<int64_t>(kAhead, own_count); ++i) keys.fetch(leaves.child[own[i].at]);
             for (int64_t i = 0; i < own_count; ++i) {
-                if (i + kAhead < own_count) fetch(keys, leaves.child[own[i + kAhead].at]);
+                if (i + kAhead < own_count) keys.fetch(leaves.child[own[i + kAhead].at]);
                 const int32_t row = leaves.child[own[i].at];
                 entries.push_back({simd.dot(queries.at(query), keys.at(row), queries.features, keys.storage), row});
             }
@@ -429,7 +424,7 @@ void best_of(const Simd& simd, const Queries& queries, const Rows& keys, const i
             if (!rows.empty() && rows.front() < 0) rows.erase(rows.begin());
             entries.clear();
             for (size_t i = 0; i < rows.size(); ++i) {
-                if (i + kAhead < rows.size()) fetch(keys, rows[i + kAhead]);
+                if (i + kAhead < rows.size()) keys.fetch(rows[i + kAhead]);
                 entries.push_back({simd.dot(queries.at(query), keys.at(rows[i]), queries.features, keys.storage),
                                    int32_t(rows[i])});
             }

@@ -32,6 +32,9 @@ struct Rows {
     Storage storage;
     int64_t bytes() const { return features * (storage == Storage::float32 ? 4 : 2); }
     const char* at(int64_t row) const { return static_cast<const char*>(data) + row * bytes(); }
+    void fetch(int64_t row) const {  // begin to bring it from memory
+        for (int64_t at = 0; at < bytes(); at += 64) __builtin_prefetch(this->at(row) + at);
+    }
 };
 
 struct Queries {
