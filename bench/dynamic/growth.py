@@ -32,12 +32,12 @@ CELLS = (100_000, 1_000_000, 10_000_000)
 FEATURES, K = 128, 10
 CLUSTER = 500
 """Cells of a cluster that memories are drawn in."""
-TAUGHT, HELD = 1024, 512
-"""Queries to learn and tune with, and others to measure with."""
+TAUGHT, TUNED, HELD = 512, 512, 512
+"""Queries to learn with, others to tune with, and others to measure with."""
 RECALL = 0.9
 ROUNDS, SECONDS = 5, 1.5
-SETTLED = 32
-"""Steps before those that are timed."""
+STEPS = 32
+"""In each round; so many go before those that are timed."""
 SOFTMAX_BYTES = 2 << 30
 """Of the scores of a batch of full softmax: where they would take more, fewer queries are asked at once."""
 SYSTEMS = ("hierarchy", "faiss IVF-Flat", "full softmax")
@@ -49,7 +49,7 @@ def make(cells: int, folder: Path) -> None:
     if (folder / "done").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    keys, queries, _ = generated(cells, FEATURES, cells // CLUSTER, TAUGHT + HELD, SEED)
+    keys, queries, _ = generated(cells, FEATURES, cells // CLUSTER, TAUGHT + TUNED + HELD, SEED)
     np.save(folder / "keys.npy", keys)
     np.save(folder / "queries.npy", queries)
     best = ExactIndex(torch.from_numpy(keys)).search(torch.from_numpy(queries), K)
@@ -79,6 +79,11 @@ class Data:
         """``(N, D)``, read into memory."""
         return torch.from_numpy(np.load(self.folder / "keys.npy"))
 
+    def part(self, name: str) -> slice:
+        """The queries ``taught``, ``tuned`` or ``held``."""
+        begin = {"taught": 0, "tuned": TAUGHT, "held": TAUGHT + TUNED}[name]
+        return slice(begin, begin + {"taught": TAUGHT, "tuned": TUNED, "held": HELD}[name])
+
     def best(self, of: slice) -> SearchResult:
         """What exact search finds for some of the queries."""
         none = torch.zeros(len(self.cell[of]))
@@ -100,11 +105,13 @@ class Grown:
         self.index: Index | None = None
         self.layer: Layer | None = None
         self._generator = torch.Generator().manual_seed(SEED)
-        self._next = 0
+        self._wanted = torch.zeros(0)
+        self._settled = 0
 
     def build(self) -> dict[str, Any]:
         """Build it, and let it look as far as the recall asks for."""
-        keys, taught = self.data.keys(), slice(0, TAUGHT)
+        keys, held = self.data.keys(), self.data.part("held")
+        self._wanted = keys[self.data.cell[held, 0]]
         holds = memory("VmRSS")
         began = time.perf_counter()
         if self.name == "hierarchy":
@@ -118,12 +125,13 @@ class Grown:
         self.index.build(keys)
         found |= {"build_seconds": time.perf_counter() - began}
         found |= {"build_mib": memory("VmHWM"), "loaded_mib": holds}
-        query, best = self.data.queries[taught], self.data.best(taught)
         if isinstance(self.index, HierarchicalIndex):
-            self.index.learn(query, best.cell[:, 0], vectors=False)
+            taught = self.data.part("taught")
+            self.index.learn(self.data.queries[taught], self.data.cell[taught, 0], vectors=False)
         assert isinstance(self.index, Tunable)
-        tuned = tune(self.index, query, K, target_recall=RECALL, best=best)
-        held = slice(TAUGHT, TAUGHT + HELD)
+        part = self.data.part("tuned")
+        best = self.data.best(part)
+        tuned = tune(self.index, self.data.queries[part], K, target_recall=RECALL, best=best)
         again = self.index.search(self.data.queries[held], K)
         if isinstance(self.index, HierarchicalIndex):
             self.layer = Layer(keys, self.index, adam=False)
@@ -157,14 +165,14 @@ class Grown:
         """Milliseconds of a training step; None where it has none or does not fit."""
         if self.layer is None or (self.index is None and 4 * BATCH * self.data_size() > SOFTMAX_BYTES):
             return None
-        if self._next == 0 and self.index is not None:
-            for _ in range(SETTLED):
+        if self.index is None:
+            steps = 2
+        else:
+            steps = STEPS
+            while self._settled < STEPS:
                 self.layer.step(*self._batch(BATCH))
-        spent: list[float] = []
-        while sum(spent) < SECONDS or len(spent) < (2 if self.index is None else SETTLED):
-            spent.append(self.layer.step(*self._batch(BATCH))[0])
-        self._next += 1
-        return 1000 * statistics.fmean(spent)
+                self._settled += 1
+        return 1000 * statistics.fmean(self.layer.step(*self._batch(BATCH))[0] for _ in range(steps))
 
     def data_size(self) -> int:
         """Number of cells."""
@@ -179,9 +187,9 @@ class Grown:
             write_tensors(folder, "index.safetensors", self.index.state_dict(with_keys=False))
 
     def _batch(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
-        chosen = torch.randint(TAUGHT, TAUGHT + HELD, (count,), generator=self._generator)
-        query = self.data.queries[chosen]
-        return query, self.data.cell[chosen, 0], query
+        chosen = torch.randint(HELD, (count,), generator=self._generator)
+        held = self.data.part("held")
+        return self.data.queries[held][chosen], self.data.cell[held, 0][chosen], self._wanted[chosen]
 
 
 class Mapped:
@@ -197,7 +205,7 @@ class Mapped:
 
     def search(self) -> dict[str, float]:
         """Recall, and the most MiB that were held between searches: anonymous, and of files."""
-        held = slice(TAUGHT, TAUGHT + HELD)
+        held = self.data.part("held")
         anonymous, files = 0.0, 0.0
         for part in torch.split(self.data.queries[held], BATCH):
             self.index.search(part, K)
