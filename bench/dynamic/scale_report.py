@@ -226,4 +226,7 @@ def _met(met: bool) -> str:
 
 
 def _median(times: list[float]) -> str:
-    return f"{statistics.median(times):,.2f}" if times else "–"
+    if not times:
+        return "–"
+    median = statistics.median(times)
+    return f"{median:,.3f}" if median < 1 else f"{median:,.2f}"

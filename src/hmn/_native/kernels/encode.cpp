@@ -11,7 +11,7 @@ namespace hmn {
 namespace {
 
 constexpr float kShrunk[] = {1.0f, 0.85f, 0.7f};  // largest code in shares of the largest coordinate
-constexpr int64_t kAlone = 1 << 10;               // vectors below which threads cost more than they bring
+constexpr int64_t kAlone = 1 << 8;                // vectors below which threads cost more than they bring
 
 // In double: the square of a large float is none.
 double dot(const float* one, const float* other, int64_t count) {
