@@ -4,7 +4,7 @@ import copy
 import math
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -141,8 +141,10 @@ def test_entries_are_written_as_the_twin_writes_them(
     n: int, d: int, bits: int, directed: bool, seed: int
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
-    vector = torch.randn(n, d, generator=generator)
-    vector[::7] = 0
+    vectors = torch.randn(n + 5, d, generator=generator)
+    vectors[::7] = 0
+    rows = torch.randperm(n + 5, generator=generator)[:n]
+    vector = vectors[rows]
     direction = torch.randn(3, d, generator=generator) if directed else torch.zeros(3, 1)
     direction[1] = 0
     lists = torch.randint(3, (n,), generator=generator)
@@ -154,7 +156,7 @@ def test_entries_are_written_as_the_twin_writes_them(
             torch.zeros(49, dtype=torch.int64), torch.arange(49), torch.zeros(49, d), torch.zeros(1, 1)
         )
         level = empty.level
-        write(level, place, vector, lists, direction)
+        write(level, place, vectors, rows, lists, direction)
         code = codes.codes_of(level, place, d) - level.zero
         rest = level.step[place].unsqueeze(1) * code
         towards = direction[lists] if directed and d > 1 else torch.zeros(n, d)
@@ -164,6 +166,26 @@ def test_entries_are_written_as_the_twin_writes_them(
     # where rounding decides between two codes, either is as near
     errors = [(one - vector).square().sum(dim=1) for one in whole]
     torch.testing.assert_close(errors[0], errors[1], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("storage", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("write", [write_entries, codes.write_entries])
+def test_entries_of_short_numbers_are_written_as_long_ones_are(
+    write: Callable[..., None], storage: torch.dtype
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    vectors = torch.randn(40, 21, generator=generator).to(storage)
+    direction, lists = torch.randn(3, 21, generator=generator), torch.arange(30) % 3
+    rows, place = (torch.randperm(count, generator=generator)[:30] for count in (40, 4 * LANES))
+    levels = []
+    for one in (vectors, vectors.float()):
+        lists_of = Lists(21, 4, torch.device("cpu"))
+        lists_of.build(torch.zeros(49).long(), torch.arange(49), torch.zeros(49, 21), torch.zeros(1, 1))
+        write(lists_of.level, place, one, rows, lists, direction)
+        levels.append(lists_of.level)
+    assert bool((levels[0].codes != 0).any())
+    for name in ("codes", "along", "step"):
+        assert torch.equal(getattr(levels[0], name), getattr(levels[1], name))
 
 
 @pytest.mark.usefixtures("instructions")

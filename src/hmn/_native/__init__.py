@@ -164,26 +164,32 @@ def best_of(query: Tensor, keys: Tensor, candidate: Tensor, k: int) -> tuple[Ten
     return score, row
 
 
-def write_entries(level: Level, place: Tensor, vector: Tensor, lists: Tensor, direction: Tensor) -> None:
+def write_entries(
+    level: Level, place: Tensor, vectors: Tensor, rows: Tensor, lists: Tensor, direction: Tensor
+) -> None:
     """Write entries of a level: the part along the direction of their list in full, the rest in codes.
 
     Args:
         level: is changed: codes, along and step at these places.
         place: ``(n,)`` int64, distinct.
-        vector: ``(n, D)`` float32.
+        vectors: ``(rows, D)`` float32, float16 or bfloat16.
+        rows: ``(n,)`` int64 which of them the entries are.
         lists: ``(n,)`` int64 list of each entry.
         direction: ``(L, D)`` float32 vectors of the lists; ``(L, 1)`` where they have none.
     """
-    if _kernels is None or vector.device.type != "cpu":
-        codes.write_entries(level, place, vector, lists, direction)
+    if _kernels is None or vectors.device.type != "cpu":
+        codes.write_entries(level, place, vectors, rows, lists, direction)
         return
-    vector, direction = vector.contiguous(), direction.contiguous()
-    place, lists = place.contiguous(), lists.contiguous()
-    directed = direction.shape[1] == vector.shape[1]
+    vectors, direction = vectors.contiguous(), direction.contiguous()
+    rows, place, lists = rows.contiguous(), place.contiguous(), lists.contiguous()
+    directed = direction.shape[1] == vectors.shape[1]
     _kernels.encode(
         level.compiled(_kernels),
-        vector.data_ptr(),
-        *vector.shape,
+        vectors.data_ptr(),
+        vectors.shape[1],
+        STORAGE[vectors.dtype],
+        rows.data_ptr(),
+        len(rows),
         lists.data_ptr(),
         direction.data_ptr() if directed else 0,
         place.data_ptr(),

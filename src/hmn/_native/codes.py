@@ -11,9 +11,11 @@ SHRUNK = (1.0, 0.85, 0.7)
 """Largest code in shares of the largest coordinate; the one that fits a vector best is taken."""
 
 
-def write_entries(level: Level, place: Tensor, vector: Tensor, lists: Tensor, direction: Tensor) -> None:
+def write_entries(
+    level: Level, place: Tensor, vectors: Tensor, rows: Tensor, lists: Tensor, direction: Tensor
+) -> None:
     """See ``hmn._native.write_entries``."""
-    along, rest = split(vector, direction[lists])
+    along, rest = split(vectors[rows].float(), direction[lists])
     codes, step = encode(rest, level.bits)
     level.along[place], level.step[place] = along, step
     level.codes[place // LANES, :, place % LANES] = lines_of(codes, level.bits)

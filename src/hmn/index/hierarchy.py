@@ -31,6 +31,8 @@ MOST = 3
 """Times as many make a group be split."""
 SMALL = 2
 """A group with less than this part of the intended size is dropped, what is in it goes elsewhere."""
+FEW_HELD = 2
+"""Where so many would already be too few only empty groups are: of groups of three, half hold one or two."""
 FEW_TOP, CELLS_A_TOP, MOST_TOP = 1500, 300, 9.0
 """Groups of the first tier: these are few enough; so are they with so many cells each, up to so many times
 the square root of N. Fewer tell less of where a query's cells are: among a million cells of 2,000 clusters a
@@ -45,7 +47,7 @@ SAMPLED, NEARLY_ALL = 4096, 0.99
 """Queries by which widths are set (cells, before there are any); the share that must find their groups."""
 WIDTH = 0.3
 """Of a tier's mean radius: its width until queries have said better."""
-FILED_THROUGH, FILED_AMONG = 12, 16
+FILED_THROUGH, FILED_AMONG = 8, 8
 """The leaf of a cell is looked for in so many groups of each tier, and among so many leaves in full."""
 
 
@@ -449,8 +451,8 @@ class HierarchicalIndex:
         """Write the codes of rows anew where they are."""
         if not len(rows):
             return
-        keys, coded = built(self._rows).keys[rows].float(), self._tiers[-1].coded
-        write_entries(self._leaves.level, self._place[rows], keys, self._leaf[rows], coded)
+        keys, coded = built(self._rows).keys, self._tiers[-1].coded
+        write_entries(self._leaves.level, self._place[rows], keys, rows, self._leaf[rows], coded)
 
     def _follow(self, leaves: Tensor) -> None:
         """Keep the groups in order after these leaves have changed, tier by tier from below.
@@ -513,7 +515,8 @@ class HierarchicalIndex:
             The groups that are left, with those which took something in, and what the dropped ones were in.
         """
         tier, below = self._tiers[number], self._below(number)
-        small = below.level.length[groups] <= self._bounds[number] / (MOST * SMALL)
+        few = self._bounds[number] // (MOST * SMALL)
+        small = below.level.length[groups] <= (few if few > FEW_HELD else 0)
         kept, groups = groups[~small], groups[small]
         if not len(groups):
             return kept, groups
@@ -620,7 +623,11 @@ class HierarchicalIndex:
         """Write the codes of groups of a tier anew where they are."""
         tier = self._tiers[number]
         parent, above = tier.parent[groups], self._above(number)
-        write_entries(tier.lists.level, tier.place[groups], tier.vectors(groups), parent, above)
+        if tier.taught is None:
+            vectors, which = tier.mean, groups
+        else:
+            vectors, which = tier.vectors(groups), torch.arange(len(groups), device=groups.device)
+        write_entries(tier.lists.level, tier.place[groups], vectors, which, parent, above)
         self._decode(number, groups)
 
 

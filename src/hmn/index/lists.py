@@ -82,7 +82,7 @@ class Lists:
         self._count = len(lists)
         for part in torch.split(torch.arange(len(lists), device=lists.device), 1 << 16):
             self.level.child[place[part]] = child[part].to(torch.int32)
-            self._encode(place[part], vectors[child[part]], lists[part], direction)
+            self._encode(place[part], vectors, child[part], lists[part], direction)
         return place
 
     def add(self, lists: Tensor, child: Tensor, vector: Tensor, direction: Tensor, where: Tensor) -> None:
@@ -102,7 +102,7 @@ class Lists:
             used = enter(self.level, self._room, self._used, lists, child, where)
         self._used = used
         self._count += len(lists)
-        self._encode(where[child], vector, lists, direction)
+        self._encode(where[child], vector, torch.arange(len(vector), device=vector.device), lists, direction)
 
     def remove(self, lists: Tensor, child: Tensor, where: Tensor) -> None:
         """Remove entries for children ``(n,)`` of lists ``(n,)``; the last of each list take their places.
@@ -204,9 +204,9 @@ class Lists:
             raise ShapeError(f"{prefix}child is not between 0 and {children - 1}: the state is damaged")
         return lists
 
-    def _encode(self, place: Tensor, vector: Tensor, lists: Tensor, direction: Tensor) -> None:
+    def _encode(self, place: Tensor, vectors: Tensor, rows: Tensor, lists: Tensor, direction: Tensor) -> None:
         if self.bits != IN_FULL:
-            write_entries(self.level, place, vector.float(), lists, direction)
+            write_entries(self.level, place, vectors, rows, lists, direction)
 
     def _grow(self, panels: int) -> None:
         old = self.level

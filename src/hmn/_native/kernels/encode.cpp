@@ -41,31 +41,32 @@ void try_codes(const float* vector, int64_t features, float inverse, float zero,
 
 }  // namespace
 
-void encode(const Level& level, uint8_t* codes, float* along, float* step, const Queries& vectors,
-            const int64_t* list, const float* direction, const int64_t* place, int threads) {
+void encode(const Level& level, uint8_t* codes, float* along, float* step, const Rows& vectors, const int64_t* row,
+            int64_t count, const int64_t* list, const float* direction, const int64_t* place, int threads) {
     const int64_t features = vectors.features, width = int64_t(level.groups) * kGroup;
     const int parts = 8 / level.bits;
     const float zero = float((1 << level.bits) - 1) / 2;
     const int tries = level.bits == 4 ? 3 : 1;
-#pragma omp parallel num_threads(vectors.count < kAlone ? 1 : threads)
+#pragma omp parallel num_threads(count < kAlone ? 1 : threads)
     {
-        std::vector<float> rest(features);
+        std::vector<float> vector(features), rest(features);
         std::vector<uint8_t> tried(parts * width), best(parts * width);  // features beyond the last stay 0
 #pragma omp for schedule(static)
-        for (int64_t row = 0; row < vectors.count; ++row) {
-            const float* vector = vectors.at(row);
+        for (int64_t i = 0; i < count; ++i) {
+            if (i + 1 < count) vectors.fetch(row[i + 1]);
+            vectors.load(row[i], vector.data());
             float part = 0;
             if (direction) {
-                const float* towards = direction + list[row] * features;
+                const float* towards = direction + list[i] * features;
                 const double square = dot(towards, towards, features);
-                part = float(dot(vector, towards, features) / (square > 0 ? square : 1.0));
-                for (int64_t i = 0; i < features; ++i) rest[i] = vector[i] - part * towards[i];
+                part = float(dot(vector.data(), towards, features) / (square > 0 ? square : 1.0));
+                for (int64_t f = 0; f < features; ++f) rest[f] = vector[f] - part * towards[f];
             } else {
-                std::copy(vector, vector + features, rest.begin());
+                rest = vector;
             }
             float largest = 0;
 #pragma omp simd reduction(max : largest)
-            for (int64_t i = 0; i < features; ++i) largest = std::max(largest, std::fabs(rest[i]));
+            for (int64_t f = 0; f < features; ++f) largest = std::max(largest, std::fabs(rest[f]));
             float best_gain = -1, best_step = 0;
             for (int number = 0; number < tries; ++number) {
                 const float size = largest * kShrunk[number] / zero;
@@ -83,14 +84,14 @@ void encode(const Level& level, uint8_t* codes, float* along, float* step, const
                 best_step = fitted;
                 tried.swap(best);
             }
-            along[place[row]] = part;
-            step[place[row]] = best_step;
-            uint8_t* line = codes + (place[row] / kLanes * level.groups * kLanes + place[row] % kLanes) * kGroup;
+            along[place[i]] = part;
+            step[place[i]] = best_step;
+            uint8_t* line = codes + (place[i] / kLanes * level.groups * kLanes + place[i] % kLanes) * kGroup;
             for (int64_t at = 0; at < width; at += kGroup, line += kLine) {
-                for (int i = 0; i < kGroup; ++i) {
+                for (int f = 0; f < kGroup; ++f) {
                     int byte = 0;
-                    for (int part = 0; part < parts; ++part) byte |= best[part * width + at + i] << part * level.bits;
-                    line[i] = uint8_t(byte);
+                    for (int part = 0; part < parts; ++part) byte |= best[part * width + at + f] << part * level.bits;
+                    line[f] = uint8_t(byte);
                 }
             }
         }

@@ -7,7 +7,6 @@
 #include <numeric>
 #include <vector>
 
-#include "numbers.hpp"
 
 namespace hmn {
 namespace {
@@ -56,20 +55,6 @@ void move_list(const Filed& lists, int64_t list, int64_t first, int64_t* where) 
         where[lists.child[to + i]] = to + i;
     }
     lists.first_panel[list] = first;
-}
-
-void load(const Rows& rows, int64_t row, float* vector) {
-    const char* data = rows.at(row);
-    if (rows.storage == Storage::float32) {
-        std::memcpy(vector, data, rows.features * 4);
-        return;
-    }
-    const bool half = rows.storage == Storage::float16;
-    for (int64_t i = 0; i < rows.features; ++i) {
-        uint16_t bits;
-        std::memcpy(&bits, data + 2 * i, 2);
-        vector[i] = half ? from_half(bits) : from_brain(bits);
-    }
 }
 
 }  // namespace
@@ -139,7 +124,7 @@ void means(const Level& level, const int64_t* list, int64_t count, const Rows& v
             const int32_t* child = level.child + level.first_panel[list[one]] * kLanes;
             for (int32_t i = 0; i < level.length[list[one]]; ++i) {
                 if (i + 1 < level.length[list[one]]) vectors.fetch(child[i + 1]);
-                load(vectors, child[i], vector.data());
+                vectors.load(child[i], vector.data());
                 const float by = weight ? weight[child[i]] : 1.0f;
                 float square = 0;
 #pragma omp simd reduction(+ : square)

@@ -110,12 +110,12 @@ void best_of(Address query, int64_t count, int64_t features, Address keys, int s
                  at<int64_t>(candidate), candidates, {at<float>(score), at<int64_t>(row), k}, threads);
 }
 
-void encode(const PythonLevel& level, Address vector, int64_t count, int64_t features, Address list,
-            Address direction, Address place, int threads) {
+void encode(const PythonLevel& level, Address vectors, int64_t features, int storage, Address row, int64_t count,
+            Address list, Address direction, Address place, int threads) {
     nb::gil_scoped_release released;
     hmn::encode(level.level(), level.codes.data(), level.along.data(), level.step.data(),
-                {at<float>(vector), count, features}, at<int64_t>(list), at<float>(direction), at<int64_t>(place),
-                threads);
+                {at<void>(vectors), features, hmn::Storage(storage)}, at<int64_t>(row), count, at<int64_t>(list),
+                at<float>(direction), at<int64_t>(place), threads);
 }
 
 void take_out(const PythonLevel& level, Address list, Address place, int64_t count, Address where) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "numbers.hpp"
 #include "simd.hpp"
 
 namespace hmn {
@@ -34,6 +35,19 @@ struct Rows {
     const char* at(int64_t row) const { return static_cast<const char*>(data) + row * bytes(); }
     void fetch(int64_t row) const {  // begin to bring it from memory
         for (int64_t at = 0; at < bytes(); at += 64) __builtin_prefetch(this->at(row) + at);
+    }
+    void load(int64_t row, float* vector) const {
+        const char* data = at(row);
+        if (storage == Storage::float32) {
+            std::memcpy(vector, data, features * 4);
+            return;
+        }
+        const bool half = storage == Storage::float16;
+        for (int64_t i = 0; i < features; ++i) {
+            uint16_t bits;
+            std::memcpy(&bits, data + 2 * i, 2);
+            vector[i] = half ? from_half(bits) : from_brain(bits);
+        }
     }
 };
 
@@ -68,9 +82,10 @@ bool search(const Simd&, const Queries&, const std::vector<Level>&, const std::v
 void best_of(const Simd&, const Queries&, const Rows& keys, const int64_t* candidate, int64_t count, Found,
              int threads);
 
-// Codes of vectors, written to the places of a level that hold them. `direction` (lists, features) is what the
-// vectors' parts along their lists are taken off for; null where lists have none.
-void encode(const Level&, uint8_t* codes, float* along, float* step, const Queries& vectors, const int64_t* list,
-            const float* direction, const int64_t* place, int threads);
+// Codes of the rows (count) of vectors, written to the places (count) of a level that hold them. `direction`
+// (lists, features) is what the vectors' parts along their lists (count) are taken off for; null where lists
+// have none.
+void encode(const Level&, uint8_t* codes, float* along, float* step, const Rows& vectors, const int64_t* row,
+            int64_t count, const int64_t* list, const float* direction, const int64_t* place, int threads);
 
 }  // namespace hmn
