@@ -126,6 +126,55 @@ def search_levels(
     return SearchResult(score, row, reads, scored)
 
 
+def screens() -> bool:
+    """Whether ``screened`` can be used, and is faster than scoring every key."""
+    return _kernels is not None and _kernels.in_use() != "portable"
+
+
+def screened(
+    query: Tensor, level: Level, ratio: float, keys: Tensor, room: int, k: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Find the best rows by bounds on scores, which follow from codes of 8 bits; see ``hmn.index.screen``.
+
+    Args:
+        query: ``(B, D)`` float32, on the CPU.
+        level: of lists of all rows; ``along`` is the length of what a row's codes stand for, and how far this
+            is from the row divided by ``ratio``.
+        ratio: see there.
+        keys: ``(rows, D)`` float32, float16 or bfloat16.
+        room: rows of highest bound that are kept for each query, to be scored in full.
+        k: results a query, at most ``room``.
+
+    Returns:
+        ``score`` (B, k) float32 and ``row`` (B, k) int64, best first, unused places ``-inf`` and ``-1``, and
+        whether these are the best of all rows, ``(B,)`` bool: no bound of another exceeds the last score.
+
+    Raises:
+        NonFiniteError: a query holds NaN or infinity.
+    """
+    query, keys = _fitting(query, keys)
+    score = torch.empty(len(query), k)
+    row = torch.empty(len(query), k, dtype=torch.int64)
+    certain = torch.empty(len(query), dtype=torch.bool)
+    finite = _kernels.screened(
+        query.data_ptr(),
+        *query.shape,
+        level.compiled(_kernels),
+        ratio,
+        keys.data_ptr(),
+        STORAGE[keys.dtype],
+        room,
+        k,
+        score.data_ptr(),
+        row.data_ptr(),
+        certain.data_ptr(),
+        torch.get_num_threads(),
+    )
+    if not finite:
+        check_finite(query, "query")
+    return score, row, certain
+
+
 def best_of(query: Tensor, keys: Tensor, candidate: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Score candidates in full and keep the best.
 

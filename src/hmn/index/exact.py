@@ -1,4 +1,4 @@
-"""Exact search: every key is scored."""
+"""Exact search: the best of all keys, which are all scored, or shown by a bound to be out of the question."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from hmn.index.arithmetic import structure
 from hmn.index.base import check_query
 from hmn.index.rows import Rows, built
+from hmn.index.screen import Screen
 from hmn.typing import SearchResult
 
 BLOCK = 64
@@ -19,20 +20,28 @@ CHUNK_SCORES, LEAST_QUERIES = 1 << 24, 64
 
 @structure
 class ExactIndex:
-    """Scores all N cells for every query; the reference of every other structure.
+    """Finds the best of all N cells; the reference of every other structure.
+
+    On the CPU, keys that are asked again and again are screened: codes of 8 bits, a quarter of the memory of
+    float32 keys, show which cells cannot be among the best, and only the others are scored in full.
 
     Args:
         keys: ``(N, D)`` to begin with, as in ``build``; nothing is built if not given.
         storage: type in which keys are kept: float32, float16 or bfloat16; as they come if not given.
+        screened: whether keys may be screened. Ask for False where they are changed in place in a way that
+            PyTorch cannot see: through NumPy, ``Tensor.data`` or another process.
 
     Raises:
         ShapeError: keys are not a float matrix.
         NonFiniteError: keys hold NaN or infinity.
     """
 
-    def __init__(self, keys: Tensor | None = None, *, storage: torch.dtype | None = None) -> None:
-        self.storage = storage
+    def __init__(
+        self, keys: Tensor | None = None, *, storage: torch.dtype | None = None, screened: bool = True
+    ) -> None:
+        self.storage, self.screened = storage, screened
         self._rows: Rows | None = None
+        self._screen = Screen()
         if keys is not None:
             self.build(keys)
 
@@ -43,44 +52,35 @@ class ExactIndex:
     def build(self, keys: Tensor, cells: Tensor | None = None) -> None:
         """See ``Index.build``."""
         self._rows = Rows(keys, cells, self.storage)
+        self._screen.forget()
 
     def add(self, cells: Tensor, keys: Tensor) -> None:
         """See ``Index.add``."""
         built(self._rows).add(cells, keys)
+        self._screen.forget()
 
     def remove(self, cells: Tensor) -> None:
         """See ``Index.remove``."""
         built(self._rows).remove(cells)
+        self._screen.forget()
 
     def update(self, cells: Tensor, keys: Tensor) -> None:
         """See ``Index.update``."""
-        built(self._rows).write(cells, keys)
+        self._screen.write(built(self._rows), cells, keys)
 
     def search(self, query: Tensor, k: int) -> SearchResult:
         """See ``Index.search``. Equal scores are in no particular order."""
         rows = built(self._rows)
         query = check_query(query, rows.features, k).to(rows.keys.device)
-        keys, live = rows.keys[: rows.used], rows.live()
         n, b = len(rows), len(query)
-        score = query.new_full((b, k), -torch.inf)
-        found = torch.full((b, k), -1, dtype=torch.int64, device=query.device)
-        part = max(CHUNK_SCORES // max(len(keys), 1), LEAST_QUERIES)
-        at_once = CHUNK_SCORES // min(part, max(b, 1))
-        for start in range(0, b, part):
-            chosen = slice(start, start + part)
-            for first in range(0, len(keys), at_once):
-                scores = _products(query[chosen], keys[first : first + at_once])
-                if n < len(keys):
-                    ends = torch.tensor([first, first + at_once], device=live.device)
-                    low, high = torch.searchsorted(live, ends).tolist()
-                    scores = scores[:, live[low:high] - first]
-                else:
-                    low = first
-                best, at = blockwise_topk(scores, min(k, scores.shape[1]))
-                best = torch.cat([score[chosen], best], dim=1)
-                at = torch.cat([found[chosen], live[at + low]], dim=1)
-                score[chosen], order = best.topk(k, dim=1)
-                found[chosen] = at.gather(1, order)
+        codes = self._screen.codes(rows, b) if self.screened and k <= n else None
+        if codes is None:
+            score, found = _best_rows(rows, query, k)
+        else:
+            score, found, certain = codes.search(query, k)
+            left = (~certain).nonzero().squeeze(1)
+            if len(left):
+                score[left], found[left] = _best_rows(rows, query[left], k)
         scored = torch.full((b,), n, dtype=torch.int64, device=query.device)
         reads = scored * (rows.keys.element_size() / 4)
         return SearchResult(score, rows.cells_at(found), reads.float(), scored)
@@ -92,10 +92,36 @@ class ExactIndex:
     def load_state_dict(self, state: Mapping[str, Tensor], keys: Tensor | None = None) -> None:
         """See ``Index.load_state_dict``."""
         self._rows = Rows.from_state(state, keys, self.storage)
+        self._screen.forget()
 
     def stats(self) -> dict[str, int | float | str]:
         """See ``Index.stats``."""
         return {"structure": "exact", **built(self._rows).stats()}
+
+
+def _best_rows(rows: Rows, query: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Score every row; the best ``score`` (B, k) and ``row`` (B, k), unused places ``-inf`` and ``-1``."""
+    keys, live, b = rows.keys[: rows.used], rows.live(), len(query)
+    score = query.new_full((b, k), -torch.inf)
+    found = torch.full((b, k), -1, dtype=torch.int64, device=query.device)
+    part = max(CHUNK_SCORES // max(len(keys), 1), LEAST_QUERIES)
+    at_once = CHUNK_SCORES // min(part, max(b, 1))
+    for start in range(0, b, part):
+        chosen = slice(start, start + part)
+        for first in range(0, len(keys), at_once):
+            scores = _products(query[chosen], keys[first : first + at_once])
+            if len(live) < len(keys):
+                ends = torch.tensor([first, first + at_once], device=live.device)
+                low, high = torch.searchsorted(live, ends).tolist()
+                scores = scores[:, live[low:high] - first]
+            else:
+                low = first
+            best, at = blockwise_topk(scores, min(k, scores.shape[1]))
+            best = torch.cat([score[chosen], best], dim=1)
+            at = torch.cat([found[chosen], live[at + low]], dim=1)
+            score[chosen], order = best.topk(k, dim=1)
+            found[chosen] = at.gather(1, order)
+    return score, found
 
 
 def _products(query: Tensor, keys: Tensor) -> Tensor:

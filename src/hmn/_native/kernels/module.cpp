@@ -103,6 +103,14 @@ bool search(Address query, int64_t count, int64_t features, const std::vector<co
                        {at<float>(score), at<int64_t>(row), k}, {at<float>(reads), at<int64_t>(scored)}, threads);
 }
 
+bool screened(Address query, int64_t count, int64_t features, const PythonLevel& level, float ratio, Address keys,
+              int storage, int64_t room, int64_t k, Address score, Address row, Address certain, int threads) {
+    nb::gil_scoped_release released;
+    return hmn::screened(chosen, {at<float>(query), count, features}, level.level(), ratio,
+                         {at<void>(keys), features, hmn::Storage(storage)}, room,
+                         {at<float>(score), at<int64_t>(row), k}, at<uint8_t>(certain), threads);
+}
+
 void best_of(Address query, int64_t count, int64_t features, Address keys, int storage, Address candidate,
              int64_t candidates, int64_t k, Address score, Address row, int threads) {
     nb::gil_scoped_release released;
@@ -144,6 +152,7 @@ NB_MODULE(_kernels, module) {
     nb::class_<PythonLevel>(module, "Level");
     module.def("level", &level, "codes"_a, "along"_a, "step"_a, "child"_a, "first_panel"_a, "length"_a, "bits"_a);
     module.def("search", &search);
+    module.def("screened", &screened);
     module.def("best_of", &best_of);
     module.def("encode", &encode);
     module.def("take_out", &take_out);

@@ -78,6 +78,13 @@ bool search(const Simd&, const Queries&, const std::vector<Level>&, const std::v
             const std::vector<int64_t>& probes, const std::vector<float>& margin, const Rows& keys,
             int64_t rescored, Found, Spent, int threads);
 
+// The best k rows of each query among all entries of one level, by a bound on each row's score: its `along` is
+// the length of what its codes stand for, and how far this is from the row divided by `ratio`. At most `room`
+// rows are scored in full; `certain` (queries) is 1 where no other can be among the best. False, and nothing done,
+// where a query is not finite.
+bool screened(const Simd&, const Queries&, const Level&, float ratio, const Rows& keys, int64_t room, Found,
+              uint8_t* certain, int threads);
+
 // The best k of the candidates (queries, count) of each query, scored in full; -1 and repeats are passed over.
 void best_of(const Simd&, const Queries&, const Rows& keys, const int64_t* candidate, int64_t count, Found,
              int threads);
