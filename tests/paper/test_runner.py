@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import platform
+import resource
 import signal
 import subprocess
 import sys
@@ -188,6 +190,20 @@ def test_peak_memory_is_the_processs_own_and_its_largest() -> None:
     assert peak_mib() > 200 + figures[0], "the parent's memory is not the child's"
     assert 190 < figures[1] - figures[0] < 250, "the copy that made it counts as well, though both are gone"
     del held
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="what glibc does with freed memory is changed")
+def test_a_run_keeps_the_memory_that_it_frees() -> None:
+    keep = "from hmn.paper.process import keep_memory; keep_memory()\n"
+    check = "pages = lambda: int(open('/proc/self/statm').read().split()[1])\n"
+    check += "before = pages(); x = b'1' * (100 << 20); del x; print(pages() - before)"
+    kept = []
+    for start in ("", keep):
+        done = subprocess.run(
+            [sys.executable, "-c", start + check], capture_output=True, text=True, check=True
+        )
+        kept.append(int(done.stdout) * resource.getpagesize() >> 20)
+    assert kept[0] < 10 < 90 < kept[1], "MiB that stay with the process"
 
 
 def test_a_run_that_fails_tells_its_reason(

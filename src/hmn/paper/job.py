@@ -25,7 +25,7 @@ from hmn.paper.cells import cached_vectors, keys_of, one_a_fact
 from hmn.paper.data import Data, Files
 from hmn.paper.experiment import Experiment
 from hmn.paper.preset import Preset
-from hmn.paper.process import follow_parent, peak_mib
+from hmn.paper.process import follow_parent, keep_memory, peak_mib
 from hmn.paper.rows import BM25, TEXT, Row
 from hmn.store.atomic import write_atomically
 
@@ -197,6 +197,7 @@ def _say(text: str) -> None:
 def main() -> None:
     """Do the job that the command names; status 2 and a line for a user's mistake, 130 for Ctrl-C."""
     follow_parent()
+    keep_memory()
     file = Path(sys.argv[1])
     try:
         result = run_job(Job.from_json(file.read_text(encoding="utf-8")))

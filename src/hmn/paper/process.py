@@ -1,7 +1,8 @@
-"""A run's own process: how much memory it has held, and that it ends with the one that started it."""
+"""A run's own process: that it keeps its memory, how much it has held, and that it ends with its parent."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 import resource
 import sys
@@ -10,6 +11,8 @@ import time
 from pathlib import Path
 
 WATCHED_SECONDS = 0.5
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
+MOST = 2**31 - 1
 
 
 def follow_parent() -> None:
@@ -26,6 +29,17 @@ def follow_parent() -> None:
 
     if os.name == "posix":
         threading.Thread(target=watch, daemon=True).start()
+
+
+def keep_memory() -> None:
+    """Let what this process frees stay with it, where the C library is glibc; elsewhere nothing changes.
+
+    It gives large blocks back at once and asks for them anew in the next step, whose pages the system then
+    clears: a fifth to a third of a step's time where the softmax is over tens of thousands of cells.
+    """
+    if os.name == "posix" and hasattr(library := ctypes.CDLL(None), "mallopt"):
+        library.mallopt(M_MMAP_MAX, 0)
+        library.mallopt(M_TRIM_THRESHOLD, MOST)
 
 
 def peak_mib() -> float:
