@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hmn.errors import ConfigError, ShapeError
-from hmn.nn.loss import marginal_nll, sampled_nll
+from hmn.nn import loss as loss_module
+from hmn.nn.loss import fixed_keys_nll, marginal_nll, sampled_nll
 
 quick = settings(max_examples=60, deadline=None)
 
@@ -167,3 +168,57 @@ def test_refuses_what_is_no_probability(bad: float) -> None:
     score, right = torch.zeros(2, 3), torch.ones(2, 3, dtype=torch.bool)
     with pytest.raises(ConfigError, match=f"has probability {bad}"):
         sampled_nll(score, right, torch.tensor([1.0, bad, 1.0], dtype=torch.float64))
+
+
+@quick
+@given(
+    b=st.integers(1, 5),
+    n=st.integers(1, 40),
+    chosen=st.booleans(),
+    tile=st.integers(1, 9),
+    seed=st.integers(0, 999),
+)
+def test_fixed_keys_give_the_loss_and_the_gradient_of_all_scores(
+    b: int, n: int, chosen: bool, tile: int, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    keys = 3 * torch.randn(n, 4, generator=generator, dtype=torch.float64)
+    query = torch.randn(b, 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    weight = torch.rand(b, generator=generator, dtype=torch.float64)
+    cell = torch.randperm(n, generator=generator)[: -(-n // 2)].sort().values if chosen else None
+    score = query @ (keys if cell is None else keys[cell]).T
+    _, right, _ = drawn(b, score.shape[1], seed)
+    wanted = marginal_nll(score, right)
+    (wanted_gradient,) = torch.autograd.grad(wanted @ weight, query)
+    row, column = right.nonzero(as_tuple=True)
+    order = torch.randperm(len(row), generator=generator)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loss_module, "TILE", tile)
+        losses = fixed_keys_nll(query, keys, row[order], column[order], cell)
+    (gradient,) = torch.autograd.grad(losses @ weight, query)
+    torch.testing.assert_close(losses, wanted)
+    torch.testing.assert_close(gradient, wanted_gradient)
+
+
+def test_fixed_keys_of_any_size_do_not_overflow() -> None:
+    keys = torch.tensor([[300.0], [-300.0], [299.0]])
+    query = torch.tensor([[1.0], [-1.0]], requires_grad=True)
+    losses = fixed_keys_nll(query, keys, torch.arange(2), torch.tensor([2, 1]))
+    torch.testing.assert_close(losses, torch.tensor([1 + math.log1p(math.exp(-1)), 0.0]))
+    losses.sum().backward()
+    assert query.grad is not None
+    share = 1 / (1 + math.exp(-1))
+    torch.testing.assert_close(query.grad, torch.tensor([[share], [0.0]]), rtol=0, atol=1e-4)
+
+
+def test_fixed_keys_refuse_what_they_cannot_answer() -> None:
+    keys, query, first = torch.ones(3, 2), torch.ones(2, 2), torch.arange(2)
+    with pytest.raises(ConfigError, match="the keys have gradients"):
+        fixed_keys_nll(query, keys.requires_grad_(), first, first)
+    keys = torch.ones(3, 2)
+    with pytest.raises(ShapeError, match="row 1 has no right cell"):
+        fixed_keys_nll(query, keys, first[:1], first[:1])
+    with pytest.raises(ShapeError, match=r"keys \(3, 2\), expected"):
+        fixed_keys_nll(torch.ones(2, 5), keys, first, first)
+    with pytest.raises(ShapeError, match="a pair for each right cell"):
+        fixed_keys_nll(query, keys, first, first[:1])

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from hmn._native import best_of
@@ -19,7 +18,7 @@ from hmn.index.registry import make_index
 from hmn.index.strategy import Clustered, Strategy, StrategySearch
 from hmn.index.tune import tune
 from hmn.nn.attention import HardAttention
-from hmn.nn.loss import marginal_nll
+from hmn.nn.loss import fixed_keys_nll
 from hmn.nn.memory import Memory
 from hmn.nn.reader import KMIPSReader, Reader, SoftmaxReader
 from hmn.paper.keywords import KeywordFilter
@@ -349,11 +348,11 @@ def _added(query: Tensor, memory: Memory, asked: Asked, numbers: NDArray[np.int6
 
 
 def _nll(query: Tensor, memory: Memory, cell: Tensor, asked: Asked, numbers: NDArray[np.int64]) -> Tensor:
-    """Mean loss of a softmax over the candidates; all cells are not copied where all are candidates."""
-    keys = memory.keys if len(cell) == len(memory) else memory.keys_of(cell)
+    """Mean loss of a softmax over the candidates, which are in ascending order."""
     single = _single(asked, numbers)
     if single is not None:
-        column = torch.searchsorted(cell, single.to(cell.device))
-        return F.cross_entropy(query @ keys.T, column)
-    right, _ = asked.target.masks(numbers, cell)
-    return marginal_nll(query @ keys.T, right).mean()
+        row, column = torch.arange(len(numbers)), torch.searchsorted(cell, single.to(cell.device))
+    else:
+        row, column = asked.target.masks(numbers, cell)[0].nonzero(as_tuple=True)
+    candidates = None if len(cell) == len(memory) else cell
+    return fixed_keys_nll(query, memory.keys, row.to(cell.device), column, candidates).mean()
