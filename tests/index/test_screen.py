@@ -14,6 +14,7 @@ from torch import Tensor
 
 import hmn._native as native
 from hmn._native import screens
+from hmn._native.codes import codes_of as decoded_of
 from hmn.errors import NonFiniteError
 from hmn.index import screen
 from hmn.index.exact import ExactIndex
@@ -49,13 +50,16 @@ def clustered(seed: int, rows: int, features: int) -> Tensor:
 KINDS = [normal, outliers, lengths, repeated, clustered]
 
 
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Codes are made for the first search of a few rows, and leave most of them out."""
+@pytest.fixture(autouse=True, params=[8, 16])
+def bits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Codes of so many bits are made for the first search of a few rows, and leave most of them out."""
+    monkeypatch.setattr(screen, "screening_bits", lambda: request.param)
+    monkeypatch.setattr(screen, "FINE_ROOM", 10)
     monkeypatch.setattr(screen, "LEAST_ROWS", 1)
     monkeypatch.setattr(screen, "AFTER", 0)
     monkeypatch.setattr(screen, "LIST", 64)
     monkeypatch.setattr(screen, "ROOM", 20)
+    return int(request.param)
 
 
 def assert_found(index: ExactIndex, keys: Tensor, query: Tensor, k: int, cells: Tensor | None = None) -> None:
@@ -94,7 +98,8 @@ def test_agrees_with_float64(
     keys, query = kind(seed, n, d), kind(seed + 1000, b, d)
     index = ExactIndex(keys)
     assert_found(index, keys, query, min(k, n))
-    assert k > n or codes_of(index) is not None
+    made = codes_of(index)._level
+    assert made.codes.shape[1] == -(-d * made.bits // 32)
 
 
 @pytest.mark.parametrize("instructions", native._kernels.available() if screens() else [])
@@ -139,6 +144,7 @@ def test_bounds_hold_where_what_codes_leave_out_adds_up(monkeypatch: pytest.Monk
     """There is room for two rows, and two look better by their codes than the best row does."""
     monkeypatch.setattr(screen, "LEAST_SHARE", 8)
     monkeypatch.setattr(screen, "ROOM", 2)
+    monkeypatch.setattr(screen, "FINE_ROOM", 1)
     rest = torch.ones(63)
     # the zeros of the best key are coded as half a step each, which this query adds up
     query = torch.cat([torch.zeros(1), -rest])
@@ -239,9 +245,10 @@ def test_bad_queries_are_refused() -> None:
         index.search(torch.full((1, D), torch.nan), 1)
 
 
-def test_codes_that_say_little_are_given_up() -> None:
-    """All keys are within what 8 bits leave out of them."""
-    keys, query = 1 + 1e-4 * normal(0, N, D), 1 + normal(1, 40, D).abs()
+def test_codes_that_say_little_are_given_up(bits: int) -> None:
+    """All keys are within what their bits leave out of them."""
+    keys = 1 + {8: 1e-4, 16: 1e-6}[bits] * normal(0, N, D)
+    query = 1 + normal(1, 40, D).abs()
     index = ExactIndex(keys)
     assert_found(index, keys, query, 10)
     assert not codes_of(index).sound
@@ -264,3 +271,27 @@ def test_codes_are_made_when_they_pay(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(3):
         small.search(query, 10)
     assert small._screen._codes is None
+
+
+def test_many_features_have_codes_whose_products_fit(monkeypatch: pytest.MonkeyPatch, bits: int) -> None:
+    """Keys and queries that are all alike have the largest sums; beyond a number of features 8 bits remain."""
+    keys = torch.full((40, 3000), 7.0) + 0.01 * normal(0, 40, 3000)
+    query = keys[:5] * 3
+    for most in (3000, 2999):
+        monkeypatch.setattr(screen, "MOST_FEATURES", most)
+        index = ExactIndex(keys)
+        assert_found(index, keys, query, 3)
+        assert codes_of(index)._level.bits == (bits if most == 3000 else 8)
+
+
+def test_codes_of_16_bits_come_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(screen, "screening_bits", lambda: 16)
+    keys = outliers(0, N, 33)
+    keys[7] = 0
+    codes = Codes(Rows(keys))
+    level, entry = codes._level, torch.arange(N)
+    decoded = decoded_of(level, entry, 33) * level.step[entry].unsqueeze(1)
+    off = (decoded - keys).norm(dim=1)
+    # half a step each, of which the longest vector has 46,000
+    assert (off <= 0.5 * 33**0.5 * keys.norm(dim=1) / 32_000 + 1e-12).all()
+    assert (off <= level.along[entry] * codes._ratio).all()

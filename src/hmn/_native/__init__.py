@@ -131,10 +131,19 @@ def screens() -> bool:
     return _kernels is not None and _kernels.in_use() != "portable"
 
 
+def screening_bits() -> int:
+    """Bits of the codes that are screened fastest.
+
+    AVX2 multiplies pairs of 16 bits as fast as it does those of 8, which must not overflow; their bounds are
+    fifty times as tight.
+    """
+    return 16 if kernels() == "avx2" else 8
+
+
 def screened(
     query: Tensor, level: Level, ratio: float, keys: Tensor, room: int, k: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Find the best rows by bounds on scores, which follow from codes of 8 bits; see ``hmn.index.screen``.
+    """Find the best rows by bounds on scores, from codes of 8 or 16 bits; see ``hmn.index.screen``.
 
     Args:
         query: ``(B, D)`` float32, on the CPU.
@@ -173,6 +182,52 @@ def screened(
     if not finite:
         check_finite(query, "query")
     return score, row, certain
+
+
+def list_rows(listed: Tensor, begin: Tensor, size: Tensor, filled: Tensor, candidate: Tensor) -> None:
+    """Write the rows that lookups list one after another into the lines of their queries.
+
+    Args:
+        listed: ``(M,)`` int32 rows.
+        begin: ``(B, L)`` int64, where each lookup's rows begin among them.
+        size: ``(B, L)`` int64, how many they are.
+        filled: ``(B,)`` int64, how many places of each line are taken already.
+        candidate: ``(B, C)`` int64, contiguous, is changed; wide enough.
+    """
+    if _kernels is None or listed.device.type != "cpu":
+        candidates.list_rows(listed, begin, size, filled, candidate)
+        return
+    listed, begin, size, filled = (one.contiguous() for one in (listed, begin, size, filled))
+    _kernels.list_rows(
+        listed.data_ptr(),
+        begin.data_ptr(),
+        size.data_ptr(),
+        *size.shape,
+        filled.data_ptr(),
+        candidate.data_ptr(),
+        candidate.shape[1],
+        torch.get_num_threads(),
+    )
+
+
+def most_frequent(candidate: Tensor, limit: int) -> Tensor:
+    """The candidates of each query that are listed most often.
+
+    Args:
+        candidate: ``(B, C)`` int64 rows below 2^31; ``-1`` for none.
+        limit: kept for a query at most, at least 1; of those that are there equally often the smallest rows.
+
+    Returns:
+        ``(B, W)`` int64, each row once and in no particular order, unused places ``-1``.
+    """
+    if _kernels is None or candidate.device.type != "cpu":
+        return candidates.most_frequent(candidate, limit)
+    candidate, limit = candidate.contiguous(), min(limit, candidate.shape[1])
+    kept = candidate.new_empty(len(candidate), limit)
+    longest = _kernels.most_frequent(
+        candidate.data_ptr(), *candidate.shape, limit, kept.data_ptr(), torch.get_num_threads()
+    )
+    return kept[:, :longest]
 
 
 def best_of(query: Tensor, keys: Tensor, candidate: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -226,7 +281,7 @@ def write_entries(
         lists: ``(n,)`` int64 list of each entry.
         direction: ``(L, D)`` float32 vectors of the lists; ``(L, 1)`` where they have none.
     """
-    if _kernels is None or vectors.device.type != "cpu":
+    if _kernels is None or vectors.device.type != "cpu" or level.bits == 16:
         codes.write_entries(level, place, vectors, rows, lists, direction)
         return
     vectors, direction = vectors.contiguous(), direction.contiguous()

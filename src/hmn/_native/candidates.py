@@ -1,4 +1,4 @@
-"""Candidates scored in full in PyTorch, the last step of every search that does not score all keys."""
+"""Candidates in PyTorch: listed, narrowed and scored, the last steps of a search that scores few keys."""
 
 from __future__ import annotations
 
@@ -11,6 +11,33 @@ CHUNK_NUMBERS = 1 << 22
 def best_of(query: Tensor, keys: Tensor, candidate: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """See ``hmn._native.best_of``."""
     return _best_of_distinct(query, keys, distinct(candidate), k)
+
+
+def list_rows(listed: Tensor, begin: Tensor, size: Tensor, filled: Tensor, candidate: Tensor) -> None:
+    """See ``hmn._native.list_rows``."""
+    each = size.flatten()
+    total = int(each.sum())
+    if not total:
+        return
+    lookup = torch.repeat_interleave(torch.arange(len(each), device=listed.device), each, output_size=total)
+    number = torch.arange(total, device=listed.device)
+    entry = begin.flatten()[lookup] + number - (each.cumsum(0) - each)[lookup]
+    line = lookup // size.shape[1]
+    before = size.sum(dim=1).cumsum(0) - size.sum(dim=1) - filled
+    candidate[line, number - before[line]] = listed[entry].long()
+
+
+def most_frequent(candidate: Tensor, limit: int) -> Tensor:
+    """See ``hmn._native.most_frequent``."""
+    once = distinct(candidate)
+    if once.shape[1] <= limit:
+        return once
+    # both in ascending order, so that each candidate finds its column
+    ascending = once.flip(1).contiguous()
+    column = torch.searchsorted(ascending, candidate.contiguous())
+    count = torch.zeros_like(ascending).scatter_add_(1, column, (candidate >= 0).long())
+    kept = count.argsort(dim=1, descending=True, stable=True)[:, :limit]
+    return ascending.gather(1, kept)
 
 
 def distinct(candidate: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ from hmn._native.level import GROUP, LANES, Level
 
 SHRUNK = (1.0, 0.85, 0.7)
 """Largest code in shares of the largest coordinate; the one that fits a vector best is taken."""
+LONGEST_CODE = 46_000
+"""Length of a vector in codes of 16 bits: products of two, rounded, stay below 2^31."""
 
 
 def write_entries(
@@ -16,7 +18,7 @@ def write_entries(
 ) -> None:
     """See ``hmn._native.write_entries``."""
     along, rest = split(vectors[rows].float(), direction[lists])
-    codes, step = encode(rest, level.bits)
+    codes, step = encode_widely(rest) if level.bits == 16 else encode(rest, level.bits)
     level.along[place], level.step[place] = along, step
     level.codes[place // LANES, :, place % LANES] = lines_of(codes, level.bits)
 
@@ -53,6 +55,18 @@ def encode(vector: Tensor, bits: int) -> tuple[Tensor, Tensor]:
     return codes, (step * largest).squeeze(1)
 
 
+def encode_widely(vector: Tensor) -> tuple[Tensor, Tensor]:
+    """Codes ``(n, D)`` int16 and steps ``(n,)`` of vectors ``(n, D)``, for inner products in int32."""
+    if not vector.shape[1]:
+        return vector.short(), vector.new_zeros(len(vector))
+    largest = vector.abs().amax(dim=1, keepdim=True)
+    part = vector / torch.where(largest > 0, largest, 1.0)
+    length = torch.linalg.vector_norm(part, dim=1, keepdim=True)
+    most = (LONGEST_CODE / torch.where(length > 0, length, 1.0)).clamp(max=32_767)
+    codes = part.mul_(most).round_().nan_to_num_(0.0).short()
+    return codes, (largest / most).squeeze(1)
+
+
 def split(vector: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
     """The part ``(n,)`` of vectors along the directions of their lists, and the rest ``(n, D)``."""
     if direction.shape[1] != vector.shape[1]:
@@ -65,13 +79,18 @@ def split(vector: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
 def codes_of(level: Level, entry: Tensor, features: int) -> Tensor:
     """Codes ``(..., D)`` of entries ``(...)``, as float32."""
     lines = level.codes[entry // LANES, :, entry % LANES]  # (..., G, 4)
+    if level.bits == 16:
+        return lines.contiguous().view(torch.int16).flatten(-2)[..., :features].float()
     most = (1 << level.bits) - 1
     parts = [lines >> at & most for at in range(0, 8, level.bits)]
     return torch.cat(parts, dim=-2).flatten(-2)[..., :features].float()
 
 
 def lines_of(codes: Tensor, bits: int) -> Tensor:
-    """Lay codes ``(n, D)`` uint8 out as the bytes ``(n, G, 4)`` that a panel holds of each entry."""
+    """Lay codes ``(n, D)`` uint8 or int16 out as the bytes ``(n, G, 4)`` that a panel holds of each entry."""
+    if bits == 16:
+        even = torch.nn.functional.pad(codes, (0, codes.shape[1] % 2))
+        return even.view(torch.uint8).view(len(codes), -1, GROUP)
     per_byte = 8 // bits
     groups = -(-codes.shape[1] // (GROUP * per_byte))
     padded = torch.nn.functional.pad(codes, (0, groups * GROUP * per_byte - codes.shape[1]))

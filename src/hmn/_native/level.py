@@ -20,17 +20,19 @@ class Level:
     """Entries in lists, each a run of whole panels of 16 entries.
 
     The score of an entry for a query is ``along * (query . direction of its list) + step * (query . (code -
-    zero))``, where zero is 0.5 for codes of one bit, 7.5 for 4 and 127.5 for 8.
+    zero))``, where zero is 0.5 for codes of one bit, 7.5 for 4, 127.5 for 8 and 0 for 16, which are signed.
 
     Attributes:
         codes: ``(P, G, 16, 4)`` uint8. With 8 bits byte ``[p, g, e, i]`` is the code of entry
             ``16 * p + e`` for feature ``4 * g + i``; with fewer bits its lowest are that, the next the code
-            for feature ``4 * (g + G) + i``, and so on.
+            for feature ``4 * (g + G) + i``, and so on. With 16 bits two bytes are a code, for feature
+            ``2 * g`` and the next.
         along, step: ``(16 * P,)`` float32.
         child: ``(16 * P,)`` int32, what each entry stands for.
         first_panel: ``(L,)`` int64 where each list begins.
         length: ``(L,)`` int32 entries of each list.
-        bits: 1, 4 or 8; ``IN_FULL`` for the last level if its entries are scored by their keys (G is 0 then).
+        bits: 1, 4 or 8, or 16, which only ``screened`` takes; ``IN_FULL`` for the last level if its entries
+            are scored by their keys (G is 0 then).
     """
 
     codes: Tensor
@@ -45,7 +47,7 @@ class Level:
     @property
     def zero(self) -> float:
         """The code that stands for nothing."""
-        return ((1 << self.bits) - 1) / 2
+        return 0.0 if self.bits == 16 else ((1 << self.bits) - 1) / 2
 
     @property
     def entry_bytes(self) -> int:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from hmn._native import best_of
+from hmn._native import best_of, list_rows
 from hmn.index.rows import Rows
 from hmn.typing import SearchResult
 
@@ -102,7 +102,7 @@ class Buckets:
             candidate = code.new_full((chosen.stop - start, width), -1)
             filled = torch.zeros_like(total[chosen])
             for number, (each, (begin, size)) in enumerate(zip(lists, places, strict=True)):
-                _expand(candidate, filled, each.row, begin[chosen], size[chosen])
+                list_rows(each.row, begin[chosen], size[chosen], filled, candidate)
                 if number == 0 and len(lists) > 1:
                     stale = self._changed[candidate.clamp(min=0)]
                     candidate.masked_fill_(stale, -1)
@@ -181,17 +181,3 @@ def _places(listed: _Sorted, code: Tensor) -> tuple[Tensor, Tensor]:
     begin = listed.start[at]
     size = (listed.start[at + 1] - begin).masked_fill(listed.code[at] != code, 0)
     return begin, size
-
-
-def _expand(candidate: Tensor, filled: Tensor, row: Tensor, begin: Tensor, size: Tensor) -> None:
-    """Write the rows of all lookups ``(b, L)`` into ``candidate`` (b, C), each line from ``filled`` on."""
-    each = size.flatten()
-    total = int(each.sum())
-    if not total:
-        return
-    lookup = torch.repeat_interleave(torch.arange(len(each), device=row.device), each, output_size=total)
-    number = torch.arange(total, device=row.device)
-    entry = begin.flatten()[lookup] + number - (each.cumsum(0) - each)[lookup]
-    line = lookup // size.shape[1]
-    before = size.sum(dim=1).cumsum(0) - size.sum(dim=1) - filled
-    candidate[line, number - before[line]] = row[entry].long()

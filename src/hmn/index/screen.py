@@ -1,4 +1,4 @@
-"""Exact search by bounds: codes of 8 bits say which keys cannot be among the best, the others are scored.
+"""Exact search by bounds: codes of 8 or 16 bits say which keys cannot be among the best; others are scored.
 
 A score is known from the codes up to what they leave out, which is bounded by lengths (Cauchy-Schwarz). What
 has a bound below the k-th best score cannot be among the k best, so nothing is lost.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hmn._native import screened, screens, write_entries
+from hmn._native import screened, screening_bits, screens, write_entries
 from hmn._native.codes import codes_of
 from hmn._native.level import GROUP, LANES, Level
 from hmn.index.rows import Rows
@@ -20,12 +20,15 @@ AFTER = 512
 """Queries of the same keys after which it pays to make codes of them."""
 LIST = 1 << 12
 """Rows of a list: a piece of work."""
-RATIO = 0.008
-"""What 8 bits leave out of a query, typically, in lengths of it."""
-ROOM, MORE, LEAST_SHARE = 1 << 10, 8, 8
-"""Most rows that a query has scored in full, how many times as many if need be, and their largest share."""
+RATIO, FINE_RATIO = 0.008, 6.5e-6
+"""What codes leave of a query, in lengths of it, typically: of 8 bits; of 16, by the root of the features."""
+ROOM, FINE_ROOM, MORE, LEAST_SHARE = 1 << 10, 1 << 6, 8, 8
+"""Most rows that a query has scored in full, with codes of 8 bits; with 16, beside ``k``; how
+many times as many if need be, and their largest share."""
 LONGEST, SHORTEST = 1e12, 1e-30
 """Keys beyond the first are not screened; the second is more than float32 loses of the shortest."""
+MOST_FEATURES = 1 << 16
+"""With more, inner products in 16 bits come near what 32 hold."""
 PART = 1 << 13
 
 
@@ -72,7 +75,7 @@ class Screen:
 
 
 class Codes:
-    """Codes of 8 bits of all live rows.
+    """Codes of all live rows.
 
     Args:
         rows: whose keys are searched, on the CPU.
@@ -88,14 +91,18 @@ class Codes:
         starts = torch.arange(0, count, LIST)
         child = torch.zeros(panels * LANES, dtype=torch.int32)
         child[:count] = live
+        bits = screening_bits() if rows.features <= MOST_FEATURES else 8
+        self._fine = bits == 16
+        self._ratio = FINE_RATIO * rows.features**0.5 if self._fine else RATIO
+        groups = -(-rows.features * bits // (8 * GROUP))
         self._level = Level(
-            codes=torch.zeros(panels, -(-rows.features // GROUP), LANES, GROUP, dtype=torch.uint8),
+            codes=torch.zeros(panels, groups, LANES, GROUP, dtype=torch.uint8),
             along=torch.zeros(panels * LANES),
             step=torch.zeros(panels * LANES),
             child=child,
             first_panel=starts // LANES,
             length=(count - starts).clamp(max=LIST).int(),
-            bits=8,
+            bits=bits,
         )
         self._asked = self._uncertain = 0
         self.sound = True
@@ -111,7 +118,7 @@ class Codes:
             coded *= level.step[place].unsqueeze(1)
             length = torch.linalg.vector_norm(coded, dim=1, dtype=torch.float64)
             rest = torch.linalg.vector_norm(coded.sub_(self._keys[row]), dim=1, dtype=torch.float64)
-            level.along[place] = ((rest / RATIO + length) * (1 + 1e-5) + SHORTEST).float()
+            level.along[place] = ((rest / self._ratio + length) * (1 + 1e-5) + SHORTEST).float()
             self.sound = self.sound and bool((level.along[place] < LONGEST).all())  # NaN is not
 
     def search(self, query: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -121,14 +128,15 @@ class Codes:
             ``score`` (B, k), ``row`` (B, k), and whether they are the best for certain, (B,).
         """
         most = len(self._live) // LEAST_SHARE
-        room = min(max(ROOM, 4 * k), most)
+        room = min(k + k // 4 + FINE_ROOM if self._fine else max(ROOM, 4 * k), most)
         if k > room:
             empty = query.new_full((len(query), k), -torch.inf), torch.full((len(query), k), -1)
             return (*empty, torch.zeros(len(query), dtype=torch.bool))
-        score, row, certain = screened(query, self._level, RATIO, self._keys, room, k)
+        score, row, certain = screened(query, self._level, self._ratio, self._keys, room, k)
         again = (~certain).nonzero().squeeze(1)
         if len(again) and room < most:
-            more = screened(query[again], self._level, RATIO, self._keys, min(MORE * room, most), k)
+            room = min(MORE * room, most)
+            more = screened(query[again], self._level, self._ratio, self._keys, room, k)
             score[again], row[again], certain[again] = more
         self._asked, self._uncertain = self._asked + len(query), self._uncertain + int((~certain).sum())
         self.sound = self.sound and (self._asked < AFTER or 2 * self._uncertain < self._asked)

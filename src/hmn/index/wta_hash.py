@@ -9,7 +9,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from hmn._native.candidates import distinct
+from hmn._native import most_frequent
 from hmn.errors import ConfigError, ShapeError
 from hmn.index.arithmetic import structure
 from hmn.index.base import check_query
@@ -245,13 +245,4 @@ class WTAHashIndex:
 
     def _narrow(self, every: Tensor) -> Tensor:
         """Candidates (b, C) once each, those in most buckets first to stay where there are too many."""
-        candidate = distinct(every)
-        limit = self.max_candidates
-        if limit is None or candidate.shape[1] <= limit:
-            return candidate
-        # both in ascending order, so that each of ``every`` finds its column
-        ascending = candidate.flip(1).contiguous()
-        column = torch.searchsorted(ascending, every.contiguous())
-        buckets = torch.zeros_like(ascending).scatter_add_(1, column, (every >= 0).long())
-        kept = buckets.argsort(dim=1, descending=True, stable=True)[:, :limit]
-        return ascending.gather(1, kept)
+        return most_frequent(every, self.max_candidates or max(1, every.shape[1]))

@@ -35,6 +35,25 @@ inline __m256i add_bits(__m256i sum, __m256i line, const int8_t* query, int g, i
     return _mm256_add_epi32(sum, _mm256_madd_epi16(products, _mm256_set1_epi16(1)));
 }
 
+// sum += codes * query in pairs of 16 bits. Spelled out since GCC copies every sum around the intrinsics.
+inline void add_pairs(__m256i& sum, __m256i codes, __m256i query) {
+    __m256i products;
+    asm("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0" : "+x"(sum), "=&x"(products) : "x"(codes), "x"(query));
+}
+
+// A whole line of codes of 16 bits.
+template <int QUERIES>
+inline void add_wide(__m256i (&sum)[QUERIES][2], const uint8_t* line, const int8_t* const* query, int g) {
+    const __m256i one = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(line));
+    const __m256i other = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(line + kWide * kGroup));
+#pragma GCC unroll 4
+    for (int j = 0; j < QUERIES; ++j) {
+        const __m256i group = _mm256_set1_epi32(*reinterpret_cast<const int32_t*>(query[j] + g * kGroup));
+        add_pairs(sum[j][0], one, group);
+        add_pairs(sum[j][1], other, group);
+    }
+}
+
 template <int QUERIES, int BITS>
 void score_part(Tile& tile, int first, int panel) {
     __m256i sum[QUERIES][2];
@@ -42,6 +61,10 @@ void score_part(Tile& tile, int first, int panel) {
     const __m256i low_half = _mm256_set1_epi8(15);
     const uint8_t* line = tile.codes + int64_t(panel) * tile.groups * kLine;
     for (int g = 0; g < tile.groups; ++g, line += kLine) {
+        if (BITS == 16) {
+            add_wide<QUERIES>(sum, line, tile.query + first, g);
+            continue;
+        }
         for (int half = 0; half < 2; ++half) {
             const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(line + half * kWide * kGroup));
             if (BITS == 1) {
@@ -83,6 +106,7 @@ void score_bits(Tile& tile) {
 
 void score(Tile& tile) {
     switch (tile.bits) {
+        case 16: return score_bits<16>(tile);
         case 8: return score_bits<8>(tile);
         case 4: return score_bits<4>(tile);
         default: return score_bits<1>(tile);

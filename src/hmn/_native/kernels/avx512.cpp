@@ -97,6 +97,7 @@ void by_queries(Tile& tile) {
 
 void score(Tile& tile) {
     switch (tile.bits) {
+        case 16: return avx2().score(tile);
         case 8: return tile.panels == 2 ? by_queries<2, 8>(tile) : by_queries<1, 8>(tile);
         case 4: return tile.panels == 2 ? by_queries<2, 4>(tile) : by_queries<1, 4>(tile);
         default: return tile.panels == 2 ? by_queries<2, 1>(tile) : by_queries<1, 1>(tile);

@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "buckets.hpp"
 #include "filing.hpp"
 #include "search.hpp"
 
@@ -78,7 +79,7 @@ struct PythonLevel {
 PythonLevel level(Array<uint8_t, 4> codes, Array<float, 1> along, Array<float, 1> step, Array<int32_t, 1> child,
                   Array<int64_t, 1> first_panel, Array<int32_t, 1> length, int bits) {
     const size_t entries = codes.shape(0) * hmn::kLanes;
-    const bool known = bits == 1 || bits == 4 || bits == 8 || bits == hmn::kInFull;
+    const bool known = bits == 1 || bits == 4 || bits == 8 || bits == 16 || bits == hmn::kInFull;
     if (codes.shape(2) != hmn::kLanes || codes.shape(3) != hmn::kGroup || !known || along.shape(0) != entries || step.shape(0) != entries || child.shape(0) != entries ||
         first_panel.shape(0) != length.shape(0))
         throw std::invalid_argument("the parts of a level do not fit each other");
@@ -118,6 +119,18 @@ void best_of(Address query, int64_t count, int64_t features, Address keys, int s
                  at<int64_t>(candidate), candidates, {at<float>(score), at<int64_t>(row), k}, threads);
 }
 
+void list_rows(Address listed, Address begin, Address size, int64_t queries, int64_t count, Address filled,
+               Address candidate, int64_t width, int threads) {
+    nb::gil_scoped_release released;
+    hmn::list_rows({at<int32_t>(listed), at<int64_t>(begin), at<int64_t>(size), queries, count}, at<int64_t>(filled),
+                   at<int64_t>(candidate), width, threads);
+}
+
+int64_t most_frequent(Address candidate, int64_t queries, int64_t count, int64_t limit, Address kept, int threads) {
+    nb::gil_scoped_release released;
+    return hmn::most_frequent(at<int64_t>(candidate), queries, count, limit, at<int64_t>(kept), threads);
+}
+
 void encode(const PythonLevel& level, Address vectors, int64_t features, int storage, Address row, int64_t count,
             Address list, Address direction, Address place, int threads) {
     nb::gil_scoped_release released;
@@ -154,6 +167,8 @@ NB_MODULE(_kernels, module) {
     module.def("search", &search);
     module.def("screened", &screened);
     module.def("best_of", &best_of);
+    module.def("list_rows", &list_rows);
+    module.def("most_frequent", &most_frequent);
     module.def("encode", &encode);
     module.def("take_out", &take_out);
     module.def("enter", &enter);

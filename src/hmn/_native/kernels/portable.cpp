@@ -7,7 +7,17 @@
 namespace hmn {
 namespace {
 
+// A line of codes of 16 bits against a group of a query.
+void add_wide(int32_t* sum, const uint8_t* line, const int8_t* query) {
+    int16_t codes[2 * kLanes], group[2];
+    std::memcpy(codes, line, sizeof codes);
+    std::memcpy(group, query, sizeof group);
+    for (int lane = 0; lane < kLanes; ++lane)
+        sum[lane] += int32_t(codes[2 * lane]) * group[0] + int32_t(codes[2 * lane + 1]) * group[1];
+}
+
 void score(Tile& tile) {
+    const bool wide = tile.bits == 16;
     const int most = (1 << tile.bits) - 1;
     for (int j = 0; j < tile.queries; ++j) {
         const int8_t* query = tile.query[j];
@@ -16,6 +26,10 @@ void score(Tile& tile) {
             int32_t sum[kLanes] = {};
             const uint8_t* line = tile.codes + int64_t(panel) * tile.groups * kLine;
             for (int g = 0; g < tile.groups; ++g, line += kLine) {
+                if (wide) {
+                    add_wide(sum, line, query + g * kGroup);
+                    continue;
+                }
                 for (int at = 0; at < 8 / tile.bits; ++at) {
                     const int8_t* part = query + (g + at * tile.groups) * kGroup;
                     for (int lane = 0; lane < kLanes; ++lane)

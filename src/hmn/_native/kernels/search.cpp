@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <numeric>
@@ -23,6 +24,7 @@ constexpr int64_t kAlone = 1 << 21;     // bytes below which threads cost more t
 constexpr int64_t kInOrder = 32;        // most entries that are worth keeping in order
 constexpr int kAhead = 4;               // candidates fetched ahead
 constexpr float kRounding = 1e-6f;      // of float32, in lengths of query and key, by the root of the features
+constexpr float kLongestCode = 46000;  // of 16 bits: products of two, rounded, stay below 2^31
 constexpr float kLongest = 1e12f;       // queries of other lengths than from its inverse to this are never certain
 
 struct Entry {
@@ -46,15 +48,25 @@ int thread_number() {
 #endif
 }
 
-// Queries in 8-bit numbers: query = scale * number.
+// Queries in numbers of 8 bits, or of 16 if the entries are: query = scale * number.
 struct Coded {
-    int64_t width;
+    bool wide;
+    int64_t width;  // bytes of a query
     std::atomic<bool> finite{true};
     std::vector<int8_t> numbers;
     std::vector<float> scale, sum, norm;
 
-    Coded(const Queries& queries, int threads) {
-        width = (queries.features + 31) / 32 * 32;  // whole groups, of any number of bits
+    const int8_t* at(int64_t row) const { return numbers.data() + row * width; }
+    float number(int64_t row, int64_t i) const {
+        if (!wide) return at(row)[i];
+        int16_t found;
+        std::memcpy(&found, at(row) + 2 * i, 2);
+        return found;
+    }
+
+    Coded(const Queries& queries, int bits, int threads) : wide(bits == 16) {
+        // whole groups, of any number of bits
+        width = wide ? (queries.features + 1) / 2 * 4 : (queries.features + 31) / 32 * 32;
         numbers.assign(queries.count * width, 0);
         scale.resize(queries.count);
         sum.resize(queries.count);
@@ -72,6 +84,10 @@ struct Coded {
                 finite = false;
                 continue;
             }
+            if (wide) {
+                widely(query, queries.features, largest, row);
+                continue;
+            }
             const float inverse = largest > 0 ? 127.0f / largest : 0.0f;
             int32_t total = 0;
             float squares = 0;
@@ -87,6 +103,21 @@ struct Coded {
             sum[row] = float(total);
             norm[row] = scale[row] * std::sqrt(squares);
         }
+    }
+
+private:
+    // Numbers of 16 bits, as long as those of entries may be.
+    void widely(const float* query, int64_t features, float largest, int64_t row) {
+        const float inverse = largest > 0 ? 1.0f / largest : 0.0f;
+        float squares = 0;
+#pragma omp simd reduction(+ : squares)
+        for (int64_t i = 0; i < features; ++i) squares += query[i] * inverse * (query[i] * inverse);
+        const float length = std::sqrt(squares);
+        const float most = length > 0 ? std::min(32767.0f, kLongestCode / length) : 0.0f;
+        int16_t* out = reinterpret_cast<int16_t*>(numbers.data() + row * width);
+        for (int64_t i = 0; i < features; ++i) out[i] = int16_t(rounded(query[i] * inverse * most));
+        scale[row] = most > 0 ? largest / most : 0.0f;
+        norm[row] = largest * length;
     }
 };
 
@@ -186,12 +217,12 @@ void scan_list(const Simd& simd, const Level& level, const Coded& coded, const P
                Best& best, Shared& shared) {
     const int64_t panel = level.first_panel[probes[0].list];
     const int64_t length = level.length[probes[0].list];
-    const float zero = float((1 << level.bits) - 1) / 2;
+    const float zero = level.bits == 16 ? 0.0f : float((1 << level.bits) - 1) / 2;
     const int8_t* query[kBlock];
     float base[kBlock], scale[kBlock], shift[kBlock], threshold[kBlock];
     for (int64_t j = 0; j < count; ++j) {
         const Probe& probe = probes[j];
-        query[j] = coded.numbers.data() + probe.query * coded.width;
+        query[j] = coded.at(probe.query);
         base[j] = probe.base;
         scale[j] = coded.scale[probe.query];
         shift[j] = -zero * scale[j] * coded.sum[probe.query];
@@ -343,7 +374,7 @@ bool search(const Simd& simd, const Queries& queries, const std::vector<Level>& 
             const std::vector<Rows>& direction, const std::vector<int64_t>& probes, const std::vector<float>& margin,
             const Rows& keys, int64_t rescored, Found found, Spent spent, int threads) {
     const int64_t count = queries.count, depth = int64_t(levels.size());
-    const Coded coded(queries, threads);
+    const Coded coded(queries, 8, threads);
     if (!coded.finite) return false;
     std::vector<Probe> entered(count);
     for (int64_t query = 0; query < count; ++query) entered[query] = {0, int32_t(query), 0.0f};
@@ -414,7 +445,7 @@ bool search(const Simd& simd, const Queries& queries, const std::vector<Level>& 
 
 bool screened(const Simd& simd, const Queries& queries, const Level& level, float ratio, const Rows& keys,
               int64_t room, Found found, uint8_t* certain, int threads) {
-    const Coded coded(queries, threads);
+    const Coded coded(queries, level.bits, threads);
     if (!coded.finite) return false;
     // With primes for what codes stand for:
     //   x.k <= x'.k' + |x| |k - k'| + |x - x'| |k'| <= x'.k' + max(ratio |x|, |x - x'|) (|k - k'| / ratio + |k'|)
@@ -422,12 +453,11 @@ bool screened(const Simd& simd, const Queries& queries, const Level& level, floa
     std::vector<Probe> entered;
     for (int64_t query = 0; query < queries.count; ++query) {
         const float* exact = queries.at(query);
-        const int8_t* number = coded.numbers.data() + query * coded.width;
         const float scale = coded.scale[query], norm = coded.norm[query];
         float squares = 0;
 #pragma omp simd reduction(+ : squares)
         for (int64_t i = 0; i < queries.features; ++i) {
-            const float rest = exact[i] - scale * number[i];
+            const float rest = exact[i] - scale * coded.number(query, i);
             squares += rest * rest;
         }
         const float slack = std::max(ratio * norm, std::sqrt(squares)) * (1 + rounding) + rounding * norm;

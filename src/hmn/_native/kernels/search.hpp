@@ -21,7 +21,7 @@ struct Level {
     const int64_t* first_panel;  // (lists)
     const int32_t* length;       // (lists) entries
     int64_t lists;
-    int bits;                    // 1, 4 or 8; kInFull where entries have no codes and are scored by their keys
+    int bits;                    // 1, 4, 8, or 16 to be screened; kInFull where entries have no codes and are scored by their keys
     int groups;
     const float* weight;         // by child: what scores are multiplied by where entries are compared; or null
     int64_t entry_bytes() const { return bits == kInFull ? 0 : int64_t(groups) * kGroup + 8; }  // code, along, step

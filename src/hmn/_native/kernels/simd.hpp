@@ -2,7 +2,8 @@
 //
 // A panel holds 16 entries. Its codes lie group by group, four features a group: 16 entries x 4 bytes, so that
 // one 64-byte line meets one broadcast group of a query. With fewer bits a feature than eight, the lowest of a
-// byte belong to group g, the next to group g + groups, and so on.
+// byte belong to group g, the next to group g + groups, and so on. With 16 bits a group is two features, signed,
+// of codes and of queries.
 #pragma once
 
 #include <cstdint>
@@ -22,7 +23,7 @@ struct Tile {
     const uint8_t* codes;        // panels, one after the other
     int panels;                  // 1 or 2
     int groups;                  // lines of a panel
-    int bits;                    // 8, 4 or 1
+    int bits;                    // 16, 8, 4 or 1
     const float* along;          // of each entry
     const float* step;           // of each entry
     int queries;                 // 1 to kTileQueries; what follows has as many
