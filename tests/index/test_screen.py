@@ -274,7 +274,7 @@ def test_codes_are_made_when_they_pay(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_many_features_have_codes_whose_products_fit(monkeypatch: pytest.MonkeyPatch, bits: int) -> None:
-    """Keys and queries that are all alike have the largest sums; beyond a number of features 8 bits remain."""
+    """Keys and queries that are alike have the largest sums; with more features 8 bits remain."""
     keys = torch.full((40, 3000), 7.0) + 0.01 * normal(0, 40, 3000)
     query = keys[:5] * 3
     for most in (3000, 2999):

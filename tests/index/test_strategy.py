@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from fake_clusters import CELLS, CLUSTERS, FEATURES, QUERIES, FakeClusters, made
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -13,37 +14,9 @@ from torch import Tensor
 from hmn.errors import ConfigError, ShapeError
 from hmn.index.exact import ExactIndex
 from hmn.index.registry import make_index
-from hmn.index.strategy import Candidates, Clustered, Strategy, StrategySearch, candidates
+from hmn.index.strategy import Candidates, Clustered, Strategy, candidates
 
 quick = settings(max_examples=40, deadline=None)
-CLUSTERS, CELLS, FEATURES, QUERIES = 8, 60, 4, 3
-
-
-class FakeClusters(ExactIndex):
-    """Exact search that also knows clusters: each cell lies in the one of nearest direction."""
-
-    def __init__(self, keys: Tensor, centroids: Tensor) -> None:
-        super().__init__(keys)
-        self._centroids = centroids
-        self.owner = (keys @ centroids.T).argmax(dim=1)
-        self._lists = [(self.owner == cluster).nonzero().squeeze(1) for cluster in range(len(centroids))]
-
-    def centroids(self) -> Tensor:
-        return self._centroids
-
-    def cells_in(self, clusters: Tensor) -> tuple[Tensor, Tensor]:
-        lists = [self._lists[cluster] for cluster in clusters.tolist()]
-        return torch.cat([*lists, torch.empty(0, dtype=torch.int64)]), torch.tensor(
-            [len(cells) for cells in lists], dtype=torch.int64
-        )
-
-
-def made(seed: int = 0, cells: int = CELLS, clusters: int = CLUSTERS) -> tuple[FakeClusters, Tensor, Tensor]:
-    """An index, its keys, and queries."""
-    generator = torch.Generator().manual_seed(seed)
-    keys = torch.randn(cells, FEATURES, generator=generator)
-    centroids = torch.nn.functional.normalize(torch.randn(clusters, FEATURES, generator=generator), dim=1)
-    return FakeClusters(keys, centroids), keys, torch.randn(QUERIES, FEATURES, generator=generator)
 
 
 def drawn(strategy: Strategy, index: FakeClusters, query: Tensor, target: list[int], seed: int) -> Candidates:
@@ -317,79 +290,3 @@ def test_queries_and_targets_that_do_not_fit_are_refused() -> None:
         drawn(Strategy(top_clusters=1), index, query[:, :3], NO_TARGET, 0)
     with pytest.raises(ShapeError, match="target are"):
         candidates(Strategy(1), index, query, torch.zeros(3), generator=torch.Generator())
-
-
-def one_by_one(strategy: Strategy, index: FakeClusters, keys: Tensor, query: Tensor) -> list[set[int]]:
-    """What a strategy without anything drawn may read, cluster by cluster, for each query alone."""
-    rows = []
-    for number in range(len(query)):
-        cells: set[int] = set()
-        for cell in (keys @ query[number]).argsort(descending=True)[: strategy.best_cells]:
-            cells.add(int(cell))
-        for cluster in (index.centroids() @ query[number]).argsort(descending=True)[: strategy.top_clusters]:
-            cells |= {at for at in range(len(keys)) if index.owner[at] == cluster}
-        rows.append(cells)
-    return rows
-
-
-@quick
-@given(
-    best_cells=st.integers(0, 6),
-    top=st.integers(0, CLUSTERS),
-    k=st.integers(1, CELLS + 5),
-    seed=st.integers(0, 99),
-)
-def test_reading_with_a_strategy_is_the_best_of_its_candidates(
-    best_cells: int, top: int, k: int, seed: int
-) -> None:
-    if not best_cells + top:
-        return
-    index, keys, query = made(seed)
-    strategy = Strategy(best_cells=best_cells, top_clusters=top)
-    found = StrategySearch(index, strategy, keys).search(query, k)
-    for number, cells in enumerate(one_by_one(strategy, index, keys, query)):
-        ranked = sorted(cells, key=lambda cell: -float(keys[cell] @ query[number]))[:k]
-        assert found.cell[number].tolist() == ranked + [-1] * (k - len(ranked))
-        torch.testing.assert_close(found.score[number, : len(ranked)], keys[ranked] @ query[number])
-        assert bool((found.score[number, len(ranked) :] == -torch.inf).all())
-        # the index scores all cells for its part, and knows these scores
-        scored = len(cells) + (CELLS - min(best_cells, CELLS) if best_cells else 0)
-        assert int(found.cells_scored[number]) == scored
-        assert float(found.reads[number]) == scored + (CLUSTERS if top else 0)
-
-
-def test_what_a_query_draws_is_its_own_in_any_batch_and_at_any_depth() -> None:
-    index, keys, query = made(1)
-    strategy = Strategy(sample_clusters=2, rand_block=8)
-    searcher = StrategySearch(index, strategy, keys, seed=3)
-    assert len(searcher) == CELLS
-    together = searcher.search(query, CELLS)
-    for number in range(len(query)):
-        alone = searcher.search(query[number : number + 1], CELLS)
-        assert torch.equal(alone.cell[0], together.cell[number])
-        few = searcher.search(query[number : number + 1], 3)
-        assert torch.equal(few.cell[0], together.cell[number, :3])
-    lengths = {int((row >= 0).sum()) for row in together.cell}
-    assert max(lengths) < CELLS
-    other = StrategySearch(index, strategy, keys, seed=4).search(query, CELLS)
-    assert not torch.equal(other.cell, together.cell)
-    many = torch.nn.functional.normalize(torch.randn(60, FEATURES), dim=1)
-    drawn = StrategySearch(index, Strategy(rand_block=20), keys).search(many, 1)
-    assert set((drawn.cell[:, 0] // 20).tolist()) == {0, 1, 2}, "each query draws a block of its own"
-
-
-def test_reading_with_a_strategy_refuses_what_does_not_fit() -> None:
-    index, keys, query = made()
-    with pytest.raises(ConfigError, match="needs an index of clusters"):
-        StrategySearch(ExactIndex(keys), Strategy(top_clusters=1), keys)
-    with pytest.raises(ShapeError, match=f"59 keys, expected those of the index's {CELLS} cells"):
-        StrategySearch(index, Strategy(best_cells=1), keys[:-1])
-    with pytest.raises(ConfigError, match="k is 0"):
-        StrategySearch(index, Strategy(best_cells=1), keys).search(query, 0)
-    index.remove(torch.tensor([0]))
-    index.add(torch.tensor([10**7]), 50 * query[:1])
-    with pytest.raises(ShapeError, match=f"a cell 10000000, expected cells 0 to {CELLS - 1}"):
-        StrategySearch(index, Strategy(best_cells=1), keys).search(query[:1], 3)
-    index, keys, query = made()
-    nothing = StrategySearch(index, Strategy(top_clusters=1), keys).search(query[:0], 3)
-    assert nothing.cell.shape == (0, 3)

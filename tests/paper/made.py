@@ -14,7 +14,14 @@ from hmn.qa.transe import TransEVectors
 
 FEATURES = 16
 PRESET = replace(
-    PRESETS["quick"], facts=None, train=None, valid=None, learning_rate=0.03, epochs=6, batch_size=64
+    PRESETS["quick"],
+    facts=None,
+    train=None,
+    valid=None,
+    learning_rate=0.03,
+    word_scale=0.1,
+    epochs=6,
+    batch_size=64,
 )
 
 

@@ -9,7 +9,7 @@ from made import FEATURES, PRESET, made_keys, vectors_of
 
 import hmn.paper.cells as cells_module
 from hmn.errors import ConfigError
-from hmn.paper.cells import cache_file, cached_vectors, one_a_fact
+from hmn.paper.cells import at_size_one, cache_file, cached_vectors, one_a_fact
 from hmn.paper.data import Data
 from hmn.paper.rows import SUMMED
 from hmn.qa.facts import FactTable
@@ -94,3 +94,11 @@ def test_vectors_are_trained_on_the_union_with_a_larger_table(
     assert len(seen[0]) == 4, "a fact of both counts once"
     assert found.entity.squeeze(1).tolist() == [0.0, 1.0]
     assert found.relation.squeeze(1).tolist() == [0.0, 1.0]
+
+
+def test_cells_are_brought_to_one_size() -> None:
+    keys = torch.tensor([[3.0, 0.0], [0.0, -4.0], [0.0, 0.0]])
+    brought = at_size_one(keys)
+    assert float(brought.square().mean()) == pytest.approx(1.0)
+    assert torch.allclose(brought * (25 / 6) ** 0.5, keys)
+    assert torch.equal(at_size_one(torch.zeros(2, 3)), torch.zeros(2, 3))

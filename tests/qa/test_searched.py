@@ -19,7 +19,8 @@ from hmn.errors import BundleError, ConfigError, NotFittedError
 from hmn.index.exact import ExactIndex
 from hmn.index.hierarchy import HierarchicalIndex
 from hmn.index.registry import make_index
-from hmn.index.strategy import Strategy, StrategySearch
+from hmn.index.strategy import Strategy
+from hmn.index.strategy_search import StrategySearch
 from hmn.nn.loss import marginal_nll, sampled_nll
 from hmn.nn.renewal import RollingRenewal
 from hmn.qa import training

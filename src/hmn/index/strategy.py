@@ -8,18 +8,16 @@ normaliser summed over the candidates can be corrected (``hmn.nn.loss.sampled_nl
 from __future__ import annotations
 
 import math
-import zlib
-from dataclasses import dataclass, fields, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from hmn._native import best_of
-from hmn.errors import ConfigError, ShapeError
-from hmn.index.arithmetic import own_arithmetic, structure
+from hmn.errors import ConfigError
+from hmn.index.arithmetic import own_arithmetic
 from hmn.index.base import Index, as_ids, check_query
-from hmn.typing import SearchResult
 
 PARTS = {
     "k-mips": "best_cells",
@@ -194,78 +192,6 @@ def candidates(
     return _union(torch.cat(certain), pool)
 
 
-@structure
-class StrategySearch:
-    """Reads with a strategy at test time: a query's candidates, drawn for it alone, all scored in full.
-
-    What is drawn for a query follows from the signs of its features and the seed: it is the same in any
-    batch, whose size may change a query's last bits, and whenever it is asked again.
-
-    Args:
-        index: built on the keys.
-        strategy: what the candidates are; ``k-mips`` parts are the index's own search.
-        keys: ``(N, D)`` of the cells 0 to N - 1.
-        seed: of what is drawn.
-
-    Raises:
-        ConfigError: the strategy needs clusters and the index has none.
-        ShapeError: the index has another number of cells than there are keys.
-    """
-
-    def __init__(self, index: Index, strategy: Strategy, keys: Tensor, seed: int = 0) -> None:
-        if strategy.needs_clusters:
-            clustered(strategy, index)
-        if len(index) != len(keys):
-            raise ShapeError(f"there are {len(keys)} keys, expected those of the index's {len(index)} cells")
-        self.index, self.strategy, self.keys, self.seed = index, strategy, keys, seed
-        others = strategy.needs_clusters or strategy.rand_block
-        self._others = replace(strategy, best_cells=0) if others else None
-
-    def __len__(self) -> int:
-        """Number of cells, N."""
-        return len(self.index)
-
-    def search(self, query: Tensor, k: int) -> SearchResult:
-        """Find the ``k`` best of each query's candidates; see ``Index.search``.
-
-        Reads are those of the index for its part, the centroids, and the keys of the other candidates.
-
-        Raises:
-            ShapeError: the queries do not fit, or the index has ids of its own.
-        """
-        query = check_query(query, self.keys.shape[1], k).to(self.keys.device)
-        best = torch.full((len(query), 0), -1, dtype=torch.int64, device=query.device)
-        reads = query.new_zeros(len(query))
-        scored = torch.zeros_like(reads, dtype=torch.int64)
-        if self.strategy.best_cells:
-            found = self.index.search(query, self.strategy.best_cells)
-            best, reads, scored = found.cell, found.reads.clone(), found.cells_scored.clone()
-        rows = [self._of_one(one, cell[cell >= 0]) for one, cell in zip(query, best, strict=True)]
-        candidate = (
-            torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=-1) if rows else best
-        )
-        if candidate.numel() and int(candidate.max()) >= len(self.keys):
-            raise ShapeError(
-                f"the index has a cell {int(candidate.max())}, expected cells 0 to {len(self.keys) - 1}: "
-                "build it without ids of its own"
-            )
-        score, cell = best_of(query, self.keys, candidate, k)
-        more = (candidate >= 0).sum(dim=1) - (best >= 0).sum(dim=1)
-        reads += more * (self.keys.element_size() / 4)
-        if self.strategy.needs_clusters:
-            reads += len(clustered(self.strategy, self.index).centroids())
-        return SearchResult(score, cell, reads, scored + more)
-
-    def _of_one(self, query: Tensor, best: Tensor) -> Tensor:
-        """All candidates ``(C,)`` of a query ``(D,)``, given the best cells that the index found."""
-        if self._others is None:
-            return best
-        seed = zlib.crc32((query > 0).cpu().numpy().tobytes(), self.seed % (1 << 32))
-        generator = torch.Generator().manual_seed(seed)
-        drawn = candidates(self._others, self.index, query.unsqueeze(0), best, generator=generator)
-        return drawn.cell.to(query.device)
-
-
 class _Pool(NamedTuple):
     """Cells that may be drawn, among them all that were: ``(n,)`` each, a cell once."""
 
@@ -318,16 +244,35 @@ def _drawn(logit: Tensor, count: int, generator: torch.Generator) -> tuple[Tenso
         ``(C,)`` bool, drawn by any row; and ``(C,)`` the rate at which any row draws it given the others:
         minus the log of the probability that none does.
     """
-    eligible = torch.isfinite(logit)
-    # float64: a float32 exponential is too coarse near 0 for the tail of the Gumbel distribution
-    noise = torch.empty(logit.shape, dtype=torch.float64, device=generator.device)
-    noise.exponential_(generator=generator)
+    drawn, threshold = sampled(logit, count, exponential(logit.shape, generator))
+    rate = torch.where(torch.isfinite(logit), (logit - threshold).exp(), 0.0)
+    return drawn.any(dim=0), rate.sum(dim=0)
+
+
+def exponential(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Exponentially distributed numbers: minus their logarithms are Gumbel noise.
+
+    In float64: a float32 exponential is too coarse near 0 for the tail of the Gumbel distribution.
+    """
+    noise = torch.empty(tuple(shape), dtype=torch.float64, device=generator.device)
+    return noise.exponential_(generator=generator)
+
+
+def sampled(logit: Tensor, count: int, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Draw ``count`` of the finite logits of each row ``(B, C)`` float64 without replacement.
+
+    Args:
+        logit, count: see there.
+        noise: ``(B, C)`` of ``exponential``.
+
+    Returns:
+        Which are drawn, ``(B, C)`` bool, and ``(B, C)`` the threshold of each: the ``count``-th
+        largest sum of logit and noise among the others of its row.
+    """
     key = logit - noise.to(logit.device).log()
     best = torch.nn.functional.pad(key, (0, count + 1), value=-torch.inf).topk(count + 1, dim=1).values
-    drawn = eligible & (key >= best[:, count - 1 : count])
-    threshold = torch.where(drawn, best[:, count:], best[:, count - 1 : count])  # of the other clusters
-    rate = torch.where(eligible, (logit - threshold).exp(), 0.0)
-    return drawn.any(dim=0), rate.sum(dim=0)
+    drawn = torch.isfinite(logit) & (key >= best[:, count - 1 : count])
+    return drawn, torch.where(drawn, best[:, count:], best[:, count - 1 : count])
 
 
 def _union(certain: Tensor, pool: _Pool | None) -> Candidates:

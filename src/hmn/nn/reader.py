@@ -92,7 +92,7 @@ class KMIPSReader:
 
     Attributes:
         searcher: what queries are read with: the index. May be set to something that stands before it, such
-            as ``hmn.index.strategy.StrategySearch``.
+            as ``hmn.index.strategy_search.StrategySearch``.
 
     Raises:
         ConfigError: the strategy needs clusters and the index has none.

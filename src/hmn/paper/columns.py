@@ -142,6 +142,10 @@ def _to_best(table: Table, row: Row) -> str:
     return f"{told} (cut at {max(len(run['curve']) for run in runs)}{rising})"
 
 
+def _step_ratio(table: Table, row: Row) -> str:
+    return figure(table.mean(row.name, "clock", "ratio"), 1.0, 2)
+
+
 def _seeds(table: Table, row: Row) -> str:
     return str(len(table.runs[row.name]))
 
@@ -159,6 +163,7 @@ FOUND = (
     Column("seeds", _seeds),
 )
 COSTS = (
+    Column("step / full softmax", _step_ratio),
     Column("s a step", _run("seconds_a_step", 3)),
     Column("s an epoch", _run("seconds_an_epoch")),
     Column("epochs to the best", _to_best),
@@ -183,8 +188,12 @@ def what_columns_say() -> Block:
             "one question as if it came alone, in units of a key; exact search reads all cells. speed-up in "
             "reads: all cells divided by reads. recall@10: share of the ten best cells of exact search that "
             "the row's own search finds. coverage: questions whose fact is among the filter's candidates.",
-            "s a step: from words to the moved vectors. s an epoch: all steps of one. Both without "
-            "validation. s to build: the search structure, once. questions a second: of the search at test "
+            "step / full softmax: what a step takes, from words to the moved vectors, divided by what one of "
+            "the full softmax over the same cells takes, both timed in turns after training: so other work "
+            "on the machine, another day or another machine change little. s a step: this multiple of the "
+            "full softmax's step, of which the median over all rows with such cells is taken. s an epoch: "
+            "all its steps. Rows without a multiple have their own times. All without validation. "
+            "s to build: the search structure, once. questions a second: of the search at test "
             "time alone, in batches. Peak MiB: of a process that trains the row alone, data and libraries "
             "included, at the end of training.",
         ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hmn.paper import adam, bm25, experiment, keywords, measure, reading, sentences
+from hmn.paper import adam, bm25, clock, experiment, keywords, measure, reading, sentences
 from hmn.qa import metrics, targets
 
 
@@ -13,6 +13,7 @@ def constants() -> dict[str, Any]:
     return {
         "adam": adam.LONGEST,
         "bm25": [bm25.SATURATION, bm25.LENGTH_SHARE, bm25.FOUND],
+        "clock": [clock.ROUNDS, clock.BLOCK],
         "keywords": [keywords.LONGEST, keywords.RARE, keywords.LEAST],
         "measure": [measure.K, metrics.TIE],
         "reading": [reading.TUNED_K, reading.ROUNDS, targets.MOST_ADDED],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +18,9 @@ from torch import Tensor
 
 from hmn.index.exact import ExactIndex
 from hmn.nn.memory import Memory
+from hmn.nn.reader import SoftmaxReader
 from hmn.paper.adam import CatchUpAdam
+from hmn.paper.clock import in_turns
 from hmn.paper.data import Data
 from hmn.paper.measure import Figures, Search, index_search, measure
 from hmn.paper.preset import Preset
@@ -32,7 +35,7 @@ from hmn.paper.reading import (
     target_reads,
     tuned_to,
 )
-from hmn.paper.rows import KEYWORDS, SWEPT, Row
+from hmn.paper.rows import KEYWORDS, SOFTMAX, SWEPT, Row
 from hmn.paper.words import Asked, Vocabulary, WordSum, artificial_questions
 from hmn.qa.cells import Cells
 from hmn.store.bundle import BundleReader, write_json, write_tensors, writing_bundle
@@ -128,8 +131,7 @@ class Experiment:
         while len(self.progress.epochs) < self.preset.epochs and not self._stale():
             self._epoch(len(self.progress.epochs))
         self._count_memory()
-        with torch.no_grad():
-            self.words.bag.weight.copy_(self._best)
+        self._take_best()
         self._keep_network()
         progress, epochs = self.progress, self.progress.epochs
         return {
@@ -149,6 +151,8 @@ class Experiment:
             "curve": epochs,
             "tested": {name: self._tested(name) for name in self.held_out},
             **({"sweep": self._sweep()} if self.row.swept else {}),
+            "clock": self._timed(),
+            "cells_checksum": zlib.crc32(self.memory.keys.detach().cpu().numpy().tobytes()),
         }
 
     def test(self) -> dict[str, Any]:
@@ -186,7 +190,7 @@ class Experiment:
         batches = math.ceil(len(order) / self.preset.batch_size)
         total, told_at, size = 0.0, time.perf_counter(), 0
         for number, batch in enumerate(np.array_split(order, batches)):
-            loss, candidates = self._step(batch, epoch, number)
+            loss, candidates = self._step(self.reading, batch, epoch, number)
             total, size = total + loss * len(batch), size + candidates
             if time.perf_counter() - told_at > TOLD_SECONDS:
                 told_at = time.perf_counter()
@@ -227,16 +231,35 @@ class Experiment:
             f"pairs {found.pair:.1%}, {spent:.0f} s{' (best so far)' if better else ''}"
         )
 
-    def _step(self, batch: NDArray[np.int64], epoch: int, number: int) -> tuple[float, int]:
+    def _step(self, reading: Reading, batch: NDArray[np.int64], epoch: int, number: int) -> tuple[float, int]:
         asked = self.train.word.take(batch)
         self.optimiser.catch_up(torch.from_numpy(np.unique(asked.flat)).to(self.memory.keys.device))
         query = self.words(asked)  # (B, D)
         drawn = np.random.SeedSequence([self.seed, 1, epoch, number]).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(drawn[0]))
-        loss, candidates = self.reading.loss(query, self.train, batch, generator)
+        loss, candidates = reading.loss(query, self.train, batch, generator)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
         return float(loss.detach()), candidates
+
+    def _timed(self) -> dict[str, float]:
+        """Time more steps after the best epoch, in turns with the full softmax, and go back to it."""
+        epoch = self.progress.best_epoch
+        order = np.random.default_rng([self.seed, 3]).permutation(len(self.train))
+        batches = np.array_split(order, math.ceil(len(order) / self.preset.batch_size))
+        self._tune(epoch)
+
+        def stepping(reading: Reading) -> Callable[[int], object]:
+            return lambda number: self._step(reading, batches[number % len(batches)], epoch, number)
+
+        full = ReaderReading(SoftmaxReader(self.exact), self.memory)
+        found = in_turns(stepping(self.reading), None if self.row.reader == SOFTMAX else stepping(full))
+        self._take_best()
+        return found
+
+    def _take_best(self) -> None:
+        with torch.no_grad():
+            self.words.bag.weight.copy_(self._best)
 
     def _validated(self, search: Search) -> Figures:
         """Accuracies of a search on the validation questions, with the words as they are."""

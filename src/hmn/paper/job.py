@@ -21,7 +21,7 @@ import torch
 
 from hmn._native import kernels
 from hmn.errors import HMNError
-from hmn.paper.cells import cached_vectors, keys_of, one_a_fact
+from hmn.paper.cells import at_size_one, cached_vectors, keys_of, one_a_fact
 from hmn.paper.data import Data, Files
 from hmn.paper.experiment import Experiment
 from hmn.paper.preset import Preset
@@ -104,7 +104,7 @@ def run_job(job: Job) -> dict[str, Any]:
             job.row,
             job.preset,
             data,
-            keys,
+            at_size_one(keys),
             cells,
             seed=job.seed,
             device=job.device,

@@ -39,7 +39,10 @@ def set_up(runs: Sequence[Mapping[str, Any]], preset: Preset) -> Block:
             f"Preset {preset.name}: {settings}.",
             f"Cells: TransE of PyTorch Geometric ({transe}, Euclidean distance, its seed that of the run), "
             f"trained on the facts of the memory{more}; subject and object at length 1, as the model "
-            "compares them. Subject, relation and object side by side, or added where it says so.",
+            "compares them. Subject, relation and object side by side, or added where it says so. All cells, "
+            "also text cells, are then multiplied by one number that brings the mean square of their "
+            "coordinates to 1: the learning rate means nothing without their length, of which the paper says "
+            "nothing.",
             f"Questions: {asked['natural']:,} natural and {asked['artificial']:,} artificial ones an epoch. "
             "An artificial question is made for every fact that no training question asks for: the words of "
             "the first name of its subject and all words of its relation (domain, type, property), the same "

@@ -31,8 +31,9 @@ class Preset:
     """Questions a step."""
     learning_rate: float = 0.001
     """Of Adam."""
-    word_scale: float = 0.1
-    """Standard deviation of the words' first vectors; the paper does not say."""
+    word_scale: float = 0.01
+    """Standard deviation of the words' first vectors; that of the cells' coordinates is 1. The paper does not
+    say."""
     few_clusters: int = 1000
     many_clusters: int = 2000
     wide_clusters: int = 45
@@ -68,7 +69,8 @@ PRESETS = {
         transe=TransEConfig(features=24, epochs=20, batch_size=200, learning_rate=0.02),
         epochs=10,
         patience=3,
-        learning_rate=0.02,
+        learning_rate=0.004,
+        word_scale=0.02,
         few_clusters=40,
         many_clusters=80,
         wide_clusters=9,

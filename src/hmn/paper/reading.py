@@ -15,7 +15,8 @@ from hmn._native import best_of
 from hmn.index.base import Index
 from hmn.index.exact import ExactIndex
 from hmn.index.registry import make_index
-from hmn.index.strategy import Clustered, Strategy, StrategySearch
+from hmn.index.strategy import Clustered, Strategy
+from hmn.index.strategy_search import StrategySearch
 from hmn.index.tune import tune
 from hmn.nn.attention import HardAttention
 from hmn.nn.loss import fixed_keys_nll

@@ -93,7 +93,8 @@ def report_blocks(
 CONVERGENCE = (
     "Validation after each epoch, under exact search for all rows, whatever their own search is (the keyword "
     "filter then without its filter). Thick: mean over seeds, as far as all have trained; thin: each seed. "
-    "Seconds are those of building and tuning the search and of training, without validation."
+    "Seconds are those of building and tuning the search and of training, without validation; a row's steps "
+    "take their multiple of the full softmax's, so that all rows have one clock."
 )
 SWEEPS = (
     "Each panel is the trained network of a row, each line a search structure that is tuned to more and more "

@@ -13,7 +13,7 @@ from hmn.paper.constants import constants
 from hmn.paper.preset import Preset
 from hmn.paper.rows import Row
 
-FORMAT = 2
+FORMAT = 3
 """Raised whenever the experiments change, so that older results are not taken for the same."""
 
 

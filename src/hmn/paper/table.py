@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hmn.paper.clock import on_one_clock
 from hmn.paper.hits import unpacked
 from hmn.paper.significance import Accuracy, Difference, Mean, Spread, difference, question_variance
 
@@ -19,12 +20,12 @@ class Table:
     """All runs of a preset, by row.
 
     Args:
-        runs: as the results file has them.
+        runs: as the results file has them; their seconds are brought to one clock.
     """
 
     def __init__(self, runs: Iterable[Mapping[str, Any]]) -> None:
         self.runs: dict[str, list[Mapping[str, Any]]] = {}
-        for run in runs:
+        for run in on_one_clock(list(runs)):
             self.runs.setdefault(run["name"], []).append(run)
 
     def __contains__(self, name: str) -> bool:

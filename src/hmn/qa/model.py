@@ -17,7 +17,8 @@ from hmn.errors import BundleError, ConfigError, DataError, NotFittedError, Shap
 from hmn.index.base import Index, Teachable
 from hmn.index.exact import ExactIndex
 from hmn.index.registry import make_index
-from hmn.index.strategy import Clustered, Strategy, StrategySearch
+from hmn.index.strategy import Clustered, Strategy
+from hmn.index.strategy_search import StrategySearch
 from hmn.nn.memory import EncodedMemory
 from hmn.nn.network import MemoryNetwork, load_weights, weights_of
 from hmn.nn.reader import KMIPSReader, SoftmaxReader
