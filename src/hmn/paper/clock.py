@@ -37,7 +37,7 @@ def in_turns(own: Callable[[int], object], softmax: Callable[[int], object] | No
     return {
         "step": statistics.median(mine for mine, _ in turns),
         "softmax": statistics.median(theirs for _, theirs in turns),
-        "ratio": statistics.median(mine / theirs for mine, theirs in turns),
+        "ratio": statistics.median(mine / max(theirs, 1e-9) for mine, theirs in turns),
     }
 
 
