@@ -48,8 +48,9 @@ paper-quick: $(READY)
 
 paper: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[faiss]'
+	mkdir -p runs/paper docs/paper
+	test -f runs/paper/results.jsonl || test ! -f docs/paper/results.jsonl || cp docs/paper/results.jsonl runs/paper
 	$(BIN)/$(PAPER) --out runs/paper --preset full $(if $(wildcard runs/qa/kmips),--model runs/qa/kmips)
-	mkdir -p docs/paper
 	cp runs/paper/results.jsonl runs/paper/report.* runs/paper/*.png docs/paper
 
 bench-qa: $(READY)

@@ -19,6 +19,7 @@ from torch.func import functional_call
 
 from hmn.errors import CellError, ConfigError, HMNError, NonFiniteError, ShapeError
 from hmn.index.exact import ExactIndex
+from hmn.nn import attention as attention_module
 from hmn.nn.attention import HardAttention, KMIPSAttention, SoftmaxAttention
 from hmn.nn.loss import sampled_nll
 from hmn.nn.memory import Memory
@@ -591,7 +592,11 @@ def test_distributed_data_parallel(tmp_path: Path) -> None:
         assert torch.equal(first["keys"], second["keys"]) and first["told"] == second["told"] == told
 
 
-def test_hard_attention_draws_from_the_softmax_and_reads_the_best_cell_in_evaluation() -> None:
+@pytest.mark.parametrize("block", [1, 2, 256])
+def test_hard_attention_draws_from_the_softmax_and_reads_the_best_cell_in_evaluation(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention_module, "DRAWN_BLOCK", block)
     keys, values, query = tensors(5, 2)
     attention = HardAttention(Memory(keys, values), scale=0.8)
     share = (0.8 * query @ keys.T).softmax(dim=1)
@@ -604,6 +609,18 @@ def test_hard_attention_draws_from_the_softmax_and_reads_the_best_cell_in_evalua
     torch.testing.assert_close(read.score, (query @ keys.T).repeat(3000, 1).gather(1, read.cell))
     best = attention.eval()(query)
     assert best.cell[:, 0].tolist() == share.argmax(dim=1).tolist() and best.weight.shape == (2, 1)
+
+
+def test_hard_attention_draws_no_cell_of_probability_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even where the number that is drawn is 0 or as near to 1 as can be."""
+    monkeypatch.setattr(attention_module, "DRAWN_BLOCK", 2)
+    keys = torch.tensor([[-1000.0], [0.0], [-1000.0], [-1000.0], [0.0], [-1000.0], [-1000.0]])
+    attention = HardAttention(Memory(keys))
+    for number, cell in ((0.0, 1), (0.49, 1), (0.51, 4), (1 - 2**-53, 4), (1.0, 4)):
+        monkeypatch.setattr(
+            torch, "rand", lambda *_, number=number, **__: torch.full((3, 1), number).double()
+        )
+        assert attention(torch.ones(3, 1)).cell.tolist() == [[cell]] * 3
 
 
 def test_the_score_function_term_estimates_the_gradient_of_the_mean_reward() -> None:

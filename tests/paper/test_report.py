@@ -257,6 +257,17 @@ def test_limits_are_those_of_the_data() -> None:
     assert "the best epoch is chosen" not in limits_of(ours)
 
 
+def test_cells_of_several_trainings_are_told() -> None:
+    def told(checksums: list[int]) -> str:
+        runs = [
+            {**made_run(row, 0), "cells_checksum": one} for row, one in zip(ROWS, checksums, strict=False)
+        ]
+        return " ".join(block_of(report_blocks([*runs, made_run(ROWS[5], 0)], FULL, ""), "Limits").text)
+
+    assert "2 sets of vectors of one seed" in told([7, 9, 7])
+    assert "sets of vectors" not in told([7, 7, 7])
+
+
 def test_the_set_up_says_which_facts_the_cells_were_trained_on() -> None:
     for facts, expected in (
         ("memory", "the facts of the memory;"),

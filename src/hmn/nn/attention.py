@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from hmn.errors import ConfigError, ShapeError
 from hmn.index.base import Index
@@ -30,6 +31,8 @@ from hmn.typing import Read
 
 TOGETHER = 16
 """Steps whose moved cells are filed anew together, where not all of them are."""
+DRAWN_BLOCK = 256
+"""Cells whose probabilities are added up before one of them is drawn."""
 
 
 class _Found(NamedTuple):
@@ -373,9 +376,30 @@ class HardAttention(nn.Module):
     @uncompiled
     @torch.no_grad()
     def _draw(self, share: Tensor) -> Tensor:
-        """One column ``(B, 1)`` of log-probabilities ``(B, N)``, drawn by the Gumbel-max trick."""
-        noise = torch.empty(share.shape).exponential_(generator=self._generator)
-        return (share - noise.to(share.device).log()).argmax(dim=1, keepdim=True)
+        """One column ``(B, 1)`` of log-probabilities ``(B, N)``: where sums of them exceed a random number.
+
+        A number is drawn for each row, not for each cell, and a block of columns found before the column.
+        """
+        if not len(share):
+            return share.new_empty(0, 1, dtype=torch.int64)
+        weight = F.pad(share.exp(), (0, -share.shape[1] % DRAWN_BLOCK)).unflatten(1, (-1, DRAWN_BLOCK))
+        mass = weight.sum(dim=2, dtype=torch.float64)  # (B, N / block)
+        part = torch.rand(len(share), 1, dtype=torch.float64, generator=self._generator).to(share.device)
+        block, left = _reached(mass, part * mass.sum(dim=1, keepdim=True))
+        own = weight.take_along_dim(block.unsqueeze(2), dim=1).squeeze(1).double()  # (B, block)
+        column, _ = _reached(own, left)
+        return block * DRAWN_BLOCK + column
+
+
+def _reached(weight: Tensor, part: Tensor) -> tuple[Tensor, Tensor]:
+    """Where sums along rows ``(B, n)`` first exceed ``part`` (B, 1), and what of it is left there.
+
+    A part that rounding has brought to the whole sum is reached by the last weight that is not zero.
+    """
+    total = weight.cumsum(dim=1)
+    last = weight.shape[1] - 1 - (weight > 0).flip(1).byte().argmax(dim=1, keepdim=True)
+    at = torch.minimum(torch.searchsorted(total, part, right=True), last)
+    return at, part - (total - weight).gather(1, at)
 
 
 def _index_of(index: Index | str | None) -> Index:
