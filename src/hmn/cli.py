@@ -298,14 +298,16 @@ def paper(
                 ("model", model),
                 ("transe-facts", transe_facts),
                 ("out", out),
-                ("only", only),
             ]
             if value
         )
         command += f" --seeds {seeds} --preset {preset} --device {device}"
 
         def after(results: Results, failed: dict[str, str]) -> None:
-            write_report(out, reported(plan, results), plan.preset, command, failed=failed)
+            found = reported(plan, results)
+            earlier = {run["name"] for run in found} - {row.name for row in plan.rows}
+            chosen_by = " --only …" if earlier else f' --only "{only}"' if only else ""
+            write_report(out, found, plan.preset, command + chosen_by, failed=failed)
 
         failed = run_all(plan, _say, after).failed
         _say(f"wrote {out / 'report.html'} and {out / 'report.md'}")

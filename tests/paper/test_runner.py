@@ -381,11 +381,15 @@ def test_the_command_runs_reports_and_repeats_nothing(command: list[str], tmp_pa
     assert "best so far" in done.stderr
     text = (tmp_path / "out" / "report.md").read_text()
     assert "| keyword filter |" in text
-    assert "--preset quick" in text
+    assert '--preset quick --device cpu --only "exact 10-MIPS,keyword filter"`' in text
     again = CliRunner().invoke(app, command)
     assert again.exit_code == 0
     assert "2 of 2 runs are finished already" in again.stderr
     assert (tmp_path / "out" / "results.jsonl").read_text().count("\n") == 2
+    one = CliRunner().invoke(app, [*command[:-1], "keyword filter"])
+    assert one.exit_code == 0
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "| exact 10-MIPS |" in text and "--device cpu --only …`" in text, "it took several commands"
     wrong = CliRunner().invoke(app, [*command[:-1], "table9"])
     assert wrong.exit_code == 2
     assert "there is no table or row 'table9'" in wrong.stderr

@@ -22,8 +22,9 @@ CHUNK_SCORES, LEAST_QUERIES = 1 << 24, 64
 class ExactIndex:
     """Finds the best of all N cells; the reference of every other structure.
 
-    On the CPU, keys that are asked again and again are screened: codes of 8 bits, a quarter of the memory of
-    float32 keys, show which cells cannot be among the best, and only the others are scored in full.
+    On the CPU, keys that are asked again and again are screened: codes of 8 bits (16 with AVX2), a quarter
+    (half) of the memory of float32 keys, show which cells cannot be among the best, and only the others are
+    scored in full.
 
     Args:
         keys: ``(N, D)`` to begin with, as in ``build``; nothing is built if not given.

@@ -116,7 +116,7 @@ def limits(runs: Sequence[Mapping[str, Any]]) -> Block:
     most = max(map(len, made.values()), default=1)
     if most > 1:
         told.append(
-            f"The rows were not all run in one place, and their cells were trained anew in each: up to {most} "
+            f"The rows were not all run in one place, and their cells were trained anew in each: {most} "
             "sets of vectors of one seed, which differ as processors round. Rows of different sets differ by "
             "that as well."
         )
