@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from hmn.index.strategy import Strategy as Strategy
     from hmn.index.tune import tune as tune
     from hmn.index.wta_hash import WTAHashIndex as WTAHashIndex
-    from hmn.nn.attention import HardAttention as HardAttention
     from hmn.nn.attention import KMIPSAttention as KMIPSAttention
     from hmn.nn.attention import SoftmaxAttention as SoftmaxAttention
+    from hmn.nn.hard_attention import HardAttention as HardAttention
     from hmn.nn.loss import marginal_nll as marginal_nll
     from hmn.nn.loss import sampled_nll as sampled_nll
     from hmn.nn.memory import CellMemory as CellMemory
@@ -68,7 +68,8 @@ _HOME = {
     "hmn.index.strategy": ["Strategy"],
     "hmn.index.tune": ["tune"],
     "hmn.index.wta_hash": ["WTAHashIndex"],
-    "hmn.nn.attention": ["HardAttention", "KMIPSAttention", "SoftmaxAttention"],
+    "hmn.nn.attention": ["KMIPSAttention", "SoftmaxAttention"],
+    "hmn.nn.hard_attention": ["HardAttention"],
     "hmn.nn.loss": ["marginal_nll", "sampled_nll"],
     "hmn.nn.memory": ["CellMemory", "EncodedMemory", "Memory"],
     "hmn.nn.network": ["MemoryNetwork"],

@@ -19,8 +19,8 @@ from torch.func import functional_call
 
 from hmn.errors import CellError, ConfigError, HMNError, NonFiniteError, ShapeError
 from hmn.index.exact import ExactIndex
-from hmn.nn import attention as attention_module
-from hmn.nn.attention import HardAttention, KMIPSAttention, SoftmaxAttention
+from hmn.nn.attention import KMIPSAttention, SoftmaxAttention
+from hmn.nn.hard_attention import HardAttention
 from hmn.nn.loss import sampled_nll
 from hmn.nn.memory import Memory
 from hmn.typing import Read
@@ -590,75 +590,6 @@ def test_distributed_data_parallel(tmp_path: Path) -> None:
         first, second = (torch.load(tmp_path / f"{sparse}{rank}.pt") for rank in range(2))
         torch.testing.assert_close(first["keys"], attention.memory.keys.detach())
         assert torch.equal(first["keys"], second["keys"]) and first["told"] == second["told"] == told
-
-
-@pytest.mark.parametrize("block", [1, 2, 256])
-def test_hard_attention_draws_from_the_softmax_and_reads_the_best_cell_in_evaluation(
-    block: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(attention_module, "DRAWN_BLOCK", block)
-    keys, values, query = tensors(5, 2)
-    attention = HardAttention(Memory(keys, values), scale=0.8)
-    share = (0.8 * query @ keys.T).softmax(dim=1)
-    read = attention(query.repeat(3000, 1))
-    drawn = read.cell.reshape(3000, 2)
-    counted = torch.stack([(drawn == cell).float().mean(dim=0) for cell in range(5)], dim=1)
-    assert bool(((counted - share).abs() < 4 * (share * (1 - share) / 3000).sqrt()).all())
-    torch.testing.assert_close(read.value, values[read.cell[:, 0]])
-    torch.testing.assert_close(read.weight, share.repeat(3000, 1).gather(1, read.cell))
-    torch.testing.assert_close(read.score, (query @ keys.T).repeat(3000, 1).gather(1, read.cell))
-    best = attention.eval()(query)
-    assert best.cell[:, 0].tolist() == share.argmax(dim=1).tolist() and best.weight.shape == (2, 1)
-
-
-def test_hard_attention_draws_no_cell_of_probability_zero(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not even where the number that is drawn is 0 or as near to 1 as can be."""
-    monkeypatch.setattr(attention_module, "DRAWN_BLOCK", 2)
-    keys = torch.tensor([[-1000.0], [0.0], [-1000.0], [-1000.0], [0.0], [-1000.0], [-1000.0]])
-    attention = HardAttention(Memory(keys))
-    for number, cell in ((0.0, 1), (0.49, 1), (0.51, 4), (1 - 2**-53, 4), (1.0, 4)):
-        monkeypatch.setattr(
-            torch, "rand", lambda *_, number=number, **__: torch.full((3, 1), number).double()
-        )
-        assert attention(torch.ones(3, 1)).cell.tolist() == [[cell]] * 3
-
-
-def test_the_score_function_term_estimates_the_gradient_of_the_mean_reward() -> None:
-    keys, _, query = tensors(5, 2)
-    many, draws = query.repeat(5000, 1).requires_grad_(), 5000
-    attention = HardAttention(Memory(keys), decay=0.5)
-    of_cell = torch.tensor([3.0, 1.0, 4.0, 1.0, 5.0])
-    query.requires_grad_()
-    ((query @ keys.T).softmax(dim=1) * of_cell).sum().neg().backward()
-    assert query.grad is not None
-    for baseline in (0.0, 3.0):
-        attention.baseline.fill_(baseline / 2)
-        attention.steps.fill_(1 if baseline else 0)
-        read = attention(many)
-        term = attention.loss(read, of_cell[read.cell[:, 0]])
-        (gradient,) = torch.autograd.grad(term * len(many), many)
-        gradient = gradient.reshape(draws, *query.shape)
-        error = gradient.std(dim=0) / math.sqrt(draws)
-        assert bool(((gradient.mean(dim=0) - query.grad).abs() < 4 * error).all())
-        assert float(error.max()) < 0.1 * float(query.grad.abs().max())
-
-
-def test_the_baseline_is_a_moving_average_that_is_used_before_it_moves() -> None:
-    keys, _, query = tensors()
-    attention = HardAttention(Memory(keys), decay=0.75)
-    used = []
-    for reward in (8.0, 4.0, 4.0):
-        read = attention(query)
-        term = attention.loss(read, torch.full((B,), reward))
-        used.append(reward - float(term / -read.weight.log().mean()))
-    average = [0.0, 8.0, (0.75 * 8 + 4) / 1.75]
-    torch.testing.assert_close(torch.tensor(used), torch.tensor(average), rtol=1e-4, atol=1e-4)
-    kept = attention.baseline.clone()
-    attention.eval()
-    attention.loss(read, torch.zeros(B))
-    assert torch.equal(attention.baseline, kept)
-    assert sorted(attention.state_dict()) == ["baseline", "memory.key_table.weight", "steps"]
-    torch.testing.assert_close(copy.deepcopy(attention)(query), attention(query))
 
 
 def wrong_calls() -> dict[str, tuple[type[HMNError], str, Any]]:

@@ -8,7 +8,7 @@ import torch
 from made import PRESET, made_keys
 from torch.nn import functional as F
 
-from hmn.nn.attention import HardAttention
+from hmn.nn.hard_attention import HardAttention
 from hmn.nn.memory import Memory
 from hmn.paper.cells import one_a_fact
 from hmn.paper.reading import Reading, make_reading, strategy_of, target_reads

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hmn.paper import adam, bm25, clock, experiment, keywords, measure, reading, sentences
+from hmn.paper import adam, bm25, clock, keywords, measure, reading, sentences, sweep
 from hmn.qa import metrics, targets
 
 
@@ -25,5 +25,5 @@ def constants() -> dict[str, Any]:
             sentences.CELLS_A_LIST,
             sentences.PROBES,
         ],
-        "sweep": list(experiment.SWEPT_PARTS),
+        "sweep": list(sweep.SWEPT_PARTS),
     }

@@ -35,7 +35,8 @@ from hmn.paper.reading import (
     target_reads,
     tuned_to,
 )
-from hmn.paper.rows import KEYWORDS, SOFTMAX, SWEPT, Row
+from hmn.paper.rows import KEYWORDS, SOFTMAX, Row
+from hmn.paper.sweep import sweep
 from hmn.paper.words import Asked, Vocabulary, WordSum, artificial_questions
 from hmn.qa.cells import Cells
 from hmn.store.bundle import BundleReader, write_json, write_tensors, writing_bundle
@@ -43,8 +44,6 @@ from hmn.store.bundle import BundleReader, write_json, write_tensors, writing_bu
 Told = Callable[[str], None]
 TOLD_SECONDS = 15.0
 BEST = "best.safetensors"
-SWEPT_PARTS = (400, 200, 100, 50, 20, 10, 5)
-"""A sweep reads the memory's cells divided by each of these."""
 
 
 @dataclass
@@ -150,7 +149,7 @@ class Experiment:
             "stopped": "patience" if self._stale() else "epochs",
             "curve": epochs,
             "tested": {name: self._tested(name) for name in self.held_out},
-            **({"sweep": self._sweep()} if self.row.swept else {}),
+            **({"sweep": self._swept()} if self.row.swept else {}),
             "clock": self._timed(),
             "cells_checksum": zlib.crc32(self.memory.keys.detach().cpu().numpy().tobytes()),
         }
@@ -347,31 +346,17 @@ class Experiment:
         """Queries to tune on, of the best epoch."""
         return self._tuning_queries(self.progress.best_epoch)
 
-    def _sweep(self) -> list[dict[str, Any]]:
+    def _swept(self) -> list[dict[str, Any]]:
         """Accuracy against reads of each search structure over the trained network, on validation."""
-        found: list[dict[str, Any]] = []
-        for structure, text in SWEPT.items():
-            index = built_index(text, self.preset, self.memory, self.seed)
-            values: set[int] = set()
-            for part in SWEPT_PARTS:
-                tuned = tuned_to(index, self._best_queries(), max(1, len(self.memory) // part))
-                if tuned["value"] in values:
-                    continue
-                values.add(tuned["value"])
-                figures = measure(
-                    index_search(index),
-                    self._encoder("valid"),
-                    self.data.facts,
-                    self.cells,
-                    self.data.asked["valid"],
-                    exact=self.exact,
-                    recall_on=self.preset.recall_on,
-                )
-                told = {name: getattr(figures, name) for name in ("reads", "recall", "fact", "pair")}
-                setting = {"setting": tuned["setting"], "value": tuned["value"]}
-                found.append({"structure": structure, **setting, **told})
-            self._told(f"swept {structure}")
-        return found
+
+        def measured(search: Search) -> Figures:
+            asked, recall_on = self.data.asked["valid"], self.preset.recall_on
+            encode = self._encoder("valid")
+            return measure(
+                search, encode, self.data.facts, self.cells, asked, exact=self.exact, recall_on=recall_on
+            )
+
+        return sweep(self.preset, self.memory, self.seed, self._best_queries(), measured, self._told)
 
     def _keep(self, *, better: bool) -> None:
         """Keep the whole state of the run after an epoch; the best words are written if they changed."""

@@ -18,7 +18,7 @@ from hmn.index.registry import make_index
 from hmn.index.strategy import Clustered, Strategy
 from hmn.index.strategy_search import StrategySearch
 from hmn.index.tune import tune
-from hmn.nn.attention import HardAttention
+from hmn.nn.hard_attention import HardAttention
 from hmn.nn.loss import fixed_keys_nll
 from hmn.nn.memory import Memory
 from hmn.nn.reader import KMIPSReader, Reader, SoftmaxReader

@@ -1,0 +1,196 @@
+#include "scan.hpp"
+
+#include <numeric>
+
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
+
+namespace hmn {
+namespace {
+
+constexpr int64_t kBlock = 64;  // queries of a piece of work
+
+int thread_number() {
+#if defined(_OPENMP)
+    return omp_get_thread_num();
+#else
+    return 0;
+#endif
+}
+
+struct Work {
+    int64_t begin, end;  // of the probes in order; all of one list
+};
+
+// A threshold that all threads raise: any value it ever held is a lower bound of the query's last place.
+class Shared {
+public:
+    explicit Shared(int64_t queries) : value_(new std::atomic<float>[queries]) {
+        for (int64_t i = 0; i < queries; ++i) value_[i].store(kNothing, std::memory_order_relaxed);
+    }
+    float get(int64_t query) const { return value_[query].load(std::memory_order_relaxed); }
+    void raise(int64_t query, float to) {
+        if (to > get(query)) value_[query].store(to, std::memory_order_relaxed);
+    }
+
+private:
+    std::unique_ptr<std::atomic<float>[]> value_;
+};
+
+// Multiplies the scores of a tile by weights; which of them reach a threshold then.
+inline uint32_t weighted(float* score, const float* weight, float threshold) {
+    for (int lane = 0; lane < kTile; ++lane) score[lane] *= weight[lane];
+    uint32_t bits = 0;
+    for (int lane = 0; lane < kTile; ++lane) bits |= uint32_t(score[lane] >= threshold) << lane;
+    return bits;
+}
+
+void scan_list(const Simd& simd, const Level& level, const Coded& coded, const Probe* probes, int64_t count,
+               Best& best, Shared& shared) {
+    const int64_t panel = level.first_panel[probes[0].list];
+    const int64_t length = level.length[probes[0].list];
+    const float zero = level.bits == 16 ? 0.0f : float((1 << level.bits) - 1) / 2;
+    const int8_t* query[kBlock];
+    float base[kBlock], scale[kBlock], shift[kBlock], threshold[kBlock];
+    for (int64_t j = 0; j < count; ++j) {
+        const Probe& probe = probes[j];
+        query[j] = coded.at(probe.query);
+        base[j] = probe.base;
+        scale[j] = coded.scale[probe.query];
+        shift[j] = -zero * scale[j] * coded.sum[probe.query];
+        // scores are not compared as they are where entries have weights
+        threshold[j] = level.weight ? kNothing : std::max(best.threshold(probe.query), shared.get(probe.query));
+    }
+    Tile tile;
+    tile.groups = level.groups;
+    tile.bits = level.bits;
+    for (int64_t at = 0; at < length; at += kTile) {
+        const int64_t first = panel * kLanes + at, left = length - at;
+        tile.panels = left > kLanes ? 2 : 1;
+        tile.codes = level.codes + (panel + at / kLanes) * level.groups * kLine;
+        tile.along = level.along + first;
+        tile.step = level.step + first;
+        const uint32_t valid = left >= kTile ? 0xffffffffu : (1u << left) - 1;
+        float weight[kTile] = {};
+        if (level.weight)
+            for (int64_t lane = 0; lane < std::min<int64_t>(kTile, left); ++lane)
+                weight[lane] = level.weight[level.child[first + lane]];
+        for (int64_t begin = 0; begin < count; begin += kTileQueries) {
+            tile.queries = int(std::min<int64_t>(kTileQueries, count - begin));
+            tile.query = query + begin;
+            tile.base = base + begin;
+            tile.scale = scale + begin;
+            tile.shift = shift + begin;
+            tile.threshold = threshold + begin;
+            simd.score(tile);
+            for (int j = 0; j < tile.queries; ++j) {
+                const int32_t row = probes[begin + j].query;
+                uint32_t bits = tile.reaches[j] & valid;
+                if (level.weight) bits = weighted(tile.score[j], weight, best.threshold(row)) & valid;
+                if (!bits) continue;
+                for (; bits; bits &= bits - 1) {
+                    const int lane = __builtin_ctz(bits);
+                    best.push(row, {tile.score[j][lane], int32_t(first + lane)}, coded.norm[row]);
+                }
+                if (level.weight) continue;
+                if (best.threshold(row) > threshold[begin + j]) {
+                    threshold[begin + j] = best.threshold(row);
+                    shared.raise(row, threshold[begin + j]);
+                }
+            }
+        }
+    }
+}
+
+// As scan_list, by the keys of the entries: a few of them against all queries of the piece, then the next few.
+void scan_keys(const Simd& simd, const Level& level, const Coded& coded, const Queries& queries, const Rows& keys,
+               const Probe* probes, int64_t count, Best& best, Shared& shared) {
+    const int64_t first = level.first_panel[probes[0].list] * kLanes;
+    const int64_t length = level.length[probes[0].list];
+    const int32_t* child = level.child + first;
+    const auto offer = [&](int64_t j, int64_t at, float score) {
+        const int32_t row = probes[j].query;
+        if (!(score >= std::max(best.threshold(row), shared.get(row)))) return;
+        best.push(row, {score, int32_t(first + at)}, coded.norm[row]);
+        shared.raise(row, best.threshold(row));
+    };
+    const void* row[kBlockRows];
+    const float* query[kBlockQueries];
+    float product[kBlockQueries * kBlockRows];
+    for (int64_t at = 0; at < length; at += kBlockRows) {
+        const int64_t rows = std::min<int64_t>(kBlockRows, length - at);
+        for (int64_t r = 0; r < kBlockRows; ++r) row[r] = keys.at(child[at + std::min(r, rows - 1)]);
+        for (int64_t r = at + kBlockRows; r < std::min(at + 2 * kBlockRows, length); ++r) keys.fetch(child[r]);
+        if (count == 1) {
+            for (int64_t r = 0; r < rows; ++r)
+                offer(0, at + r, simd.dot(queries.at(probes[0].query), row[r], queries.features, keys.storage));
+            continue;
+        }
+        for (int64_t begin = 0; begin < count; begin += kBlockQueries) {
+            const int64_t some = std::min<int64_t>(kBlockQueries, count - begin);
+            for (int64_t j = 0; j < kBlockQueries; ++j)
+                query[j] = queries.at(probes[begin + std::min(j, some - 1)].query);
+            simd.dots(query, row, queries.features, keys.storage, product);
+            for (int64_t j = 0; j < some; ++j)
+                for (int64_t r = 0; r < rows; ++r) offer(begin + j, at + r, product[j * kBlockRows + r]);
+        }
+    }
+}
+
+// Brings probes into the order of their lists, those of one list in the order in which they are: by counting
+// where there are not many more lists than probes, so that a search never costs what all lists cost.
+void by_list(std::vector<Probe>& probes, int64_t lists) {
+    if (lists > 4 * int64_t(probes.size())) {
+        std::stable_sort(probes.begin(), probes.end(),
+                         [](const Probe& one, const Probe& two) { return one.list < two.list; });
+        return;
+    }
+    std::vector<int64_t> next(lists + 1, 0);
+    for (const Probe& probe : probes) ++next[probe.list + 1];
+    std::partial_sum(next.begin(), next.end(), next.begin());
+    std::vector<Probe> ordered(probes.size());
+    for (const Probe& probe : probes) ordered[next[probe.list]++] = probe;
+    probes.swap(ordered);
+}
+
+}  // namespace
+
+void scan(const Simd& simd, const Level& level, const Coded& coded, const Queries& queries, const Rows& keys,
+          const std::vector<Probe>& probes, int64_t wanted, float margin, std::vector<Best>& best, int threads) {
+    // probes list by list, so that a list is read once for all queries that enter it
+    std::vector<Probe> ordered = probes;
+    by_list(ordered, level.lists);
+    std::vector<Work> work;
+    int64_t entries = 0;
+    for (int64_t at = 0, end = 0; at < int64_t(ordered.size()); at = end) {
+        while (end < int64_t(ordered.size()) && end < at + kBlock && ordered[end].list == ordered[at].list) ++end;
+        work.push_back({at, end});
+        entries += (end - at) * level.length[ordered[at].list];
+    }
+    const int64_t bytes = level.bits == kInFull ? keys.bytes() : level.entry_bytes();
+    const int used = entries * bytes < kAlone ? 1 : threads;
+    best.resize(used);
+    for (Best& one : best) one.reset(queries.count, wanted, margin);
+    Shared shared(queries.count);
+    const int64_t pieces = int64_t(work.size());
+#pragma omp parallel for num_threads(used) schedule(dynamic, 1)
+    for (int64_t i = 0; i < pieces; ++i) {
+        const Probe* piece = ordered.data() + work[i].begin;
+        const int64_t count = work[i].end - work[i].begin;
+        Best& own = best[thread_number()];
+        if (level.bits == kInFull)
+            scan_keys(simd, level, coded, queries, keys, piece, count, own, shared);
+        else
+            scan_list(simd, level, coded, piece, count, own, shared);
+    }
+#pragma omp parallel for num_threads(used) schedule(static)
+    for (int64_t query = 0; query < queries.count; ++query) {
+        for (int thread = 1; thread < used; ++thread)
+            for (int64_t i = 0; i < best[thread].count(query); ++i)
+                best[0].push(query, best[thread].begin(query)[i], coded.norm[query]);
+        best[0].prune(query);
+    }
+}
+
+}  // namespace hmn

@@ -1,0 +1,189 @@
+// What is common to searches that score entries by their codes: coded queries, the best entries so far, and the
+// scan of the lists that queries enter.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include "numbers.hpp"
+#include "search.hpp"
+
+namespace hmn {
+
+constexpr float kNothing = -std::numeric_limits<float>::infinity();
+constexpr float kEverything = std::numeric_limits<float>::infinity();
+constexpr int64_t kAlone = 1 << 21;     // bytes below which threads cost more than they bring
+constexpr int64_t kInOrder = 32;        // most entries that are worth keeping in order
+constexpr int kAhead = 4;               // candidates fetched ahead
+constexpr float kLongestCode = 46000;  // of 16 bits: products of two, rounded, stay below 2^31
+
+struct Entry {
+    float score;
+    int32_t at;
+};
+
+// Total order, so that results do not depend on the order of the work.
+struct Better {
+    bool operator()(const Entry& one, const Entry& other) const {
+        return one.score > other.score || (one.score == other.score && one.at < other.at);
+    }
+};
+constexpr Better better{};
+
+// Queries in numbers of 8 bits, or of 16 if the entries are: query = scale * number.
+struct Coded {
+    bool wide;
+    int64_t width;  // bytes of a query
+    std::atomic<bool> finite{true};
+    std::vector<int8_t> numbers;
+    std::vector<float> scale, sum, norm;
+
+    const int8_t* at(int64_t row) const { return numbers.data() + row * width; }
+    float number(int64_t row, int64_t i) const {
+        if (!wide) return at(row)[i];
+        int16_t found;
+        std::memcpy(&found, at(row) + 2 * i, 2);
+        return found;
+    }
+
+    Coded(const Queries& queries, int bits, int threads) : wide(bits == 16) {
+        // whole groups, of any number of bits
+        width = wide ? (queries.features + 1) / 2 * 4 : (queries.features + 31) / 32 * 32;
+        numbers.assign(queries.count * width, 0);
+        scale.resize(queries.count);
+        sum.resize(queries.count);
+        norm.resize(queries.count);
+#pragma omp parallel for num_threads(queries.count * width * 4 < kAlone ? 1 : threads) schedule(static)
+        for (int64_t row = 0; row < queries.count; ++row) {
+            const float* query = queries.at(row);
+            float largest = 0, nothing = 0;
+#pragma omp simd reduction(max : largest) reduction(+ : nothing)
+            for (int64_t i = 0; i < queries.features; ++i) {
+                largest = std::max(largest, std::fabs(query[i]));
+                nothing += query[i] * 0.0f;
+            }
+            if (nothing != 0) {  // NaN: the query holds NaN or infinity
+                finite = false;
+                continue;
+            }
+            if (wide) {
+                widely(query, queries.features, largest, row);
+                continue;
+            }
+            const float inverse = largest > 0 ? 127.0f / largest : 0.0f;
+            int32_t total = 0;
+            float squares = 0;
+            int8_t* out = numbers.data() + row * width;
+#pragma omp simd reduction(+ : total, squares)
+            for (int64_t i = 0; i < queries.features; ++i) {
+                const int32_t number = rounded(query[i] * inverse);
+                out[i] = int8_t(number);
+                total += number;
+                squares += query[i] * inverse * (query[i] * inverse);
+            }
+            scale[row] = largest / 127.0f;
+            sum[row] = float(total);
+            norm[row] = scale[row] * std::sqrt(squares);
+        }
+    }
+
+private:
+    // Numbers of 16 bits, as long as those of entries may be.
+    void widely(const float* query, int64_t features, float largest, int64_t row) {
+        const float inverse = largest > 0 ? 1.0f / largest : 0.0f;
+        float squares = 0;
+#pragma omp simd reduction(+ : squares)
+        for (int64_t i = 0; i < features; ++i) squares += query[i] * inverse * (query[i] * inverse);
+        const float length = std::sqrt(squares);
+        const float most = length > 0 ? std::min(32767.0f, kLongestCode / length) : 0.0f;
+        int16_t* out = reinterpret_cast<int16_t*>(numbers.data() + row * width);
+        for (int64_t i = 0; i < features; ++i) out[i] = int16_t(rounded(query[i] * inverse * most));
+        scale[row] = most > 0 ? largest / most : 0.0f;
+        norm[row] = largest * length;
+    }
+};
+
+// The best `wanted` entries of each query that one thread has seen: a few in order, many as a pool that is
+// pruned when it is full.
+class Best {
+public:
+    void reset(int64_t queries, int64_t wanted, float margin) {
+        wanted_ = wanted;
+        margin_ = margin;
+        room_ = wanted <= kInOrder ? wanted : 2 * wanted + kTile;
+        entries_.reset(new Entry[queries * room_]);
+        count_.assign(queries, 0);
+        threshold_.assign(queries, kNothing);
+    }
+    float threshold(int64_t query) const { return threshold_[query]; }
+    // `norm` is the query's length.
+    void push(int64_t query, Entry entry, float norm) {
+        threshold_[query] = std::max(threshold_[query], entry.score - margin_ * norm);
+        Entry* own = entries_.get() + query * room_;
+        int64_t& count = count_[query];
+        if (wanted_ > kInOrder) {
+            own[count++] = entry;
+            if (count == room_) prune(query);
+            return;
+        }
+        if (count == wanted_) {
+            if (!better(entry, own[count - 1])) return;
+            --count;
+        }
+        int64_t at = count++;
+        for (; at > 0 && better(entry, own[at - 1]); --at) own[at] = own[at - 1];
+        own[at] = entry;
+        if (count == wanted_) threshold_[query] = std::max(threshold_[query], own[count - 1].score);
+    }
+    void prune(int64_t query) {
+        Entry* own = entries_.get() + query * room_;
+        if (margin_ < kEverything) drop(query);
+        if (count_[query] <= wanted_) return;
+        std::nth_element(own, own + wanted_ - 1, own + count_[query], better);
+        count_[query] = wanted_;
+        threshold_[query] = std::max(threshold_[query], own[wanted_ - 1].score);
+    }
+    // Drop what a threshold that has risen since leaves out.
+    void drop(int64_t query) {
+        Entry* own = entries_.get() + query * room_;
+        const float threshold = threshold_[query];
+        count_[query] = std::remove_if(own, own + count_[query],
+                                       [=](const Entry& one) { return one.score < threshold; }) - own;
+    }
+    const Entry* begin(int64_t query) const { return entries_.get() + query * room_; }
+    int64_t count(int64_t query) const { return count_[query]; }
+
+private:
+    int64_t wanted_ = 0, room_ = 0;
+    float margin_ = kEverything;
+    std::unique_ptr<Entry[]> entries_;
+    std::vector<int64_t> count_;
+    std::vector<float> threshold_;
+};
+
+// What a query enters at a level: a list and the query's inner product with the list's vector.
+struct Probe {
+    int32_t list;
+    int32_t query;
+    float base;
+};
+
+// The best entries of the lists that the probes enter; `best` has one place a thread, merged into the first.
+void scan(const Simd&, const Level&, const Coded&, const Queries&, const Rows& keys, const std::vector<Probe>&,
+          int64_t wanted, float margin, std::vector<Best>& best, int threads);
+
+inline void fill_best(std::vector<Entry>& entries, Found found, int64_t query) {
+    const int64_t count = std::min<int64_t>(found.k, int64_t(entries.size()));
+    std::partial_sort(entries.begin(), entries.begin() + count, entries.end(), better);
+    for (int64_t i = 0; i < found.k; ++i) {
+        found.score[query * found.k + i] = i < count ? entries[i].score : kNothing;
+        found.row[query * found.k + i] = i < count ? entries[i].at : -1;
+    }
+}
+
+}  // namespace hmn

@@ -1,0 +1,68 @@
+// Exact search by bounds, which codes give; see hmn.index.screen.
+#include "scan.hpp"
+
+namespace hmn {
+namespace {
+
+constexpr float kRounding = 1e-6f;  // of float32, in lengths of query and key, by the root of the features
+constexpr float kLongest = 1e12f;   // queries of other lengths than from its inverse to this are never certain
+
+}  // namespace
+
+bool screened(const Simd& simd, const Queries& queries, const Level& level, float ratio, const Rows& keys,
+              int64_t room, Found found, uint8_t* certain, int threads) {
+    const Coded coded(queries, level.bits, threads);
+    if (!coded.finite) return false;
+    // With primes for what codes stand for:
+    //   x.k <= x'.k' + |x| |k - k'| + |x - x'| |k'| <= x'.k' + max(ratio |x|, |x - x'|) (|k - k'| / ratio + |k'|)
+    const float rounding = kRounding * std::sqrt(float(queries.features));
+    std::vector<Probe> entered;
+    for (int64_t query = 0; query < queries.count; ++query) {
+        const float* exact = queries.at(query);
+        const float scale = coded.scale[query], norm = coded.norm[query];
+        float squares = 0;
+#pragma omp simd reduction(+ : squares)
+        for (int64_t i = 0; i < queries.features; ++i) {
+            const float rest = exact[i] - scale * coded.number(query, i);
+            squares += rest * rest;
+        }
+        const float slack = std::max(ratio * norm, std::sqrt(squares)) * (1 + rounding) + rounding * norm;
+        for (int64_t list = 0; list < level.lists; ++list) entered.push_back({int32_t(list), int32_t(query), slack});
+    }
+    std::vector<Best> best;
+    scan(simd, level, coded, queries, keys, entered, room, kEverything, best, threads);
+#pragma omp parallel num_threads(queries.count * found.k * keys.bytes() < kAlone ? 1 : threads)
+    {
+        std::vector<Entry> bound, top;  // top: a heap, its worst first
+#pragma omp for schedule(dynamic, 4)
+        for (int64_t query = 0; query < queries.count; ++query) {
+            bound.assign(best[0].begin(query), best[0].begin(query) + best[0].count(query));
+            std::sort(bound.begin(), bound.end(), better);
+            top.clear();
+            const int64_t count = int64_t(bound.size());
+            bool all = count < room;  // then none was left out
+            for (int64_t i = 0; i < count; ++i) {
+                if (int64_t(top.size()) == found.k && top.front().score >= bound[i].score) {
+                    all = true;
+                    break;
+                }
+                if (i + kAhead < count) keys.fetch(level.child[bound[i + kAhead].at]);
+                const int32_t row = level.child[bound[i].at];
+                const Entry entry{simd.dot(queries.at(query), keys.at(row), queries.features, keys.storage), row};
+                if (int64_t(top.size()) == found.k) {
+                    if (!better(entry, top.front())) continue;
+                    std::pop_heap(top.begin(), top.end(), better);
+                    top.pop_back();
+                }
+                top.push_back(entry);
+                std::push_heap(top.begin(), top.end(), better);
+            }
+            const float norm = coded.norm[query];
+            certain[query] = all && norm > 1 / kLongest && norm < kLongest;
+            fill_best(top, found, query);
+        }
+    }
+    return true;
+}
+
+}  // namespace hmn
