@@ -51,14 +51,15 @@ def _seconds(step: Callable[[int], object], numbers: range) -> float:
 def on_one_clock(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Runs with the seconds of their steps, and of training in their curves, as if run side by side.
 
-    A step takes its multiple of the full softmax's; that takes the median over all runs with cells of one
-    shape. Building and tuning take what they took. Runs that were not timed in turns stay as they are.
+    A step takes its multiple of the full softmax's; that takes the least of all runs with cells of one shape,
+    which is when the machine had least other work. Building and tuning take what they took. Runs that were not
+    timed in turns stay as they are.
     """
     told: dict[tuple[int, ...], list[float]] = {}
     for run in runs:
         if run.get("clock"):
             told.setdefault(tuple(run["cells"]), []).append(run["clock"]["softmax"])
-    softmax = {cells: statistics.median(steps) for cells, steps in told.items()}
+    softmax = {cells: min(steps) for cells, steps in told.items()}
     return [_on_clock(run, softmax[tuple(run["cells"])]) if run.get("clock") else run for run in runs]
 
 

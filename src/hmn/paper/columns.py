@@ -191,7 +191,7 @@ def what_columns_say() -> Block:
             "step / full softmax: what a step takes, from words to the moved vectors, divided by what one of "
             "the full softmax over the same cells takes, both timed in turns after training: so other work "
             "on the machine, another day or another machine change little. s a step: this multiple of the "
-            "full softmax's step, of which the median over all rows with such cells is taken. s an epoch: "
+            "full softmax's step, of which the least of all rows with such cells is taken. s an epoch: "
             "all its steps. Rows without a multiple have their own times. All without validation. "
             "s to build: the search structure, once. questions a second: of the search at test "
             "time alone, in batches. Peak MiB: of a process that trains the row alone, data and libraries "
