@@ -52,8 +52,8 @@ def on_one_clock(runs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """Runs with the seconds of their steps, and of training in their curves, as if run side by side.
 
     A step takes its multiple of the full softmax's; that takes the least of all runs with cells of one shape,
-    which is when the machine had least other work. Building and tuning take what they took. Runs that were not
-    timed in turns stay as they are.
+    which is when the machine had least other work. Building and tuning take what they took. Runs that were
+    not timed in turns stay as they are.
     """
     told: dict[tuple[int, ...], list[float]] = {}
     for run in runs:
