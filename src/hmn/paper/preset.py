@@ -41,8 +41,8 @@ class Preset:
     prefix: int = 16
     """Features of an order that WTA-Hash looks at: its 16 tables then hold one cell in 16 for a query."""
     speed_up: int = 90
-    """Every approximate search reads the memory's cells divided by this. At 100 none of 2,000 clusters' numbers of
-    probes would be within a tenth on 81,004 cells (one reads 721, two 901), and change from epoch to epoch."""
+    """Every approximate search reads the memory's cells divided by this. With 100 no number of probes of
+    2,000 clusters is within a tenth of 81,004 / 100 reads (one is 721, two are 901)."""
     strategies_speed_up: int = 36
     """The same for the grid of strategies, which score all centroids in full: 2,000 reads before any cell."""
     tuned_on: int = 256
