@@ -121,9 +121,10 @@ def limits(runs: Sequence[Mapping[str, Any]]) -> Block:
             "that as well."
         )
     told.append(
-        "Not in the paper, and chosen by us: the facts and settings of TransE, the words of the artificial "
-        "questions, the first vectors of the words, all settings of the approximate searches and the reads "
-        "that they spend, and that training stops by the best epoch so far."
+        "Not in the paper, and chosen by us: the facts and settings of TransE, the length of the "
+        "cells, the words of the artificial questions, the first vectors of the words, all settings "
+        "of the approximate searches and the reads that they spend, and that training "
+        "stops by the best epoch so far."
     )
     return Block("Limits", told)
 
