@@ -4,7 +4,16 @@ from typing import Any
 
 import pytest
 
-from hmn.paper.claims import DOES_NOT, HOLDS, STRATEGIES, UNDECIDED, Verdict, verdicts
+from hmn.paper.claims import (
+    DOES_NOT,
+    HOLDS,
+    OURS,
+    OURS_AT_A_TENTH,
+    STRATEGIES,
+    UNDECIDED,
+    Verdict,
+    verdicts,
+)
 from hmn.paper.published import PUBLISHED
 from hmn.paper.rows import ROWS
 from hmn.paper.significance import Mean
@@ -231,9 +240,35 @@ def test_approximate_training(trained: float, expected: str) -> None:
     assert "10.0)" in told
 
 
+@pytest.mark.parametrize(
+    ("ours", "reads", "expected"),
+    [
+        (0.55, 1000.0, HOLDS),
+        (0.505, 1000.0, UNDECIDED),
+        (0.45, 1000.0, DOES_NOT),
+        (0.55, 1200.0, UNDECIDED),
+    ],
+)
+def test_our_clusters_against_the_papers(ours: float, reads: float, expected: str) -> None:
+    runs = run(OURS, ours, exact=0.6, reads=reads), run("10-MIPS by clusters", 0.5, exact=0.6)
+    assert verdict("8a", *runs) == expected
+
+
+@pytest.mark.parametrize(
+    ("ours", "expected"),
+    [(0.62, HOLDS), (0.605, HOLDS), (0.595, UNDECIDED), (0.58, UNDECIDED), (0.57, DOES_NOT)],
+)
+def test_a_tenth_of_the_reads_loses_next_to_nothing(ours: float, expected: str) -> None:
+    """With a margin of 1.4 points, less than one is certain from 0.4 more on, and more from 2.4 less on."""
+    found = judged("8b", run("exact 10-MIPS", 0.6), run(OURS_AT_A_TENTH, ours, exact=0.61))
+    assert found.verdict == expected
+    assert f"{100 * (0.6 - ours):+z.1f} ± 1.4" in found.figures
+
+
 def test_without_its_rows_a_claim_is_undecided_and_says_what_is_missing() -> None:
     found = verdicts(Table([run("full softmax", 0.6)]))
-    assert [one.number for one in found] == ["1", "2a", "2b", "3", "4", "5", "6a", "6b", "7"]
+    numbers = ["1", "2a", "2b", "3", "4", "5", "6a", "6b", "7", "8a", "8b"]
+    assert [one.number for one in found] == numbers
     assert {one.verdict for one in found} == {UNDECIDED}
     assert found[5].figures == "not run: exact 10-MIPS, keyword filter"
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -22,11 +23,12 @@ import hmn.paper.runner as runner_module
 from hmn.cli import app
 from hmn.errors import ConfigError, DataError, MissingPackageError
 from hmn.paper.cells import cache_file
+from hmn.paper.constants import constants
 from hmn.paper.data import Data, Files
 from hmn.paper.job import Job
 from hmn.paper.preset import PRESETS, Preset
 from hmn.paper.process import peak_mib
-from hmn.paper.results import Results, key_of
+from hmn.paper.results import FORMAT, Results, key_of
 from hmn.paper.rows import ROWS, TABLES, Row, chosen
 from hmn.paper.runner import Plan, RunError, reported, run_all, run_child
 
@@ -102,12 +104,30 @@ def test_a_key_depends_on_all_that_a_run_depends_on() -> None:
         key_of("data", ROW, PRESET, 0, "cpu"),
         key_of("date", ROW, PRESET, 0, "cpu"),
         key_of("data", replace(ROW, k=3), PRESET, 0, "cpu"),
+        key_of("data", replace(ROW, speed_up=3), PRESET, 0, "cpu"),
         key_of("data", ROW, other, 0, "cpu"),
         key_of("data", ROW, PRESET, 1, "cpu"),
         key_of("data", ROW, PRESET, 0, "cuda"),
     ]
     assert len(set(keys)) == len(keys)
     assert keys[0] == key_of("data", replace(ROW), Preset.from_dict(asdict(PRESET)), 0, "cpu")
+
+
+def test_a_setting_added_later_leaves_the_keys_of_rows_without_it() -> None:
+    row = {
+        "also_tested_with": "",
+        "cells": "transe",
+        "index": "exact",
+        "k": 10,
+        "name": "older",
+        "reader": "kmips",
+        "strategy": "",
+        "swept": False,
+        "table": "table1",
+    }
+    told = json.dumps([FORMAT, constants(), "data", row, asdict(PRESET), 0, "cpu"], sort_keys=True)
+    older = Row("older", "table1", "kmips", k=10)
+    assert key_of("data", older, PRESET, 0, "cpu") == hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def test_the_checksum_is_that_of_the_contents(files: Files, tmp_path: Path) -> None:

@@ -56,8 +56,10 @@ def set_up(runs: Sequence[Mapping[str, Any]], preset: Preset) -> Block:
             f"of strategies, which scores all centroids in full, to cells / {preset.strategies_speed_up}, on "
             f"{preset.tuned_on} training questions as they are then. In training all cells that the search "
             "looks at are candidates (10-MIPS by clusters: the ten best of them). Clusters: spherical "
-            "k-means on the paper's reduction. A strategy's parts have equal numbers of clusters, a block as "
-            "many cells as they hold; at test time a question draws its own.",
+            "k-means on the paper's reduction, cells in full; hmn's: as hmn.ClusterIndex has them if nothing "
+            "is set, one for 64 cells, without reduction, cells in codes of 4 bits, which count an eighth of "
+            "a read, and the best of them scored in full. A strategy's parts have equal numbers of "
+            "clusters, a block as many cells as they hold; at test time a question draws its own.",
             "REINFORCE: one cell drawn from the full softmax, reward 1 for the right one, a moving average "
             "as its baseline. Keyword filter: facts whose subject's name shares an n-gram of one to three "
             "words with the question that at most one fact in 500 (at least 8) has; then a softmax over "

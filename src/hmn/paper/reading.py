@@ -240,7 +240,7 @@ def make_reading(
         return _by_strategy(row, preset, memory, index, seed)
     if row.index == "exact":
         return ReaderReading(KMIPSReader(index, row.k), memory)
-    reads = target_reads(preset, len(memory))
+    reads = target_reads(preset, len(memory), row.speed_up)
     # without a k all cells that were looked at are candidates: hardly a query looks at twice the mean
     strategy = Strategy(best_cells=row.k or 2 * reads)
     reader = KMIPSReader(index, row.k or TUNED_K, strategy)
@@ -261,9 +261,15 @@ def built_index(text: str, preset: Preset, memory: Memory, seed: int) -> Index:
     return index
 
 
-def target_reads(preset: Preset, cells: int) -> int:
-    """Reads that every approximate search may spend on a question, but for the grid of strategies."""
-    return max(1, cells // preset.speed_up)
+def target_reads(preset: Preset, cells: int, speed_up: int = 0) -> int:
+    """Reads that an approximate search may spend on a question, but for the grid of strategies.
+
+    Args:
+        preset: has the number by which the cells are divided.
+        cells: of the memory.
+        speed_up: the row's own such number; 0 for the preset's.
+    """
+    return max(1, cells // (speed_up or preset.speed_up))
 
 
 def strategy_reads(preset: Preset, cells: int) -> int:

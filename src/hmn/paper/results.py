@@ -15,13 +15,14 @@ from hmn.paper.rows import Row
 
 FORMAT = 3
 """Raised whenever the experiments change, so that older results are not taken for the same."""
+ADDED_LATER = ("speed_up",)
+"""Settings of rows that count only where they are set: rows without them keep their older results."""
 
 
 def key_of(checksum: str, row: Row, preset: Preset, seed: int, device: str) -> str:
     """16 hexadecimal digits that differ between runs that may end differently."""
-    told = json.dumps(
-        [FORMAT, constants(), checksum, asdict(row), asdict(preset), seed, device], sort_keys=True
-    )
+    settings = {name: value for name, value in asdict(row).items() if value or name not in ADDED_LATER}
+    told = json.dumps([FORMAT, constants(), checksum, settings, asdict(preset), seed, device], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
