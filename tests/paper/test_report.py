@@ -165,7 +165,8 @@ def test_the_report_holds_every_row_with_the_papers_figure_beside_ours(tmp_path:
     assert "Some &lt;CPU&gt;" in (tmp_path / "report.html").read_text()
     assert "hmn paper --facts F" in text
     verdicts = block_of(blocks, "Verdicts").rows
-    assert [row[0] for row in verdicts] == ["1", "2a", "2b", "3", "4", "5", "6a", "6b", "7"]
+    numbers = ["1", "2a", "2b", "3", "4", "5", "6a", "6b", "7", "8a", "8b"]
+    assert [row[0] for row in verdicts] == numbers
     assert {row[2] for row in verdicts} <= {"holds (one seed)", "does not (one seed)", "undecided"}
 
 
@@ -266,6 +267,15 @@ def test_cells_of_several_trainings_are_told() -> None:
 
     assert "2 sets of vectors of one seed" in told([7, 9, 7])
     assert "sets of vectors" not in told([7, 7, 7])
+
+
+def test_runs_of_one_machine_are_told_together_in_whatever_order_it_was_written() -> None:
+    first, second = made_run(ROWS[0], 0), made_run(ROWS[1], 1)
+    second["machine"] = dict(reversed(second["machine"].items()))
+    other = made_run(ROWS[2], 2)
+    other["machine"]["torch"] = "2.14.0"
+    told = block_of(report_blocks([first, second, other], FULL, ""), "Machine, versions, seeds").text
+    assert [line.rsplit("; ", 1)[1] for line in told] == ["2 runs.", "1 run."]
 
 
 def test_the_set_up_says_which_facts_the_cells_were_trained_on() -> None:

@@ -150,7 +150,7 @@ def hardware(runs: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _machine(found: Mapping[str, Any]) -> str:
-    known = {name: _value(value) for name, value in found.items() if value is not None}
+    known = {name: _value(value) for name, value in sorted(found.items()) if value is not None}
     return ", ".join(f"{name} {value}" for name, value in known.items() if not name.startswith(LOAD))
 
 
@@ -172,5 +172,5 @@ def _group(told: str, group: Sequence[Mapping[str, Any]]) -> str:
     load = f"; load average {min(loads):.1f} to {max(loads):.1f}" if loads else ""
     return (
         f"{told}; {' to '.join(dict.fromkeys((dates[0], dates[-1])))}{load}; "
-        f"seeds {', '.join(map(str, seeds))}; {len(group)} runs."
+        f"seeds {', '.join(map(str, seeds))}; {len(group)} run{'' if len(group) == 1 else 's'}."
     )

@@ -276,7 +276,7 @@ def _plain(axes: Any) -> None:
     """Numbers, not powers of ten, along a logarithmic axis; fewer of them where there is little room."""
     low, high = axes.get_xlim()
     decades = math.log10(high / low) * axes.get_gridspec().ncols  # of the whole width
-    marked = (1.0, 2.0, 5.0) if decades < 5 else (1.0, 3.0) if decades < 9 else (1.0,)
+    marked = (1.0, 2.0, 5.0) if decades < 4.5 else (1.0, 3.0) if decades < 9 else (1.0,)
     ticker = importlib.import_module("matplotlib.ticker")
     axes.xaxis.set_major_locator(ticker.LogLocator(subs=marked, numticks=20))
     axes.xaxis.set_major_formatter("{x:,g}")
