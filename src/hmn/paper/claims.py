@@ -256,11 +256,18 @@ def _hierarchy(table: Table) -> Decision:
     return (DOES_NOT if late is None or late.value >= 0 else UNDECIDED), told
 
 
+def _at_equal_reads(table: Table, ours: str, theirs: str) -> Decision:
+    equal, reads = _equal_reads(table, (ours, theirs))
+    found = _compared(table, ours, theirs).sign
+    return (BY_SIGN[found] if equal else UNDECIDED), f"{_against(table, [ours], theirs)}; {reads}"
+
+
 def _levels(table: Table) -> Decision:
-    equal, reads = _equal_reads(table, (TWO_LEVELS, CLUSTERS))
-    found = _compared(table, TWO_LEVELS, CLUSTERS).sign
-    told = f"{_against(table, [TWO_LEVELS], CLUSTERS)}; {reads}"
-    return (BY_SIGN[found] if equal else UNDECIDED), told
+    return _at_equal_reads(table, TWO_LEVELS, CLUSTERS)
+
+
+def _our_clusters(table: Table) -> Decision:
+    return _at_equal_reads(table, OURS, BY_CLUSTERS)
 
 
 def _search_in_training(table: Table) -> Decision:
@@ -282,12 +289,6 @@ def _search_in_training(table: Table) -> Decision:
             f"{exact - tested:.1f})"
         )
     return BY_SIGN[found.sign], told
-
-
-def _our_clusters(table: Table) -> Decision:
-    equal, reads = _equal_reads(table, (OURS, BY_CLUSTERS))
-    found = _compared(table, OURS, BY_CLUSTERS).sign
-    return (BY_SIGN[found] if equal else UNDECIDED), f"{_against(table, [OURS], BY_CLUSTERS)}; {reads}"
 
 
 def _at_a_tenth(table: Table) -> Decision:

@@ -148,7 +148,8 @@ def _opening(
 def _verdict_block(found: Sequence[Verdict], title: Callable[[str], str]) -> Block:
     rows = [[one.number, one.claim, one.told, title(one.figures)] for one in found]
     notes = [
-        "Every verdict follows from a rule that was written before there were figures; the rules are below. "
+        "Every verdict follows from a rule that was written before there were figures (8a and 8b: before "
+        "there were any of hmn's own clusters, when those of the paper's were known); the rules are below. "
         "± behind a difference is what it must exceed: what is within counts as level.",
     ]
     if any(one.note == ONE_SEED for one in found):
