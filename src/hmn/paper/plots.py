@@ -258,7 +258,7 @@ def draw_points(table: Table, title: Callable[[str], str] = str) -> bytes | None
     _plain(axes)
     axes.margins(x=0.15)
     axes.set_xlabel("reads a question")
-    axes.set_ylabel(f"fact_accuracy on {table.split}, %")
+    axes.set_ylabel(f"fact_accuracy on {'test' if table.split == 'test' else 'validation'}, %")
     _tidy(axes)
     return _png(figure)
 
