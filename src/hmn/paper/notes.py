@@ -61,9 +61,10 @@ def set_up(runs: Sequence[Mapping[str, Any]], preset: Preset) -> Block:
             "a read, and the best of them scored in full. A strategy's parts have equal numbers of "
             "clusters, a block as many cells as they hold; at test time a question draws its own.",
             "REINFORCE: one cell drawn from the full softmax, reward 1 for the right one, a moving average "
-            "as its baseline. Keyword filter: facts whose subject's name shares an n-gram of one to three "
-            "words with the question that at most one fact in 500 (at least 8) has; then a softmax over "
-            "them.",
+            "as its baseline. The first words prefer no cell, so about one question in as many as there are "
+            "cells draws its right one, and all others teach nothing. Keyword filter: facts whose subject's "
+            "name shares an n-gram of one to three words with the question that at most one fact in 500 (at "
+            "least 8) has; then a softmax over them.",
             "Today's systems see a text for each name of a fact's subject, with the words of the relation. "
             "BM25: k1 = 1.5, b = 0.75. MiniLM: all-MiniLM-L6-v2 (mean of the hidden states, length 1), "
             "searched by faiss IVF with a list for 64 cells, of which 16 are read; trained by AdamW at 2e-5 "
