@@ -173,6 +173,28 @@ def test_finished_runs_are_not_repeated_and_a_stopped_command_goes_on(
     assert len(reported(replace(plan, rows=ROWS[:1], seeds=1), results)) == 6
 
 
+def test_a_row_without_a_clock_is_reported_from_another_device(files: Files, tmp_path: Path) -> None:
+    row = ROWS_BY_NAME["MiniLM and faiss after in-batch negatives"]
+    plan, results = Plan(files, tmp_path, [row], TINY), Results(tmp_path / "results.jsonl")
+    checksum = files.checksum()
+
+    def run_on(device: str, one: Row, seed: int) -> None:
+        key = replace(plan, device=device).key(checksum, one, seed)
+        results.add({"key": key, "name": one.name, "seed": seed, "device": device, "tested": {}})
+
+    def found(seeds: int = 1) -> list[tuple[str, int]]:
+        return [(run["device"], run["seed"]) for run in reported(replace(plan, seeds=seeds), results)]
+
+    run_on("cuda", ROW, 0)
+    assert found() == [], "the network's own seconds cannot be compared"
+    run_on("cuda", row, 0)
+    run_on("cuda", row, 1)
+    assert found() == [("cuda", 0)]
+    assert found(seeds=2) == [("cuda", 0), ("cuda", 1)]
+    run_on("cpu", row, 0)
+    assert found(seeds=2) == [("cpu", 0)]
+
+
 def test_cells_are_made_first_in_a_process_of_their_own(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

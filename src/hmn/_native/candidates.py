@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-CHUNK_NUMBERS = 1 << 22
+CHUNK_NUMBERS, CHUNK_ACCELERATOR = 1 << 22, 1 << 26
+"""Numbers gathered at a time: on a processor its cache holds them, on an accelerator its memory does."""
 
 
 def best_of(query: Tensor, keys: Tensor, candidate: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -60,6 +61,7 @@ def pressed(candidate: Tensor, kept: Tensor) -> Tensor:
 
 def _best_of_distinct(query: Tensor, keys: Tensor, candidate: Tensor, k: int) -> tuple[Tensor, Tensor]:
     b, features = len(candidate), max(1, keys.shape[1])
+    at_once = (CHUNK_NUMBERS if query.device.type == "cpu" else CHUNK_ACCELERATOR) // features
     score = torch.full((b, k), -torch.inf, device=query.device)
     row = torch.full((b, k), -1, dtype=torch.int64, device=query.device)
     place = torch.arange(1, candidate.shape[1] + 1, device=candidate.device)
@@ -68,8 +70,8 @@ def _best_of_distinct(query: Tensor, keys: Tensor, candidate: Tensor, k: int) ->
     order = width.argsort(descending=True)
     widths, start = width[order].tolist(), 0
     while start < b and widths[start]:
-        columns = min(widths[start], max(1, CHUNK_NUMBERS // features))
-        lines = order[start : start + max(1, CHUNK_NUMBERS // (columns * features))]
+        columns = min(widths[start], max(1, at_once))
+        lines = order[start : start + max(1, at_once // columns)]
         chosen, vector = candidate[lines, : widths[start]], query[lines].float().unsqueeze(2)  # (b, D, 1)
         scores = [_products(keys, some, vector) for some in torch.split(chosen, columns, dim=1)]
         kept = min(k, widths[start])

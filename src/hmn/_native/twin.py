@@ -98,22 +98,30 @@ def _scan(
     Returns:
         The entries, their scores, and how many were scored ``(B,)``.
     """
+    features = query.shape[1]
     largest = query.abs().amax(dim=1, keepdim=True)
     scale = largest / 127
     number = (query * torch.where(largest > 0, 127 / largest, 0.0)).round()
     length = level.length.long()[lists.clamp(min=0)].masked_fill(lists < 0, 0)  # (B, L)
     longest = int(length.max()) if length.numel() else 0
+    place = torch.arange(longest, device=query.device)
+    shared = None
+    if len(level.length) == 1 and lists.shape[1] == 1:
+        # all queries enter the one list that there is: its codes are unpacked once, not for each of them
+        shared = codes_of(level, level.first_panel * LANES + place, features) - level.zero  # (E, D)
     best = query.new_full((len(query), wanted), -torch.inf)
     found = torch.full((len(query), wanted), -1, dtype=torch.int64, device=query.device)
     entries = lists.shape[1] * longest
-    part = max(1, PART_NUMBERS // max(1, entries * query.shape[1]))
-    place = torch.arange(longest, device=query.device)
+    part = max(1, PART_NUMBERS // max(1, entries * (features if shared is None else 1)))
     for at in range(0, len(query) if entries else 0, part):
         rows = slice(at, at + part)
         entry = (level.first_panel[lists[rows].clamp(min=0)] * LANES).unsqueeze(2) + place  # (b, L, longest)
         entry = entry.masked_fill(place >= length[rows].unsqueeze(2), -1).flatten(1)
-        codes = codes_of(level, entry.clamp(min=0), query.shape[1])  # (b, E, D)
-        product = scale[rows] * ((codes - level.zero) @ number[rows].unsqueeze(2)).squeeze(2)
+        if shared is None:
+            codes = codes_of(level, entry.clamp(min=0), features)  # (b, E, D)
+            product = scale[rows] * ((codes - level.zero) @ number[rows].unsqueeze(2)).squeeze(2)
+        else:
+            product = scale[rows] * (number[rows] @ shared.T)
         spread = base[rows].repeat_interleave(longest, dim=1)
         score = level.along[entry.clamp(min=0)] * spread + level.step[entry.clamp(min=0)] * product
         if weight is not None:

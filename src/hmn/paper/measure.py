@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from hmn.index.tune import recall_at_k
 from hmn.paper.hits import packed
 from hmn.qa.cells import Cells
 from hmn.qa.facts import FactTable
-from hmn.qa.metrics import BATCH, best_facts, shares
+from hmn.qa.metrics import BATCH, best_facts
 from hmn.qa.questions import QuestionSet
 from hmn.typing import SearchResult
 
@@ -86,10 +86,9 @@ def measure(
         reads += float(found.reads.sum())
         scored += float(found.cells_scored.sum())
         seconds += time.perf_counter() - began
-        for number, best in zip(numbers, best_facts(_NoMore(), cells, query, found), strict=True):
-            share = shares(facts, questions, int(number), best)
-            for name, each in right.items():
-                each[number] = share[name]
+        best = best_facts(_NoMore(), cells, query, found)
+        for name, share in _shares(facts, questions.cell[numbers], best).items():
+            right[name][numbers] = share
         if exact is not None and at < recall_on:
             part = min(len(numbers), recall_on - at)
             first = SearchResult(*(column[:part] for column in found))
@@ -105,6 +104,17 @@ def measure(
         cells_scored=scored / count,
         hits={name: packed(each) for name, each in right.items()},
     )
+
+
+def _shares(
+    facts: FactTable, gold: NDArray[np.int64], best: Sequence[NDArray[np.int64]]
+) -> dict[str, NDArray[np.float64]]:
+    """How right the facts that tie for the best place of questions are, ``(B,)``: ``fact`` and ``pair``."""
+    length = np.array([len(one) for one in best], np.int64)
+    fact, row = np.concatenate(best), np.repeat(np.arange(len(best)), length)
+    same = {"fact": fact == gold[row], "pair": facts.pair[fact] == facts.pair[gold[row]]}
+    each = np.maximum(length, 1)
+    return {name: np.bincount(row, one, minlength=len(best)) / each for name, one in same.items()}
 
 
 class _NoMore:

@@ -137,7 +137,9 @@ def machine(runs: Sequence[Mapping[str, Any]]) -> Block:
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for run in runs:
         groups.setdefault(_machine(run["machine"]), []).append(run)
-    return Block("Machine, versions, seeds", [_group(told, group) for told, group in groups.items()])
+    most = max(map(len, groups.values()), default=0)
+    lines = [_group(told, group, named=len(group) < most) for told, group in groups.items()]
+    return Block("Machine, versions, seeds", lines)
 
 
 def hardware(runs: Sequence[Mapping[str, Any]]) -> str:
@@ -161,7 +163,7 @@ def _value(value: Any) -> str:
     return " ".join(map(_value, value)) if isinstance(value, list) else str(value)
 
 
-def _group(told: str, group: Sequence[Mapping[str, Any]]) -> str:
+def _group(told: str, group: Sequence[Mapping[str, Any]], *, named: bool) -> str:
     dates = sorted({str(run["date"]) for run in group})
     seeds = sorted({int(run["seed"]) for run in group})
     loads = [
@@ -170,8 +172,9 @@ def _group(told: str, group: Sequence[Mapping[str, Any]]) -> str:
         for name, value in run["machine"].items()
         if name.startswith(LOAD) and value
     ]
+    rows = f" ({', '.join(dict.fromkeys(run['name'] for run in group))})" if named else ""
     load = f"; load average {min(loads):.1f} to {max(loads):.1f}" if loads else ""
     return (
         f"{told}; {' to '.join(dict.fromkeys((dates[0], dates[-1])))}{load}; "
-        f"seeds {', '.join(map(str, seeds))}; {len(group)} run{'' if len(group) == 1 else 's'}."
+        f"seeds {', '.join(map(str, seeds))}; {len(group)} run{'' if len(group) == 1 else 's'}{rows}."
     )

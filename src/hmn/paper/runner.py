@@ -86,19 +86,24 @@ class Outcome(NamedTuple):
 def reported(plan: Plan, results: Results) -> list[dict[str, Any]]:
     """Finished runs of the plan's data, preset and device, of all rows, whichever of them it is to run.
 
-    Figures of test questions are among them only if they are of the plan's own.
+    A row other than the paper's network, which is not timed against the others, may come from another device
+    if it has no run on the plan's; then with the plan's seeds alone. Figures of test questions are among them
+    only if they are of the plan's own.
     """
     checksum, test, rows = plan.files.checksum(), plan.files.test_checksum(), {row.name: row for row in ROWS}
     found = []
     for key, run in results.runs.items():
-        row = rows.get(run["name"])
+        row, seed, device = rows.get(run["name"]), int(run["seed"]), str(run["device"])
         if row is None or (row.cells == TEXT and plan.files.model is None):
             continue
-        if key == plan.key(checksum, row, int(run["seed"])):
+        if device != plan.device and (row.network or seed >= plan.seeds):
+            continue
+        if key == replace(plan, device=device).key(checksum, row, seed):
             others = test is None or run.get("test_data") != test
             tested = {name: one for name, one in run["tested"].items() if name != "test" or not others}
             found.append({**run, "tested": tested})
-    return found
+    here = {run["name"] for run in found if run["device"] == plan.device}
+    return [run for run in found if run["device"] == plan.device or run["name"] not in here]
 
 
 def without_other_tables(plan: Plan, told: Told) -> Plan:
