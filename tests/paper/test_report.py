@@ -45,6 +45,7 @@ def made_run(row: Row, number: int, seed: int = 0) -> dict[str, Any]:
         "name": row.name,
         "table": row.table,
         "seed": seed,
+        "device": "cpu",
         "date": "2026-01-01",
         "facts": 81_004,
         "cells": [81_004, 600],
@@ -258,6 +259,14 @@ def test_limits_are_those_of_the_data() -> None:
     assert "the best epoch is chosen" not in limits_of(ours)
 
 
+def test_rows_of_another_device_are_told() -> None:
+    one, two, other = (made_run(row, 0) for row in (*ROWS[:2], ROWS[-1]))
+    assert "another device" not in limits_of(one, two, other)
+    assert f"{other['name']}: run on another device (cuda)" in limits_of(
+        one, two, {**other, "device": "cuda"}
+    )
+
+
 def test_cells_of_several_trainings_are_told() -> None:
     def told(checksums: list[int]) -> str:
         runs = [
@@ -275,7 +284,7 @@ def test_runs_of_one_machine_are_told_together_in_whatever_order_it_was_written(
     other = made_run(ROWS[2], 2)
     other["machine"]["torch"] = "2.14.0"
     told = block_of(report_blocks([first, second, other], FULL, ""), "Machine, versions, seeds").text
-    assert [line.rsplit("; ", 1)[1] for line in told] == ["2 runs.", "1 run."]
+    assert [line.rsplit("; ", 1)[1] for line in told] == ["2 runs.", f"1 run ({ROWS[2].name})."]
 
 
 def test_the_set_up_says_which_facts_the_cells_were_trained_on() -> None:

@@ -112,6 +112,15 @@ def limits(runs: Sequence[Mapping[str, Any]]) -> Block:
             "Text cells come from a model that was trained before and selected on the validation questions; "
             "the rows that use them are ahead of the others by that."
         )
+    devices: dict[str, dict[str, None]] = {}
+    for run in runs:
+        devices.setdefault(str(run["device"]), {})[run["name"]] = None
+    if len(devices) > 1:
+        few, rows = min(devices.items(), key=lambda one: len(one[1]))
+        told.append(
+            f"{', '.join(rows)}: run on another device ({few}) than the others, as the last section says, "
+            "perhaps beside other work. The seconds cannot be compared with theirs."
+        )
     made: dict[tuple[str, int], set[int]] = {}
     for run in runs:
         if "cells_checksum" in run:
