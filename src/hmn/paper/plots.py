@@ -77,7 +77,9 @@ def draw_curves(table: Table, title: Callable[[str], str] = str) -> bytes | None
                 _curve(axes, table, name, clock, style)
         left.set_title(group, loc="left", fontsize=10, fontweight="bold")
         left.set_ylabel("fact_accuracy on validation, %")
-        right.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=8.5, frameon=False)
+        right.legend(
+            loc="center left", bbox_to_anchor=(1.02, 0.5), fontsize=8.5, frameon=False, handlelength=3.5
+        )  # long enough for dashes beside the dot
         for axes in (left, right):
             _tidy(axes)
             axes.tick_params(labelbottom=True)
