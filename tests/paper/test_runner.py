@@ -180,7 +180,8 @@ def test_a_row_without_a_clock_is_reported_from_another_device(files: Files, tmp
 
     def run_on(device: str, one: Row, seed: int) -> None:
         key = replace(plan, device=device).key(checksum, one, seed)
-        results.add({"key": key, "name": one.name, "seed": seed, "device": device, "tested": {}})
+        run = {"key": key, "name": one.name, "seed": seed, "device": device, "tested": {}}
+        results.add({**run, "data": checksum, "preset": TINY.name})
 
     def found(seeds: int = 1) -> list[tuple[str, int]]:
         return [(run["device"], run["seed"]) for run in reported(replace(plan, seeds=seeds), results)]
@@ -193,6 +194,25 @@ def test_a_row_without_a_clock_is_reported_from_another_device(files: Files, tmp
     assert found(seeds=2) == [("cuda", 0), ("cuda", 1)]
     run_on("cpu", row, 0)
     assert found(seeds=2) == [("cpu", 0)]
+
+
+def test_rows_of_text_cells_are_reported_without_their_model(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner_module, "run_child", finished([]))
+    row = ROWS_BY_NAME["exact 10-MIPS on text cells"]
+    results = Results(tmp_path / "results.jsonl")
+    plans = {}
+    for name in ("older", "newer"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "manifest.json").write_text(name)
+        plans[name] = Plan(replace(files, model=str(tmp_path / name)), tmp_path, [row], TINY)
+        results = run_all(plans[name], lambda _: None).results
+    older, newer = (reported(plan, results) for plan in plans.values())
+    assert len(older) == len(newer) == 1 and older[0]["key"] != newer[0]["key"]
+    without = replace(plans["newer"], files=files, rows=[ROW])
+    assert reported(without, results) == newer, "of several models the last that was run"
+    assert reported(replace(without, preset=replace(TINY, name="other")), results) == []
 
 
 def test_cells_are_made_first_in_a_process_of_their_own(

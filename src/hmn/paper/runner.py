@@ -67,8 +67,11 @@ class Plan:
 
     def key(self, checksum: str, row: Row, seed: int) -> str:
         """The key of a run; that of a row with a trained model's cells depends on the model."""
-        model = self.files.model_checksum() if row.cells == TEXT else ""
-        return key_of(checksum + model, row, self.preset, seed, self.device)
+        return key_of(checksum + (self.model(row) or ""), row, self.preset, seed, self.device)
+
+    def model(self, row: Row) -> str | None:
+        """The checksum of the trained model whose cells a row has, None where it has none."""
+        return self.files.model_checksum() if row.cells == TEXT else None
 
 
 class Outcome(NamedTuple):
@@ -87,18 +90,20 @@ def reported(plan: Plan, results: Results) -> list[dict[str, Any]]:
     """Finished runs of the plan's data, preset and device, of all rows, whichever of them it is to run.
 
     A row other than the paper's network, which is not timed against the others, may come from another device
-    if it has no run on the plan's; then with the plan's seeds alone. Figures of test questions are among them
-    only if they are of the plan's own.
+    if it has no run on the plan's; then with the plan's seeds alone. Text cells are those of the plan's
+    model; where it names none, those of the newest run that has some. Figures of test questions are among
+    them only if they are of the plan's own.
     """
     checksum, test, rows = plan.files.checksum(), plan.files.test_checksum(), {row.name: row for row in ROWS}
+    alike = (checksum, plan.preset.name)
+    models = [run.get("model") for run in results.runs.values() if (run["data"], run["preset"]) == alike]
+    model = plan.files.model_checksum() if plan.files.model else ([one for one in models if one] or [""])[-1]
     found = []
     for key, run in results.runs.items():
         row, seed, device = rows.get(run["name"]), int(run["seed"]), str(run["device"])
-        if row is None or (row.cells == TEXT and plan.files.model is None):
+        if row is None or (device != plan.device and (row.network or seed >= plan.seeds)):
             continue
-        if device != plan.device and (row.network or seed >= plan.seeds):
-            continue
-        if key == replace(plan, device=device).key(checksum, row, seed):
+        if key == key_of(checksum + (model if row.cells == TEXT else ""), row, plan.preset, seed, device):
             others = test is None or run.get("test_data") != test
             tested = {name: one for name, one in run["tested"].items() if name != "test" or not others}
             found.append({**run, "tested": tested})
@@ -245,6 +250,7 @@ def _run(plan: Plan, row: Row, seed: int, key: str, finished: dict[str, Any] | N
         "seed": seed,
         "device": plan.device,
         "data": plan.files.checksum(),
+        "model": plan.model(row),
         "test_data": test,
         "date": datetime.now(UTC).date().isoformat(),
         **figures,
