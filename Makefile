@@ -13,7 +13,7 @@ help:
 	@echo "make test             set up what is missing, then ruff, mypy and pytest"
 	@echo "make paper-quick      the paper's experiments in miniature (needs the SimpleQuestions data, minutes)"
 	@echo "make paper            the same as the paper has them (half a day on two cores; rows of docs/paper are not"
-	@echo "                      repeated; ONLY='table1,keyword filter' chooses tables or rows)"
+	@echo "                      repeated; ONLY='table1,keyword filter' chooses tables or rows; SEEDS=2 asks for two seeds)"
 	@echo "make bench-qa         the figures of bench/results/qa.md (needs the SimpleQuestions data, about two hours)"
 	@echo "make bench-qa-limits  why these figures stop where they do (after make bench-qa, some minutes)"
 	@echo "make bench-facts      how fast ten million facts load (some minutes)"
@@ -52,7 +52,7 @@ paper: $(READY)
 	mkdir -p runs/paper docs/paper
 	test -f runs/paper/results.jsonl || test ! -f docs/paper/results.jsonl || cp docs/paper/results.jsonl runs/paper
 	$(BIN)/$(PAPER) --out runs/paper --preset full $(if $(wildcard runs/qa/kmips),--model runs/qa/kmips) \
-		$(if $(ONLY),--only "$(ONLY)")
+		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(ONLY),--only "$(ONLY)")
 	cp runs/paper/results.jsonl runs/paper/report.* runs/paper/*.png docs/paper
 
 bench-qa: $(READY)
