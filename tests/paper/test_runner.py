@@ -29,7 +29,7 @@ from hmn.paper.job import Job
 from hmn.paper.preset import PRESETS, Preset
 from hmn.paper.process import peak_mib
 from hmn.paper.results import FORMAT, Results, key_of
-from hmn.paper.rows import ROWS, TABLES, Row, chosen
+from hmn.paper.rows import ROWS, TABLES, TEXT, Row, chosen
 from hmn.paper.runner import Plan, RunError, reported, run_all, run_child
 
 ROW = ROWS[0]
@@ -108,8 +108,11 @@ def test_a_key_depends_on_all_that_a_run_depends_on() -> None:
         key_of("data", ROW, other, 0, "cpu"),
         key_of("data", ROW, PRESET, 1, "cpu"),
         key_of("data", ROW, PRESET, 0, "cuda"),
+        key_of("data", replace(ROW, cells=TEXT), PRESET, 0, "cpu"),
+        key_of("data", replace(ROW, cells=TEXT), PRESET, 0, "cpu", "model"),
     ]
     assert len(set(keys)) == len(keys)
+    assert keys[0] == key_of("data", ROW, PRESET, 0, "cpu", "model"), "it has no cells of a model"
     assert keys[0] == key_of("data", replace(ROW), Preset.from_dict(asdict(PRESET)), 0, "cpu")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from hmn.paper.constants import constants
 from hmn.paper.preset import Preset
-from hmn.paper.rows import Row
+from hmn.paper.rows import TEXT, Row
 
 FORMAT = 3
 """Raised whenever the experiments change, so that older results are not taken for the same."""
@@ -19,10 +19,20 @@ ADDED_LATER = ("speed_up",)
 """Settings of rows that count only where they are set: rows without them keep their older results."""
 
 
-def key_of(checksum: str, row: Row, preset: Preset, seed: int, device: str) -> str:
-    """16 hexadecimal digits that differ between runs that may end differently."""
+def key_of(checksum: str, row: Row, preset: Preset, seed: int, device: str, model: str = "") -> str:
+    """16 hexadecimal digits that differ between runs that may end differently.
+
+    Args:
+        checksum: of the data.
+        row: what is run.
+        preset: its sizes.
+        seed: its seed.
+        device: where it is computed.
+        model: the checksum of the trained model; only a row with that model's cells depends on it.
+    """
+    data = checksum + (model if row.cells == TEXT else "")
     settings = {name: value for name, value in asdict(row).items() if value or name not in ADDED_LATER}
-    told = json.dumps([FORMAT, constants(), checksum, settings, asdict(preset), seed, device], sort_keys=True)
+    told = json.dumps([FORMAT, constants(), data, settings, asdict(preset), seed, device], sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 

@@ -66,8 +66,8 @@ class Plan:
         ]
 
     def key(self, checksum: str, row: Row, seed: int) -> str:
-        """The key of a run; that of a row with a trained model's cells depends on the model."""
-        return key_of(checksum + (self.model(row) or ""), row, self.preset, seed, self.device)
+        """The key of a run on this device."""
+        return key_of(checksum, row, self.preset, seed, self.device, self.model(row) or "")
 
     def model(self, row: Row) -> str | None:
         """The checksum of the trained model whose cells a row has, None where it has none."""
@@ -103,7 +103,7 @@ def reported(plan: Plan, results: Results) -> list[dict[str, Any]]:
         row, seed, device = rows.get(run["name"]), int(run["seed"]), str(run["device"])
         if row is None or (device != plan.device and (row.network or seed >= plan.seeds)):
             continue
-        if key == key_of(checksum + (model if row.cells == TEXT else ""), row, plan.preset, seed, device):
+        if key == key_of(checksum, row, plan.preset, seed, device, model):
             others = test is None or run.get("test_data") != test
             tested = {name: one for name, one in run["tested"].items() if name != "test" or not others}
             found.append({**run, "tested": tested})
