@@ -236,10 +236,12 @@ def demo(
 @app.command()
 def paper(
     facts: Annotated[Path, typer.Option(help="Table of facts: the memory.")],
-    names: Annotated[Path, typer.Option(help="Names of the entities.")],
     train: Annotated[Path, typer.Option(help="Training questions with their facts.")],
     valid: Annotated[Path, typer.Option(help="Held-out questions that decide when to stop.")],
     out: Annotated[Path, typer.Option(help="Folder for results.jsonl, report.md and report.html.")],
+    names: Annotated[
+        Path | None, typer.Option(help="Names of the entities, where the table of facts does not have them.")
+    ] = None,
     test: Annotated[
         Path | None,
         typer.Option(help="Test questions, which are reported if given; finished runs are tested on them."),
@@ -270,13 +272,13 @@ def paper(
         from hmn.paper.preset import preset_of
         from hmn.paper.report import write_report
         from hmn.paper.results import Results
-        from hmn.paper.rows import chosen
+        from hmn.paper.rows import chosen, named
         from hmn.paper.runner import Plan, reported, run_all, without_other_tables
 
         figures_module()
         files = Files(
             facts=str(facts),
-            names=str(names),
+            names=None if names is None else str(names),
             train=str(train),
             valid=str(valid),
             test=None if test is None else str(test),
@@ -284,8 +286,7 @@ def paper(
             transe_facts=None if transe_facts is None else str(transe_facts),
         )
         sizes = preset_of(preset)
-        named = [one.strip() for one in only.split(",") if one.strip()]
-        rows = chosen(named, text=model is not None, pretrained=sizes.sentences_asked is None)
+        rows = chosen(named(only, sizes), text=model is not None, pretrained=sizes.sentences_asked is None)
         plan = without_other_tables(Plan(files, out, rows, sizes, seeds, device), _say)
         command = "hmn paper " + " ".join(
             f"--{name} {value}"
@@ -306,8 +307,8 @@ def paper(
         def after(results: Results, failed: dict[str, str]) -> None:
             found = reported(plan, results)
             earlier = {run["name"] for run in found} - {row.name for row in plan.rows}
-            chosen_by = " --only …" if earlier else f' --only "{only}"' if only else ""
-            write_report(out, found, plan.preset, command + chosen_by, failed=failed)
+            chosen_by = f' --only "{only}"' if only else ""
+            write_report(out, found, plan.preset, command + chosen_by, failed=failed, earlier=bool(earlier))
 
         failed = run_all(plan, _say, after).failed
         _say(f"wrote {out / 'report.html'} and {out / 'report.md'}")

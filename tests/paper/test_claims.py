@@ -212,6 +212,20 @@ def test_hierarchy_is_judged_under_exact_search(
     assert verdict("6a", flat, run("two levels of clusters", 0.2, exact=exact, curve=curve)) == expected
 
 
+def test_runs_that_reach_an_accuracy_are_counted_and_the_best_epochs_told() -> None:
+    def told(*best: float) -> str:
+        ours = [
+            run("two levels of clusters", 0.2, exact=0.4, curve=[(one, 1.0), (0.4, 2.0)], seed=seed)
+            for seed, one in enumerate(best)
+        ]
+        return judged("6a", run("full softmax", 0.6, curve=FLAT), *ours).figures
+
+    assert "best under exact search: two levels of clusters 52.5, full softmax 60.0" in told(0.5, 0.55)
+    assert "two levels of clusters never, full softmax 2.9" in told(0.5, 0.55)
+    assert "two levels of clusters in 1 of 2 runs, full" in told(0.5, 0.58)
+    assert "two levels of clusters 1.0, full" in told(0.58, 0.58)
+
+
 @pytest.mark.parametrize(
     ("number", "ours", "theirs"),
     [("6b", "two levels of clusters", "clustering"), ("8a", OURS, "10-MIPS by clusters")],

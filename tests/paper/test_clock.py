@@ -59,7 +59,15 @@ def run(name: str, cells: tuple[int, int], trained: list[float], **more: Any) ->
     ]
     steps = 10 * len(trained)
     own = {"seconds_a_step": sum(trained) / steps, "seconds_an_epoch": sum(trained) / len(trained)}
-    return {"name": name, "cells": list(cells), "steps": steps, "curve": curve, **own, **more}
+    return {
+        "name": name,
+        "tested": {"valid": {}},
+        "cells": list(cells),
+        "steps": steps,
+        "curve": curve,
+        **own,
+        **more,
+    }
 
 
 def test_rows_of_slow_and_quick_days_are_brought_together() -> None:

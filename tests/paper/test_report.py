@@ -9,12 +9,12 @@ import pytest
 
 pytest.importorskip("matplotlib", reason='the report needs Matplotlib: pip install "hmn[paper]"')
 
-from hmn.paper.columns import FOOTNOTE, MISSING, title_of
+from hmn.paper.columns import FOOTNOTE, MISSING
 from hmn.paper.document import Block, as_html, as_markdown
 from hmn.paper.plots import common_epochs, swept
 from hmn.paper.preset import PRESETS
 from hmn.paper.report import report_blocks, write_report
-from hmn.paper.rows import KEYWORDS, ROWS, TEXT, Row
+from hmn.paper.rows import KEYWORDS, KMIPS, ROWS, TEXT, Row, title_of
 from hmn.paper.table import Table
 
 FULL = PRESETS["full"]
@@ -33,7 +33,10 @@ def made_run(row: Row, number: int, seed: int = 0) -> dict[str, Any]:
 
     fact = 0.3 + 0.01 * number + 0.002 * seed
     searches = {"own": tested(fact), "exact": tested(fact + 0.1)}
-    searches["own"]["tuned"] = {"reached": True}
+    if row.strategy:
+        searches["own"]["tuned"] = {"setting": "strategy", "value": "top-k:2"}
+    elif row.reader == KMIPS and not row.exact:
+        searches["own"]["tuned"] = {"setting": "num_probes", "value": 3}
     if row.also_tested_with:
         searches["other"] = tested(fact - 0.1)
     if row.strategy:
@@ -136,7 +139,13 @@ def test_the_report_holds_every_row_with_the_papers_figure_beside_ours(tmp_path:
         assert line["ours: fact, exact search"] == searched
         assert line["ours: pair"] == f"{100 * (0.35 + 0.01 * number):.1f}"
         unit = " (keys alone)" if "keyword" in row.name else " (list entries)" if row.name == "BM25" else ""
-        assert (line["ours: softmax size"], line["reads"]) == ("4,321", f"{500 + number}{unit}")
+        searched_less = row.network and not row.exact and row.reader != KEYWORDS  # than it was to read
+        reads = f"{500 + number}{unit}{' †' if searched_less else ''}"
+        assert (line["ours: softmax size"], line["reads"]) == ("4,321", reads)
+        best = f"{100 * (0.3 + 0.01 * number):.1f}" if row.network and not row.exact else MISSING
+        assert line.get("ours: best epoch under exact search", MISSING) == best
+        tuned = MISSING if row.reader != KMIPS or row.exact else "top-k:2" if row.strategy else "num_probes 3"
+        assert line.get("tuned to", MISSING) == tuned
         assert line["speed-up in reads"] == (MISSING if unit else f"{81004 / (500 + number):.1f}")
         assert (line["recall@10"], line["seeds"]) == ("0.750", "1")
         assert line.get("coverage, %", MISSING) == ("87.6" if row.reader == KEYWORDS else MISSING)
@@ -188,15 +197,35 @@ def test_a_row_that_was_cut_says_so_and_whether_it_was_still_rising() -> None:
         assert cell_of(costs, "epochs to the best") == expected
 
 
-def test_reads_that_were_not_reached_have_a_footnote() -> None:
+@pytest.mark.parametrize(
+    ("name", "reads"),
+    [
+        ("clustering", 81_004 // 90),
+        ("Top-K with few clusters", 81_004 // 36),
+        ("10-MIPS by hmn's clusters with a tenth of the reads", 81_004 // 10),
+    ],
+)
+def test_reads_that_were_missed_have_a_footnote(name: str, reads: int) -> None:
+    row = next(row for row in ROWS if row.name == name)
+    for share, missed in ((0.92, False), (1.08, False), (0.88, True), (1.12, True)):
+        run = made_run(row, 0)
+        run["tested"]["valid"]["own"]["reads"] = share * reads
+        table = next(
+            block for block in report_blocks([run], FULL, "") if "reads" in block.head and block.rows
+        )
+        at = [line[0] for line in table.rows].index(title_of(name, FULL))
+        assert cell_of(table, "reads", at) == f"{share * reads:,.0f}{' †' if missed else ''}"
+        assert list(table.notes) == ([FOOTNOTE] if missed else [])
+
+
+def test_what_seeds_were_tuned_to_is_told_apart() -> None:
     row = next(row for row in ROWS if row.name == "clustering")
-    run = made_run(row, 0)
-    table = block_of(report_blocks([run], FULL, ""), "Readers in training")
-    assert list(table.notes) == []
-    run["tested"]["valid"]["own"]["tuned"]["reached"] = False
-    table = block_of(report_blocks([run], FULL, ""), "Readers in training")
-    assert "500 †" in [line[list(table.head).index("reads")] for line in table.rows]
-    assert list(table.notes) == [FOOTNOTE]
+    runs = [made_run(row, 0, seed) for seed in range(3)]
+    runs[1]["tested"]["valid"]["own"]["tuned"]["value"] = 2
+    table = block_of(report_blocks(runs, FULL, ""), "Readers in training")
+    assert (
+        cell_of(table, "tuned to", [line[0] for line in table.rows].index("clustering")) == "num_probes 3, 2"
+    )
 
 
 def test_memory_of_an_accelerator_is_shown_where_there_is_one() -> None:
@@ -219,7 +248,7 @@ def test_rows_that_were_not_run_say_so_and_seeds_have_a_spread() -> None:
     ]
     assert any("say nothing about the paper" in text for text in blocks[0].text)
     (told,) = block_of(blocks, "Machine, versions, seeds").text
-    assert told.endswith("2026-01-01; load average 1.5 to 3.5; seeds 0, 1, 2; 3 runs.")
+    assert told.endswith("2026-01-01; load average 1.5 to 3.5; commit not recorded; seeds 0, 1, 2; 3 runs.")
 
 
 def test_rows_that_failed_are_listed_with_their_reasons(tmp_path: Path) -> None:
@@ -318,11 +347,24 @@ def test_curves_are_those_of_exact_search_as_far_as_all_seeds_have_trained() -> 
 
 
 def test_a_sweep_is_a_line_from_few_reads_to_many() -> None:
-    runs = [made_run(ROWS[0], 0, seed) for seed in range(2)]
-    found = swept(Table(runs), ROWS[0].name, "clusters")
+    found = swept(made_run(ROWS[0], 0), "clusters")
     assert [reads for reads, _ in found] == [100.0, 800.0]
-    assert [fact for _, fact in found] == pytest.approx([30.1 * 0.9, 30.1 * (1 - 1 / 80)])
-    assert swept(Table(runs), ROWS[0].name, "no such structure") == []
+    assert [fact for _, fact in found] == pytest.approx([30 * 0.9, 30 * (1 - 1 / 80)])
+    assert swept(made_run(ROWS[0], 0), "no such structure") == []
+
+
+def test_runs_of_several_commits_on_one_machine_are_told_together() -> None:
+    runs = [made_run(row, number) for number, row in enumerate(ROWS[:3])]
+    runs[1]["machine"]["commit"] = runs[2]["machine"]["commit"] = "abcdef0123456789"
+    (told,) = block_of(report_blocks(runs, FULL, ""), "Machine, versions, seeds").text
+    assert "; commit not recorded (1), abcdef012345 (2); " in told
+
+
+def test_limits_tell_that_centroids_take_most_of_the_strategies_reads() -> None:
+    run = made_run(next(row for row in ROWS if row.strategy), 0)
+    assert "has 2,250 reads, as many for each number of clusters. With 2,000 of them" in limits_of(run)
+    assert "reads, as many for each" not in limits_of({**run, "facts": 500_000})
+    assert "reads, as many for each" not in limits_of(made_run(ROWS[0], 0))
 
 
 def test_a_report_of_nothing_can_be_written(tmp_path: Path) -> None:
@@ -342,4 +384,19 @@ def test_where_test_questions_were_given_they_are_what_is_reported() -> None:
     run["tested"]["test"] = {how: {**one, "fact": 0.123} for how, one in run["tested"]["valid"].items()}
     blocks = report_blocks([run], FULL, "hmn paper")
     assert any("those of the test questions" in text for text in blocks[0].text)
+    assert not any("left out" in text for text in blocks[0].text)
     assert cell_of(block_of(blocks, "Readers in training"), "ours: fact") == "12.3"
+
+
+def test_runs_that_were_not_asked_the_test_questions_are_left_out() -> None:
+    runs = [made_run(ROWS[0], 0, seed) for seed in range(2)] + [made_run(ROWS[1], 1)]
+    runs[0]["tested"]["test"] = {
+        how: {**one, "fact": 0.123} for how, one in runs[0]["tested"]["valid"].items()
+    }
+    blocks = report_blocks(runs, FULL, "hmn paper")
+    assert "1 of 41 rows, 1 seed a row" in blocks[0].text[1]
+    assert "those of the test questions, in per cent. 2 finished runs that were not" in blocks[0].text[2]
+    table = block_of(blocks, "Readers in training")
+    assert [cell_of(table, "ours: fact", at) for at in range(2)] == ["12.3", "not run"]
+    assert cell_of(table, "seeds") == "1"
+    assert "the best epoch is chosen" not in limits_of(*runs)

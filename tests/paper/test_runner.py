@@ -29,7 +29,7 @@ from hmn.paper.job import Job
 from hmn.paper.preset import PRESETS, Preset
 from hmn.paper.process import peak_mib
 from hmn.paper.results import FORMAT, Results, key_of
-from hmn.paper.rows import ROWS, TABLES, TEXT, Row, chosen
+from hmn.paper.rows import ROWS, TABLES, TEXT, Row, chosen, named
 from hmn.paper.runner import Plan, RunError, reported, run_all, run_child
 
 ROW = ROWS[0]
@@ -414,10 +414,21 @@ def test_tables_and_rows_are_chosen_by_name() -> None:
         "exact 10-MIPS on summed cells",
     ]
     assert len(chosen(["table2"], text=False)) == 10
+    assert [row.name for row in chosen(["table1", "text"], text=True)][-1] == "keyword filter on text cells"
+    with pytest.raises(ConfigError, match="'text' is of text cells"):
+        chosen(["table1", "text"], text=False)
     with pytest.raises(ConfigError, match="table9"):
         chosen(["table9"], text=False)
     with pytest.raises(ConfigError, match="--model"):
         chosen(["text"], text=False)
+
+
+def test_rows_can_be_called_by_their_titles_in_the_report() -> None:
+    given = "Top-K with 1,000 clusters, table1,10-MIPS by clusters,,Top-K with many clusters"
+    rows = ["Top-K with few clusters", "table1", "10-MIPS by clusters", "Top-K with many clusters"]
+    assert named(given, PRESETS["full"]) == rows
+    assert named("", PRESETS["full"]) == []
+    assert named("Top-K with 40 clusters", PRESETS["quick"]) == rows[:1]
 
 
 @pytest.fixture
@@ -454,7 +465,7 @@ def test_the_command_runs_reports_and_repeats_nothing(command: list[str], tmp_pa
     one = CliRunner().invoke(app, [*command[:-1], "keyword filter"])
     assert one.exit_code == 0
     text = (tmp_path / "out" / "report.md").read_text()
-    assert "| exact 10-MIPS |" in text and "--device cpu --only …`" in text, "it took several commands"
+    assert "| exact 10-MIPS |" in text and "by several commands, the last of them `hmn paper" in text
     wrong = CliRunner().invoke(app, [*command[:-1], "table9"])
     assert wrong.exit_code == 2
     assert "there is no table or row 'table9'" in wrong.stderr

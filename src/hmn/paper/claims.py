@@ -153,7 +153,10 @@ def _smaller_k(table: Table) -> Decision:
 
 def _until(table: Table, name: str, goal: float, clock: str) -> str:
     found = table.until(name, goal, clock)
-    return f"{name} {'not in every run' if found is None else f'{found.value:,.1f}'}"
+    if found is not None:
+        return f"{name} {found.value:,.1f}"
+    reaching = table.reaching(name, goal)
+    return f"{name} {f'in {reaching} of {len(table.runs[name])} runs' if reaching else 'never'}"
 
 
 def _later(table: Table, ours: str, goal: float, clock: str) -> Difference | None:
@@ -182,6 +185,12 @@ def _converges(table: Table, clock: str) -> Decision:
     if late.value <= 0 and late.value + late.margin <= allowed:
         return HOLDS, told
     return (DOES_NOT if late.value > max(allowed, late.margin) else UNDECIDED), told
+
+
+def _best_epochs(table: Table, *names: str) -> str:
+    """What exact search finds in validation after the epoch that is best for it, which need not be kept."""
+    each = ", ".join(f"{name} {100 * table.best_valid(name):.1f}" for name in names)
+    return f"after the epoch that is best under exact search: {each}"
 
 
 def _in_epochs(table: Table) -> Decision:
@@ -245,7 +254,8 @@ def _hierarchy(table: Table) -> Decision:
     goal = REACHED * table.best_valid(SOFTMAX)
     better = _compared(table, TWO_LEVELS, SOFTMAX, "exact").sign
     each = ", ".join(_until(table, name, goal, "epoch") for name in (TWO_LEVELS, SOFTMAX))
-    told = f"{_against(table, [TWO_LEVELS], SOFTMAX, 'exact')}; epochs until {100 * goal:.1f} %: {each}"
+    told = f"{_against(table, [TWO_LEVELS], SOFTMAX, 'exact')}; {_best_epochs(table, TWO_LEVELS, SOFTMAX)}"
+    told += f"; epochs until {100 * goal:.1f} %: {each}"
     if better == "less":
         return DOES_NOT, told
     late = _later(table, TWO_LEVELS, goal, "epoch")
@@ -281,6 +291,7 @@ def _search_in_training(table: Table) -> Decision:
     found = _compared(table, TEN, BY_CLUSTERS, "exact")
     told = ", ".join(f"{name} {100 * value:.1f}" for name, value in known.items())
     told += f"; exact less by clusters in training: {_points(found)}"
+    told += f" ({_best_epochs(table, TEN, BY_CLUSTERS)})"
     if len(known) == len(four):
         exact, tested, trained, neither = (100 * value for value in known.values())
         told += (

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from hmn.index.reduction import PaperReduction
 from hmn.paper import published
 from hmn.paper.document import Block
 from hmn.paper.preset import Preset
-from hmn.paper.rows import ROWS, TEXT
+from hmn.paper.reading import strategy_reads
+from hmn.paper.rows import PCA_TREE, ROWS, TEXT, WTA_HASH
 from hmn.paper.table import Table
 
 SIMPLE_QUESTIONS = (81_004, 48_737)
 """Facts and training questions of SimpleQuestions, as far as it could be had."""
 TEXT_ROWS = frozenset(row.name for row in ROWS if row.cells == TEXT)
-LOAD = "load"
-"""What the load average's name begins with: it is another one for each run."""
+STRATEGY_ROWS = frozenset(row.name for row in ROWS if row.strategy)
+LOAD, COMMIT = "load", "commit"
+"""What the load average's name begins with, and the commit's: they are others for runs of one machine."""
 
 
 def set_up(runs: Sequence[Mapping[str, Any]], preset: Preset) -> Block:
@@ -33,6 +37,7 @@ def set_up(runs: Sequence[Mapping[str, Any]], preset: Preset) -> Block:
     )
     transe = ", ".join(f"{name} {value}" for name, value in asdict(preset.transe).items() if name != "seed")
     more = " and of a larger table" if any(run.get("transe_facts") == "more" for run in runs) else ""
+    reduction = PaperReduction()
     return Block(
         "Set-up",
         [
@@ -52,14 +57,20 @@ def set_up(runs: Sequence[Mapping[str, Any]], preset: Preset) -> Block:
             "begin at normal random numbers. Training stops when validation fact_accuracy (with the row's "
             f"own search) has not risen above its best for {preset.patience} epochs, or after "
             f"{preset.epochs}; the best epoch is kept. (The paper stops when it has fallen for 3 epochs.)",
-            f"Approximate searches are tuned before every epoch to cells / {preset.speed_up} reads, the grid "
-            f"of strategies, which scores all centroids in full, to cells / {preset.strategies_speed_up}, on "
-            f"{preset.tuned_on} training questions as they are then. In training all cells that the search "
-            "looks at are candidates (10-MIPS by clusters: the ten best of them). Clusters: spherical "
-            "k-means on the paper's reduction, cells in full; hmn's: as hmn.ClusterIndex has them if nothing "
-            "is set, one for 64 cells, without reduction, cells in codes of 4 bits, which count an eighth of "
-            "a read, and the best of them scored in full. A strategy's parts have equal numbers of "
-            "clusters, a block as many cells as they hold; at test time a question draws its own.",
+            f"Approximate searches are tuned before every epoch to cells / {preset.speed_up} reads, the "
+            "grid of strategies, which scores all centroids in full, to cells / "
+            f"{preset.strategies_speed_up}, on {preset.tuned_on} training questions as they are then. In "
+            "training all cells that the search looks at are candidates (10-MIPS by clusters: the ten "
+            "best of them). One setting of a structure is tuned (column tuned to), its others are these. "
+            f"Clusters: spherical k-means on the paper's reduction (U = {reduction.u}, m = {reduction.m}), "
+            "cells in full; hmn's: as hmn.ClusterIndex has them if nothing is set, one for 64 cells, "
+            "without reduction, cells in codes of 4 bits, which count an eighth of a read, and the best "
+            f"of them scored in full. As make_index takes them: {WTA_HASH.format(prefix=preset.prefix)} "
+            f"and {PCA_TREE}. A strategy's parts have equal numbers of clusters, a block as many cells as "
+            "they hold; at test time a question draws its own.",
+            "The paper brought its structures to softmax sizes of about 20,000 cells for a batch; here they "
+            "are brought to equal reads for a question, as it searches alone, and what a batch finds "
+            "together differs.",
             "REINFORCE: one cell drawn from the full softmax, reward 1 for the right one, a moving average "
             "as its baseline. The first words prefer no cell, so about one question in as many as there are "
             "cells draws its right one, and all others teach nothing. Keyword filter: facts whose subject's "
@@ -76,8 +87,8 @@ def set_up(runs: Sequence[Mapping[str, Any]], preset: Preset) -> Block:
     )
 
 
-def limits(runs: Sequence[Mapping[str, Any]]) -> Block:
-    """What keeps the figures from saying more; only what is true of these runs."""
+def limits(runs: Sequence[Mapping[str, Any]], preset: Preset) -> Block:
+    """What keeps the figures from saying more; only what is true of these runs, with their sizes."""
     facts = max((run["facts"] for run in runs), default=0)
     natural = max((run["questions"]["natural"] for run in runs), default=0)
     artificial = max((run["questions"]["artificial"] for run in runs), default=0)
@@ -95,6 +106,14 @@ def limits(runs: Sequence[Mapping[str, Any]]) -> Block:
             "most 86.6 % of the exact facts and 98.1 % of the pairs of subject and relation of the test "
             "questions right. 81,004 facts have 71,302 such pairs: where several facts share one, a question "
             "does not tell which is meant, and only one of them counts as the fact."
+        )
+    reads, most = strategy_reads(preset, facts), preset.many_clusters
+    if 2 * most > reads and any(run["name"] in STRATEGY_ROWS for run in runs):
+        told.append(
+            f"The grid of strategies has {reads:,} reads, as many for each number of clusters. With "
+            f"{most:,} of them most go to the centroids, and the few that are left buy one cluster or two "
+            "(column tuned to). How the two numbers of clusters compare is therefore of this budget, and "
+            "the rows with the larger one tell less of what a strategy can do."
         )
     if runs and Table(runs).split == "valid":
         told.append(
@@ -163,7 +182,9 @@ def hardware(runs: Sequence[Mapping[str, Any]]) -> str:
 
 def _machine(found: Mapping[str, Any]) -> str:
     known = {name: _value(value) for name, value in sorted(found.items()) if value is not None}
-    return ", ".join(f"{name} {value}" for name, value in known.items() if not name.startswith(LOAD))
+    return ", ".join(
+        f"{name} {value}" for name, value in known.items() if not name.startswith((LOAD, COMMIT))
+    )
 
 
 def _value(value: Any) -> str:
@@ -183,7 +204,9 @@ def _group(told: str, group: Sequence[Mapping[str, Any]], *, named: bool) -> str
     ]
     rows = f" ({', '.join(dict.fromkeys(run['name'] for run in group))})" if named else ""
     load = f"; load average {min(loads):.1f} to {max(loads):.1f}" if loads else ""
+    commits = Counter((run["machine"].get(COMMIT) or "not recorded")[:12] for run in group)
+    made_by = ", ".join(f"{one} ({count})" if len(commits) > 1 else one for one, count in commits.items())
     return (
-        f"{told}; {' to '.join(dict.fromkeys((dates[0], dates[-1])))}{load}; "
+        f"{told}; {' to '.join(dict.fromkeys((dates[0], dates[-1])))}{load}; commit {made_by}; "
         f"seeds {', '.join(map(str, seeds))}; {len(group)} run{'' if len(group) == 1 else 's'}{rows}."
     )

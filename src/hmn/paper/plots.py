@@ -128,7 +128,7 @@ def common_epochs(table: Table, name: str) -> list[dict[str, float]]:
 
 
 def draw_reads(table: Table) -> bytes | None:
-    """Accuracy against reads: a panel for each trained network, a line for each structure; None without."""
+    """Accuracy against reads: a panel for each row's network, a line for each structure and seed."""
     networks = [name for name in table.runs if all(run.get("sweep") for run in table.runs[name])]
     if not networks:
         return None
@@ -145,12 +145,14 @@ def draw_reads(table: Table) -> bytes | None:
         axes.set_visible(False)
     for number, (axes, name) in enumerate(zip(panels, networks, strict=False)):
         for structure in structures:
-            line = swept(table, name, structure)
-            if line:
-                colour = COLOURS[1 + structures.index(structure) % (len(COLOURS) - 1)]
-                reads, facts = zip(*line, strict=True)
-                axes.plot(reads, facts, marker=".", linewidth=1.6, color=colour, label=structure)
-        _reported(axes, table, name)
+            colour = COLOURS[1 + structures.index(structure) % (len(COLOURS) - 1)]
+            for run in table.runs[name]:
+                line = swept(run, structure)
+                if line:
+                    reads, facts = zip(*line, strict=True)
+                    axes.plot(reads, facts, marker=".", linewidth=1.3, color=colour, label=structure)
+        for run in table.runs[name]:
+            _reported(axes, run)
         axes.set_title(f"trained: {name}", loc="left", fontsize=10)
         axes.tick_params(labelbottom=True)
         _tidy(axes)
@@ -175,33 +177,26 @@ def draw_reads(table: Table) -> bytes | None:
     return _png(figure)
 
 
-def swept(table: Table, name: str, structure: str) -> list[tuple[float, float]]:
-    """Reads and accuracy in per cent of a network with a structure, from few reads to many.
+def swept(run: Mapping[str, Any], structure: str) -> list[tuple[float, float]]:
+    """Reads and accuracy in per cent of a run's network with a structure, from few reads to many.
 
-    Means over the seeds, as far as all of them have as many points.
+    Seeds are not averaged: which reads a structure can be tuned to differs between their networks.
     """
-    runs = [
-        sorted((one["reads"], 100 * one["fact"]) for one in run["sweep"] if one["structure"] == structure)
-        for run in table.runs[name]
-    ]
-    return [
-        (math.fsum(reads) / len(reads), math.fsum(facts) / len(facts))
-        for reads, facts in (zip(*points, strict=True) for points in zip(*runs, strict=False))
-    ]
+    return sorted((one["reads"], 100 * one["fact"]) for one in run["sweep"] if one["structure"] == structure)
 
 
-def _reported(axes: Any, table: Table, name: str) -> None:
-    """The figures of a network that the tables have: exact search as a level, others as points."""
-    exact = table.mean(name, "tested", "valid", "exact", "fact")
+def _reported(axes: Any, run: Mapping[str, Any]) -> None:
+    """The figures of a run that its row's in the tables are the mean of: exact search as a level."""
+    tested = run["tested"]["valid"]
+    exact = tested.get("exact")
     if exact is not None:
-        axes.axhline(100 * exact.value, color="#333333", linestyle="--", linewidth=1, label="exact search")
+        axes.axhline(100 * exact["fact"], color="#333333", linestyle="--", linewidth=1, label="exact search")
     for how, label, marker in (("own", "own search", "o"), ("other", "by clusters", "s")):
-        fact = table.mean(name, "tested", "valid", how, "fact")
-        reads = table.mean(name, "tested", "valid", how, "reads")
-        if fact is not None and reads is not None and fact != exact:
+        one = tested.get(how)
+        if one is not None and (exact is None or one["fact"] != exact["fact"]):
             axes.plot(
-                [reads.value],
-                [100 * fact.value],
+                [one["reads"]],
+                [100 * one["fact"]],
                 marker=marker,
                 markersize=7,
                 color="none",

@@ -8,12 +8,12 @@ from types import MappingProxyType
 from typing import Any
 
 from hmn.paper.claims import ONE_SEED, STILL_RISING, Verdict, verdicts
-from hmn.paper.columns import cost_table, row_table, title_of, what_columns_say
+from hmn.paper.columns import cost_table, row_table, what_columns_say
 from hmn.paper.document import Block, as_html, as_markdown
 from hmn.paper.notes import hardware, limits, machine, set_up
 from hmn.paper.plots import draw_curves, draw_points, draw_reads
 from hmn.paper.preset import Preset
-from hmn.paper.rows import ROWS, TABLES
+from hmn.paper.rows import ROWS, TABLES, title_of
 from hmn.paper.significance import MARGIN
 from hmn.paper.table import SETTLED, Table
 from hmn.store.atomic import write_atomically
@@ -27,14 +27,18 @@ def write_report(
     preset: Preset,
     command: str,
     failed: Mapping[str, str] = NONE_FAILED,
+    *,
+    earlier: bool = False,
 ) -> None:
     """Write ``report.md``, its figures, and ``report.html``, which holds them in itself.
+
+    Args as ``report_blocks`` has them.
 
     Raises:
         MissingPackageError: Matplotlib is not installed.
         BundleError: a file cannot be written.
     """
-    blocks = report_blocks(runs, preset, command, failed)
+    blocks = report_blocks(runs, preset, command, failed, earlier=earlier)
     for block in blocks:
         if block.figure is not None:
             write_atomically(folder / block.figure[0], block.figure[1])
@@ -47,25 +51,30 @@ def report_blocks(
     preset: Preset,
     command: str,
     failed: Mapping[str, str] = NONE_FAILED,
+    *,
+    earlier: bool = False,
 ) -> list[Block]:
     """The whole report.
 
     Args:
-        runs: those of one data set and preset.
+        runs: those of one data set and preset; if some were asked the test questions, they alone count.
         preset: their sizes.
         command: what is said to have made it.
         failed: rows that were run and failed, each with the reason.
+        earlier: whether some of the runs are of commands before this one.
     """
     table = Table(runs)
+    runs = [run for run in runs if table.split in run["tested"]]
 
     def title(name: str) -> str:
         return title_of(name, preset)
 
     found = verdicts(table)
+    by = f"by several commands, the last of them `{command}`" if earlier else f"by `{command}`"
     blocks = [
         Block(
             "Hierarchical Memory Networks: the paper's experiments, run anew",
-            _opening(table, runs, preset, command, failed),
+            _opening(table, runs, preset, by, failed),
         ),
         _verdict_block(found, title),
         *_figure("convergence.png", draw_curves(table, title), "Figure 1: convergence", CONVERGENCE),
@@ -85,7 +94,7 @@ def report_blocks(
         _rules(found, title),
         what_columns_say(),
         set_up(runs, preset),
-        limits(runs),
+        limits(runs, preset),
         machine(runs),
     ]
 
@@ -98,8 +107,9 @@ CONVERGENCE = (
 )
 SWEEPS = (
     "Each panel is the trained network of a row, each line a search structure that is tuned to more and more "
-    "reads and asked its validation questions. Dashed: the same network with exact search, which reads all "
-    "cells. The points are the searches that the tables report, those of validation."
+    "reads, a fifth of the cells at most, and asked the validation questions; a line for each seed. WTA-Hash "
+    "ends where its tables hold no more cells for a question. Dashed: the same network with exact search, "
+    "which reads all cells. The points are the searches that the tables report, those of validation."
 )
 POINTS = (
     "Each row with its own search, and exact 10-MIPS also through clusters. The keyword filter and BM25 are "
@@ -115,7 +125,7 @@ def _opening(
     table: Table,
     runs: Sequence[Mapping[str, Any]],
     preset: Preset,
-    command: str,
+    by: str,
     failed: Mapping[str, str],
 ) -> list[str]:
     split = {"test": "the test questions", "valid": "the validation questions (no test questions were given)"}
@@ -130,12 +140,19 @@ def _opening(
             f"; {max(run['facts'] for run in runs):,} facts, {asked['natural']:,} training questions and "
             f"{asked['artificial']:,} artificial ones; {hardware(runs)}"
         )
+    left = table.left_out
+    unasked = (
+        f"{left} finished run{'' if left == 1 else 's'} that {'was' if left == 1 else 'were'} not asked them "
+        f"{'is' if left == 1 else 'are'} left out: --only and --seeds choose which are. "
+        if left
+        else ""
+    )
     opening = [
         "Chandar, Ahn, Larochelle, Vincent, Tesauro, Bengio: Hierarchical Memory Networks, 2016 "
         "(arXiv 1605.07427).",
-        f"What was run, by `{command}`: preset {preset.name}; {told}.",
-        f"Accuracies are those of {split[table.split]}, in per cent. Figures of the paper are on its test "
-        "questions; those marked (r) are recalled, not read, and decide nothing.",
+        f"What was run, {by}: preset {preset.name}; {told}.",
+        f"Accuracies are those of {split[table.split]}, in per cent. {unasked}Figures of the paper are on "
+        "its test questions; those marked (r) are recalled, not read, and decide nothing.",
     ]
     if preset.name == "quick":
         opening.append(
@@ -176,6 +193,12 @@ def _rules(found: Sequence[Verdict], title: Callable[[str], str]) -> Block:
         "which is larger). Of the seeds: the standard deviation over a row's seeds; a row with one seed is "
         "given that of all networks with several, together. Each comparison counts by itself; of twenty "
         "between equals, one is called a difference.",
+        "Two seeds tell little of a standard deviation (one degree of freedom: Student's t is 12.7), so a "
+        "row with two can have a wider ± than a row with one, which takes the estimate of all. This "
+        "estimate is mostly that of networks trained through coarse searches, which differ most from seed "
+        "to seed: for a row of exact search with one seed it is too wide. A part of theirs is no chance "
+        "but steps: a search looks at whole clusters, and one seed may be tuned to three, another to two "
+        "(column tuned to).",
     ]
     rows = [[one.number, title(one.rule)] for one in found]
     return Block("How the claims are decided", told, ["", "rule"], rows)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from hmn.errors import ConfigError
+from hmn.paper.preset import Preset
 
 SOFTMAX, KMIPS, HARD, KEYWORDS = "softmax", "kmips", "hard", "keywords"
 BM25, SENTENCES = "bm25", "sentences"
@@ -157,12 +159,26 @@ ROWS = (
 )
 
 
+def title_of(name: str, preset: Preset) -> str:
+    """A row's name, or a text with it, with the numbers of clusters that a preset has."""
+    few, many = f"{preset.few_clusters:,}", f"{preset.many_clusters:,}"
+    return name.replace("few clusters", f"{few} clusters").replace("many clusters", f"{many} clusters")
+
+
+def named(only: str, preset: Preset) -> list[str]:
+    """The tables and rows of a text with commas between them; rows may have their titles in a report."""
+    names = {title_of(row.name, preset): row.name for row in ROWS}
+    parts = [one.strip() for one in re.split(r",(?!\d{3} )", only)]  # not within a number
+    return [names.get(one, one) for one in parts if one]
+
+
 def chosen(only: Sequence[str], *, text: bool, pretrained: bool = True) -> list[Row]:
     """Rows of the named tables, or those of the given names, in their order; all if nothing is named.
 
     Args:
         only: tables or rows.
-        text: whether there are trained text cells; without them their rows are left out.
+        text: whether there are trained text cells; without them the rows of a table that has others besides
+            are left out.
         pretrained: whether rows of pretrained encoders are run where nothing is named.
 
     Raises:
@@ -172,14 +188,17 @@ def chosen(only: Sequence[str], *, text: bool, pretrained: bool = True) -> list[
     for name in only:
         if name not in known:
             raise ConfigError(
-                f"there is no table or row {name!r}, expected tables ({', '.join(TABLES)}) or names of rows, "
-                f"such as {ROWS[2].name!r}"
+                f"there is no table or row {name!r}, expected tables ({', '.join(TABLES)}) or rows "
+                f"({'; '.join(row.name for row in ROWS)})"
             )
     rows = [row for row in ROWS if not only or row.table in only or row.name in only]
     if not only and not pretrained:
         rows = [row for row in rows if not row.pretrained]
     if not text:
         rows = [row for row in rows if row.cells != TEXT]
-    if not rows:
-        raise ConfigError("no row is left: rows of text cells need the folder of a trained model (--model)")
+    for name in only:
+        if not any(name in {row.table, row.name} for row in rows):
+            raise ConfigError(
+                f"{name!r} is of text cells: give the folder of a trained model (--model), or leave it out"
+            )
     return rows

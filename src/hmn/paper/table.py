@@ -20,23 +20,28 @@ class Table:
     """All runs of a preset, by row.
 
     Args:
-        runs: as the results file has them; their seconds are brought to one clock.
+        runs: as the results file has them; their seconds are brought to one clock. If any was asked the test
+            questions, those that were not are left out: figures of two sets of questions have no place in
+            one table.
+
+    Attributes:
+        runs: by the names of their rows.
+        split: what is reported: the ``test`` questions, or the held-out ones, ``valid``.
+        left_out: how many runs were not asked the test questions that others were.
     """
 
     def __init__(self, runs: Iterable[Mapping[str, Any]]) -> None:
+        known = list(runs)
+        self.split = "test" if any("test" in run["tested"] for run in known) else "valid"
+        asked = [run for run in known if self.split in run["tested"]]
+        self.left_out = len(known) - len(asked)
         self.runs: dict[str, list[Mapping[str, Any]]] = {}
-        for run in on_one_clock(list(runs)):
+        for run in on_one_clock(asked):
             self.runs.setdefault(run["name"], []).append(run)
 
     def __contains__(self, name: str) -> bool:
         """Whether a row has a run."""
         return name in self.runs
-
-    @property
-    def split(self) -> str:
-        """What is reported: the test questions, if every run was given them, else the held-out ones."""
-        tested = [run["tested"] for runs in self.runs.values() for run in runs]
-        return "test" if tested and all("test" in one for one in tested) else "valid"
 
     def mean(self, name: str, *path: str) -> Mean | None:
         """A figure of a row over its seeds, by where it stands in a run; None where there is none."""
@@ -105,6 +110,10 @@ class Table:
             else:
                 return None
         return Mean.of(reached) if reached else None
+
+    def reaching(self, name: str, accuracy: float) -> int:
+        """How many runs of the row reach an accuracy in validation under exact search."""
+        return sum(max(map(validation, run["curve"])) >= accuracy for run in self.runs[name])
 
     def best_valid(self, name: str) -> float:
         """Mean over the seeds of a row's best validation accuracy under exact search."""
