@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from made import PRESET
 from torch import nn
 
 import hmn.paper.sentences as module
+from hmn.nn.loss import marginal_nll
 from hmn.paper.bm25 import BM25, run_bm25
 from hmn.paper.data import Data
 from hmn.paper.rows import ROWS, Row
@@ -25,6 +28,7 @@ from hmn.qa.facts import FactTable
 from hmn.qa.pretrained import SentenceEncoder, open_encoder
 from hmn.qa.questions import QuestionSet
 from hmn.qa.text import words
+from hmn.store.bundle import BundleReader
 
 Split = tuple[QuestionSet, QuestionSet]
 BY_NAME = {row.name: row for row in ROWS}
@@ -145,6 +149,50 @@ def test_a_sentence_encoder_is_trained_as_its_row_says(
         assert run["softmax_size"] <= min(64, of_targets)
     else:
         assert 64 < run["softmax_size"] <= 64 * 5
+
+
+@pytest.mark.parametrize("name", [row.name for row in ROWS if row.pretrained and row.seeded])
+def test_a_sentence_encoder_that_is_stopped_goes_on_to_the_same_end(
+    name: str, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("faiss", reason='pip install "hmn[faiss]"')
+    small_encoder(data)
+
+    def opened(_: str) -> SentenceEncoder:
+        encoder = small_encoder(data)
+        encoder.transformer.embedding = nn.Sequential(encoder.transformer.embedding, nn.Dropout(0.2))
+        return encoder
+
+    monkeypatch.setattr(module, "open_encoder", opened)
+    preset = replace(PRESET, sentences_asked=None, sentences_renewed=4, batch_size=64)
+    said: list[str] = []
+
+    def run(folder: str, told: Callable[[str], None] = said.append) -> dict[str, Any]:
+        where = {"folder": tmp_path / folder, "network": tmp_path / f"{folder} network"}
+        return run_sentences(BY_NAME[name], preset, data, seed=0, device="cpu", told=told, **where)
+
+    steps = iter(range(10))
+
+    def stopping(query: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+        if next(steps, None) is None:
+            raise KeyboardInterrupt
+        return marginal_nll(query, right)
+
+    whole = run("whole")
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(module, "marginal_nll", stopping)
+        run("cut")
+    assert not (tmp_path / "cut network").exists()
+    rest = run("cut")
+    assert "goes on after step 8 of 13" in said
+    for key in ("steps", "softmax_size"):
+        assert rest[key] == whole[key]
+    assert rest["curve"][0]["loss"] == whole["curve"][0]["loss"]
+    found = [
+        BundleReader(tmp_path / f"{one} network").tensors("encoder.safetensors") for one in ("whole", "cut")
+    ]
+    assert found[0].keys() == found[1].keys()
+    assert all(torch.equal(found[0][key], found[1][key]) for key in found[0])
 
 
 def test_minilm_reads_a_text_as_sentence_transformers_does() -> None:

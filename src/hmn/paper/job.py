@@ -131,6 +131,7 @@ def _other_system(job: Job, row: Row, data: Data) -> dict[str, Any]:
         seed=job.seed,
         device=job.device,
         told=_say,
+        folder=None if job.folder is None else Path(job.folder),
         network=None if job.network is None else Path(job.network),
         only_test=job.only_test,
     )

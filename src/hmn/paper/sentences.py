@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from hmn.qa.cells import Cells
 from hmn.qa.pretrained import SentenceEncoder, open_encoder
 from hmn.qa.targets import Targets
 from hmn.qa.text import Ragged
-from hmn.store.bundle import BundleReader, write_tensors, writing_bundle
+from hmn.store.bundle import BundleReader, write_json, write_tensors, writing_bundle
 
 SCALE = 20.0
 """Cosines are multiplied by it before the softmax, as sentence-transformers does."""
@@ -112,12 +113,14 @@ def run_sentences(
     seed: int,
     device: str,
     told: Told,
+    folder: Path | None = None,
     network: Path | None = None,
     only_test: bool = False,
 ) -> dict[str, Any]:
     """Train as the row says, if at all, and measure with faiss and with exact search.
 
-    A trained encoder is kept in ``network``; with ``only_test`` that one is measured on the test questions.
+    Training that is stopped goes on from what it has kept in ``folder``. A trained encoder is kept in
+    ``network``; with ``only_test`` that one is measured on the test questions.
 
     Raises:
         MissingPackageError: the extra ``pretrained`` or ``faiss`` is not installed.
@@ -135,7 +138,7 @@ def run_sentences(
             sentences.load_state_dict(BundleReader(network).tensors("encoder.safetensors"))
             trained: dict[str, Any] = {}
         else:
-            trained = _train(row, preset, data, cells, sentences, memory, seed, told)
+            trained = _train(row, preset, data, cells, sentences, memory, seed, told, folder)
     trained["peak_mib"] = peak_mib()
     if network is not None and row.seeded and not only_test:
         with writing_bundle(network) as bundle:
@@ -163,6 +166,16 @@ def run_sentences(
     }
 
 
+@dataclass
+class _Progress:
+    """How far training is; beside it stand the encoder, its optimiser, and what dropout draws from."""
+
+    steps: int = 0
+    candidates: int = 0
+    loss: float = 0.0
+    seconds: float = 0.0
+
+
 def _train(
     row: Row,
     preset: Preset,
@@ -172,8 +185,9 @@ def _train(
     memory: EncodedMemory,
     seed: int,
     told: Told,
+    folder: Path | None,
 ) -> dict[str, Any]:
-    """One pass over the natural questions."""
+    """One pass over the natural questions; kept in ``folder`` whenever all cells are encoded anew."""
     if row.reader not in {SENTENCES_IN_BATCH, SENTENCES_KMIPS}:
         return {"steps": 0, "curve": [], "trained_on": {"questions": 0, "steps": 0, "seconds": 0.0}}
     asked = data.asked["train"]
@@ -184,11 +198,19 @@ def _train(
     optimiser = torch.optim.AdamW(sentences.parameters(), LEARNING_RATE)
     reader = KMIPSReader(ExactIndex(), row.k) if row.reader == SENTENCES_KMIPS else None
     generator = torch.Generator().manual_seed(seed)
-    size, loss_of, began = 0, 0.0, time.perf_counter()
-    for step, batch in enumerate(batches):
-        sentences.eval()
-        if reader is not None and step % preset.sentences_renewed == 0:
-            reader.index.build(memory.renew())
+    progress = _Progress() if folder is None else _resumed(folder, sentences, optimiser)
+    if progress.steps:
+        told(f"goes on after step {progress.steps} of {len(batches)}")
+    first, began = progress.steps, time.perf_counter() - progress.seconds
+    for step in range(first, len(batches)):
+        batch = batches[step]
+        if step % preset.sentences_renewed == 0:
+            if folder is not None and step > first:
+                progress.seconds = time.perf_counter() - began
+                _keep(folder, progress, sentences, optimiser)
+            sentences.eval()
+            if reader is not None:
+                reader.index.build(memory.renew())
         sentences.train()
         query: Tensor = sentences([asked.text[number] for number in batch])
         added = torch.unique(torch.from_numpy(targets.right.take(batch).flat)).to(query.device)
@@ -201,20 +223,56 @@ def _train(
         for group in optimiser.param_groups:
             group["lr"] = LEARNING_RATE * min(done / WARMUP, (1 - done) / (1 - WARMUP) + 1e-3)
         optimiser.step()
-        size, loss_of = size + len(cell), float(loss.detach())
+        progress.steps, progress.loss = step + 1, float(loss.detach())
+        progress.candidates += len(cell)
         if step % 20 == 0 or step + 1 == len(batches):
             spent = (time.perf_counter() - began) / (step + 1)
-            told(f"step {step + 1} of {len(batches)}: loss {loss_of:.3f}, {spent:.1f} s a step")
+            told(f"step {step + 1} of {len(batches)}: loss {progress.loss:.3f}, {spent:.1f} s a step")
     spent = time.perf_counter() - began
     return {
         "steps": len(batches),
         "trained_on": {"questions": len(order), "steps": len(batches), "seconds": spent},
-        "softmax_size": size / len(batches),
+        "softmax_size": progress.candidates / len(batches),
         "seconds_a_step": spent / len(batches),
         "seconds_an_epoch": spent,
         "epochs_to_best": 1,
-        "curve": [{"epoch": 1, "loss": loss_of, "seconds": spent}],
+        "curve": [{"epoch": 1, "loss": progress.loss, "seconds": spent}],
     }
+
+
+def _keep(folder: Path, progress: _Progress, sentences: Sentences, optimiser: torch.optim.AdamW) -> None:
+    """Keep the whole state of training."""
+    drawn = {"cpu": torch.get_rng_state()}
+    if next(sentences.parameters()).is_cuda:
+        drawn["cuda"] = torch.cuda.get_rng_state()
+    adam = {
+        f"{number}.{name}": value
+        for number, state in optimiser.state_dict()["state"].items()
+        for name, value in state.items()
+    }
+    with writing_bundle(folder) as bundle:
+        write_json(bundle, "progress.json", asdict(progress))
+        write_tensors(bundle, "encoder.safetensors", sentences.state_dict())
+        write_tensors(bundle, "adam.safetensors", adam)
+        write_tensors(bundle, "random.safetensors", drawn)
+
+
+def _resumed(folder: Path, sentences: Sentences, optimiser: torch.optim.AdamW) -> _Progress:
+    """Take back what was kept, if anything was."""
+    if not folder.exists():
+        return _Progress()
+    saved = BundleReader(folder)
+    sentences.load_state_dict(saved.tensors("encoder.safetensors"))
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in saved.tensors("adam.safetensors").items():
+        number, _, what = name.partition(".")
+        state.setdefault(int(number), {})[what] = value
+    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+    drawn = saved.tensors("random.safetensors")
+    torch.set_rng_state(drawn["cpu"])
+    if "cuda" in drawn:
+        torch.cuda.set_rng_state(drawn["cuda"])
+    return _Progress(**saved.json("progress.json"))
 
 
 def _tested(
