@@ -6,14 +6,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test lint types unit paper paper-quick bench-qa bench-qa-limits bench-facts bench-index bench-dynamic clean
+.PHONY: help demo test lint types unit miniature paper paper-quick bench-qa bench-qa-limits bench-facts bench-index bench-dynamic clean
 
 help:
 	@echo "make demo             set up, train on built-in facts, measure, answer six questions (about 5 minutes)"
-	@echo "make test             set up what is missing, then ruff, mypy and pytest"
+	@echo "make test             set up what is missing, then ruff, mypy, pytest, and the paper's experiments in"
+	@echo "                      miniature where the SimpleQuestions data are"
 	@echo "make paper-quick      the paper's experiments in miniature (needs the SimpleQuestions data, minutes)"
 	@echo "make paper            the same as the paper has them (half a day on two cores; rows of docs/paper are not"
-	@echo "                      repeated; ONLY='table1,keyword filter' chooses tables or rows; SEEDS=2 asks for two seeds)"
+	@echo "                      repeated; ONLY='table1,keyword filter' chooses tables or rows; SEEDS=2 asks for two seeds;"
+	@echo "                      TEST=test.tsv asks the test questions as well)"
 	@echo "make bench-qa         the figures of bench/results/qa.md (needs the SimpleQuestions data, about two hours)"
 	@echo "make bench-qa-limits  why these figures stop where they do (after make bench-qa, some minutes)"
 	@echo "make bench-facts      how fast ten million facts load (some minutes)"
@@ -30,7 +32,7 @@ $(READY): constraints.txt pyproject.toml CMakeLists.txt $(wildcard src/hmn/_nati
 demo: $(READY)
 	$(BIN)/hmn demo
 
-test: lint types unit
+test: lint types unit miniature
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -42,6 +44,10 @@ types: $(READY)
 unit: $(READY)
 	$(BIN)/pytest
 
+miniature: $(READY)
+	@if [ -f $(DATA)/facts.tsv ]; then rm -rf runs/miniature && $(BIN)/$(PAPER) --out runs/miniature --preset quick; \
+	else echo "skipped: the paper's experiments in miniature, since $(DATA)/facts.tsv is missing"; fi
+
 PAPER := hmn paper --facts $(DATA)/facts.tsv --names $(DATA)/names.tsv --train $(DATA)/train.tsv --valid $(DATA)/valid.tsv
 
 paper-quick: $(READY)
@@ -52,7 +58,7 @@ paper: $(READY)
 	mkdir -p runs/paper docs/paper
 	test -f runs/paper/results.jsonl || test ! -f docs/paper/results.jsonl || cp docs/paper/results.jsonl runs/paper
 	$(BIN)/$(PAPER) --out runs/paper --preset full $(if $(wildcard runs/qa/kmips),--model runs/qa/kmips) \
-		$(if $(SEEDS),--seeds $(SEEDS)) $(if $(ONLY),--only "$(ONLY)")
+		$(if $(TEST),--test $(TEST)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(ONLY),--only "$(ONLY)")
 	cp runs/paper/results.jsonl runs/paper/report.* runs/paper/*.png docs/paper
 
 bench-qa: $(READY)

@@ -350,6 +350,7 @@ def test_a_finished_network_is_tested_later_without_training(files: Files, tmp_p
     asked = replace(plan, files=whole.files)
     lines: list[str] = []
     after = run_all(asked, lines.append).results
+    assert not any("trained again" in line for line in lines)
     assert after.runs.keys() == before.keys() == expected.runs.keys()
     for key, run in after.runs.items():
         test, wanted = run["tested"]["test"], expected.runs[key]["tested"]["test"]
@@ -365,6 +366,17 @@ def test_a_finished_network_is_tested_later_without_training(files: Files, tmp_p
     assert lines == ["3 of 3 runs are finished already"]
     assert all("test" in run["tested"] for run in reported(asked, after))
     assert not any("test" in run["tested"] for run in reported(plan, after)), "none was given"
+
+
+def test_that_networks_are_missing_is_told_before_they_are_trained_again(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner_module, "run_child", finished([]))
+    plan = with_vectors(Plan(files, tmp_path, [*ROWS[:2], ROWS_BY_NAME["BM25"]], TINY))
+    run_all(plan, lambda _: None)
+    asked, lines = replace(plan, files=replace(files, test=files.valid)), list[str]()
+    run_all(asked, lines.append)
+    assert lines[0].startswith("2 finished runs are to be asked the test questions, but their networks")
 
 
 def test_folders_of_finished_runs_are_removed(

@@ -163,6 +163,12 @@ def run_all(
         shutil.rmtree(plan.out / "work" / key, ignore_errors=True)  # of a run that was killed as it ended
     if len(left) < len(runs):
         told(f"{len(runs) - len(left)} of {len(runs)} runs are finished already")
+    lost = [key for row, _, key in left if key in results and row.seeded and not _network(plan, key).exists()]
+    if lost:
+        told(
+            f"{len(lost)} finished runs are to be asked the test questions, but their networks are not in "
+            f"{plan.out / 'networks'}: they are trained again"
+        )
     without_cells: dict[int, RunError] = {}
     for number, (row, seed, key) in enumerate(left, 1):
         told(f"[{number}/{len(left)}] {row.name}, seed {seed}")
@@ -202,6 +208,10 @@ def check_packages(plan: Plan, left: Sequence[tuple[Row, int, str]]) -> None:
         )
 
 
+def _network(plan: Plan, key: str) -> Path:
+    return plan.out / "networks" / key
+
+
 def _has_vectors(row: Row) -> bool:
     return row.network and row.cells != TEXT
 
@@ -226,7 +236,7 @@ def _make_cells(plan: Plan, row: Row, seed: int, failed: dict[int, RunError]) ->
 
 def _run(plan: Plan, row: Row, seed: int, key: str, finished: dict[str, Any] | None) -> dict[str, Any]:
     """Run a row, or test its network if it is finished; its record."""
-    network = plan.out / "networks" / key
+    network = _network(plan, key)
     job = Job(
         plan.files,
         plan.preset,
