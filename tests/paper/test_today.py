@@ -131,6 +131,7 @@ def test_a_sentence_encoder_is_trained_as_its_row_says(
     run = run_sentences(row, preset, data, seed=0, device="cpu", told=lambda _: None, network=network)
     tested = run["tested"]["valid"]
     assert 0 < tested["own"]["reads"] < 2 * run["cells"][0]
+    assert run["build_seconds"] > 0
     assert tested["exact"]["recall"] == 1
     if name == "MiniLM and faiss":
         assert (run["steps"], run["curve"]) == (0, [])

@@ -228,9 +228,9 @@ def what_columns_say() -> Block:
             "work on the machine, another day or another machine change little. s a step: this multiple "
             "of the full softmax's step, of which the least of all rows with such cells is taken. s an "
             "epoch: all its steps. Rows without a multiple have their own times. All without validation. "
-            "s to build: the search structure, once. questions a second: of the search at test time "
-            "alone, in batches. Peak MiB: of a process that trains the row alone, data and libraries "
-            "included, at the end of training; memory that is freed is kept by the process for its next "
-            "step.",
+            "s to build: the search structure, once; MiniLM's with the texts that it encodes. questions a "
+            "second: of the search at test time alone, in batches. Peak MiB: of a process that trains the "
+            "row alone, data and libraries included, at the end of training; memory that is freed is kept "
+            "by the process for its next step.",
         ],
     )

@@ -144,8 +144,10 @@ def run_sentences(
         with writing_bundle(network) as bundle:
             write_tensors(bundle, "encoder.safetensors", sentences.state_dict())
     sentences.eval()
+    began = time.perf_counter()
     keys = memory.renew()
     index.build(keys)
+    built = time.perf_counter() - began
     exact = ExactIndex(keys)
     tested = {
         name: _tested(preset, data, cells, sentences, name, index, exact)
@@ -159,6 +161,7 @@ def run_sentences(
         trained["curve"][-1]["pair"] = tested["valid"]["own"]["pair"]
     return {
         **trained,
+        "build_seconds": built,
         "questions": {"natural": trained["trained_on"]["questions"], "artificial": 0},
         "cells": list(keys.shape),
         "facts": len(data.facts),
