@@ -5,6 +5,7 @@ DATA ?= ../shared/data/simplequestions
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PAPER := hmn paper --facts $(DATA)/facts.tsv --names $(DATA)/names.tsv --train $(DATA)/train.tsv --valid $(DATA)/valid.tsv
 
 .PHONY: help demo test lint types unit miniature paper paper-quick bench-qa bench-qa-limits bench-facts bench-index bench-dynamic clean
 
@@ -47,8 +48,6 @@ unit: $(READY)
 miniature: $(READY)
 	@if [ -f $(DATA)/facts.tsv ]; then rm -rf runs/miniature && $(BIN)/$(PAPER) --out runs/miniature --preset quick; \
 	else echo "skipped: the paper's experiments in miniature, since $(DATA)/facts.tsv is missing"; fi
-
-PAPER := hmn paper --facts $(DATA)/facts.tsv --names $(DATA)/names.tsv --train $(DATA)/train.tsv --valid $(DATA)/valid.tsv
 
 paper-quick: $(READY)
 	$(BIN)/$(PAPER) --out runs/paper-quick --preset quick

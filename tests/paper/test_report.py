@@ -218,6 +218,22 @@ def test_reads_that_were_missed_have_a_footnote(name: str, reads: int) -> None:
         assert list(table.notes) == ([FOOTNOTE] if missed else [])
 
 
+def test_reads_that_one_seed_missed_or_could_not_be_tuned_to_have_a_footnote() -> None:
+    row = next(row for row in ROWS if row.name == "clustering")
+    runs = [made_run(row, 0, seed) for seed in range(2)]
+    own = [run["tested"]["valid"]["own"] for run in runs]
+
+    def notes(*reads: float) -> list[str]:
+        for one, value in zip(own, reads, strict=True):
+            one["reads"] = value
+        return list(block_of(report_blocks(runs, FULL, ""), "Readers in training").notes)
+
+    assert notes(900.0, 900.0) == []
+    assert notes(780.0, 1020.0) == [FOOTNOTE], "though their mean is met"
+    own[1]["tuned"]["reached"] = False
+    assert notes(900.0, 900.0) == [FOOTNOTE]
+
+
 def test_what_seeds_were_tuned_to_is_told_apart() -> None:
     row = next(row for row in ROWS if row.name == "clustering")
     runs = [made_run(row, 0, seed) for seed in range(3)]
@@ -377,6 +393,12 @@ def test_footnotes_stand_below_the_table() -> None:
     assert as_markdown([block]) == "# One\n\nabove\n\n| a | b |\n|---|---|\n| 1 | 2\\|3 |\n\nbelow `code`\n"
     assert "<p>above</p><table>" in as_html([block])
     assert "</table><p>below <code>code</code></p>" in as_html([block])
+
+
+def test_a_figure_is_kept_in_one_line_with_its_spread() -> None:
+    page = as_html([Block("One", [], ["a"], [["2,472 ± 36 †"], ["more: 1 ± 2, 3 ± 4"]])])
+    assert '<td class="figure">2,472 ± 36 †</td>' in page
+    assert "<td>more: 1 ± 2, 3 ± 4</td>" in page
 
 
 def test_where_test_questions_were_given_they_are_what_is_reported() -> None:

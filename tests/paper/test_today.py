@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -168,9 +167,9 @@ def test_a_sentence_encoder_that_is_stopped_goes_on_to_the_same_end(
     preset = replace(PRESET, sentences_asked=None, sentences_renewed=4, batch_size=64)
     said: list[str] = []
 
-    def run(folder: str, told: Callable[[str], None] = said.append) -> dict[str, Any]:
+    def run(folder: str) -> dict[str, Any]:
         where = {"folder": tmp_path / folder, "network": tmp_path / f"{folder} network"}
-        return run_sentences(BY_NAME[name], preset, data, seed=0, device="cpu", told=told, **where)
+        return run_sentences(BY_NAME[name], preset, data, seed=0, device="cpu", told=said.append, **where)
 
     steps = iter(range(10))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -41,14 +42,18 @@ def as_markdown(blocks: Sequence[Block]) -> str:
 
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1240px; padding: 0 1rem }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1400px; padding: 0 1rem }
 table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto }
 th, td { border-bottom: 1px solid #ddd; padding: .3rem .6rem; text-align: left; vertical-align: top }
 th { background: #f5f5f5 } code { background: #f5f5f5 } img { max-width: 100% }
 .holds { color: #17692b; font-weight: 600 } .does-not { color: #a01c1c; font-weight: 600 }
+.figure { white-space: nowrap }
 """
 COLOURED: Mapping[str, str] = {"holds": "holds", "does not": "does-not"}
 """Verdicts, which may have a note in brackets, and their classes."""
+
+FIGURE = re.compile(r"[-+\d.,]+ ± [\d.,]+( †)?")
+"""A figure with its spread, which is kept in one line."""
 
 
 def as_html(blocks: Sequence[Block]) -> str:
@@ -80,6 +85,6 @@ def _inline(text: str) -> str:
 
 
 def _cell(text: str) -> str:
-    kind = COLOURED.get(text.partition(" (")[0])
+    kind = COLOURED.get(text.partition(" (")[0]) or ("figure" if FIGURE.fullmatch(text) else None)
     attribute = "" if kind is None else f' class="{kind}"'
     return f"<td{attribute}>{html.escape(text)}</td>"

@@ -182,7 +182,7 @@ def chosen(only: Sequence[str], *, text: bool, pretrained: bool = True) -> list[
         pretrained: whether rows of pretrained encoders are run where nothing is named.
 
     Raises:
-        ConfigError: there is no such table or row, or no row is left.
+        ConfigError: there is no such table or row, or it needs trained text cells.
     """
     known = {*TABLES, *(row.name for row in ROWS)}
     for name in only:

@@ -211,8 +211,8 @@ def _train(
             if folder is not None and step > first:
                 progress.seconds = time.perf_counter() - began
                 _keep(folder, progress, sentences, optimiser)
-            sentences.eval()
             if reader is not None:
+                sentences.eval()
                 reader.index.build(memory.renew())
         sentences.train()
         query: Tensor = sentences([asked.text[number] for number in batch])

@@ -113,11 +113,11 @@ class Table:
 
     def reaching(self, name: str, accuracy: float) -> int:
         """How many runs of the row reach an accuracy in validation under exact search."""
-        return sum(max(map(validation, run["curve"])) >= accuracy for run in self.runs[name])
+        return sum(best_validation(run) >= accuracy for run in self.runs[name])
 
     def best_valid(self, name: str) -> float:
         """Mean over the seeds of a row's best validation accuracy under exact search."""
-        return statistics.fmean(max(map(validation, run["curve"])) for run in self.runs[name])
+        return statistics.fmean(map(best_validation, self.runs[name]))
 
     def rising(self, name: str) -> bool:
         """Whether a run of the row was cut after so many epochs while it still became better."""
@@ -139,6 +139,11 @@ class Table:
 def validation(epoch: Mapping[str, Any]) -> float:
     """Validation fact_accuracy under exact search after an epoch."""
     return float(epoch.get("exact", epoch)["fact"])
+
+
+def best_validation(run: Mapping[str, Any]) -> float:
+    """Validation fact_accuracy under exact search after the epoch that is best, which need not be kept."""
+    return max(map(validation, run["curve"]))
 
 
 def _at(value: Any, *path: str) -> Any:
