@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PAPER := hmn paper --facts $(DATA)/facts.tsv --names $(DATA)/names.tsv --train $(DATA)/train.tsv --valid $(DATA)/valid.tsv
 
-.PHONY: help demo test lint types unit miniature paper paper-quick bench-qa bench-qa-limits bench-facts bench-index bench-dynamic clean
+.PHONY: help demo test lint types unit miniature paper paper-quick bench-qa bench-qa-limits bench-facts bench-index bench-hierarchy clean
 
 help:
 	@echo "make demo             set up, train on built-in facts, measure, answer six questions (about 5 minutes)"
@@ -20,7 +20,7 @@ help:
 	@echo "make bench-qa         the figures of bench/results/qa.md (needs the SimpleQuestions data, about two hours)"
 	@echo "make bench-qa-limits  why these figures stop where they do (after make bench-qa, some minutes)"
 	@echo "make bench-facts      how fast ten million facts load (some minutes)"
-	@echo "make bench-dynamic    the hierarchy: reads, accuracy, training, speed, growth, writes (an hour, 20 GB)"
+	@echo "make bench-hierarchy    the hierarchy: reads, accuracy, training, speed, growth, writes (an hour, 20 GB)"
 	@echo "make bench-index      the search structures beside faiss, ScaNN, hnswlib and usearch (some hours, 16 GB)"
 	@echo "make clean            remove the virtual environment, builds and caches"
 
@@ -69,9 +69,9 @@ bench-qa-limits: $(READY)
 bench-facts: $(READY)
 	$(BIN)/python -m bench.facts_load
 
-bench-dynamic: $(READY)
+bench-hierarchy: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
-	$(BIN)/python -m bench.dynamic
+	$(BIN)/python -m bench.hierarchy
 
 bench-index: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from bench.machine import machine, write_results
-from hmn.qa.facts import FactTable
+from hmn.facts.table import FactTable
 
 FACTS_PER_SUBJECT = 5
 RELATIONS = 500

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.machine import described, machine, write_results
+from hmn.facts.questions import QuestionSet
+from hmn.facts.table import FactTable
 from hmn.qa.cells import Cells
-from hmn.qa.facts import FactTable
+from hmn.qa.factoid_qa import FactoidQA
 from hmn.qa.metrics import Outcome
-from hmn.qa.model import FactoidQA
-from hmn.qa.questions import QuestionSet
 
 ROWS: dict[str, list[str]] = {
     "kmips": [],

@@ -20,12 +20,12 @@ from torch import Tensor
 from bench.machine import described, machine, write_results
 from bench.qa import LIMITS, TARGETS, folder_of, lost
 from hmn.errors import BundleError
-from hmn.index.exact import ExactIndex
+from hmn.facts.questions import QuestionSet
+from hmn.facts.table import FactTable
+from hmn.index.structures.exact import ExactIndex
 from hmn.qa.cells import Cells
-from hmn.qa.facts import FactTable
+from hmn.qa.factoid_qa import FactoidQA
 from hmn.qa.metrics import Evaluation, Outcome, evaluate
-from hmn.qa.model import FactoidQA
-from hmn.qa.questions import QuestionSet
 from hmn.qa.text import Texts, words
 
 PRETRAINED = "kmips + MiniLM"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from hmn.qa.facts import FactTable
-from hmn.qa.questions import QuestionSet
+from hmn.facts.questions import QuestionSet
+from hmn.facts.table import FactTable
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "simplequestions"
 

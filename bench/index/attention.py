@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from bench.index.cache import Kept, slug, sources_checksum
 from bench.index.data import DataSet
 from bench.index.harness import Options, least_effort
-from bench.index.kept import Kept, slug, sources_checksum
 from bench.index.rounds import Say
 from bench.index.score import best_scores, recalls
 from bench.index.systems.base import (
@@ -69,19 +69,18 @@ class Layer:
             self.layer: Any = library.PKM(**made)
             self.parameters = list(self.layer.parameters())
             return
-        attention: Any = importlib.import_module("hmn.nn.attention")
-        stored: Any = importlib.import_module("hmn.nn.memory")
+        hmn: Any = importlib.import_module("hmn")
         keys = self.torch.from_numpy(np.load(data / "keys.npy"))
         values = self.torch.randn(keys.shape)
         # every cell has a gradient in the full softmax, which a sparse one cannot hold
-        made_memory = stored.Memory(keys, values, trainable=True, sparse=kind != SOFTMAX)
+        made_memory = hmn.Memory(keys, values, trainable=True, sparse=kind != SOFTMAX)
         self.parameters = list(made_memory.parameters())
         if kind == SOFTMAX:
-            self.layer = attention.SoftmaxAttention(made_memory)
+            self.layer = hmn.SoftmaxAttention(made_memory)
         else:
             name = "cluster" if kind == OURS else "faiss"
-            index = importlib.import_module("hmn.index.registry").make_index(name, **setting)
-            self.layer = attention.KMIPSAttention(made_memory, K, index=index)
+            index = hmn.make_index(name, **setting)
+            self.layer = hmn.KMIPSAttention(made_memory, K, index=index)
 
     def build(self) -> float:
         """Build the index; seconds."""

@@ -71,8 +71,8 @@ def of_model(model: Path, questions: Path) -> tuple[Floats, Floats, dict[str, An
     """(a) The memory of a model trained on SimpleQuestions, asked held-out questions."""
     import torch
 
-    from hmn.qa.model import FactoidQA
-    from hmn.qa.questions import QuestionSet
+    from hmn.facts.questions import QuestionSet
+    from hmn.qa.factoid_qa import FactoidQA
     from hmn.qa.text import Texts
 
     qa = FactoidQA.from_pretrained(model)

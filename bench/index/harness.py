@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from bench.index.cache import Kept, slug, version_of
 from bench.index.data import DataSet, K
-from bench.index.kept import Kept, slug, version_of
 from bench.index.score import recalls
 from bench.index.systems import ROWS
 from bench.index.systems.base import Ids, Setting

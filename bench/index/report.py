@@ -12,8 +12,8 @@ from typing import Any
 from bench.index import attention
 from bench.index.rounds import OURS, REFERENCE, label, ratios
 from bench.machine import described
-from hmn.index.cluster import ClusterIndex
-from hmn.index.kmeans import POINTS_A_CLUSTER
+from hmn.index.clustering.kmeans import POINTS_A_CLUSTER
+from hmn.index.structures.cluster import ClusterIndex
 from hmn.store.bundle import write_atomically
 
 SCANN = ("ScaNN", "ScaNN SOAR")

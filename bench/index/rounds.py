@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bench.index.cache import Kept
 from bench.index.data import DataSet
 from bench.index.harness import BATCHES, Options, Tuner, cache_of, chosen, sweep_key
-from bench.index.kept import Kept
 from bench.index.systems.base import Setting, cluster_counts
 from bench.index.worker import Child
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from bench import qa_limits
+from hmn.facts.questions import QuestionSet
+from hmn.facts.table import FactTable
 from hmn.qa.cells import Cells
-from hmn.qa.facts import FactTable
+from hmn.qa.factoid_qa import FactoidQA
 from hmn.qa.metrics import Outcome
-from hmn.qa.model import FactoidQA
-from hmn.qa.questions import QuestionSet
 
 NAMES = {"b1": ["Ann Bee", "Ann"], "b2": ["Ann Bee"], "c": ["Cy Doe"], "d": ["Dune"], "e": ["Emma"]}
 TRIPLES = [

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from hmn.typing import SearchResult
+from hmn.results import SearchResult
 
-PACKAGES = {"faiss": "faiss", "cluster": "hmn.index.cluster"}
+PACKAGES = {"faiss": "faiss", "cluster": "hmn.index.structures.cluster"}
 
 
 def listed(names: list[str]) -> list[object]:

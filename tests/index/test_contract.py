@@ -8,11 +8,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import assert_best, listed, whole
+from tests.index.reference import assert_best, listed, whole
 from torch import Tensor
 
 from hmn.errors import CellError, ConfigError, NonFiniteError, NotFittedError, ShapeError
-from hmn.index.base import Index
+from hmn.index.protocol import Index
 from hmn.index.registry import make_index
 
 EVERYWHERE = [

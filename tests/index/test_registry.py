@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from hmn.errors import ConfigError, MissingPackageError
-from hmn.index.exact import ExactIndex
-from hmn.index.pca_tree import PCATreeIndex
-from hmn.index.reduction import NoReduction, PaperReduction
+from hmn.index.clustering.reduction import NoReduction, PaperReduction
 from hmn.index.registry import STRUCTURES, make_index
-from hmn.index.wta_hash import WTAHashIndex
+from hmn.index.structures.exact import ExactIndex
+from hmn.index.structures.pca_tree import PCATreeIndex
+from hmn.index.structures.wta_hash import WTAHashIndex
 
 
 def test_each_name_makes_its_structure() -> None:
@@ -91,7 +91,7 @@ def test_without_faiss_the_error_says_how_to_install_it(monkeypatch: pytest.Monk
 
 def test_a_factory_string_keeps_its_commas() -> None:
     pytest.importorskip("faiss", reason="faiss is not installed: pip install faiss-cpu")
-    from hmn.index.faiss import FaissIndex
+    from hmn.index.structures.faiss import FaissIndex
 
     index = make_index("faiss:OPQ8_32,IVF256(RCQ2x4),PQ8,num_probes=16,rescore=2.5", seed=1)
     assert isinstance(index, FaissIndex)

@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hmn.index.exact import ExactIndex
 from hmn.index.registry import make_index
+from hmn.index.structures.exact import ExactIndex
 from hmn.nn.loss import marginal_nll
-from hmn.nn.memory import CellMemory, EncodedMemory
+from hmn.nn.memory.encoded import EncodedMemory
 from hmn.nn.network import MemoryNetwork
+from hmn.nn.parts import CellMemory
 from hmn.nn.reader import KMIPSReader, SoftmaxReader
-from hmn.typing import Read
+from hmn.results import Read
 
 CELLS, FEATURES = 8, 3
 

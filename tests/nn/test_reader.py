@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hmn.index.exact import ExactIndex
-from hmn.nn.reader import KMIPSReader, Reader, SoftmaxReader
+from hmn.index.structures.exact import ExactIndex
+from hmn.nn.parts import Reader
+from hmn.nn.reader import KMIPSReader, SoftmaxReader
 
 quick = settings(max_examples=40, deadline=None)
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import torch
 from torch.nn import functional as F
 
-from hmn.paper.cells import keys_of
+from hmn.facts.table import FactTable
+from hmn.paper.cells.fixed import keys_of
+from hmn.paper.cells.transe import TransEVectors
 from hmn.paper.preset import PRESETS
-from hmn.qa.facts import FactTable
-from hmn.qa.transe import TransEVectors
 
 FEATURES = 16
 PRESET = replace(

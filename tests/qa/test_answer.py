@@ -7,10 +7,10 @@ import json
 import pytest
 import torch
 
+from hmn.facts.table import FactTable
 from hmn.qa.answer import MOST_SHOWN, Answer, AnswerModule
 from hmn.qa.cells import Cells
-from hmn.qa.facts import FactTable
-from hmn.typing import Read
+from hmn.results import Read
 
 TRIPLES = [
     ("ann1", "child", "bob"),

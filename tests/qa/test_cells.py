@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hmn.facts.table import FactTable
 from hmn.qa.cells import Cells
-from hmn.qa.facts import FactTable
 
 quick = settings(max_examples=50, deadline=None)
 FOLDED = {

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hmn.index.exact import ExactIndex
+from hmn.facts.questions import QuestionSet
+from hmn.facts.table import FactTable
+from hmn.index.structures.exact import ExactIndex
 from hmn.qa.cells import Cells
-from hmn.qa.facts import FactTable
 from hmn.qa.metrics import DEPTH, Evaluation, Outcome, evaluate
-from hmn.qa.questions import QuestionSet
-from hmn.typing import SearchResult
+from hmn.results import SearchResult
 
 quick = settings(max_examples=40, deadline=None)
 entity = st.sampled_from([f"e{number}" for number in range(4)])

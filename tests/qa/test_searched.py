@@ -11,25 +11,25 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from small import SIZES, TRAINING
+from tests.qa.small import SIZES, TRAINING
 from torch import Tensor
 
-import hmn.index.cluster
+import hmn.index.structures.cluster
 from hmn.errors import BundleError, ConfigError, NotFittedError
-from hmn.index.exact import ExactIndex
-from hmn.index.hierarchy import HierarchicalIndex
+from hmn.facts.questions import QuestionSet
+from hmn.facts.table import FactTable
 from hmn.index.registry import make_index
-from hmn.index.strategy import Strategy
-from hmn.index.strategy_search import StrategySearch
+from hmn.index.structures.exact import ExactIndex
+from hmn.index.structures.hierarchy.index import HierarchicalIndex
+from hmn.nn.candidates.search import StrategySearch
+from hmn.nn.candidates.strategy import Strategy
 from hmn.nn.loss import marginal_nll, sampled_nll
-from hmn.nn.renewal import RollingRenewal
-from hmn.qa import training
+from hmn.nn.memory.renewal import RollingRenewal
 from hmn.qa.config import ModelConfig
-from hmn.qa.facts import FactTable
+from hmn.qa.factoid_qa import FactoidQA
 from hmn.qa.metrics import Outcome
-from hmn.qa.model import FactoidQA
-from hmn.qa.questions import QuestionSet
-from hmn.qa.run import Run
+from hmn.qa.training import trainer as training
+from hmn.qa.training.run_folder import Run
 from hmn.store.bundle import writing_bundle
 
 Split = tuple[QuestionSet, QuestionSet]
@@ -92,7 +92,7 @@ def test_training_through_any_structure_learns_as_much(
 def test_a_hierarchy_learns_from_the_questions_of_its_training(
     small_facts: FactTable, small_split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hmn.qa.lessons.ENOUGH", 50)
+    monkeypatch.setattr("hmn.qa.training.query_log.ENOUGH", 50)
     monkeypatch.setattr(training, "TAUGHT_AFTER", (4,))
     heard: list[object] = []
     learn, forget = HierarchicalIndex.learn, HierarchicalIndex.forget
@@ -228,7 +228,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes_and_the_same_structure(
 ) -> None:
     """There are 25 or 100 steps an epoch, and cells are filed again every 10: it stops between these,
     before the epoch that is kept ends."""
-    monkeypatch.setattr("hmn.qa.lessons.ENOUGH", 50)
+    monkeypatch.setattr("hmn.qa.training.query_log.ENOUGH", 50)
     settings: dict[str, Any] = {
         "index": index,
         "strategy": strategy,
@@ -260,7 +260,7 @@ def test_a_loaded_model_searches_the_structure_that_was_saved(
     def refused(*arguments: Any, **settings: Any) -> Tensor:  # noqa: ARG001
         raise AssertionError("k-means once more")
 
-    monkeypatch.setattr(hmn.index.cluster, "kmeans", refused)
+    monkeypatch.setattr(hmn.index.structures.cluster, "kmeans", refused)
     again = FactoidQA.from_pretrained(saved)
     with pytest.raises(AssertionError, match="once more"):
         make_index(CLUSTER).build(qa.memory.snapshot())

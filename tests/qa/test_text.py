@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hmn.qa.text import KINDS, Ragged, Texts, hashed, offsets, word_features, words
+from hmn.facts.ragged import Ragged, offsets
+from hmn.qa.text import KINDS, Texts, hashed, word_features, words
 
 quick = settings(max_examples=60, deadline=None)
 some_rows = st.lists(st.lists(st.integers(0, 1000), max_size=5), max_size=8)

@@ -16,11 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hmn._native import candidates, codes, filing, twin
+from hmn._native import codes
+from hmn._native.fallback import buckets as candidates
+from hmn._native.fallback import lists as filing
+from hmn._native.fallback import search as twin
 from hmn._native.finite import check_finite
 from hmn._native.level import Level
 from hmn.errors import ConfigError
-from hmn.typing import SearchResult
+from hmn.results import SearchResult
 
 STORAGE = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 
@@ -67,7 +70,7 @@ def search_levels(
     margins: Sequence[float] | None = None,
     weights: Sequence[Tensor] | None = None,
 ) -> SearchResult:
-    """Find the best rows through levels of lists of coded entries; see ``hmn.index.cluster``.
+    """Find the best rows through levels of lists of coded entries; see ``hmn.index.structures.cluster``.
 
     Every query enters the one list of the first level. Of the entries that it scores by their codes, the best
     ``probes[0]`` are entered as lists of the second level, and so on; of the last level's, the best
@@ -143,7 +146,7 @@ def screening_bits() -> int:
 def screened(
     query: Tensor, level: Level, ratio: float, keys: Tensor, room: int, k: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Find the best rows by bounds on scores, from codes of 8 or 16 bits; see ``hmn.index.screen``.
+    """Find the best rows by bounds on scores, from codes of 8 or 16 bits; see ``structures.screening``.
 
     Args:
         query: ``(B, D)`` float32, on the CPU.

@@ -9,16 +9,16 @@ from typing import Any
 import torch
 
 from hmn.errors import ConfigError
-from hmn.index.base import Index
-from hmn.index.reduction import make_reduction
+from hmn.index.clustering.reduction import make_reduction
+from hmn.index.protocol import Index
 
 STRUCTURES = {
-    "exact": ("hmn.index.exact", "ExactIndex"),
-    "cluster": ("hmn.index.cluster", "ClusterIndex"),
-    "hierarchy": ("hmn.index.hierarchy", "HierarchicalIndex"),
-    "wta-hash": ("hmn.index.wta_hash", "WTAHashIndex"),
-    "pca-tree": ("hmn.index.pca_tree", "PCATreeIndex"),
-    "faiss": ("hmn.index.faiss", "FaissIndex"),
+    "exact": ("hmn.index.structures.exact", "ExactIndex"),
+    "cluster": ("hmn.index.structures.cluster", "ClusterIndex"),
+    "hierarchy": ("hmn.index.structures.hierarchy.index", "HierarchicalIndex"),
+    "wta-hash": ("hmn.index.structures.wta_hash", "WTAHashIndex"),
+    "pca-tree": ("hmn.index.structures.pca_tree", "PCATreeIndex"),
+    "faiss": ("hmn.index.structures.faiss", "FaissIndex"),
 }
 STORAGE = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 WORDS = {"true": True, "false": False, "none": None}

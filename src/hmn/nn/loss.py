@@ -46,7 +46,7 @@ def marginal_nll(score: Tensor, right: Tensor, ignored: Tensor | None = None) ->
 def sampled_nll(score: Tensor, right: Tensor, probability: Tensor, ignored: Tensor | None = None) -> Tensor:
     """``marginal_nll`` over candidates that were drawn, each counted ``1 / probability`` times.
 
-    With the candidates of ``hmn.index.strategy`` the normaliser has the sum over all cells as its mean
+    With the candidates of ``hmn.nn.candidates.draw`` the normaliser has the sum over all cells as its mean
     (Horvitz & Thompson 1952), where the sum over the candidates alone, as in Chandar et al. 2016, is too
     small. Its logarithm, and so the loss, is still a little too small in the mean, by half the normaliser's
     relative variance or so.

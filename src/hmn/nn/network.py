@@ -2,65 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Generic, Protocol, TypeVar
+from typing import Generic
 
 import torch
 from torch import Tensor, nn
 
-from hmn.errors import ShapeError
-from hmn.index.exact import ExactIndex
-from hmn.index.strategy import Candidates
-from hmn.nn.memory import CellMemory
-from hmn.nn.reader import Reader
-from hmn.typing import Read
-
-Output = TypeVar("Output", covariant=True)
+from hmn.index.structures.exact import ExactIndex
+from hmn.nn.candidates.strategy import Candidates
+from hmn.nn.parts import Output, OutputModule, Reader, Writer
 
 REFILED_AT_A_TIME = 1 << 16
-
-
-class OutputModule(Protocol[Output]):
-    """Turns what was read into answers."""
-
-    def __call__(self, read: Read) -> Output:
-        """Answers for a batch of reads."""
-        ...
-
-
-class Writer(Protocol):
-    """Changes the memory in the course of reading; the networks of this version only read."""
-
-    def __call__(self, query: Tensor, memory: CellMemory) -> None:
-        """Write into the memory what the queries ``(B, D)`` say."""
-        ...
-
-
-def weights_of(network: nn.Module) -> dict[str, Tensor]:
-    """The state of a network with each tensor once, also where two of its parts share a module."""
-    once = {name for name, _ in network.named_parameters()} | {name for name, _ in network.named_buffers()}
-    return {name: value for name, value in network.state_dict().items() if name in once}
-
-
-def load_weights(network: nn.Module, weights: Mapping[str, Tensor], *, assign: bool = False) -> None:
-    """Take back what ``weights_of`` gave.
-
-    Args:
-        network: of the same architecture.
-        weights: by name.
-        assign: take the tensors themselves in place of copying them.
-
-    Raises:
-        ShapeError: names or shapes differ from the network's.
-    """
-    own = weights_of(network)
-    strange = sorted(own.keys() ^ weights.keys())
-    strange += [name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape]
-    if strange:
-        raise ShapeError(
-            f"weights do not fit the network, first {strange[0]}: make both of one configuration"
-        )
-    network.load_state_dict(weights, strict=False, assign=assign)
 
 
 class MemoryNetwork(nn.Module, Generic[Output]):

@@ -2,49 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import torch
 from torch import Tensor
 
-from hmn.index.base import Index, Searcher
-from hmn.index.strategy import Candidates, Strategy, candidates, clustered
-from hmn.nn.memory import CellMemory
-from hmn.typing import Read
-
-
-class Reader(Protocol):
-    """Attention over the cells of a memory.
-
-    Attributes:
-        name: what the command line calls it.
-        index: searches the memory's snapshot.
-        searcher: what ``read`` searches with: the index, or something that stands before it.
-    """
-
-    name: str
-    index: Index
-    searcher: Searcher
-
-    def candidates(
-        self, query: Tensor, memory: CellMemory, target: Tensor, generator: torch.Generator
-    ) -> Candidates:
-        """Cells that the training softmax normalises over, for the whole batch.
-
-        Args:
-            query: ``(B, D)``.
-            memory: N cells.
-            target: ``(T,)`` cells that must be among them: the correct cells of the batch.
-            generator: of what is drawn, if anything is.
-
-        Returns:
-            C distinct cells, ascending, and the probability with which each was drawn.
-        """
-        ...
-
-    def read(self, query: Tensor, memory: CellMemory, k: int) -> Read:
-        """Read the ``k`` best cells of the memory's snapshot for each query ``(B, D)``, best first."""
-        ...
+from hmn.index.protocol import Index, Searcher
+from hmn.nn.candidates.draw import candidates
+from hmn.nn.candidates.strategy import Candidates, Strategy, clustered
+from hmn.nn.parts import CellMemory
+from hmn.results import Read
 
 
 class SoftmaxReader:
@@ -92,7 +57,7 @@ class KMIPSReader:
 
     Attributes:
         searcher: what queries are read with: the index. May be set to something that stands before it, such
-            as ``hmn.index.strategy_search.StrategySearch``.
+            as ``hmn.nn.candidates.search.StrategySearch``.
 
     Raises:
         ConfigError: the strategy needs clusters and the index has none.

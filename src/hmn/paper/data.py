@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from hmn.errors import DataError
+from hmn.facts.questions import QuestionSet
+from hmn.facts.table import FactTable
 from hmn.paper.preset import Preset
-from hmn.qa.facts import FactTable
-from hmn.qa.questions import QuestionSet
 
 
 @dataclass(frozen=True)

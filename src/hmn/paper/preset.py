@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hmn.errors import ConfigError
-from hmn.qa.transe import TransEConfig
+from hmn.paper.cells.transe import TransEConfig
 
 
 @dataclass(frozen=True)

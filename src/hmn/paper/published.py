@@ -42,4 +42,4 @@ PUBLISHED = {
     "all three with few clusters": Published(52.5, recalled=True),
     "all three with many clusters": Published(52.7, recalled=True),
 }
-"""By the names of ``hmn.paper.rows.ROWS``."""
+"""By the names of ``hmn.paper.grid.ROWS``."""

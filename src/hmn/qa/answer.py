@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hmn.facts.table import Fact, FactTable
 from hmn.qa.cells import Cells
-from hmn.qa.facts import Fact, FactTable
-from hmn.typing import Read
+from hmn.results import Read
 
 MOST_SHOWN = 20
 

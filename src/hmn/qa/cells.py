@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hmn.qa.facts import FactTable
-from hmn.qa.text import Ragged, offsets, words
+from hmn.facts.ragged import Ragged, offsets
+from hmn.facts.table import FactTable
+from hmn.qa.text import words
 
 
 @dataclass(frozen=True, eq=False)

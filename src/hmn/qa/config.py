@@ -105,7 +105,7 @@ class ModelConfig:
             )
         # with the default settings the command line answers without loading PyTorch
         from hmn.index.registry import make_index
-        from hmn.index.strategy import Strategy, clustered
+        from hmn.nn.candidates.strategy import Strategy, clustered
 
         index, strategy = make_index(self.index), Strategy.parse(self.strategy, self.k)
         if strategy.needs_clusters:

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hmn.index.base import Searcher
+from hmn.facts.questions import QuestionSet
+from hmn.facts.table import FactTable
+from hmn.index.protocol import Searcher
 from hmn.qa.cells import Cells
-from hmn.qa.facts import FactTable
-from hmn.qa.questions import QuestionSet
-from hmn.typing import SearchResult
+from hmn.results import SearchResult
 
 TIE = 1e-6
 DEPTH = 50

@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 import unicodedata
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from hmn.facts.ragged import Ragged, offsets
 
 _WORD = re.compile(r"\w+")
 
@@ -32,55 +34,6 @@ def words(text: str) -> list[str]:
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     plain = "".join(character for character in folded if not unicodedata.combining(character))
     return _WORD.findall(plain.replace("_", " "))
-
-
-class Ragged(NamedTuple):
-    """Rows of different lengths in one array: row ``r`` is ``flat[start[r]:start[r + 1]]``.
-
-    Attributes:
-        start: ``(rows + 1,)`` int64 offsets.
-        flat: ``(start[-1],)`` int64 numbers.
-    """
-
-    start: NDArray[np.int64]
-    flat: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, rows: Iterable[Sequence[int] | NDArray[np.int64]]) -> Ragged:
-        """Put rows one after another."""
-        kept = [np.asarray(row, np.int64) for row in rows]
-        return cls(offsets([len(row) for row in kept]), np.concatenate([*kept, np.zeros(0, np.int64)]))
-
-    @property
-    def rows(self) -> int:
-        """Number of rows."""
-        return len(self.start) - 1
-
-    @property
-    def length(self) -> NDArray[np.int64]:
-        """``(rows,)`` lengths."""
-        return np.diff(self.start)
-
-    def row(self, row: int) -> NDArray[np.int64]:
-        """One row."""
-        return self.flat[self.start[row] : self.start[row + 1]]
-
-    def take(self, rows: NDArray[np.int64]) -> Ragged:
-        """The given rows, in that order."""
-        start = offsets(self.start[rows + 1] - self.start[rows])
-        return Ragged(start, self.flat[self.places(rows)])
-
-    def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where in ``flat`` the numbers of the given rows stand."""
-        first = self.start[rows]
-        length = self.start[rows + 1] - first
-        start = offsets(length)
-        return np.arange(start[-1]) + np.repeat(first - start[:-1], length)
-
-
-def offsets(length: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
-    """``(rows + 1,)`` where rows of these lengths begin and end."""
-    return np.concatenate([np.zeros(1, np.int64), np.cumsum(np.asarray(length, np.int64))])
 
 
 class WordBags(NamedTuple):

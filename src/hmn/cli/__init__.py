@@ -1,0 +1,3 @@
+"""The command line: ``hmn``."""
+
+from hmn.cli.app import main as main

@@ -1,0 +1,5 @@
+"""``python -m hmn.cli``."""
+
+from hmn.cli.app import main
+
+main()

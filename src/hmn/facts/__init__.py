@@ -1,0 +1,1 @@
+"""Tables of facts and questions, read from files."""

@@ -1,0 +1,95 @@
+"""Checks that all structures share: keys, queries, ids and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from hmn._native.finite import check_finite
+from hmn.errors import ConfigError, NonFiniteError, ShapeError
+
+
+def check_keys(keys: Tensor, name: str = "keys") -> Tensor:
+    """Refuse keys that are not a finite float matrix ``(N, D)``; returns them, detached."""
+    if keys.dim() != 2 or not keys.is_floating_point():
+        got = f"{tuple(keys.shape)} of {keys.dtype}"
+        raise ShapeError(f"{name} are {got}, expected a float matrix (cells, features)")
+    check_finite(keys, name)
+    return keys.detach()
+
+
+def as_storage(keys: Tensor, storage: torch.dtype, name: str = "keys") -> Tensor:
+    """Finite keys ``(N, D)`` in the type in which they are kept.
+
+    Raises:
+        NonFiniteError: a number is too large for it.
+    """
+    kept = keys.to(storage)
+    if kept.dtype != keys.dtype and not bool(torch.isfinite(kept).all()):
+        row = int((~torch.isfinite(kept)).any(dim=1).nonzero()[0])
+        raise NonFiniteError(
+            f"{name}: row {row} holds {float(keys[row].abs().max()):.3g}, expected numbers up to "
+            f"{torch.finfo(storage).max:.3g} to keep them as {storage}: scale them or choose another storage"
+        )
+    return kept
+
+
+def check_query(query: Tensor, features: int, k: int, *, finite: bool = True) -> Tensor:
+    """Refuse queries that do not fit keys of so many features; returns them in float32, detached.
+
+    Without ``finite`` whoever searches refuses NaN and infinity.
+    """
+    if k < 1:
+        raise ConfigError(f"k is {k}, expected at least 1: ask for one result or more")
+    if query.dim() != 2 or not query.is_floating_point():
+        got = f"{tuple(query.shape)} of {query.dtype}"
+        raise ShapeError(f"query is {got}, expected a float matrix (queries, features)")
+    if query.shape[1] != features:
+        raise ShapeError(
+            f"query has {query.shape[1]} features but the memory has {features}: "
+            "encode it with the model that the memory was saved with"
+        )
+    query = query.detach().to(torch.float32)
+    if finite:
+        check_finite(query, "query")
+    return query
+
+
+def as_ids(cells: Tensor, name: str = "cells") -> Tensor:
+    """Refuse cell ids that are not whole numbers ``(n,)``; returns them as int64."""
+    whole = not cells.is_floating_point() and not cells.is_complex() and cells.dtype != torch.bool
+    if cells.dim() != 1 or not whole:
+        got = f"{tuple(cells.shape)} of {cells.dtype}"
+        raise ShapeError(f"{name} are {got}, expected int64 ids (cells,)")
+    return cells.detach().to(torch.int64)
+
+
+def check_count(name: str, value: object, least: int = 1) -> int:
+    """A setting that counts something.
+
+    Raises:
+        ConfigError: it is no whole number or less than ``least``.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ConfigError(f"{name} is {value!r}, expected a whole number of at least {least}")
+    return value
+
+
+def check_counts(name: str, value: int | Sequence[int] | str) -> tuple[int, ...]:
+    """One count a level, from a number, several, or ``"64x4096"``.
+
+    Raises:
+        ConfigError: it is none of these, or a count is less than 1.
+    """
+    try:
+        parts = value.split("x") if isinstance(value, str) else [value] if isinstance(value, int) else value
+        counts = tuple(int(part) for part in parts)
+    except ValueError:
+        counts = ()
+    if not counts or min(counts) < 1:
+        raise ConfigError(
+            f"{name} is {value!r}, expected a count of at least 1, or one for each level as in 64x4096"
+        )
+    return counts

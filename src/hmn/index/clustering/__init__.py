@@ -1,0 +1,1 @@
+"""k-means and the reductions from inner product to cosine or distance."""

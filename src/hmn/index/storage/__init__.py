@@ -1,0 +1,1 @@
+"""What the structures keep their keys in."""

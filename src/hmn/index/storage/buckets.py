@@ -1,0 +1,183 @@
+"""Rows filed under whole numbers: the hash tables of ``wta_hash`` and the leaves of ``pca_tree``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from hmn._native import best_of, list_rows
+from hmn.index.storage.key_rows import Rows
+from hmn.results import SearchResult
+
+LATE_AT_LEAST = 1024
+LATE_SHARE = 32
+PART_CANDIDATES = 1 << 22
+LOOKUP_BYTES = 8 + 16  # a code; where its rows begin and end
+LISTED_BYTES = 4
+
+
+class Found(NamedTuple):
+    """Candidates of a part of a batch.
+
+    Attributes:
+        chosen: the part of the batch, b of the B queries.
+        candidate: ``(b, C)`` int64 rows; ``-1`` for none. A row filed under several codes is there as often.
+        bytes: ``(b,)`` float32, bytes of codes and lists that were looked at.
+    """
+
+    chosen: slice
+    candidate: Tensor
+    bytes: Tensor
+
+
+class _Sorted(NamedTuple):
+    """Rows by code: those of ``code[i]`` are ``row[start[i] : start[i + 1]]``."""
+
+    code: Tensor  # (U,) int64, ascending
+    start: Tensor  # (U + 1,) int64
+    row: Tensor  # (M,) int32
+
+
+class Buckets:
+    """Finds the rows that are filed under a code; a row may be filed under T codes.
+
+    All rows are listed by code once. Rows that change later are masked in that list and put into a second,
+    small one; when that holds more than 1/32 of the rows (and more than 1,024), both become one again. So a
+    change costs no more than the rows that it touches, but for a sort of all of them now and then.
+
+    Args:
+        code: ``(rows, T)`` int64 of the rows from 0 on, not negative; ``-1`` throughout for a row that is not
+            filed. Taken, not copied.
+    """
+
+    def __init__(self, code: Tensor) -> None:
+        self._code = code
+        self._used = len(code)
+        self._changed = torch.zeros(len(code), dtype=torch.bool, device=code.device)
+        self._touched: list[Tensor] = []
+        self._late: _Sorted | None = None
+        self._main = self._sorted(torch.arange(len(code), device=code.device))
+
+    @property
+    def code(self) -> Tensor:
+        """Codes ``(rows, T)`` of all rows; ``-1`` for those that are not filed."""
+        return self._code[: self._used]
+
+    def file(self, rows: Tensor, code: Tensor) -> None:
+        """File rows ``(n,)`` under codes ``(n, T)``, and no longer under those that they had."""
+        if not len(rows):
+            return
+        self._reach(int(rows.max()) + 1)
+        self._code[rows] = code
+        self._changed[rows] = True
+        self._touched.append(rows)
+        self._late = None
+
+    def drop(self, rows: Tensor) -> None:
+        """File rows ``(n,)`` no longer."""
+        self.file(rows, self._code.new_full((len(rows), self._code.shape[1]), -1))
+
+    def settle(self) -> None:
+        """Make one list of all rows again."""
+        if self._touched:
+            self._touched = []
+            self._late = None
+            self._changed.zero_()
+            self._main = self._sorted(torch.arange(self._used, device=self._code.device))
+
+    def find(self, code: Tensor) -> Iterator[Found]:
+        """Rows filed under any of the codes ``(B, L)``, distinct in each line, in parts of bounded memory."""
+        lists = self._lists()
+        places = [_places(each, code) for each in lists]
+        total = sum((size.sum(dim=1) for _, size in places), torch.zeros_like(code[:, 0]))  # (B,)
+        cost = (LOOKUP_BYTES * len(lists) * code.shape[1] + total * (LISTED_BYTES + len(lists) - 1)).float()
+        widest = int(total.max()) if len(total) else 0
+        part = max(1, PART_CANDIDATES // max(1, widest))
+        for start in range(0, len(code), part):
+            chosen = slice(start, min(start + part, len(code)))
+            width = int(total[chosen].max())
+            candidate = code.new_full((chosen.stop - start, width), -1)
+            filled = torch.zeros_like(total[chosen])
+            for number, (each, (begin, size)) in enumerate(zip(lists, places, strict=True)):
+                list_rows(each.row, begin[chosen], size[chosen], filled, candidate)
+                if number == 0 and len(lists) > 1:
+                    stale = self._changed[candidate.clamp(min=0)]
+                    candidate.masked_fill_(stale, -1)
+                filled = filled + size[chosen].sum(dim=1)
+            yield Found(chosen, candidate, cost[chosen])
+
+    def sizes(self) -> Tensor:
+        """Rows under each code that has any, in the order of the codes."""
+        self.settle()
+        return self._main.start.diff()
+
+    def _reach(self, count: int) -> None:
+        """Have places for so many rows."""
+        if count > len(self._code):
+            more = max(count, len(self._code) + len(self._code) // 2 + 16) - len(self._code)
+            self._code = torch.cat([self._code, self._code.new_full((more, self._code.shape[1]), -1)])
+            self._changed = torch.cat([self._changed, self._changed.new_zeros(more)])
+        self._used = max(self._used, count)
+
+    def _lists(self) -> list[_Sorted]:
+        """The list, or the list and the small one of the rows that changed since."""
+        if self._touched and self._late is None:
+            touched = torch.unique(torch.cat(self._touched))
+            self._touched = [touched]
+            if len(touched) > max(LATE_AT_LEAST, self._used // LATE_SHARE):
+                self.settle()
+            else:
+                self._late = self._sorted(touched)
+        return [self._main] if self._late is None else [self._main, self._late]
+
+    def _sorted(self, rows: Tensor) -> _Sorted:
+        rows = rows[self._code[rows, 0] >= 0] if self._code.shape[1] else rows
+        code, order = self._code[rows].flatten().sort(stable=True)
+        row = rows.repeat_interleave(self._code.shape[1])[order].to(torch.int32)
+        distinct, count = torch.unique_consecutive(code, return_counts=True)
+        start = torch.nn.functional.pad(count.cumsum(0), (1, 0))
+        return _Sorted(distinct, start, row)
+
+
+def search_buckets(
+    query: Tensor,
+    rows: Rows,
+    k: int,
+    found: Iterator[Found],
+    narrow: Callable[[Tensor], Tensor],
+    more_bytes: float,
+) -> SearchResult:
+    """Score the candidates that were found and keep the best.
+
+    Args:
+        query: ``(B, D)`` float32 on the device of the keys.
+        rows: the keys.
+        k: results a query.
+        found: of all queries.
+        narrow: from candidates as they were found to those to be scored, no row twice.
+        more_bytes: bytes looked at for each query besides those of ``found`` and the keys scored.
+    """
+    score = query.new_full((len(query), k), -torch.inf)
+    row = torch.full((len(query), k), -1, dtype=torch.int64, device=query.device)
+    reads = query.new_zeros(len(query))
+    scored = torch.zeros(len(query), dtype=torch.int64, device=query.device)
+    for chosen, every, cost in found:
+        candidate = narrow(every)
+        score[chosen], row[chosen] = best_of(query[chosen], rows.keys, candidate, k)
+        scored[chosen] = (candidate >= 0).sum(dim=1)
+        reads[chosen] = cost
+    reads += more_bytes + scored * (rows.features * rows.keys.element_size())
+    return SearchResult(score, rows.cells_at(row), reads / (4 * max(1, rows.features)), scored)
+
+
+def _places(listed: _Sorted, code: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the rows of codes ``(B, L)`` begin, and how many they are."""
+    if not len(listed.code):
+        return torch.zeros_like(code), torch.zeros_like(code)
+    at = torch.searchsorted(listed.code, code).clamp(max=len(listed.code) - 1)
+    begin = listed.start[at]
+    size = (listed.start[at + 1] - begin).masked_fill(listed.code[at] != code, 0)
+    return begin, size

@@ -1,0 +1,259 @@
+"""Where the keys of an index lie, and which cell each row holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from hmn.errors import CellError, ConfigError, NotFittedError, ShapeError
+from hmn.index.checks import as_ids, as_storage, check_keys
+
+STORAGE = (torch.float32, torch.float16, torch.bfloat16)
+MOST_ROWS = 2**31 - 1
+"""Structures number rows in 32 bits."""
+
+
+class Rows:
+    """Keys row by row, and the cells that they belong to; what every structure of this room stands on.
+
+    A row keeps its number until its cell is removed; the row is then used for the next cell that is added.
+    As long as cells are 0 to N - 1 in order, rows and cells are the same and no table is kept.
+
+    Args:
+        keys: ``(N, D)``; shared, not copied, if it is of the storage type, contiguous, and not made under
+            ``torch.inference_mode``, where it could not be changed; fewer than 2^31.
+        cells: ``(N,)`` distinct ids, not negative; 0 to N - 1 if not given.
+        storage: float32, float16 or bfloat16; as the keys are if not given (float64 becomes float32).
+
+    Attributes:
+        keys: ``(capacity, D)`` storage; rows without a cell hold anything finite.
+        used: rows in use or freed; those from here on were never used.
+
+    Raises:
+        ShapeError, NonFiniteError, CellError, ConfigError: bad keys, ids or storage.
+    """
+
+    def __init__(self, keys: Tensor, cells: Tensor | None = None, storage: torch.dtype | None = None) -> None:
+        _not_too_many(len(keys))
+        keys = check_keys(keys)
+        storage = storage or (keys.dtype if keys.dtype in STORAGE else torch.float32)
+        if storage not in STORAGE:
+            raise ConfigError(f"storage is {storage}, expected one of {', '.join(map(str, STORAGE))}")
+        self.keys = as_storage(keys, storage).contiguous()
+        if self.keys.is_inference():
+            self.keys = self.keys.clone()
+        self.used = len(keys)
+        self._cell: Tensor | None = None  # (capacity,) int64, -1 where free
+        self._row: dict[int, int] | None = None
+        self._free: list[int] = []
+        if cells is not None:
+            cells = as_ids(cells)
+            if len(cells) != len(keys):
+                raise ShapeError(f"there are {len(cells)} cells for {len(keys)} keys, expected one id a key")
+            _not_negative(cells)
+            if not torch.equal(cells.cpu(), torch.arange(len(keys))):
+                self._keep_tables(cells.to(keys.device))
+
+    def __len__(self) -> int:
+        """Number of cells."""
+        return self.used - len(self._free)
+
+    @property
+    def features(self) -> int:
+        """Features of a key, D."""
+        return self.keys.shape[1]
+
+    def cells_at(self, rows: Tensor) -> Tensor:
+        """Ids of the cells in rows of any shape; ``-1`` stays ``-1``."""
+        if self._cell is None or not len(self._cell):
+            return rows
+        found: Tensor = self._cell[rows.clamp(min=0)].masked_fill(rows < 0, -1)
+        return found
+
+    def rows_of(self, cells: Tensor) -> Tensor:
+        """Rows ``(n,)`` of cells ``(n,)``.
+
+        Raises:
+            CellError: a cell is not there, or twice among them.
+        """
+        cells = as_ids(cells)
+        if self._row is None:
+            bad = (cells < 0) | (cells >= self.used)
+            if bool(bad.any()):
+                raise CellError(f"there is no cell {int(cells[bad][0])}, expected ids below {self.used}")
+            rows = cells.to(self.keys.device)
+        else:
+            found = [self._row.get(cell, -1) for cell in cells.tolist()]
+            if -1 in found:
+                missing = int(cells[found.index(-1)])
+                raise CellError(f"there is no cell {missing}, expected cells that were added and not removed")
+            rows = torch.tensor(found, dtype=torch.int64, device=self.keys.device)
+        _distinct(cells)
+        return rows
+
+    def live(self) -> Tensor:
+        """Rows that hold a cell, ascending."""
+        if not self._free or self._cell is None:
+            return torch.arange(self.used, device=self.keys.device)
+        return (self._cell[: self.used] >= 0).nonzero().squeeze(1)
+
+    def add(self, cells: Tensor, keys: Tensor) -> Tensor:
+        """Add cells ``(n,)`` with keys ``(n, D)``; returns their rows.
+
+        Raises:
+            CellError, ShapeError, NonFiniteError: nothing is added then.
+        """
+        cells, keys = self._checked(cells, keys)
+        _not_too_many(len(self) + len(cells))
+        _distinct(cells)
+        if self._row is None:
+            there = cells[(cells >= 0) & (cells < self.used)]
+        else:
+            there = cells[[cell in self._row for cell in cells.tolist()]] if len(cells) else cells
+        if len(there):
+            raise CellError(f"cell {int(there[0])} is there already: use update to give it another key")
+        _not_negative(cells)
+        follows = torch.equal(cells.cpu(), torch.arange(self.used, self.used + len(cells)))
+        if self._row is None and not follows:
+            self._keep_tables(torch.arange(self.used, device=self.keys.device))
+        rows = self._take(len(cells))
+        self.keys[rows] = keys
+        if self._row is not None and self._cell is not None:
+            self._cell[rows] = cells.to(self._cell.device)
+            self._row.update(zip(cells.tolist(), rows.tolist(), strict=True))
+        return rows
+
+    def remove(self, cells: Tensor) -> Tensor:
+        """Remove cells ``(n,)``; returns the rows that they had.
+
+        Raises:
+            CellError: nothing is removed then.
+        """
+        rows = self.rows_of(cells)
+        if self._row is None:
+            self._keep_tables(torch.arange(self.used, device=self.keys.device))
+        assert self._row is not None and self._cell is not None
+        for cell in cells.tolist():
+            del self._row[cell]
+        self._cell[rows] = -1
+        self._free += rows.tolist()
+        return rows
+
+    def write(self, cells: Tensor, keys: Tensor) -> Tensor:
+        """Give cells ``(n,)`` that are there new keys ``(n, D)``; returns their rows.
+
+        Raises:
+            CellError, ShapeError, NonFiniteError: nothing is changed then.
+        """
+        cells, keys = self._checked(cells, keys)
+        rows = self.rows_of(cells)
+        shared = keys.untyped_storage().data_ptr() == self.keys.untyped_storage().data_ptr()
+        self.keys[rows] = keys.clone() if shared else keys
+        return rows
+
+    def state_dict(self, *, with_keys: bool = True) -> dict[str, Tensor]:
+        """The tables, and the keys in use if wanted."""
+        state = {"rows.used": torch.tensor(self.used)}
+        if self._cell is not None:
+            state["rows.cell"] = self._cell[: self.used]
+            state["rows.free"] = torch.tensor(self._free, dtype=torch.int64)
+        if with_keys:
+            state["rows.keys"] = self.keys[: self.used]
+        return state
+
+    @classmethod
+    def from_state(
+        cls, state: Mapping[str, Tensor], keys: Tensor | None = None, storage: torch.dtype | None = None
+    ) -> Rows:
+        """Rows as they were when ``state_dict`` was called; see ``Index.load_state_dict``."""
+        shared = keys is not None
+        keys = keys if shared else state.get("rows.keys")
+        if keys is None or "rows.used" not in state:
+            raise ShapeError("the state has no keys: give them as well, or save it with them")
+        if len(keys) < int(state["rows.used"]):
+            raise ShapeError(
+                f"there are {len(keys)} keys, expected the {int(state['rows.used'])} of the state"
+            )
+        rows = cls(keys, None, storage)
+        if not shared and rows.keys.data_ptr() == keys.data_ptr():
+            rows.keys = rows.keys.clone()  # the state stays as it is, whatever is written here later
+        rows.used = int(state["rows.used"])
+        if "rows.cell" in state:
+            cell = state["rows.cell"].to(rows.keys.device)
+            if cell.shape != (rows.used,):
+                raise ShapeError(f"rows.cell has shape {tuple(cell.shape)}, expected ({rows.used},)")
+            rows._keep_tables(cell)
+            rows._free = [int(row) for row in state.get("rows.free", torch.empty(0))]
+        return rows
+
+    def stats(self) -> dict[str, int | float | str]:
+        """Sizes, for people to read."""
+        return {
+            "cells": len(self),
+            "features": self.features,
+            "storage": str(self.keys.dtype).removeprefix("torch."),
+            "keys_mib": round(self.keys.nbytes / 2**20, 2),
+        }
+
+    def _checked(self, cells: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+        cells, keys = as_ids(cells), check_keys(keys)
+        if keys.shape != (len(cells), self.features):
+            expected = f"({len(cells)}, {self.features})"
+            raise ShapeError(f"keys are {tuple(keys.shape)}, expected {expected}: one key a cell")
+        return cells, as_storage(keys, self.keys.dtype).to(self.keys.device)
+
+    def _keep_tables(self, cells: Tensor) -> None:
+        """Keep the cell of each row, and the row of each cell, from now on."""
+        ids = cells.tolist()
+        row = {cell: at for at, cell in enumerate(ids) if cell >= 0}
+        if len(row) < sum(cell >= 0 for cell in ids):
+            _distinct(cells[cells >= 0])
+        self._row = row
+        self._cell = torch.full((len(self.keys),), -1, dtype=torch.int64, device=self.keys.device)
+        self._cell[: len(cells)] = cells
+
+    def _take(self, count: int) -> Tensor:
+        """Rows for ``count`` new cells: freed ones first, then new ones, for which storage grows."""
+        freed = [self._free.pop() for _ in range(min(count, len(self._free)))]
+        rest = count - len(freed)
+        if self.used + rest > len(self.keys):
+            capacity = max(self.used + rest, self.used + self.used // 2 + 16)
+            grown = self.keys.new_zeros(capacity, self.features)
+            grown[: self.used] = self.keys[: self.used]
+            self.keys = grown
+            if self._cell is not None:
+                cell = self._cell.new_full((capacity,), -1)
+                cell[: self.used] = self._cell[: self.used]
+                self._cell = cell
+        rows = freed + list(range(self.used, self.used + rest))
+        self.used += rest
+        return torch.tensor(rows, dtype=torch.int64, device=self.keys.device)
+
+
+def built(rows: Rows | None) -> Rows:
+    """The rows of an index that was built.
+
+    Raises:
+        NotFittedError: it was not.
+    """
+    if rows is None:
+        raise NotFittedError("the index has no cells yet: call build(keys) or load_state_dict first")
+    return rows
+
+
+def _not_too_many(rows: int) -> None:
+    if rows > MOST_ROWS:
+        raise ShapeError(f"there are {rows} keys, expected at most {MOST_ROWS}: divide them among indexes")
+
+
+def _not_negative(cells: Tensor) -> None:
+    if bool((cells < 0).any()):
+        raise CellError(f"cell {int(cells.min())} is negative, expected ids from 0 on")
+
+
+def _distinct(cells: Tensor) -> None:
+    distinct, count = torch.unique(cells, return_counts=True)
+    if len(distinct) < len(cells):
+        raise CellError(f"cell {int(distinct[count > 1][0])} is given twice, expected distinct ids")

@@ -1,0 +1,1 @@
+"""The search structures, one file for each."""

@@ -1,0 +1,1 @@
+"""A hierarchy of groups of cells that learns where queries go."""

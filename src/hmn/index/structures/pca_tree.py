@@ -1,0 +1,277 @@
+"""A balanced binary tree that splits the cells along their principal components."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from hmn.errors import ShapeError
+from hmn.index.checks import check_count, check_query
+from hmn.index.clustering.reduction import OneColumnReduction, Reduction
+from hmn.index.precision import structure
+from hmn.index.storage.buckets import Buckets, search_buckets
+from hmn.index.storage.key_rows import Rows, built
+from hmn.results import SearchResult
+
+CHUNK_NUMBERS = 1 << 22
+
+
+@structure
+class PCATreeIndex:
+    """Scores the cells in the leaves of a binary tree that are nearest to the query.
+
+    All nodes of level j split at the median of their cells' projections on the j-th principal component of
+    the reduced keys, so that leaves hold equally many cells. A search visits the leaves of smallest margin:
+    the squared distances to the planes that part the query from a leaf, added up over the levels.
+
+    Cells added later go to the leaf that they descend to; the tree does not grow. ``stats`` tells the size of
+    the largest leaf: build again when it is many times ``leaf_size``. There are no more levels than (reduced)
+    features.
+
+    Source: Bachrach et al., "Speeding up the Xbox recommender system using a Euclidean transformation for
+    inner-product spaces", 2014. Ours: keys are measured in units of their root mean square length, and
+    queries scaled to length 1, since the best cells are the same for a query of any length; leaves are ranked
+    by margin.
+
+    Args:
+        leaf_size: cells a leaf at most when it is built.
+        num_leaves: leaves visited; may exceed those that there are. May be set later.
+        reduction: of keys and queries before they are filed; ``OneColumnReduction`` as in the source if not
+            given, ``NoReduction()`` for none.
+        storage: type in which keys are kept; as they come if not given.
+        seed: not used: nothing is random here.
+
+    Raises:
+        ConfigError: a setting is out of its range.
+    """
+
+    def __init__(
+        self,
+        leaf_size: int = 64,
+        num_leaves: int = 1,
+        *,
+        reduction: Reduction | None = None,
+        storage: torch.dtype | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.leaf_size = check_count("leaf_size", leaf_size)
+        self.num_leaves = check_count("num_leaves", num_leaves)
+        self.storage = storage
+        self.seed = check_count("seed", seed, least=0)
+        self._reduction: Reduction = OneColumnReduction() if reduction is None else copy.copy(reduction)
+        self._rows: Rows | None = None
+        self._unit = 1.0  # root mean square length of the reduced keys
+        self._mean = torch.empty(0)  # (D',) of the reduced keys, in these units
+        self._component = torch.empty(0, 0)  # (depth, D')
+        self._threshold = torch.empty(0)  # (2^depth - 1,), level by level
+        self._buckets = Buckets(torch.empty(0, 1, dtype=torch.int64))
+
+    def __len__(self) -> int:
+        """Number of cells, N."""
+        return 0 if self._rows is None else len(self._rows)
+
+    def build(self, keys: Tensor, cells: Tensor | None = None) -> None:
+        """See ``Index.build``."""
+        rows = Rows(keys, cells, self.storage)
+        self._reduction.fit(rows.keys[: rows.used])
+        self._rows = rows
+        n, features = rows.used, self._reduction.features(rows.features)
+        depth = 0
+        while n > self.leaf_size << depth and depth < features:
+            depth += 1
+        self._fit_components(depth)
+        every = torch.arange(n, device=rows.keys.device)
+        self._threshold, leaf = grow(self._projections(every))
+        self._buckets = Buckets(leaf.unsqueeze(1))
+
+    def search(self, query: Tensor, k: int) -> SearchResult:
+        """See ``Index.search``.
+
+        Reads count the mean and the components, the thresholds of the nodes visited, for every leaf its
+        number, where it begins and ends, and the rows that it lists, and the keys scored.
+        """
+        rows = built(self._rows)
+        query = check_query(query, rows.features, k).to(rows.keys.device)
+        wanted, depth = check_count("num_leaves", self.num_leaves), len(self._component)
+        reduced = self._reduction.queries(query)
+        length = torch.linalg.vector_norm(reduced, dim=1, keepdim=True, dtype=torch.float64)
+        reduced = (reduced.double() / length.clamp(min=torch.finfo(torch.float64).tiny)).float()
+        leaf = nearest_leaves((reduced - self._mean) @ self._component.T, self._threshold, wanted)
+        visited = sum(min(wanted, 1 << level) for level in range(depth))
+        more = 4.0 * (visited + (depth + 1) * len(self._mean) * (depth > 0))
+        return search_buckets(query, rows, k, self._buckets.find(leaf), lambda every: every, more)
+
+    def add(self, cells: Tensor, keys: Tensor) -> None:
+        """See ``Index.add``."""
+        self._file(built(self._rows).add(cells, keys))
+
+    def remove(self, cells: Tensor) -> None:
+        """See ``Index.remove``."""
+        self._buckets.drop(built(self._rows).remove(cells))
+
+    def update(self, cells: Tensor, keys: Tensor) -> None:
+        """See ``Index.update``."""
+        self._file(built(self._rows).write(cells, keys))
+
+    def state_dict(self, *, with_keys: bool = True) -> dict[str, Tensor]:
+        """See ``Index.state_dict``."""
+        rows = built(self._rows).state_dict(with_keys=with_keys)
+        self._buckets.settle()
+        return {
+            **rows,
+            **self._reduction.state_dict(),
+            "tree.unit": torch.tensor(self._unit, dtype=torch.float64),
+            "tree.mean": self._mean,
+            "tree.component": self._component,
+            "tree.threshold": self._threshold,
+            "tree.leaf": self._buckets.code[:, 0],
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor], keys: Tensor | None = None) -> None:
+        """See ``Index.load_state_dict``."""
+        rows = Rows.from_state(state, keys, self.storage)
+        device, features = rows.keys.device, self._reduction.features(rows.features)
+        component = _entry(state, "tree.component", (-1, features)).to(device, torch.float32)
+        leaves = 1 << len(component)
+        unit = _entry(state, "tree.unit", ())
+        mean = _entry(state, "tree.mean", (features,)).to(device, torch.float32)
+        threshold = _entry(state, "tree.threshold", (leaves - 1,)).to(device, torch.float32)
+        leaf = _entry(state, "tree.leaf", (rows.used,)).to(device, torch.int64)
+        filed = leaf[rows.live()]
+        if bool(((filed < 0) | (filed >= leaves)).any()):
+            raise ShapeError(f"tree.leaf holds others than the leaves 0 to {leaves - 1}")
+        # a row without a cell is in no leaf, whatever the state says
+        clean = torch.full_like(leaf, -1)
+        clean[rows.live()] = filed
+        self._reduction.load_state_dict(state)
+        self._rows, self._unit, self._mean = rows, float(unit), mean
+        self._component, self._threshold = component, threshold
+        self._buckets = Buckets(clean.unsqueeze(1))
+
+    def stats(self) -> dict[str, int | float | str]:
+        """See ``Index.stats``."""
+        rows, sizes = built(self._rows), self._buckets.sizes()
+        return {
+            "structure": "pca-tree",
+            **rows.stats(),
+            "leaf_size": self.leaf_size,
+            "num_leaves": self.num_leaves,
+            "reduction": self._reduction.name,
+            "depth": len(self._component),
+            "leaves": len(self._threshold) + 1,
+            "largest_leaf": int(sizes.max()) if len(sizes) else 0,
+        }
+
+    def knob(self) -> tuple[str, int]:
+        """See ``Tunable.knob``."""
+        built(self._rows)
+        return "num_leaves", len(self._threshold) + 1
+
+    def _fit_components(self, depth: int) -> None:
+        """Find unit, mean and the first ``depth`` principal components of the reduced keys."""
+        rows = built(self._rows)
+        features = self._reduction.features(rows.features)
+        self._unit, self._mean = 1.0, rows.keys.new_zeros(features, dtype=torch.float32)
+        self._component = self._mean.new_zeros(depth, features)
+        if not depth:
+            return
+        total = rows.keys.new_zeros(features, dtype=torch.float64)
+        product = rows.keys.new_zeros(features, features, dtype=torch.float64)
+        for part in torch.split(rows.keys[: rows.used], self._part()):
+            reduced = self._reduction.keys(part).double()
+            total += reduced.sum(dim=0)
+            product += reduced.T @ reduced
+        squared, mean = float(product.trace()) / rows.used or 1.0, total / rows.used
+        covariance = (product / rows.used - torch.outer(mean, mean)) / squared
+        axis = torch.linalg.eigh(covariance).eigenvectors.T.flip(0)[:depth]  # largest variance first
+        # an axis is one up to its sign: make its largest entry positive, so that all machines agree
+        largest = axis.gather(1, axis.abs().argmax(dim=1, keepdim=True))
+        self._component = (axis * torch.where(largest < 0, -1.0, 1.0)).float()
+        self._unit = squared**0.5
+        self._mean = (mean / self._unit).float()
+
+    def _part(self) -> int:
+        """Keys to reduce at a time."""
+        return max(1, CHUNK_NUMBERS // max(1, built(self._rows).features))
+
+    def _projections(self, rows: Tensor) -> Tensor:
+        """Projections ``(n, depth)`` of the keys in rows ``(n,)``, as they are stored."""
+        keys = built(self._rows).keys
+        parts = [self._reduction.keys(keys[at]) / self._unit for at in torch.split(rows, self._part())]
+        return torch.cat([(part - self._mean) @ self._component.T for part in parts])
+
+    def _file(self, rows: Tensor) -> None:
+        leaf = nearest_leaves(self._projections(rows), self._threshold, 1)
+        self._buckets.file(rows, leaf)
+
+
+def grow(projection: Tensor) -> tuple[Tensor, Tensor]:
+    """Split rows in halves, level by level, which differ by one row at most, also among equal projections.
+
+    Args:
+        projection: ``(n, depth)``, of each row on the component of each level; n is 0 only if depth is.
+
+    Returns:
+        Thresholds ``(2^depth - 1,)`` of the nodes, level by level, and the leaf ``(n,)`` of each row. A row
+        lies to the left of a threshold if its projection is smaller, to the right if larger.
+    """
+    n, depth = projection.shape
+    thresholds = [projection.new_empty(0)]
+    node = torch.arange(n, device=projection.device).unsqueeze(0)  # (nodes, rows of a node), -1 at the end
+    for level in range(depth):
+        size = (node >= 0).sum(dim=1, keepdim=True)
+        value = projection[:, level][node.clamp(min=0)].masked_fill(node < 0, torch.inf)
+        value, order = value.sort(dim=1, stable=True)
+        node, half = node.gather(1, order), size // 2
+        low = value.gather(1, (half - 1).clamp(min=0))
+        high = value.gather(1, half.clamp(max=value.shape[1] - 1))
+        thresholds.append(((low + high) / 2).masked_fill(size == 0, 0.0).squeeze(1))
+        width = (node.shape[1] + 1) // 2
+        place = torch.arange(width, device=node.device)
+        left = node[:, :width].masked_fill(place >= half, -1)
+        right = node.gather(1, (half + place).clamp(max=node.shape[1] - 1)).masked_fill(
+            half + place >= size, -1
+        )
+        node = torch.stack([left, right], dim=1).flatten(0, 1)
+    leaf = torch.empty(n, dtype=torch.int64, device=projection.device)
+    numbers = torch.arange(len(node), device=node.device).unsqueeze(1).expand_as(node)
+    leaf[node[node >= 0]] = numbers[node >= 0]
+    return torch.cat(thresholds), leaf
+
+
+def nearest_leaves(projection: Tensor, threshold: Tensor, count: int) -> Tensor:
+    """The ``count`` leaves, or all, of smallest margin to queries of projections ``(B, depth)``, in order.
+
+    The margin of a node is the sum of the squared distances to the thresholds on its path of which the query
+    lies on the other side. Keeping the ``count`` nodes of smallest margin on every level finds just the
+    leaves of smallest margin: the margin never falls on the way down, and stays the same towards the nearer
+    child. If a node is left out, ``count`` others on its level have no larger margin, and below each of these
+    is a leaf of that same margin, so no leaf below the node left out is needed.
+    """
+    depth = projection.shape[1]
+    node = torch.zeros(len(projection), 1, dtype=torch.int64, device=projection.device)
+    margin = projection.new_zeros(len(projection), 1)
+    for level in range(depth):
+        first = (1 << level) - 1
+        offset = projection[:, level : level + 1] - threshold[first + node]
+        right = (offset >= 0).long()
+        node = torch.cat([2 * node + right, 2 * node + 1 - right], dim=1)
+        margin = torch.cat([margin, margin + offset.square()], dim=1)
+        margin, kept = margin.sort(dim=1, stable=True)
+        node, margin = node.gather(1, kept[:, :count]), margin[:, :count]
+    return node
+
+
+def _entry(state: Mapping[str, Tensor], name: str, shape: tuple[int, ...]) -> Tensor:
+    """A tensor of the state; -1 in ``shape`` stands for any number."""
+    entry = state.get(name)
+    if entry is None or entry.dim() != len(shape):
+        raise ShapeError(f"the state has no {name} of {len(shape)} dimensions: is it that of a PCA tree?")
+    if any(wanted not in (-1, got) for got, wanted in zip(entry.shape, shape, strict=True)):
+        raise ShapeError(
+            f"{name} is {tuple(entry.shape)}, expected {shape}: make the index with its settings"
+        )
+    return entry

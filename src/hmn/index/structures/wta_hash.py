@@ -1,0 +1,247 @@
+"""Winner-take-all hashing: cells lie in buckets by which of a few features of theirs is the largest."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from hmn._native import most_frequent
+from hmn.errors import ConfigError, ShapeError
+from hmn.index.checks import check_count, check_query
+from hmn.index.clustering.reduction import NoReduction, Reduction
+from hmn.index.precision import structure
+from hmn.index.storage.buckets import Buckets, search_buckets
+from hmn.index.storage.key_rows import Rows, built
+from hmn.results import SearchResult
+
+KEY_BITS = 62
+CHUNK_NUMBERS = 1 << 22
+
+
+@structure
+class WTAHashIndex:
+    """Scores the cells that share a bucket with the query in one of several hash tables.
+
+    A table draws ``num_permutations`` random orders of the features and looks at the first ``prefix``
+    features of each. The places of the largest ones together are the bucket. The more two vectors agree in
+    the order of their features, the likelier they share a bucket, whatever their length. A query whose
+    buckets hold fewer than k cells gets fewer results.
+
+    A key's appended columns are the largest of its features more often than not, and a query's are zero, so a
+    reduction only takes places from the features that tell cells apart: none is used unless asked for.
+
+    Source: Vijayanarasimhan, Shlens, Monga and Yagnik, "Deep networks with large output spaces", 2014;
+    Yagnik et al., "The power of comparative reasoning", 2011. Several probes a table are ours.
+
+    Args:
+        num_tables: hash tables.
+        num_permutations: orders of the features a table; p of the paper.
+        prefix: features looked at in an order, at most those of the (reduced) keys; k of the paper.
+        num_probes: buckets looked at in a table, at most 1 + num_permutations: the query's own, then those
+            with one of the places replaced by that of the second largest, smallest difference first.
+        max_candidates: cells scored for a query at most: those that share most buckets with it; all if None.
+            May be set later, as ``num_probes``.
+        reduction: of keys and queries before they are hashed; none if not given.
+        storage: type in which keys are kept; as they come if not given.
+        seed: of the orders.
+
+    Raises:
+        ConfigError: a setting is out of its range, or the buckets of all tables take more than 62 bits.
+    """
+
+    def __init__(
+        self,
+        num_tables: int = 8,
+        num_permutations: int = 4,
+        prefix: int = 8,
+        num_probes: int = 1,
+        max_candidates: int | None = None,
+        *,
+        reduction: Reduction | None = None,
+        storage: torch.dtype | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.num_tables = check_count("num_tables", num_tables)
+        self.num_permutations = check_count("num_permutations", num_permutations)
+        self.prefix = check_count("prefix", prefix)
+        self.num_probes = num_probes
+        self.max_candidates = max_candidates
+        self.storage = storage
+        self.seed = check_count("seed", seed, least=0)
+        self._check_search_settings()
+        self._table = prefix**num_permutations  # buckets of a table
+        if num_tables * self._table > 1 << KEY_BITS:
+            bits = math.ceil(math.log2(num_tables * self._table))
+            raise ConfigError(
+                f"{num_tables} tables of {prefix}^{num_permutations} buckets take {bits} bits, "
+                f"expected at most {KEY_BITS}: lower num_permutations or prefix"
+            )
+        self._reduction: Reduction = NoReduction() if reduction is None else copy.copy(reduction)
+        self._rows: Rows | None = None
+        self._seen = torch.empty(0)  # (num_tables, num_permutations, prefix) int32, features looked at
+        self._buckets = Buckets(torch.empty(0, num_tables, dtype=torch.int64))
+
+    def __len__(self) -> int:
+        """Number of cells, N."""
+        return 0 if self._rows is None else len(self._rows)
+
+    def build(self, keys: Tensor, cells: Tensor | None = None) -> None:
+        """See ``Index.build``.
+
+        Raises:
+            ConfigError: ``prefix`` is larger than the number of features.
+        """
+        rows = Rows(keys, cells, self.storage)
+        features = self._reduction.features(rows.features)
+        if self.prefix > features:
+            raise ConfigError(f"prefix is {self.prefix} but the keys have {features} features: lower prefix")
+        generator = torch.Generator().manual_seed(self.seed)
+        count = self.num_tables * self.num_permutations
+        orders = [torch.randperm(features, generator=generator)[: self.prefix] for _ in range(count)]
+        seen = torch.stack(orders).view(self.num_tables, self.num_permutations, self.prefix)
+        self._seen = seen.to(rows.keys.device, torch.int32)
+        self._reduction.fit(rows.keys[: rows.used])
+        self._rows = rows
+        self._buckets = Buckets(self._codes(torch.arange(rows.used, device=rows.keys.device)))
+
+    def search(self, query: Tensor, k: int) -> SearchResult:
+        """See ``Index.search``.
+
+        Reads count, for every probe, a bucket's number, where it begins and ends, and the rows that it lists,
+        besides the features looked at and the keys scored.
+        """
+        rows = built(self._rows)
+        query = check_query(query, rows.features, k).to(rows.keys.device)
+        self._check_search_settings()
+        parts = torch.split(query, self._part())
+        code = torch.cat([self._probes(self._reduction.queries(part)) for part in parts])
+        found = self._buckets.find(code)
+        return search_buckets(query, rows, k, found, self._narrow, float(self._seen.nbytes))
+
+    def add(self, cells: Tensor, keys: Tensor) -> None:
+        """See ``Index.add``."""
+        touched = built(self._rows).add(cells, keys)
+        self._buckets.file(touched, self._codes(touched))
+
+    def remove(self, cells: Tensor) -> None:
+        """See ``Index.remove``."""
+        self._buckets.drop(built(self._rows).remove(cells))
+
+    def update(self, cells: Tensor, keys: Tensor) -> None:
+        """See ``Index.update``."""
+        touched = built(self._rows).write(cells, keys)
+        self._buckets.file(touched, self._codes(touched))
+
+    def state_dict(self, *, with_keys: bool = True) -> dict[str, Tensor]:
+        """See ``Index.state_dict``."""
+        rows = built(self._rows).state_dict(with_keys=with_keys)
+        self._buckets.settle()
+        return {
+            **rows,
+            **self._reduction.state_dict(),
+            "wta.seen": self._seen,
+            "wta.code": self._buckets.code,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Tensor], keys: Tensor | None = None) -> None:
+        """See ``Index.load_state_dict``."""
+        rows = Rows.from_state(state, keys, self.storage)
+        device = rows.keys.device
+        seen = state.get("wta.seen", torch.empty(0)).to(device, torch.int32)
+        code = state.get("wta.code", torch.empty(0)).to(device, torch.int64)
+        features = self._reduction.features(rows.features)
+        if seen.shape != (self.num_tables, self.num_permutations, self.prefix) or bool(
+            ((seen < 0) | (seen >= features)).any()
+        ):
+            expected = (self.num_tables, self.num_permutations, self.prefix)
+            raise ShapeError(
+                f"wta.seen is {tuple(seen.shape)}, expected {expected} of features below {features}: "
+                "make the index with the settings that it was saved with"
+            )
+        least = torch.arange(self.num_tables, device=device) * self._table
+        filed = code[rows.live()] - least if code.shape == (rows.used, self.num_tables) else None
+        if filed is None or bool(((filed < 0) | (filed >= self._table)).any()):
+            raise ShapeError(f"wta.code does not number the buckets of {rows.used} rows")
+        # a row without a cell is in no bucket, whatever the state says
+        clean = torch.full_like(code, -1)
+        clean[rows.live()] = code[rows.live()]
+        self._reduction.load_state_dict(state)
+        self._rows, self._seen, self._buckets = rows, seen, Buckets(clean)
+
+    def stats(self) -> dict[str, int | float | str]:
+        """See ``Index.stats``."""
+        rows, sizes = built(self._rows), self._buckets.sizes()
+        return {
+            "structure": "wta-hash",
+            **rows.stats(),
+            "num_tables": self.num_tables,
+            "num_permutations": self.num_permutations,
+            "prefix": self.prefix,
+            "num_probes": self.num_probes,
+            "max_candidates": "all" if self.max_candidates is None else self.max_candidates,
+            "reduction": self._reduction.name,
+            "seed": self.seed,
+            "buckets": len(sizes),
+            "largest_bucket": int(sizes.max()) if len(sizes) else 0,
+            "mean_bucket": round(float(sizes.float().mean()), 2) if len(sizes) else 0.0,
+        }
+
+    def knob(self) -> tuple[str, int]:
+        """See ``Tunable.knob``: ``max_candidates``, up to all cells that share a bucket with a query.
+
+        A recall that is out of its reach takes more of ``num_probes``, or of ``num_tables`` and a new build.
+        """
+        return "max_candidates", max(1, len(built(self._rows)))
+
+    def _check_search_settings(self) -> None:
+        """Check those that may be set between searches too."""
+        check_count("num_probes", self.num_probes)
+        most = 1 + self.num_permutations if self.prefix > 1 else 1
+        if self.num_probes > most:
+            raise ConfigError(
+                f"num_probes is {self.num_probes}, expected at most {most}: 1 + num_permutations"
+            )
+        if self.max_candidates is not None:
+            check_count("max_candidates", self.max_candidates)
+
+    def _part(self) -> int:
+        """Vectors to hash at a time."""
+        return max(1, CHUNK_NUMBERS // max(1, self.num_tables * self.num_permutations * self.prefix))
+
+    def _codes(self, rows: Tensor) -> Tensor:
+        """Buckets ``(n, num_tables)`` of rows ``(n,)``, by their keys as they are stored."""
+        keys = built(self._rows).keys
+        parts = [self._hash(self._reduction.keys(keys[at]))[0] for at in torch.split(rows, self._part())]
+        return torch.cat(parts)
+
+    def _hash(self, reduced: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of ``reduced`` (n, D'): buckets (n, T), features seen (n, T, p, prefix), places of the largest."""
+        seen = reduced.index_select(1, self._seen.flatten()).view(len(reduced), *self._seen.shape)
+        largest = seen.argmax(dim=3)  # the first one among equals, which topk would not promise
+        table = torch.arange(self.num_tables, device=reduced.device) * self._table
+        return (largest * self._radix(reduced.device)).sum(dim=2) + table, seen, largest
+
+    def _probes(self, reduced: Tensor) -> Tensor:
+        """Buckets ``(B, num_tables * num_probes)`` in which to look for queries ``(B, D')``."""
+        code, seen, largest = self._hash(reduced)
+        code = code.unsqueeze(2)  # (B, T, 1)
+        if self.num_probes > 1:
+            best = seen.gather(3, largest.unsqueeze(3))
+            others = seen.scatter(3, largest.unsqueeze(3), -torch.inf)
+            second = others.argmax(dim=3)  # (B, T, p)
+            gap = (best - others.gather(3, second.unsqueeze(3))).squeeze(3)
+            nearest = gap.argsort(dim=2, stable=True)[:, :, : self.num_probes - 1]
+            moved = ((second - largest) * self._radix(reduced.device)).gather(2, nearest)
+            code = torch.cat([code, code + moved], dim=2)  # (B, T, num_probes)
+        return code.flatten(1)
+
+    def _radix(self, device: torch.device) -> Tensor:
+        return torch.tensor([self.prefix**place for place in range(self.num_permutations)], device=device)
+
+    def _narrow(self, every: Tensor) -> Tensor:
+        """Candidates (b, C) once each, those in most buckets first to stay where there are too many."""
+        return most_frequent(every, self.max_candidates or max(1, every.shape[1]))

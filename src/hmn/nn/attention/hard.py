@@ -1,0 +1,129 @@
+"""Hard attention over a stored memory, trained by REINFORCE; for comparison."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hmn.errors import ConfigError, ShapeError
+from hmn.nn.attention.scoring import (
+    all_reads,
+    all_scores,
+    check_range,
+    checked,
+    checked_memory,
+    checked_scale,
+    shaped,
+    uncompiled,
+)
+from hmn.nn.memory.stored import Memory
+from hmn.results import Read
+
+DRAWN_BLOCK = 256
+"""Cells whose probabilities are added up before one of them is drawn."""
+
+
+class HardAttention(nn.Module):
+    """Hard attention: each query reads one cell, drawn from the full softmax; for comparison.
+
+    Trained by REINFORCE (Williams 1992) with a moving average of the reward as its baseline: add
+    ``loss(read, reward)`` to what else is minimised. In evaluation the best cell is read.
+
+    Args:
+        memory: N cells, at least one. Gradients of keys are dense, as those of ``SoftmaxAttention``.
+        scale: cells are drawn from the softmax of ``scale`` times the scores.
+        decay: of the moving average, 0 to below 1.
+        seed: of the draws; give each process of a distributed training another.
+
+    Raises:
+        ConfigError: a setting is out of its range, or the memory is empty.
+    """
+
+    baseline: Tensor
+    steps: Tensor
+
+    def __init__(self, memory: Memory, scale: float = 1.0, *, decay: float = 0.9, seed: int = 0) -> None:
+        super().__init__()
+        if not 0 <= decay < 1:
+            raise ConfigError(f"decay is {decay!r}, expected from 0 to below 1")
+        if not len(checked_memory(memory)):
+            raise ConfigError("the memory has no cells, expected at least one for hard attention to draw")
+        self.memory = memory
+        self.scale = checked_scale(scale)
+        self.decay = decay
+        self.register_buffer("baseline", torch.zeros(()))
+        self.register_buffer("steps", torch.zeros(()))
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def forward(self, query: Tensor, target: Tensor | None = None) -> Read:
+        """Read one cell for each query: ``value`` is its value, ``weight`` (B, 1) its probability.
+
+        Arguments and errors as in ``KMIPSAttention.forward``. ``target`` is checked and changes nothing:
+        the draw must be the softmax's own for the gradient to be right.
+        """
+        flat, wanted = checked(query, target, self.memory)
+        check_range(wanted, len(self.memory))
+        score = all_scores(flat, self.memory)  # (B, N)
+        share = torch.log_softmax(self.scale * score, dim=1)
+        cell = self._draw(share) if self.training else share.argmax(dim=1, keepdim=True)  # (B, 1)
+        value = self.memory.values_of(cell.squeeze(1))  # (B, V)
+        weight = share.gather(1, cell).exp()
+        reads = all_reads(flat, self.memory)
+        return shaped(Read(value, weight, cell, score.gather(1, cell), reads), query)
+
+    def loss(self, read: Read, reward: Tensor) -> Tensor:
+        """The score-function term: its gradient estimates that of minus the mean reward.
+
+        Args:
+            read: from ``forward`` in training.
+            reward: ``(...)``, one for each query, larger is better; no gradient flows to it.
+
+        Returns:
+            A scalar. In training the baseline moves towards this batch's rewards, after they were used.
+
+        Raises:
+            ShapeError: the reward has another shape than the queries.
+        """
+        if reward.shape != read.weight.shape[:-1]:
+            expected = tuple(read.weight.shape[:-1])
+            raise ShapeError(
+                f"reward has shape {tuple(reward.shape)}, expected {expected}: one for each query"
+            )
+        reward = reward.detach().to(self.baseline.dtype)
+        share = 1 - self.decay**self.steps  # as Adam corrects its averages for their start at zero
+        expected_reward = torch.where(self.steps > 0, self.baseline / share, 0.0)
+        term = -((reward - expected_reward) * read.weight.squeeze(-1).log()).mean()
+        if self.training and reward.numel():
+            with torch.no_grad():
+                self.baseline.lerp_(reward.mean(), 1 - self.decay)
+                self.steps += 1
+        return term
+
+    @uncompiled
+    @torch.no_grad()
+    def _draw(self, share: Tensor) -> Tensor:
+        """One column ``(B, 1)`` of log-probabilities ``(B, N)``: where sums of them exceed a random number.
+
+        A number is drawn for each row, not for each cell, and a block of columns found before the column.
+        """
+        if not len(share):
+            return share.new_empty(0, 1, dtype=torch.int64)
+        weight = F.pad(share.exp(), (0, -share.shape[1] % DRAWN_BLOCK)).reshape(len(share), -1, DRAWN_BLOCK)
+        mass = weight.sum(dim=2, dtype=torch.float64)  # (B, N / block)
+        part = torch.rand(len(share), 1, dtype=torch.float64, generator=self._generator).to(share.device)
+        block, left = _reached(mass, part * mass.sum(dim=1, keepdim=True))
+        own = weight.take_along_dim(block.unsqueeze(2), dim=1).squeeze(1).double()  # (B, block)
+        column, _ = _reached(own, left)
+        return block * DRAWN_BLOCK + column
+
+
+def _reached(weight: Tensor, part: Tensor) -> tuple[Tensor, Tensor]:
+    """Where sums along rows ``(B, n)`` first exceed ``part`` (B, 1), and what of it is left there.
+
+    A part that rounding has brought to the whole sum is reached by the last weight that is not zero.
+    """
+    total = weight.cumsum(dim=1)
+    last = weight.shape[1] - 1 - (weight > 0).flip(1).byte().argmax(dim=1, keepdim=True)
+    at = torch.minimum(torch.searchsorted(total, part, right=True), last)
+    return at, part - (total - weight).gather(1, at)

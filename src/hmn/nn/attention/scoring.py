@@ -1,0 +1,109 @@
+"""What the attention layers share: checks, weights and weighted sums, in any precision."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from hmn.errors import CellError, ConfigError, ShapeError
+from hmn.index.checks import as_ids
+from hmn.nn.memory.stored import Memory
+from hmn.results import Read
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def uncompiled(function: Function) -> Function:
+    """``torch.compiler.disable``, with its type: compiled code stops here and goes on behind."""
+    plain: Function = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
+    return plain
+
+
+def checked_memory(memory: Memory) -> Memory:
+    """Refuse what is no ``Memory``, such as its keys alone."""
+    if not isinstance(memory, Memory):
+        raise ConfigError(
+            f"memory is {type(memory).__name__}, expected hmn.Memory: make one with Memory(keys)"
+        )
+    return memory
+
+
+def checked(query: Tensor, target: Tensor | None, memory: Memory) -> tuple[Tensor, Tensor | None]:
+    """Queries as ``(B, D)`` and targets as ``(B,)``, refused if they do not fit the memory."""
+    features = memory.keys.shape[1]
+    if query.dim() < 1 or not query.is_floating_point():
+        got = f"{tuple(query.shape)} of {query.dtype}"
+        raise ShapeError(f"query is {got}, expected floats (..., {features}): one row a query")
+    if query.shape[-1] != features:
+        raise ShapeError(
+            f"query has {query.shape[-1]} features but the memory has {features}: "
+            f"map it with a layer such as nn.Linear({query.shape[-1]}, {features})"
+        )
+    flat = query.reshape(math.prod(query.shape[:-1]), features)
+    if target is None:
+        return flat, None
+    if target.shape != query.shape[:-1]:
+        expected = tuple(query.shape[:-1])
+        raise ShapeError(f"target has shape {tuple(target.shape)}, expected {expected}: one cell a query")
+    return flat, as_ids(target.reshape(-1), "target")
+
+
+def check_range(target: Tensor | None, count: int) -> None:
+    """Refuse targets that are neither cells nor -1."""
+    if target is None:
+        return
+    bad = (target < -1) | (target >= count)
+    if bool(bad.any()):
+        expected = f"expected cells from 0 to {count - 1}, or -1 for none"
+        raise CellError(f"target holds cell {int(target[bad][0])}, {expected}")
+
+
+def checked_scale(scale: float) -> float:
+    """Refuse a scale that would turn the order round or make every weight the same."""
+    if not 0 < scale < math.inf:
+        raise ConfigError(f"scale is {scale!r}, expected a finite number above 0")
+    return float(scale)
+
+
+def wide(score: Tensor) -> Tensor:
+    """Scores in float32 at least: a softmax of half precision is too coarse."""
+    return score.to(torch.promote_types(score.dtype, torch.float32))
+
+
+def softmax(logit: Tensor, unused: Tensor) -> Tensor:
+    """Softmax of each row over the places in use; zeros where there are none, with zero gradients."""
+    lowest = torch.finfo(logit.dtype).min  # -inf would be NaN on the way, which anomaly detection reports
+    return torch.softmax(logit.masked_fill(unused, lowest), dim=-1).masked_fill(unused, 0.0)
+
+
+def weighted(weight: Tensor, values: Tensor, dtype: torch.dtype) -> Tensor:
+    """Sum ``(B, V)`` of values ``(B, K, V)`` or ``(C, V)`` by weights ``(B, K)`` or ``(B, C)``."""
+    dtype = torch.promote_types(dtype, values.dtype)
+    weight, values = weight.to(dtype), values.to(dtype)
+    return weight @ values if values.dim() == 2 else torch.bmm(weight.unsqueeze(1), values).squeeze(1)
+
+
+def all_scores(query: Tensor, memory: Memory) -> Tensor:
+    """Scores ``(B, N)`` of every cell, with gradients."""
+    dtype = torch.promote_types(query.dtype, memory.keys.dtype)
+    return wide(query.to(dtype) @ memory.keys.to(dtype).T)  # (B, N)
+
+
+def all_reads(query: Tensor, memory: Memory) -> Tensor:
+    """Reads ``(B,)`` of scoring every cell."""
+    reads = len(memory) * memory.keys.element_size() / 4
+    return torch.full((len(query),), reads, device=query.device)
+
+
+def shaped(read: Read, query: Tensor) -> Read:
+    """The read with the query's leading dimensions."""
+
+    def led(part: Tensor) -> Tensor:
+        return part.reshape((*query.shape[:-1], *part.shape[1:]))
+
+    value = None if read.value is None else led(read.value)
+    return Read(value, led(read.weight), led(read.cell), led(read.score), led(read.reads))

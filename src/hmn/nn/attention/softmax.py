@@ -1,0 +1,54 @@
+"""Full softmax attention over a stored memory."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hmn.nn.attention.scoring import (
+    all_reads,
+    all_scores,
+    check_range,
+    checked,
+    checked_memory,
+    checked_scale,
+    shaped,
+    softmax,
+    weighted,
+)
+from hmn.nn.memory.stored import Memory
+from hmn.results import Read
+
+
+class SoftmaxAttention(nn.Module):
+    """Full softmax attention: every cell is scored and read, at a cost linear in N.
+
+    Gradients reach all rows and are dense, so the optimiser cannot be ``SparseAdam``; give a memory that is
+    trained with ``DistributedDataParallel`` ``sparse=False``.
+
+    Args:
+        memory: N cells.
+        scale: weights are a softmax of ``scale`` times the scores.
+
+    Raises:
+        ConfigError: scale is not a finite number above 0.
+    """
+
+    def __init__(self, memory: Memory, scale: float = 1.0) -> None:
+        super().__init__()
+        self.memory = checked_memory(memory)
+        self.scale = checked_scale(scale)
+
+    def forward(self, query: Tensor, target: Tensor | None = None) -> Read:
+        """Read the memory: as ``KMIPSAttention.forward`` with K = N, cells in their own order.
+
+        ``target`` is checked and changes nothing: every cell is read.
+        """
+        flat, wanted = checked(query, target, self.memory)
+        check_range(wanted, len(self.memory))
+        score = all_scores(flat, self.memory)  # (B, N)
+        cell = torch.arange(len(self.memory), device=score.device).expand(len(flat), -1)
+        weight = softmax(self.scale * score, cell < 0)
+        values = self.memory.keys if self.memory.values is None else self.memory.values
+        value = weighted(weight, values, torch.promote_types(flat.dtype, values.dtype))
+        return shaped(Read(value, weight, cell, score, all_reads(flat, self.memory)), query)

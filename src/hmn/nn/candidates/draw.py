@@ -1,0 +1,161 @@
+"""Candidates in training: which cells the softmax of a batch runs over, and how likely each was to be drawn.
+
+After Chandar et al. 2016: Top-K, Sample-K and Rand-block, the K best cells alone, any combination, always the
+union over the batch and always with the targets. Each candidate carries its inclusion probability, so that a
+normaliser summed over the candidates can be corrected (``hmn.nn.loss.sampled_nll``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from hmn.index.checks import as_ids, check_query
+from hmn.index.precision import own_arithmetic
+from hmn.index.protocol import Clustered, Index
+from hmn.nn.candidates.strategy import Candidates, Strategy, clustered
+
+
+@torch.no_grad()
+@own_arithmetic
+def candidates(
+    strategy: Strategy, index: Index, query: Tensor, target: Tensor, *, generator: torch.Generator
+) -> Candidates:
+    """Draw the candidates of a batch: the union of what the strategy gives each query, and the targets.
+
+    Sample-K draws by the Gumbel-top-k trick (Vieira 2014; Kool et al. 2019): a cluster is drawn if its score
+    plus Gumbel noise exceeds a threshold, the K-th largest such sum among the query's *other* clusters. Given
+    the others, that has probability ``1 - exp(-exp(score - threshold))`` (priority sampling, Duffield et al.
+    2007), and the queries draw independently, so a cluster misses the union with probability
+    ``exp(-sum over queries of exp(score - threshold))``. These conditional probabilities are known exactly,
+    and dividing by them is unbiased; the marginal ones of drawing without replacement are not known in
+    closed form. Note that for a query which did not draw the cluster the threshold is its K-th largest sum,
+    and not the (K+1)-th as for one which did: with the same for both the union's correction is biased.
+
+    Args:
+        strategy: what joins.
+        index: built; must be ``Clustered`` for Top-K and Sample-K. Rand-block without Sample-K takes its
+            cells to be 0 to N - 1.
+        query: ``(B, D)``.
+        target: ``(T,)`` cells that are certain to be in.
+        generator: of Sample-K and Rand-block; on any device.
+
+    Returns:
+        Candidates on the device of the query.
+
+    Raises:
+        ConfigError: the strategy needs clusters and the index has none.
+        ShapeError, NonFiniteError, NotFittedError: as the index's search raises them.
+    """
+    device = query.device
+    certain = [as_ids(target, "target").to(device)]
+    pool = None
+    if strategy.best_cells:
+        found = index.search(query, strategy.best_cells).cell.flatten()
+        certain.append(found[found >= 0].to(device))
+    if strategy.needs_clusters:
+        cells, pool = _of_clusters(strategy, clustered(strategy, index), query, generator)
+        certain.append(cells.to(device))
+    if strategy.rand_block and len(index):
+        pool = _with_block(pool, len(index), strategy.rand_block, generator, device)
+    if pool is not None:
+        pool = _Pool(*(column[pool.drawn].to(device) for column in pool))
+    return _union(torch.cat(certain), pool)
+
+
+class _Pool(NamedTuple):
+    """Cells that may be drawn, among them all that were: ``(n,)`` each, a cell once."""
+
+    cell: Tensor
+    left_out: Tensor  # float64, log of the probability that the cell is not drawn
+    drawn: Tensor  # bool
+
+
+def _of_clusters(
+    strategy: Strategy, index: Clustered, query: Tensor, generator: torch.Generator
+) -> tuple[Tensor, _Pool | None]:
+    """The cells of Top-K, and those of Sample-K: all of them if a block is to be drawn from them as well."""
+    centroids = index.centroids()
+    query = check_query(query, centroids.shape[1], 1).to(centroids.device, centroids.dtype)
+    score = (query @ centroids.T).double()  # (B, C)
+    top = score.topk(min(strategy.top_clusters, len(centroids)), dim=1).indices
+    certain, _ = index.cells_in(torch.unique(top))
+    if not strategy.sample_clusters:
+        return certain, None
+    logit = (score / strategy.temperature).scatter(1, top, -torch.inf)
+    drawn, rate = _drawn(logit, strategy.sample_clusters, generator)
+    clusters = drawn.nonzero().squeeze(1)
+    if strategy.rand_block:  # a block's cells may lie in any cluster, and need its rate
+        clusters = torch.arange(len(centroids), device=centroids.device)
+    cell, length = index.cells_in(clusters)
+    each = torch.repeat_interleave(clusters, length)
+    return certain, _Pool(cell, -rate[each], drawn[each])
+
+
+def _with_block(
+    pool: _Pool | None, count: int, size: int, generator: torch.Generator, device: torch.device
+) -> _Pool:
+    """Draw a block of the cells 0 to ``count - 1`` into the pool."""
+    blocks = -(-count // size)
+    first = size * int(torch.randint(blocks, (1,), generator=generator, device=generator.device))
+    last = min(first + size, count)
+    missed = math.log1p(-1 / blocks) if blocks > 1 else -math.inf
+    if pool is None:
+        cell = torch.arange(first, last, device=device)
+        left_out = torch.full(cell.shape, missed, dtype=torch.float64, device=device)
+        return _Pool(cell, left_out, torch.ones_like(cell, dtype=torch.bool))
+    inside = (pool.cell >= first) & (pool.cell < last)
+    return _Pool(pool.cell, pool.left_out + missed, pool.drawn | inside)
+
+
+def _drawn(logit: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw ``count`` of the finite logits of each row ``(B, C)`` without replacement.
+
+    Returns:
+        ``(C,)`` bool, drawn by any row; and ``(C,)`` the rate at which any row draws it given the others:
+        minus the log of the probability that none does.
+    """
+    drawn, threshold = sampled(logit, count, exponential(logit.shape, generator))
+    rate = torch.where(torch.isfinite(logit), (logit - threshold).exp(), 0.0)
+    return drawn.any(dim=0), rate.sum(dim=0)
+
+
+def exponential(shape: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Exponentially distributed numbers: minus their logarithms are Gumbel noise.
+
+    In float64: a float32 exponential is too coarse near 0 for the tail of the Gumbel distribution.
+    """
+    noise = torch.empty(tuple(shape), dtype=torch.float64, device=generator.device)
+    return noise.exponential_(generator=generator)
+
+
+def sampled(logit: Tensor, count: int, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Draw ``count`` of the finite logits of each row ``(B, C)`` float64 without replacement.
+
+    Args:
+        logit, count: see there.
+        noise: ``(B, C)`` of ``exponential``.
+
+    Returns:
+        Which are drawn, ``(B, C)`` bool, and ``(B, C)`` the threshold of each: the ``count``-th
+        largest sum of logit and noise among the others of its row.
+    """
+    key = logit - noise.to(logit.device).log()
+    best = torch.nn.functional.pad(key, (0, count + 1), value=-torch.inf).topk(count + 1, dim=1).values
+    drawn = torch.isfinite(logit) & (key >= best[:, count - 1 : count])
+    return drawn, torch.where(drawn, best[:, count:], best[:, count - 1 : count])
+
+
+def _union(certain: Tensor, pool: _Pool | None) -> Candidates:
+    """Distinct cells, those that are certain with probability 1."""
+    if pool is None:
+        cell = torch.unique(certain)
+        return Candidates(cell, torch.ones(len(cell), device=cell.device))
+    cell, place = torch.unique(torch.cat([certain, pool.cell]), return_inverse=True)
+    left_out = torch.cat([pool.left_out.new_full((len(certain),), -torch.inf), pool.left_out])
+    least = left_out.new_zeros(len(cell)).scatter_reduce(0, place, left_out, "amin")
+    return Candidates(cell, -torch.expm1(least).float())

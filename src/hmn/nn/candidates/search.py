@@ -1,0 +1,127 @@
+"""Search with the strategies of training: at test time each query draws candidates for itself."""
+
+from __future__ import annotations
+
+import zlib
+
+import torch
+from torch import Tensor
+
+from hmn._native import best_of, most_frequent
+from hmn.errors import ShapeError
+from hmn.index.checks import check_query
+from hmn.index.precision import structure
+from hmn.index.protocol import Index
+from hmn.nn.candidates.draw import exponential, sampled
+from hmn.nn.candidates.strategy import Strategy, clustered
+from hmn.results import SearchResult
+
+PART = 256
+"""Queries whose candidates are held at a time."""
+
+
+@structure
+class StrategySearch:
+    """Reads with a strategy at test time: a query's candidates, drawn for it alone, all scored in full.
+
+    What is drawn for a query follows from the signs of its features and the seed: it is the same in any
+    batch, whose size may change a query's last bits, and whenever it is asked again.
+
+    Args:
+        index: built on the keys.
+        strategy: what the candidates are; ``k-mips`` parts are the index's own search.
+        keys: ``(N, D)`` of the cells 0 to N - 1.
+        seed: of what is drawn.
+
+    Raises:
+        ConfigError: the strategy needs clusters and the index has none.
+        ShapeError: the index has another number of cells than there are keys.
+    """
+
+    def __init__(self, index: Index, strategy: Strategy, keys: Tensor, seed: int = 0) -> None:
+        if strategy.needs_clusters:
+            clustered(strategy, index)
+        if len(index) != len(keys):
+            raise ShapeError(f"there are {len(keys)} keys, expected those of the index's {len(index)} cells")
+        self.index, self.strategy, self.keys, self.seed = index, strategy, keys, seed
+
+    def __len__(self) -> int:
+        """Number of cells, N."""
+        return len(self.index)
+
+    def search(self, query: Tensor, k: int) -> SearchResult:
+        """Find the ``k`` best of each query's candidates; see ``Index.search``.
+
+        Reads are those of the index for its part, the centroids, and the keys of the other candidates.
+
+        Raises:
+            ShapeError: the queries do not fit, or the index has ids of its own.
+        """
+        query = check_query(query, self.keys.shape[1], k).to(self.keys.device)
+        parts = [self._search(part, k) for part in torch.split(query, PART)]
+        return SearchResult(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+    def _search(self, query: Tensor, k: int) -> SearchResult:
+        reads = query.new_zeros(len(query))
+        scored = torch.zeros_like(reads, dtype=torch.int64)
+        listed, best = self._others(query), None
+        if self.strategy.best_cells:
+            found = self.index.search(query, self.strategy.best_cells)
+            best, reads, scored = found.cell, found.reads.clone(), found.cells_scored.clone()
+            listed.append(best)
+        candidate = torch.cat(listed, dim=1)
+        if len(listed) > 1 and candidate.shape[1]:
+            candidate = most_frequent(candidate, candidate.shape[1])  # each once
+        if candidate.numel() and int(candidate.max()) >= len(self.keys):
+            raise ShapeError(
+                f"the index has a cell {int(candidate.max())}, expected cells 0 to {len(self.keys) - 1}: "
+                "build it without ids of its own"
+            )
+        score, cell = best_of(query, self.keys, candidate, k)
+        more = (candidate >= 0).sum(dim=1) - (0 if best is None else (best >= 0).sum(dim=1))
+        reads += more * (self.keys.element_size() / 4)
+        if self.strategy.needs_clusters:
+            reads += len(clustered(self.strategy, self.index).centroids())
+        return SearchResult(score, cell, reads, scored + more)
+
+    def _others(self, query: Tensor) -> list[Tensor]:
+        """Candidates ``(B, C)`` besides those that the index finds best: of clusters, and of a block."""
+        strategy, found = self.strategy, list[Tensor]()
+        generators = self._generators(query) if strategy.sample_clusters or strategy.rand_block else []
+        if strategy.needs_clusters:
+            index = clustered(strategy, self.index)
+            line, cluster = self._clusters(query, index.centroids(), generators).nonzero(as_tuple=True)
+            cell, length = index.cells_in(cluster)
+            found.append(_lines(cell.to(query.device), line.repeat_interleave(length), len(query)))
+        if strategy.rand_block and len(self):
+            size, blocks = strategy.rand_block, -(-len(self) // strategy.rand_block)
+            drawn = [int(torch.randint(blocks, (1,), generator=one)) for one in generators]
+            cell = size * torch.tensor(drawn).unsqueeze(1) + torch.arange(min(size, len(self)))
+            found.append(cell.masked_fill_(cell >= len(self), -1).to(query.device))
+        return found
+
+    def _clusters(self, query: Tensor, centroids: Tensor, generators: list[torch.Generator]) -> Tensor:
+        """Which clusters ``(B, C)`` each query reads."""
+        strategy = self.strategy
+        score = (query.to(centroids.device, centroids.dtype) @ centroids.T).double()
+        top = score.topk(min(strategy.top_clusters, len(centroids)), dim=1).indices
+        chosen = torch.zeros_like(score, dtype=torch.bool).scatter_(1, top, True)
+        if strategy.sample_clusters and generators:
+            noise = torch.stack([exponential(score.shape[1:], one) for one in generators])
+            logit = (score / strategy.temperature).masked_fill_(chosen, -torch.inf)
+            chosen |= sampled(logit, strategy.sample_clusters, noise)[0]
+        return chosen
+
+    def _generators(self, query: Tensor) -> list[torch.Generator]:
+        """One a query, of the signs of its features."""
+        seeds = [zlib.crc32(signs.tobytes(), self.seed % (1 << 32)) for signs in (query > 0).cpu().numpy()]
+        return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def _lines(cell: Tensor, line: Tensor, lines: int) -> Tensor:
+    """Cells ``(n,)`` in their lines ``(n,)``, which ascend: ``(lines, C)``, unused places ``-1``."""
+    length = torch.bincount(line, minlength=lines)
+    column = torch.arange(len(cell), device=cell.device) - (length.cumsum(0) - length)[line]
+    found = cell.new_full((lines, int(length.max()) if lines else 0), -1)
+    found[line, column] = cell
+    return found

@@ -1,0 +1,124 @@
+"""Strategies: which cells join the candidates of a batch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+from torch import Tensor
+
+from hmn.errors import ConfigError
+from hmn.index.protocol import Clustered
+
+PARTS = {
+    "k-mips": "best_cells",
+    "top-k": "top_clusters",
+    "sample-k": "sample_clusters",
+    "rand-block": "rand_block",
+    "temperature": "temperature",
+}
+
+
+class Candidates(NamedTuple):
+    """Cells that serve a whole batch.
+
+    Attributes:
+        cell: ``(C,)`` int64, ascending, distinct.
+        probability: ``(C,)`` float32 in (0, 1]: with which each was drawn, 1 for those that are certain.
+            For any numbers ``f`` of the cells, the sum of ``f / probability`` over the candidates has the
+            sum of ``f`` over all cells that could be drawn as its mean.
+    """
+
+    cell: Tensor
+    probability: Tensor
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """What joins the candidates of a batch, besides the targets.
+
+    Raises:
+        ConfigError: nothing joins, or a number is out of its range.
+    """
+
+    top_clusters: int = 0
+    """Top-K: all cells of so many clusters of largest inner product with the query, for each query."""
+    sample_clusters: int = 0
+    """Sample-K: all cells of so many further clusters, drawn without replacement, for each query."""
+    rand_block: int = 0
+    """Rand-block: cells a block; the memory's cells 0 to N - 1 are cut into blocks, and one joins."""
+    temperature: float = 1.0
+    """Sample-K draws a cluster with probability proportional to exp(query · centroid / temperature)."""
+    best_cells: int = 0
+    """K-MIPS: so many cells that the index finds best, for each query."""
+
+    def __post_init__(self) -> None:
+        """Refuse numbers out of their range."""
+        for name, field in PARTS.items():
+            value = getattr(self, field)
+            if field == "temperature":
+                if not (isinstance(value, int | float) and 0 < value < math.inf):
+                    raise ConfigError(f"temperature is {value!r}, expected a finite number above 0")
+            elif not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                raise ConfigError(f"{field} ({name}) is {value!r}, expected a whole number, 0 for none")
+        if not (self.best_cells or self.needs_clusters or self.rand_block):
+            raise ConfigError("the strategy names no candidates, expected one such as top-k:8 or k-mips:32")
+
+    @property
+    def needs_clusters(self) -> bool:
+        """Whether the index must be ``Clustered``."""
+        return bool(self.top_clusters or self.sample_clusters)
+
+    @classmethod
+    def parse(cls, text: str, k: int | None = None) -> Strategy:
+        """Read a strategy from text such as ``top-k:8+sample-k:4+rand-block:256+temperature:0.5``.
+
+        Args:
+            text: parts ``k-mips``, ``top-k``, ``sample-k``, ``rand-block`` and ``temperature``, each once.
+            k: what ``k-mips`` without a number stands for.
+
+        Raises:
+            ConfigError: a part is unknown, given twice, or its number is missing or bad.
+        """
+        given: dict[str, float] = {}
+        for part in text.split("+"):
+            name, _, number = part.strip().partition(":")
+            if name not in PARTS:
+                raise ConfigError(f"strategy {text!r}: unknown part {name!r}, expected {', '.join(PARTS)}")
+            if PARTS[name] in given:
+                raise ConfigError(f"strategy {text!r}: {name} is given twice, expected each part once")
+            if name == "k-mips" and not number and k is not None:
+                number = str(k)
+            try:
+                given[PARTS[name]] = float(number) if name == "temperature" else int(number)
+            except ValueError:
+                example = f"{name}:{'0.5' if name == 'temperature' else '8'}"
+                raise ConfigError(
+                    f"strategy {text!r}: {name} has the number {number!r}, expected one as in {example}"
+                ) from None
+        return cls(**given)  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        """The text that ``parse`` reads back."""
+        default = {field.name: field.default for field in fields(self)}
+        parts = [
+            f"{name}:{value}"
+            for name, field in PARTS.items()
+            if (value := getattr(self, field)) != default[field]
+        ]
+        return "+".join(parts)
+
+
+def clustered(strategy: Strategy, index: object) -> Clustered:
+    """The index, for a strategy that needs its clusters.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    if not isinstance(index, Clustered):
+        raise ConfigError(
+            f"strategy {strategy} needs an index of clusters, got {type(index).__name__}: "
+            "use index='cluster', or strategy k-mips"
+        )
+    return index

@@ -1,0 +1,1 @@
+"""Memories: stored rows, or keys that an encoder makes."""

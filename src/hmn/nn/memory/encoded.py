@@ -1,0 +1,78 @@
+"""Encoded memories: the keys are an encoder's output."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hmn.errors import NotFittedError
+
+
+class EncodedMemory(nn.Module):
+    """A memory whose keys are an encoder's output: every training step moves all of them a little.
+
+    What is searched is a snapshot that is renewed now and then; what decides are fresh keys of the
+    candidates (``keys_of``). At inference the snapshot is the memory.
+
+    Args:
+        encoder: a module that is a ``CellEncoder``.
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self._snapshot: Tensor | None = None
+
+    def __len__(self) -> int:
+        """Number of cells, N."""
+        count: int = self.encoder.num_cells  # type: ignore[assignment]
+        return count
+
+    def keys_of(self, cells: Tensor) -> Tensor:
+        """Encode cells ``(C,)`` afresh, with gradients: ``(C, D)``."""
+        keys: Tensor = self.encoder(cells)
+        return keys
+
+    def values_of(self, cells: Tensor) -> None:  # noqa: ARG002 - the protocol's signature
+        """Encoded cells have no values: what is read is the cell itself."""
+        return
+
+    def snapshot(self) -> Tensor:
+        """Keys ``(N, D)`` as they were at the last renewal.
+
+        Raises:
+            NotFittedError: the snapshot was never made.
+        """
+        if self._snapshot is None:
+            raise NotFittedError("the memory has no keys yet: call renew() or load a trained model")
+        return self._snapshot
+
+    @torch.no_grad()
+    def renew(self, cells: Tensor | None = None) -> Tensor:
+        """Encode cells again into the snapshot, in place if there is one; returns it.
+
+        Args:
+            cells: ``(n,)``, all if not given.
+
+        Raises:
+            NotFittedError: some cells are to be renewed in a snapshot that was never made.
+        """
+        training = self.encoder.training
+        self.encoder.eval()
+        at = 0
+        try:
+            if cells is not None:
+                self.snapshot()[cells] = self.encoder(cells)
+                return self.snapshot()
+            for keys in self.encoder.all_keys():  # type: ignore[operator]
+                if self._snapshot is None or self._snapshot.shape != (len(self), keys.shape[1]):
+                    self._snapshot = keys.new_empty(len(self), keys.shape[1])
+                self._snapshot[at : at + len(keys)] = keys
+                at += len(keys)
+        finally:
+            self.encoder.train(training)
+        return self.snapshot()
+
+    def restore(self, snapshot: Tensor) -> None:
+        """Take ``(N, D)`` keys that were saved in place of encoding them."""
+        self._snapshot = snapshot

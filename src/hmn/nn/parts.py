@@ -1,0 +1,99 @@
+"""The five parts of a memory network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from hmn.index.protocol import Index, Searcher
+from hmn.nn.candidates.strategy import Candidates
+from hmn.results import Read
+
+Output = TypeVar("Output", covariant=True)
+
+
+class CellMemory(Protocol):
+    """N cells with keys of D features and, perhaps, values of V features."""
+
+    def __len__(self) -> int:
+        """Number of cells, N."""
+        ...
+
+    def keys_of(self, cells: Tensor) -> Tensor:
+        """Live keys ``(C, D)`` of cells ``(C,)``; gradients flow through them where keys are trained."""
+        ...
+
+    def values_of(self, cells: Tensor) -> Tensor | None:
+        """Values ``(..., V)`` of cells ``(...)``, or None if this memory has none."""
+        ...
+
+    def snapshot(self) -> Tensor:
+        """Keys ``(N, D)`` that an index may search: the keys themselves, or a copy that may lag behind."""
+        ...
+
+
+class CellEncoder(Protocol):
+    """Makes keys of cells from their features."""
+
+    num_cells: int
+
+    def __call__(self, cells: Tensor) -> Tensor:
+        """Keys ``(C, D)`` of cells ``(C,)``, with gradients to the encoder's weights."""
+        ...
+
+    def all_keys(self) -> Iterator[Tensor]:
+        """Keys of all cells in order, in parts ``(n, D)``, without gradients."""
+        ...
+
+
+class Reader(Protocol):
+    """Attention over the cells of a memory.
+
+    Attributes:
+        name: what the command line calls it.
+        index: searches the memory's snapshot.
+        searcher: what ``read`` searches with: the index, or something that stands before it.
+    """
+
+    name: str
+    index: Index
+    searcher: Searcher
+
+    def candidates(
+        self, query: Tensor, memory: CellMemory, target: Tensor, generator: torch.Generator
+    ) -> Candidates:
+        """Cells that the training softmax normalises over, for the whole batch.
+
+        Args:
+            query: ``(B, D)``.
+            memory: N cells.
+            target: ``(T,)`` cells that must be among them: the correct cells of the batch.
+            generator: of what is drawn, if anything is.
+
+        Returns:
+            C distinct cells, ascending, and the probability with which each was drawn.
+        """
+        ...
+
+    def read(self, query: Tensor, memory: CellMemory, k: int) -> Read:
+        """Read the ``k`` best cells of the memory's snapshot for each query ``(B, D)``, best first."""
+        ...
+
+
+class OutputModule(Protocol[Output]):
+    """Turns what was read into answers."""
+
+    def __call__(self, read: Read) -> Output:
+        """Answers for a batch of reads."""
+        ...
+
+
+class Writer(Protocol):
+    """Changes the memory in the course of reading; the networks of this version only read."""
+
+    def __call__(self, query: Tensor, memory: CellMemory) -> None:
+        """Write into the memory what the queries ``(B, D)`` say."""
+        ...

@@ -1,0 +1,1 @@
+"""Systems beside the paper's network."""

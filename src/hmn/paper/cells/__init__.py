@@ -1,0 +1,1 @@
+"""The memory cells of the paper's experiments."""

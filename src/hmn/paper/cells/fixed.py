@@ -1,0 +1,111 @@
+"""The memory's fixed cells: vectors of subject, relation and object, side by side or added."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from hmn.errors import ConfigError
+from hmn.facts.ragged import Ragged
+from hmn.facts.table import FactTable
+from hmn.paper.cells.transe import TransEConfig, TransEVectors, Triples, train_transe
+from hmn.paper.data import Data
+from hmn.paper.grid import SUMMED
+from hmn.paper.preset import Preset
+from hmn.paper.runs.results import FORMAT
+from hmn.qa.cells import Cells
+from hmn.store.atomic import write_atomically
+
+
+def one_a_fact(facts: FactTable) -> Cells:
+    """Cells that are the facts themselves, one for each, as in the paper."""
+    every = np.arange(len(facts), dtype=np.int64)
+    same = Ragged(np.arange(len(facts) + 1, dtype=np.int64), every)
+    subject, relation, object_ = (
+        column.astype(np.int64) for column in (facts.subject, facts.relation, facts.object)
+    )
+    return Cells([], subject, relation, object_, same, same)
+
+
+def keys_of(facts: FactTable, vectors: TransEVectors, layout: str) -> Tensor:
+    """Keys of the facts in a layout: ``(N, 3 F)`` side by side, or ``(N, F)`` added."""
+    rows = [
+        table[torch.tensor(column).long()]
+        for table, column in (
+            (vectors.entity, facts.subject),
+            (vectors.relation, facts.relation),
+            (vectors.entity, facts.object),
+        )
+    ]
+    return torch.stack(rows).sum(dim=0) if layout == SUMMED else torch.cat(rows, dim=1)
+
+
+def at_size_one(keys: Tensor) -> Tensor:
+    """Keys ``(N, D)`` times one number, so that the mean square of their coordinates is 1.
+
+    How long the paper's cells are is not said, and the learning rate of 0.001 means nothing without it: with
+    vectors of length 1 in 200 features training takes some fifty epochs, in other respects it is the same.
+    """
+    size = float(keys.double().square().mean().sqrt())
+    return keys / size if size > 0 else keys
+
+
+def cache_file(folder: Path, checksum: str, preset: Preset, seed: int, device: str = "cpu") -> Path:
+    """Where the vectors of some data, settings, seed and device are kept."""
+    told = json.dumps(
+        [
+            FORMAT,
+            device,
+            checksum,
+            preset.name,
+            preset.facts,
+            preset.train,
+            preset.valid,
+            _settings(preset, seed),
+        ]
+    )
+    return folder / f"transe-{hashlib.sha256(told.encode()).hexdigest()[:16]}.safetensors"
+
+
+def cached_vectors(
+    file: Path,
+    data: Data,
+    preset: Preset,
+    seed: int,
+    *,
+    device: str = "cpu",
+    more: str | None = None,
+    told: Callable[[int, float], None] | None = None,
+) -> TransEVectors:
+    """Read vectors that were trained before, or train them, with ``more`` facts if given, and keep them.
+
+    Raises:
+        MissingPackageError: they must be trained and PyTorch Geometric is not installed.
+        ConfigError: the file is of another table.
+    """
+    if not file.exists():
+        config = TransEConfig(**_settings(preset, seed))
+        larger = None if more is None else FactTable.read(more)
+        vectors = train_transe(Triples.of(data.facts, larger), config, device=device, told=told)
+        # the own table's come first
+        entity, relation = vectors.entity[: data.facts.num_entities], vectors.relation
+        tensors = {"entity": entity.clone(), "relation": relation[: len(data.facts.relations)].clone()}
+        losses = torch.tensor(vectors.loss, dtype=torch.float64)
+        write_atomically(file, save({**tensors, "loss": losses}))
+    kept = load_file(file)
+    if (len(kept["entity"]), len(kept["relation"])) != (data.facts.num_entities, len(data.facts.relations)):
+        raise ConfigError(f"{file}: its vectors are of another table of facts: remove it")
+    return TransEVectors(kept["entity"], kept["relation"], kept["loss"].tolist())
+
+
+def _settings(preset: Preset, seed: int) -> dict[str, Any]:
+    return {**asdict(preset.transe), "seed": seed}

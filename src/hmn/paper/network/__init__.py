@@ -1,0 +1,1 @@
+"""One run of the paper's network."""

@@ -1,0 +1,1 @@
+"""Running rows, each in a process of its own, and keeping their results."""

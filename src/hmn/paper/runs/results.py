@@ -1,0 +1,80 @@
+"""The results file: one JSON line a finished run, by a key of everything that the run depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hmn.paper.grid import TEXT, Row
+from hmn.paper.preset import Preset
+from hmn.paper.runs.constants import constants
+
+FORMAT = 3
+"""Raised whenever the experiments change, so that older results are not taken for the same."""
+ADDED_LATER = ("speed_up",)
+"""Settings of rows that count only where they are set: rows without them keep their older results."""
+
+
+def key_of(checksum: str, row: Row, preset: Preset, seed: int, device: str, model: str = "") -> str:
+    """16 hexadecimal digits that differ between runs that may end differently.
+
+    Args:
+        checksum: of the data.
+        row: what is run.
+        preset: its sizes.
+        seed: its seed.
+        device: where it is computed.
+        model: the checksum of the trained model; only a row with that model's cells depends on it.
+    """
+    data = checksum + (model if row.cells == TEXT else "")
+    settings = {name: value for name, value in asdict(row).items() if value or name not in ADDED_LATER}
+    told = json.dumps([FORMAT, constants(), data, settings, asdict(preset), seed, device], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+class Results:
+    """Finished runs on disk.
+
+    Args:
+        file: made with the first result; a last line that a kill has cut off is passed over, and removed with
+            the next result, unless nothing but the end of the line is missing.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.runs: dict[str, dict[str, Any]] = {}
+        if file.exists():
+            for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+                try:
+                    run = json.loads(line)
+                    self.runs[run["key"]] = run
+                except (ValueError, KeyError, TypeError):
+                    continue
+
+    def __contains__(self, key: str) -> bool:
+        """Whether a run is finished."""
+        return key in self.runs
+
+    def add(self, run: dict[str, Any]) -> None:
+        """Append a finished run, through to the disk."""
+        self.runs[run["key"]] = run
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        with self.file.open("a+b") as file:
+            content = file.read() if not file.seek(0) else b""
+            last = content[content.rfind(b"\n") + 1 :]
+            if last and not _is_run(last):
+                file.truncate(len(content) - len(last))
+            file.write((b"\n" if _is_run(last) else b"") + (json.dumps(run, sort_keys=True) + "\n").encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _is_run(line: bytes) -> bool:
+    try:
+        return "key" in json.loads(line)
+    except (ValueError, TypeError):
+        return False

@@ -1,0 +1,1 @@
+"""Judging the paper's claims."""

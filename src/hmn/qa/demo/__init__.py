@@ -1,0 +1,1 @@
+"""The built-in facts about the world, and the demonstration on them."""

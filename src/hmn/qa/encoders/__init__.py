@@ -1,0 +1,1 @@
+"""From questions and facts to vectors."""

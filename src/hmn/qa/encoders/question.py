@@ -1,0 +1,123 @@
+"""From the words of a question to its query."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hmn.qa.config import ModelConfig
+from hmn.qa.encoders.fact import MEANING_SCALE, Meaning
+from hmn.qa.encoders.tables import NameTable, WordTable, tensors, within_text
+from hmn.qa.text import TWO_WORDS, WordBags
+
+
+class Phrasing(nn.Module):
+    """Reads a question word by word in context, from scratch: hashed word and n-gram vectors and a GRU.
+
+    Args:
+        config: sizes.
+
+    Attributes:
+        features: features of a word's vector, H.
+        sentence: how many of these a pretrained reader gives; none here.
+    """
+
+    sentence = 0
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        size = config.word_features
+        self.gru = nn.GRU(size + 1, config.hidden, batch_first=True, bidirectional=True)
+        self.dropout = config.dropout
+        self.features = 2 * config.hidden + size + 1
+
+    def forward(self, bags: WordBags, word: Tensor) -> Tensor:
+        """Vectors ``(B, T, H)`` of words in context; places past a question's end hold anything.
+
+        Args:
+            bags: B questions of at most T words, W words in all.
+            word: ``(W, size + 1)`` vectors of the words out of context, and how rare each is among the names.
+        """
+        length = torch.from_numpy(bags.length)  # stays on the CPU, where packing wants it
+        word = F.dropout(word, self.dropout, self.training)
+        padded = word.new_zeros(len(length), int(length.max()), word.shape[1])
+        padded[within_text(length).to(word.device)] = word
+        packed = nn.utils.rnn.pack_padded_sequence(padded, length, batch_first=True, enforce_sorted=False)
+        read, _ = self.gru(packed)
+        read = read._replace(data=F.dropout(read.data, self.dropout, self.training))
+        context, _ = nn.utils.rnn.pad_packed_sequence(read, batch_first=True)
+        return torch.cat([context, padded], dim=2)
+
+
+class QuestionEncoder(nn.Module):
+    """The input module: questions into queries.
+
+    Each word in context gets a gate, how likely it belongs to the subject's name, and a share in the
+    question's phrasing; gated words are looked up as names are, the phrasing becomes the relation block.
+
+    Args:
+        config: sizes.
+        table: the table of names, shared with the cell encoder.
+        words: vectors of words, shared with the cell encoder.
+        phrasing: a module that gives each word a vector in context (see ``Phrasing``).
+    """
+
+    def __init__(self, config: ModelConfig, table: NameTable, words: WordTable, phrasing: nn.Module) -> None:
+        super().__init__()
+        self.table, self.words, self.phrasing = table, words, phrasing
+        features, sentence = int(phrasing.features), int(phrasing.sentence)  # type: ignore[arg-type]
+        self.gate, self.share = nn.Linear(features, 1), nn.Linear(features, 1)
+        self.relation = nn.Sequential(
+            nn.Linear(2 * features, 2 * config.hidden),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(2 * config.hidden, config.relation_features),
+        )
+        self.match_scale = nn.Parameter(torch.tensor(3.0))
+        self.log_scale = nn.Parameter(torch.tensor(float(config.name_scale)).log())
+        self.meaning = Meaning(sentence, config) if sentence else None
+        self.meaning_scale = nn.Parameter(torch.tensor(MEANING_SCALE).log()) if sentence else None
+
+    def forward(self, bags: WordBags) -> Tensor:
+        """Queries ``(B, L + R)`` of B questions; ``(B, L + R + M)`` with a pretrained reader."""
+        feature, start, length, kind, pair = tensors(
+            self.log_scale.device, bags.feature.flat, bags.feature.start, bags.length, bags.kind, bags.pair
+        )
+        word = self.words(bags)  # (W, size)
+        rarity = self.table.rarity(feature[start[:-1]]) / 5
+        context = self.phrasing(bags, torch.cat([word, rarity.unsqueeze(1)], dim=1))  # (B, T, H)
+        within = within_text(length)
+        gate = torch.sigmoid(self.gate(context).squeeze(2))[within]  # (W,)
+        share = self.share(context).squeeze(2).masked_fill(~within, -torch.inf).softmax(dim=1)
+        relation = self.relation(self._phrasing(context, within, share, gate))
+        text = torch.repeat_interleave(length)
+        matched = self.words.matching(word, 1 - gate, text, len(length))
+        relation = relation + self.match_scale * matched
+        begin = torch.cat([length.new_zeros(1), length.cumsum(0)])
+        name = self.table(feature, kind, start[begin[:-1]], gate.repeat_interleave(start.diff()))
+        name = name + self._pairs(pair, begin, gate)
+        blocks = [F.normalize(name, dim=1) * self.log_scale.exp(), relation]
+        if self.meaning is not None and self.meaning_scale is not None:
+            states = context[:, :, : self.meaning.sentence].masked_fill(~within.unsqueeze(2), 0)
+            mean = states.sum(dim=1) / length.unsqueeze(1)
+            blocks.append(self.meaning(mean) * self.meaning_scale.exp())
+        return torch.cat(blocks, dim=1)
+
+    def _phrasing(self, context: Tensor, within: Tensor, share: Tensor, gate: Tensor) -> Tensor:
+        """What the words say together, and what those say that are not the name: ``(B, 2 * H)``."""
+        context = context.masked_fill(~within.unsqueeze(2), 0)  # (B, T, H)
+        other = torch.zeros_like(share)
+        other[within] = 1 - gate
+        other = other / other.sum(dim=1, keepdim=True).clamp(min=1e-3)
+        weight = torch.stack([share, other], dim=1)  # (B, 2, T)
+        return (weight @ context).flatten(1)
+
+    def _pairs(self, pair: Tensor, begin: Tensor, gate: Tensor) -> Tensor:
+        """Sum of the pairs of words of each question, each gated by both of its words: ``(B, L)``."""
+        second = torch.ones_like(gate, dtype=torch.bool)
+        second[begin[:-1]] = False
+        both = (gate * gate.roll(1))[second]
+        start = begin[:-1] - torch.arange(len(begin) - 1, device=gate.device)
+        looked_up: Tensor = self.table(pair, torch.full_like(pair, TWO_WORDS), start, both)
+        return looked_up

@@ -1,0 +1,1 @@
+"""Accuracy against reads for every search structure over one trained model."""

@@ -1,0 +1,281 @@
+"""Accuracy against reads: the search structures side by side over the memory of a trained model."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from hmn.errors import ConfigError, MissingPackageError
+from hmn.facts.questions import QuestionSet
+from hmn.index.protocol import Index, Tunable
+from hmn.index.registry import make_index, with_setting
+from hmn.index.structures.cluster import CELLS_A_CLUSTER
+from hmn.index.tuning import recall_at_k
+from hmn.qa.metrics import BATCH, best_facts, shares
+from hmn.results import SearchResult
+from hmn.store.atomic import write_atomically
+
+if TYPE_CHECKING:
+    from hmn.qa.factoid_qa import FactoidQA
+
+
+STRUCTURES = {
+    "exact": "exact",
+    "cluster": "cluster",
+    "hierarchy": "hierarchy",
+    "cluster, no codes": "cluster:codes=none",
+    "WTA-Hash": "wta-hash:num_tables=64,num_permutations=4,prefix=4,num_probes=3",
+    "PCA-Tree": "pca-tree",
+    "faiss IVF": "faiss:IVF{lists},Flat",
+}
+FOUND_ALL = 0.9995
+MOST_READ = 0.5
+"""Of the cells: what reads more than this is not worth an index."""
+SHOWN = ("setting", "accuracy", "facts", "recall", "reads", "speed-up", "scored", "questions/s")
+
+Told = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A structure at one setting; figures as in ``hmn.qa.metrics.Evaluation``."""
+
+    index: str
+    """The text that ``make_index`` takes: ``hmn evaluate --index`` with it gives these figures again."""
+    value: int | None
+    """Of the structure's setting; None for exact search."""
+    fact_accuracy: float | None
+    pair_accuracy: float | None
+    answer_accuracy: float
+    recall_at_k: float
+    """Share of the k cells that exact search finds."""
+    reads: float | None
+    """None where the structure does not know them."""
+    cells_scored: float
+    queries_per_second: float
+    """Of the search alone, in batches."""
+
+    @property
+    def accuracy(self) -> float:
+        """Of pairs; of answers where only these are known."""
+        return self.answer_accuracy if self.pair_accuracy is None else self.pair_accuracy
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A structure over the range of its setting."""
+
+    structure: str
+    setting: str | None
+    build_seconds: float
+    points: list[Point]
+
+
+@dataclass
+class Sweep:
+    """Curves of several structures, over the same questions and the same memory."""
+
+    about: dict[str, Any]
+    """Model, questions, sizes, machine, versions, date."""
+    curves: list[Curve] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Structures that could not be built, and why."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    def rows(self) -> list[list[str]]:
+        """A line for each point: the structure, then ``SHOWN``."""
+        cells = self.about["cells"]
+        return [
+            [
+                curve.structure,
+                "" if curve.setting is None else f"{curve.setting}={point.value}",
+                f"{point.accuracy:.4f}",
+                "" if point.fact_accuracy is None else f"{point.fact_accuracy:.4f}",
+                f"{point.recall_at_k:.4f}",
+                "" if point.reads is None else f"{point.reads:,.0f}",
+                "" if not point.reads else f"{cells / point.reads:,.1f}",
+                f"{point.cells_scored:,.0f}",
+                f"{point.queries_per_second:,.0f}",
+            ]
+            for curve in self.curves
+            for point in curve.points
+        ]
+
+    def markdown(self) -> str:
+        """The figures as a page."""
+        about = self.about
+        known = "pair_accuracy" if about["facts_known"] else "answer_accuracy"
+        machine = ", ".join(f"{name} {about[name]}" for name in ("platform", "cores", "threads"))
+        head = [f"structure ({known} in column accuracy)", *SHOWN]
+        lines = [
+            f"# {known} against reads",
+            "",
+            f"`{about['command']}`: {about['questions']:,} questions, {about['cells']:,} cells of "
+            f"{about['features']} features, {about['k']} cells read a question.",
+            f"{machine}; hmn {about['hmn']}, torch {about['torch']}; {about['date']}.",
+            "",
+            "| " + " | ".join(head) + " |",
+            "|" + "---|" * len(head),
+            *("| " + " | ".join(row) + " |" for row in self.rows()),
+            "",
+            *(f"Skipped: {name}: {why}." for name, why in self.skipped.items()),
+        ]
+        return "\n".join(lines).rstrip() + "\n"
+
+    def table(self) -> str:
+        """The figures in columns, for a terminal."""
+        rows = [["structure", *SHOWN], *self.rows()]
+        width = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+        shown, last = [], ""
+        for row in rows:
+            name = "" if row[0] == last else row[0]
+            last = row[0]
+            texts = [name.ljust(width[0]), row[1].ljust(width[1])]
+            texts += [text.rjust(wide) for text, wide in zip(row[2:], width[2:], strict=True)]
+            shown.append("  ".join(texts).rstrip())
+        return "\n".join(shown)
+
+
+def run_sweep(
+    qa: FactoidQA,
+    questions: QuestionSet,
+    folder: Path,
+    *,
+    command: str = "",
+    told: Told | None = None,
+) -> Sweep:
+    """Measure every structure over the model's memory, and write ``sweep.json`` and ``sweep.md``.
+
+    Each structure's setting doubles until it finds all that exact search finds, reads half as much as that,
+    or there is nothing more to read. The files are written whenever a structure is done, whole or not at all.
+
+    Args:
+        qa: a trained model; its own index stays as it is.
+        questions: with their facts or with their answers.
+        folder: made if it is not there.
+        command: what is said to have made the files.
+        told: is called with what is being measured, the structures done and their number.
+
+    Raises:
+        NotFittedError: the model was not trained.
+        BundleError: the files cannot be written.
+    """
+    keys, k = qa.memory.snapshot(), qa.config.k
+    query = qa.encode(questions.text)
+    about = {
+        "command": command,
+        "questions": len(questions),
+        "facts_known": bool((questions.cell >= 0).all()),
+        "facts": len(qa.facts),
+        "cells": len(keys),
+        "features": keys.shape[1],
+        "k": k,
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "hmn": version("hmn"),
+        "torch": torch.__version__,
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+    sweep, measure = Sweep(about), Measure(qa, questions, query, k)
+    for done, (name, text) in enumerate(STRUCTURES.items()):
+        text = text.format(lists=max(1, len(keys) // CELLS_A_CLUSTER))
+
+        def say(what: str, done: int = done, name: str = name) -> None:
+            if told is not None:
+                told(f"{name}: {what}", done, len(STRUCTURES))
+
+        try:
+            sweep.curves.append(_curve(name, text, keys, measure, say))
+        except (ConfigError, MissingPackageError) as error:
+            sweep.skipped[name] = str(error)
+        write_atomically(folder / "sweep.json", (json.dumps(sweep.as_dict(), indent=2) + "\n").encode())
+        write_atomically(folder / "sweep.md", sweep.markdown().encode())
+    return sweep
+
+
+class Measure:
+    """Asks all questions of an index; the first must be exact."""
+
+    def __init__(self, qa: FactoidQA, questions: QuestionSet, query: Tensor, k: int) -> None:
+        self.qa, self.questions, self.query, self.k = qa, questions, query, k
+        self.known = bool((questions.cell >= 0).all())
+        self.exact: SearchResult | None = None
+
+    def __call__(self, index: Index, text: str, value: int | None) -> Point:
+        """Figures of an index, as its text and the value of its setting say it."""
+        found, seconds, at = [], 0.0, 0
+        total = {"fact": 0.0, "pair": 0.0, "answer": 0.0}
+        for part in torch.split(self.query, BATCH):
+            began = time.perf_counter()
+            found.append(index.search(part, self.k))
+            seconds += time.perf_counter() - began
+            for best in best_facts(index, self.qa.cells, part, found[-1]):
+                for name, share in shares(self.qa.facts, self.questions, at, best).items():
+                    total[name] += share
+                at += 1
+        every = SearchResult(*(torch.cat(column) for column in zip(*found, strict=True)))
+        self.exact = every if self.exact is None else self.exact
+        reads = float(every.reads.mean())
+        return Point(
+            index=text,
+            value=value,
+            fact_accuracy=total["fact"] / at if self.known else None,
+            pair_accuracy=total["pair"] / at if self.known else None,
+            answer_accuracy=total["answer"] / at,
+            recall_at_k=recall_at_k(every, self.exact),
+            reads=None if math.isnan(reads) else reads,
+            cells_scored=float(every.cells_scored.double().mean()),
+            queries_per_second=at / max(seconds, 1e-9),
+        )
+
+
+def _curve(name: str, text: str, keys: Tensor, measure: Measure, say: Callable[[str], None]) -> Curve:
+    say("building")
+    index = make_index(text)
+    began = time.perf_counter()
+    index.build(keys)
+    spent = time.perf_counter() - began
+    if measure.exact is None:
+        say("searching")
+        return Curve(name, None, spent, [measure(index, text, None)])
+    if not isinstance(index, Tunable):
+        raise ConfigError(f"{text} has no setting that trades reads for recall")
+    setting, most = index.knob()
+    points: list[Point] = []
+    for value in _values(measure.k if setting == "max_candidates" else 1, most):
+        say(f"{setting}={value}")
+        setattr(index, setting, value)
+        points.append(measure(index, with_setting(text, index, setting), value))
+        last = points[-1]
+        if last.recall_at_k >= FOUND_ALL or (last.reads or 0) >= len(keys) * MOST_READ:
+            break
+        before = points[-2] if len(points) > 1 else None
+        if before is not None and (before.reads, before.cells_scored) == (last.reads, last.cells_scored):
+            points.pop()  # there is nothing more to look at
+            break
+    return Curve(name, setting, spent, points)
+
+
+def _values(first: int, most: int) -> Iterator[int]:
+    """``first`` and its doubles below ``most``, and ``most``."""
+    value = first
+    while value < most:
+        yield value
+        value *= 2
+    yield most

@@ -1,0 +1,1 @@
+"""Training a question-answering model."""

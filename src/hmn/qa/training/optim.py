@@ -1,0 +1,88 @@
+"""The optimisers of a question-answering model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from hmn.nn.row_adam import RowAdam
+from hmn.qa.config import TrainConfig
+
+TABLES = ("table.weight", "words.word", "words.ngram", "encoder.word")
+PRETRAINED = "phrasing.pretrained."
+
+
+class Optimisers:
+    """Adam for the network's parts; where few rows of a table are touched, Adam on these rows alone.
+
+    Args:
+        network: the model.
+        config: learning rates.
+        total_steps: the rates fall to zero over so many steps.
+        sparse: gradients of the tables come as sparse rows.
+    """
+
+    def __init__(self, network: nn.Module, config: TrainConfig, total_steps: int, *, sparse: bool) -> None:
+        self.config, self.total_steps = config, total_steps
+        named = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
+        self.names = {weight: name for name, weight in named.items()}
+        tables = {name for name in named if name.endswith(TABLES)}
+        pretrained = {name for name in named if PRETRAINED in name}
+        rest = named.keys() - tables - pretrained
+        groups = [
+            ({name for name in tables if name.endswith(TABLES[0])}, config.table_learning_rate, sparse),
+            ({name for name in tables if not name.endswith(TABLES[0])}, config.learning_rate, sparse),
+            (rest, config.learning_rate, False),
+            (pretrained, config.encoder_learning_rate, False),
+        ]
+        self._rates: list[float] = []
+        self._all: list[torch.optim.Optimizer] = []
+        for names, rate, as_rows in groups:
+            weights = [named[name] for name in sorted(names)]
+            if weights:
+                self._all.append(
+                    RowAdam(weights, rate) if as_rows else torch.optim.Adam(weights, rate, fused=True)
+                )
+                self._rates.append(rate)
+
+    def step(self, step: int) -> None:
+        """Take step number ``step`` (from 0) with the gradients at hand, and clear them."""
+        share = self.share(step)
+        for optimiser, rate in zip(self._all, self._rates, strict=True):
+            for group in optimiser.param_groups:
+                group["lr"] = rate * share
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+
+    def share(self, step: int) -> float:
+        """The share of the peak learning rate at a step: up in the warm-up, then down in a line."""
+        up = min(1.0, (step + 1) / max(1, self.config.warmup))
+        return up * max(0.01, 1 - step / self.total_steps)
+
+    def state(self) -> dict[str, Tensor]:
+        """The state as tensors, by parameter and name."""
+        found = {}
+        for optimiser in self._all:
+            for weight in _weights(optimiser):
+                for name, value in optimiser.state[weight].items():
+                    found[f"{self.names[weight]}|{name}"] = torch.as_tensor(value)
+        return found
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what ``state`` gave."""
+        for optimiser in self._all:
+            for weight in _weights(optimiser):
+                prefix = f"{self.names[weight]}|"
+                values = {
+                    name.removeprefix(prefix): value
+                    for name, value in state.items()
+                    if name.startswith(prefix)
+                }
+                if values:
+                    optimiser.state[weight] = values
+
+
+def _weights(optimiser: torch.optim.Optimizer) -> Iterable[nn.Parameter]:
+    return [weight for group in optimiser.param_groups for weight in group["params"]]

@@ -1,0 +1,138 @@
+"""What training shows: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from hmn.qa.training.trainer import Progress as TrainingProgress
+
+LINE_SECONDS = 15.0
+
+
+class Display:
+    """Shows training on standard error.
+
+    Args:
+        quiet: show nothing.
+    """
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.console = Console(file=sys.stderr, quiet=quiet, highlight=False)
+        self._bar = Progress(
+            TextColumn("training"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("loss {task.fields[loss]:.3f}"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=quiet or not self.console.is_terminal,
+        )
+        self._task: TaskID | None = None
+        self._steps_an_epoch = 1
+        self._total = 0
+        self._shown_at = self._began = time.monotonic()
+        self._first_step = 0
+
+    def say(self, text: str) -> None:
+        """Show a line."""
+        self.console.print(text, markup=False, soft_wrap=True)
+
+    def __enter__(self) -> Display:
+        """Start the bar."""
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop the bar, whatever happened."""
+        self._bar.stop()
+
+    @contextmanager
+    def sweeping(self) -> Iterator[Callable[[str, int, int], None]]:
+        """Show what a sweep is at: structures done, of how many."""
+        last = ""
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            console=self.console,
+            transient=True,
+            disable=self.quiet or not self.console.is_terminal,
+        ) as bar:
+            task = bar.add_task("", total=None)
+
+            def told(what: str, done: int, count: int) -> None:
+                nonlocal last
+                bar.update(task, description=what, completed=done, total=count)
+                name = what.partition(":")[0]
+                if not self.console.is_terminal and name != last:
+                    last = name
+                    self.say(f"measuring {name} ({done + 1} of {count})")
+
+            yield told
+
+    @contextmanager
+    def reading(self, texts: int) -> Iterator[Callable[[int], None]]:
+        """Show how far a pretrained reader is with the texts of the cells."""
+        shown_at = time.monotonic()
+        with Progress(
+            TextColumn("reading the cells"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            transient=True,
+            disable=self.quiet or not self.console.is_terminal,
+        ) as bar:
+            task = bar.add_task("reading", total=texts)
+
+            def told(done: int) -> None:
+                nonlocal shown_at
+                bar.update(task, completed=done)
+                if not self.console.is_terminal and time.monotonic() - shown_at >= LINE_SECONDS:
+                    shown_at = time.monotonic()
+                    self.say(f"reading the cells: {done:,} of {texts:,}")
+
+            yield told
+
+    def begin(self, progress: TrainingProgress, total_steps: int, steps_an_epoch: int) -> None:
+        """Training begins, or goes on."""
+        self._total, self._steps_an_epoch, self._first_step = total_steps, steps_an_epoch, progress.step
+        self._task = self._bar.add_task(
+            "training", total=total_steps, completed=progress.step, loss=progress.running_loss
+        )
+        self._shown_at = self._began = time.monotonic()
+        if progress.step:
+            self.say(f"resumed at step {progress.step} of {total_steps}")
+
+    def stepped(self, progress: TrainingProgress) -> None:
+        """A step was taken."""
+        if self._task is not None:
+            self._bar.update(self._task, completed=progress.step, loss=progress.running_loss)
+        now = time.monotonic()
+        if self.console.is_terminal or now - self._shown_at < LINE_SECONDS:
+            return
+        self._shown_at = now
+        left = (now - self._began) / (progress.step - self._first_step) * (self._total - progress.step)
+        self.say(f"step {progress.step}/{self._total}  loss {progress.running_loss:.3f}  {left:.0f} s left")
+
+    def epoch(self, figures: dict[str, Any], better: bool) -> None:
+        """An epoch ended."""
+        shown = {
+            "facts": figures.get("valid_fact_accuracy"),
+            "pairs": figures.get("valid_pair_accuracy"),
+            "answers": figures.get("valid_answer_accuracy"),
+        }
+        told = "  ".join(f"{name} {value:.1%}" for name, value in shown.items() if value is not None)
+        mark = "  (best so far)" if better and told else ""
+        self.say(f"epoch {figures['epoch']}  loss {figures['loss']:.3f}  {told}{mark}")

@@ -1,0 +1,285 @@
+"""The training loop: batches of questions through the memory network, watched on held-out questions."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hmn.facts.questions import QuestionSet
+from hmn.index.protocol import Teachable
+from hmn.index.structures.exact import ExactIndex
+from hmn.nn.loss import marginal_nll, sampled_nll
+from hmn.nn.memory.encoded import EncodedMemory
+from hmn.nn.memory.renewal import RollingRenewal
+from hmn.nn.network import MemoryNetwork
+from hmn.nn.weights import load_weights, weights_of
+from hmn.qa.answer import Answer
+from hmn.qa.config import TrainConfig
+from hmn.qa.metrics import Evaluation
+from hmn.qa.text import Texts
+from hmn.qa.training.artificial_questions import ArtificialQuestions
+from hmn.qa.training.optim import Optimisers
+from hmn.qa.training.query_log import Lessons
+from hmn.qa.training.search_depth import Depth
+from hmn.qa.training.targets import Targets
+
+RECORD_STEPS = 20
+"""Steps from one record to the next; what they took is told a step."""
+TOGETHER = 10
+"""Steps after which the share of the keys that is due is encoded again, for all of them at once."""
+TAUGHT_AFTER = (32, 64, 128, 256)
+"""Steps of the first epoch after which an index learns how far to look; all else after every epoch."""
+
+
+@dataclass
+class Progress:
+    """Where training stands; what a checkpoint keeps beside the tensors."""
+
+    step: int = 0
+    best: float = -1.0
+    best_epoch: int = -1
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    """Figures of each finished epoch."""
+    running_loss: float = 0.0
+    """Loss of the last steps, smoothed."""
+    depth: int | None = None
+    """How far the index looks, where that was tuned; see ``Depth.value``."""
+
+
+class Watcher(Protocol):
+    """Is told how training goes: draws the bar, writes the log, saves checkpoints."""
+
+    def begin(self, progress: Progress, total_steps: int, steps_an_epoch: int) -> None:
+        """Training begins, or goes on."""
+        ...
+
+    def stepped(self, progress: Progress, record: dict[str, Any] | None) -> None:
+        """A step was taken; now and then there is a record of it."""
+        ...
+
+    def epoch(self, figures: dict[str, Any], better: bool) -> None:
+        """An epoch ended, with figures on the held-out questions if there are any."""
+        ...
+
+    def checkpoint(self, save: Callable[[], tuple[dict[str, Any], dict[str, Tensor]]]) -> None:
+        """A moment at which training can be cut and resumed; ``save`` gives its whole state."""
+        ...
+
+
+class Trainer:
+    """Trains a memory network on questions.
+
+    Args:
+        network: the network; its memory is an ``EncodedMemory``.
+        questions: Q training questions.
+        texts: the same questions first, featurised.
+        targets: the right cells of the questions.
+        artificial: draws artificial questions from them.
+        validate: figures on held-out questions with the network as it is, and which of them to compare; None
+            to train all epochs and keep the last.
+        config: how to train.
+        depth: sets how far the network's index looks.
+    """
+
+    def __init__(
+        self,
+        network: MemoryNetwork[list[list[Answer]]],
+        questions: QuestionSet,
+        texts: Texts,
+        targets: Targets,
+        artificial: ArtificialQuestions,
+        validate: Callable[[], tuple[Evaluation, float]] | None,
+        config: TrainConfig,
+        depth: Depth,
+    ) -> None:
+        self.depth, self.lessons = depth, Lessons(depth.index)
+        self.network, self.texts, self.targets = network, texts, targets
+        self.artificial = artificial
+        self.validate, self.config = validate, config
+        self.count = len(questions)
+        self.steps_an_epoch = math.ceil(self.count / config.batch_size)
+        self.total_steps = self.steps_an_epoch * config.epochs
+        # a softmax over all cells touches every row of the tables, so rows are not worth keeping apart
+        sparse = network.reader.name != "softmax"
+        self.optimisers = Optimisers(network, config, self.total_steps, sparse=sparse)
+        self.progress = Progress()
+        self._upkeep_seconds = 0.0
+        index = network.reader.index
+        self._together = min(TOGETHER, config.renew_steps)
+        turns = config.renew_steps // self._together
+        self.renewal = RollingRenewal(len(self.memory), turns) if isinstance(index, Teachable) else None
+
+    @property
+    def memory(self) -> EncodedMemory:
+        """The memory that is trained."""
+        memory = self.network.memory
+        assert isinstance(memory, EncodedMemory)
+        return memory
+
+    def run(self, watcher: Watcher) -> Progress:
+        """Train until the epochs are over or the held-out figure stops rising.
+
+        Interrupted at any place, it goes on from the last checkpoint to the same weights, bit for bit.
+        """
+        self.network.train()
+        watcher.begin(self.progress, self.total_steps, self.steps_an_epoch)
+        while self.progress.step < self.total_steps and not self._stale():
+            watcher.checkpoint(self.state)
+            epoch, place = divmod(self.progress.step, self.steps_an_epoch)
+            batch = self._order(epoch)[place * self.config.batch_size :][: self.config.batch_size]
+            loss = self._step(batch)
+            progress = self.progress
+            smooth = 0.98 if progress.step else 0.0
+            progress.running_loss = smooth * progress.running_loss + (1 - smooth) * loss
+            progress.step += 1
+            watcher.stepped(progress, self._record(loss) if progress.step % RECORD_STEPS == 0 else None)
+            if progress.step % self.steps_an_epoch == 0:
+                self._end_epoch(watcher)
+        self.network.eval()
+        return self.progress
+
+    def _step(self, batch: np.ndarray[Any, np.dtype[np.int64]]) -> float:
+        """One step of the optimisers on a batch of questions; returns the loss."""
+        step = self.progress.step
+        if step == 0 or (self.renewal is None and step % self.config.renew_steps == 0):
+            self._renew(rebuild=step == 0)
+            if step == 0 and not self.depth.learned:
+                self.depth.tune()
+            self._look_as_in_training()
+        rng = np.random.default_rng([self.config.seed, 1, step])
+        asked, pair = self.artificial.draw(batch, rng)
+        targets, rows = self.targets.asking(batch, pair), np.arange(len(batch))
+        query = self.network.input_module(self.texts.bags_of(asked))  # (B, D)
+        added = targets.added(rows, query, self.memory.snapshot())
+        drawn, score = self.network.attend(query, added, self._generator(step))  # C candidates, (B, C)
+        right, ignored = targets.masks(rows, drawn.cell)
+        self.lessons.note(query, drawn.cell, score, right)
+        if self.config.importance_weights:
+            loss = sampled_nll(score, right, drawn.probability, ignored).mean()
+        else:
+            loss = marginal_nll(score, right, ignored).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimisers.step(step)
+        if self.renewal is not None:
+            if (step + 1) % self._together == 0:
+                began = time.perf_counter()
+                cells = self.renewal.due(drawn.cell)
+                self.memory.renew(cells)
+                self.network.refresh(cells)
+                self._upkeep_seconds += time.perf_counter() - began
+            if step + 1 in TAUGHT_AFTER:
+                self.lessons.teach(vectors=False)
+        return float(loss.detach())
+
+    def _renew(self, *, rebuild: bool) -> None:
+        """Encode all keys anew; the index is built anew on them, or files them in the structure it has."""
+        self.memory.renew()
+        self.network.refresh(rebuild=rebuild)
+        if self.renewal is not None:
+            self.renewal.all_renewed()
+
+    def _generator(self, step: int) -> torch.Generator:
+        """Of what the strategy draws in a step, from the seed and the step alone."""
+        seed = np.random.SeedSequence([self.config.seed, 2, step]).generate_state(1, np.uint64)
+        return torch.Generator().manual_seed(int(seed[0]))
+
+    def _order(self, epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Order of the questions in an epoch, from the seed and the epoch alone."""
+        return np.random.default_rng([self.config.seed, 0, epoch]).permutation(self.count)
+
+    def _record(self, loss: float) -> dict[str, Any]:
+        record = {
+            "step": self.progress.step,
+            "epoch": self.progress.step / self.steps_an_epoch,
+            "loss": loss,
+            "learning_rate": self.config.learning_rate * self.optimisers.share(self.progress.step),
+        }
+        if self.renewal is not None:
+            record["upkeep_seconds"] = self._upkeep_seconds / RECORD_STEPS
+            self._upkeep_seconds = 0.0
+        return record
+
+    def _end_epoch(self, watcher: Watcher) -> None:
+        progress = self.progress
+        figures: dict[str, Any] = {
+            "step": progress.step,
+            "epoch": progress.step // self.steps_an_epoch,
+            "loss": progress.running_loss,
+        }
+        better = True
+        began = time.perf_counter()
+        # the model may be kept as it is now: with its own keys, and an index built on just these
+        self._renew(rebuild=self.renewal is None)
+        self.lessons.teach()
+        self.depth.tune()
+        if self.validate is not None:
+            self.network.eval()
+            found, figure = self.validate()
+            self.network.train()
+            figures |= {f"valid_{name}": value for name, value in found.as_dict().items()}
+            figures["valid_seconds"] = time.perf_counter() - began
+            better = figure > progress.best
+            progress.best = max(figure, progress.best)
+        if better:
+            progress.best_epoch = figures["epoch"]
+        # what a clock says must not be in the state, or two runs of one seed would differ
+        timeless = {name: value for name, value in figures.items() if "second" not in name}
+        progress.epochs.append(timeless)
+        watcher.epoch(figures, better)
+        self.lessons.forget()
+        self._look_as_in_training()
+
+    def _look_as_in_training(self) -> None:
+        self.depth.train()
+        self.progress.depth = self.depth.value
+
+    def _stale(self) -> bool:
+        """Whether the held-out figure has not risen for as many epochs as patience allows."""
+        progress = self.progress
+        finished = progress.step // self.steps_an_epoch
+        return finished - max(progress.best_epoch, 0) >= self.config.patience and self.validate is not None
+
+    def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """The whole state of training: progress, and weights, optimisers, snapshot, index, random numbers."""
+        tensors = {f"network.{name}": value for name, value in weights_of(self.network).items()}
+        tensors |= {f"optimiser.{name}": value for name, value in self.optimisers.state().items()}
+        tensors |= {f"lessons.{name}": value for name, value in self.lessons.state().items()}
+        if self.renewal is not None:
+            tensors |= {f"renewal.{name}": value for name, value in self.renewal.state().items()}
+        tensors["random"] = torch.get_rng_state()
+        if self.progress.step:
+            tensors["snapshot"] = self.memory.snapshot()
+            index = self.network.reader.index
+            # cells were filed again and again since it was built: the snapshot alone does not tell it
+            if not isinstance(index, ExactIndex):
+                state = index.state_dict(with_keys=False)
+                tensors |= {f"index.{name}": value for name, value in state.items()}
+        return dict(vars(self.progress)), tensors
+
+    def load(self, progress: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+        """Take back what ``state`` gave, and go on from there with the next ``run``."""
+        self.progress = Progress(**progress)
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+        load_weights(self.network, part("network."))
+        self.optimisers.load(part("optimiser."))
+        self.lessons.load(part("lessons."))
+        if self.renewal is not None:
+            self.renewal.load(part("renewal."))
+        torch.set_rng_state(tensors["random"])
+        if "snapshot" in tensors:
+            self.memory.restore(tensors["snapshot"])
+            if index := part("index."):
+                self.network.reader.index.load_state_dict(index, self.memory.snapshot())
+            else:
+                self.network.refresh()
+            self.depth.restore(self.progress.depth)

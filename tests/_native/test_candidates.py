@@ -1,0 +1,105 @@
+"""Candidates scored in full, by the twin and by the kernels, agree with a plain loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+import hmn._native as native
+from hmn._native.fallback import buckets as twin
+from hmn._native.fallback.buckets import distinct, pressed
+
+BestOf = Callable[[Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor]]
+BOTH = [twin.best_of, native.best_of]
+quick = settings(max_examples=80, deadline=None)
+rows_of_candidates = st.integers(0, 12).flatmap(
+    lambda width: st.lists(st.lists(st.integers(-1, 9), min_size=width, max_size=width), max_size=4)
+)
+
+
+def whole(seed: int, rows: int, features: int) -> Tensor:
+    """Whole numbers, so that products are exact; zero vectors, duplicates and ties are common."""
+    numbers = torch.randint(-3, 4, (rows, features), generator=torch.Generator().manual_seed(seed))
+    return numbers.float()
+
+
+@pytest.mark.parametrize("best_of", BOTH)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("chunk", [1, 7, 1 << 22])
+@quick
+@given(rows=rows_of_candidates, k=st.integers(1, 15), seed=st.integers(0, 99))
+def test_agrees_with_a_plain_loop(
+    best_of: BestOf, dtype: torch.dtype, chunk: int, rows: list[list[int]], k: int, seed: int
+) -> None:
+    keys, query = whole(seed, 10, 3).to(dtype), whole(seed + 1, len(rows), 3)
+    candidate = torch.tensor(rows, dtype=torch.int64).reshape(len(rows), len(rows[0]) if rows else 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(twin, "CHUNK_NUMBERS", chunk)
+        score, row = best_of(query, keys, candidate, k)
+    assert score.shape == row.shape == (len(rows), k)
+    assert score.dtype == torch.float32 and row.dtype == torch.int64
+    for line, some in enumerate(rows):
+        products = {at: sum((query[line] * keys[at].float()).tolist()) for at in set(some) - {-1}}
+        wanted = sorted(products.values(), reverse=True)[:k]
+        found = [at for at in row[line].tolist() if at >= 0]
+        assert len(set(found)) == len(found) == len(wanted)
+        assert score[line].tolist() == wanted + [-torch.inf] * (k - len(wanted))
+        assert [products[at] for at in found] == wanted
+        assert row[line, len(found) :].tolist() == [-1] * (k - len(found))
+
+
+@quick
+@given(rows=rows_of_candidates)
+def test_distinct_keeps_each_row_once(rows: list[list[int]]) -> None:
+    width = len(rows[0]) if rows else 0
+    candidate = torch.tensor(rows, dtype=torch.int64).reshape(len(rows), width)
+    kept = distinct(candidate)
+    wanted = [sorted(set(some) - {-1}, reverse=True) for some in rows]
+    assert [[at for at in line if at >= 0] for line in kept.tolist()] == wanted
+    if width:
+        assert kept.shape[1] == max((len(some) for some in wanted), default=0)
+
+
+def test_pressed_keeps_the_order() -> None:
+    candidate = torch.tensor([[5, 2, 9, 1], [4, 3, 2, 1]])
+    kept = torch.tensor([[False, True, False, True], [True, False, True, True]])
+    assert pressed(candidate, kept).tolist() == [[2, 1, -1], [4, 2, 1]]
+
+
+def test_memory_is_bounded_by_the_chunk() -> None:
+    sizes: list[int] = []
+    keys, query = torch.ones(50, 8), torch.ones(6, 8)
+    candidate = torch.arange(50).expand(6, 50)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(twin, "CHUNK_NUMBERS", 64)
+        products = twin._products
+        patch.setattr(
+            twin,
+            "_products",
+            lambda keys, some, vector: sizes.append(some.numel() * 8) or products(keys, some, vector),
+        )
+        score, _ = twin.best_of(query, keys, candidate, 3)
+    assert score.tolist() == [[8.0] * 3] * 6
+    assert max(sizes) <= 64 and sum(sizes) == 6 * 50 * 8
+
+
+@pytest.mark.parametrize("best_of", BOTH)
+def test_half_keys_are_summed_in_float32(best_of: BestOf) -> None:
+    keys = torch.full((1, 4096), 1.0, dtype=torch.float16)
+    score, _ = best_of(torch.full((1, 4096), 20.0), keys, torch.tensor([[0]]), 1)
+    assert float(score) == 4096 * 20  # beyond the range of float16
+
+
+@pytest.mark.skipif(native.kernels() == "twin", reason="the kernels were not built")
+@pytest.mark.parametrize(
+    "candidate",
+    [torch.tensor([[10]]), torch.tensor([[0], [1]]), torch.tensor([[0]], dtype=torch.int32)],
+)
+def test_candidates_that_the_kernels_must_not_trust_are_refused(candidate: Tensor) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        native.best_of(torch.ones(1, 3), torch.ones(10, 3), candidate, 1)

@@ -1,0 +1,350 @@
+from __future__ import annotations
+
+import copy
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+import hmn._native as native
+from hmn._native import best_of, codes, search_levels, write_entries
+from hmn._native.fallback import search as twin
+from hmn._native.level import IN_FULL, LANES, Level
+from hmn.errors import NonFiniteError
+from hmn.index.storage.coded_lists import Lists
+
+pytestmark = pytest.mark.skipif(native.kernels() == "twin", reason="the kernels were not built")
+SETS = native._kernels.available() if native._kernels is not None else []
+quick = settings(max_examples=30, deadline=None)
+
+
+@pytest.fixture(params=SETS)
+def instructions(request: pytest.FixtureRequest) -> Iterator[str]:
+    before = native.kernels()
+    native._kernels.use(request.param)
+    yield request.param
+    native._kernels.use(before)
+
+
+def drawn(
+    n: int, d: int, lists: int, bits: int, seed: int
+) -> tuple[Tensor, list[Level], list[Tensor], Tensor]:
+    """Keys in lists at random, under a first level of directions; and queries."""
+    generator = torch.Generator().manual_seed(seed)
+    keys = torch.randn(n, d, generator=generator)
+    direction = torch.randn(lists, d, generator=generator)
+    device = keys.device
+    top, leaves = Lists(d, 8, device), Lists(d, bits, device)
+    top.build(torch.zeros(lists, dtype=torch.int64), torch.arange(lists), direction, torch.zeros(1, 1))
+    leaves.build(torch.randint(lists, (n,), generator=generator), torch.arange(n), keys, direction)
+    return keys, [top.level, leaves.level], [direction], torch.randn(7, d, generator=generator)
+
+
+def by_loop(query: Tensor, level: Level, lists: list[int], base: list[float]) -> dict[int, float]:
+    """Scores by code of the entries of lists, in plain Python, from the documented layout."""
+    largest = max(abs(x) for x in query.tolist())
+    number = [round(x * 127 / largest) if largest else 0 for x in query.double().tolist()]
+    found = {}
+    groups = level.codes.shape[1]
+    for one, along in zip(lists, base, strict=True):
+        for within in range(int(level.length[one])):
+            at = int(level.first_panel[one]) * LANES + within
+            total = 0.0
+            for feature, q in enumerate(number):
+                part, rest = divmod(feature, 4 * groups)
+                byte = int(level.codes[at // LANES, rest // 4, at % LANES, rest % 4])
+                code = (byte >> part * level.bits) % 2**level.bits
+                total += (code - level.zero) * q * largest / 127
+            found[at] = float(level.along[at]) * along + float(level.step[at]) * total
+    return found
+
+
+@pytest.mark.parametrize("bits", [1, 4, 8])
+@pytest.mark.parametrize("d", [1, 3, 8, 37])
+def test_the_twin_scores_codes_as_the_layout_says(bits: int, d: int) -> None:
+    _, levels, directions, query = drawn(90, d, 3, bits, 0)
+    lists = torch.tensor([[0, 2]] * len(query))
+    base = (directions[0][lists] * query.unsqueeze(1)).sum(dim=2)
+    found, score, scanned = twin._scan(query, levels[1], lists, base, 5)
+    for row in range(len(query)):
+        scores = by_loop(query[row], levels[1], [0, 2], base[row].tolist())
+        assert scanned[row] == len(scores)
+        best = sorted(scores.values(), reverse=True)[:5]
+        assert [scores[int(at)] for at in found[row]] == pytest.approx(best, abs=1e-3)
+        assert score[row].tolist() == pytest.approx(best, abs=1e-3)
+
+
+@quick
+@given(
+    n=st.integers(0, 300),
+    d=st.integers(1, 70),
+    lists=st.integers(1, 9),
+    bits=st.sampled_from([1, 4, 8, IN_FULL]),
+    directed=st.booleans(),
+    margin=st.sampled_from([None, 0.0, 0.5, 2.0]),
+    storage=st.sampled_from([torch.float32, torch.float16, torch.bfloat16]),
+    probes=st.integers(1, 9),
+    k=st.integers(1, 60),
+    seed=st.integers(0, 99),
+)
+def test_every_set_of_instructions_finds_what_the_twin_finds(
+    n: int,
+    d: int,
+    lists: int,
+    bits: int,
+    directed: bool,
+    margin: float | None,
+    storage: torch.dtype,
+    probes: int,
+    k: int,
+    seed: int,
+) -> None:
+    keys, levels, directions, query = drawn(n, d, lists, bits, seed)
+    keys = keys.to(storage)
+    margins = None if margin is None else [margin]
+    vectors = directions if directed else [None]
+    arguments = (query, levels, vectors, [min(probes, lists)], keys, k + 5, k, margins)
+    wanted = twin.search_levels(*arguments)
+    before = native.kernels()
+    try:
+        for name in SETS:
+            native._kernels.use(name)
+            score, row, reads, scored = search_levels(*arguments)
+            torch.testing.assert_close(score, wanted.score, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(reads, wanted.reads)
+            assert torch.equal(scored, wanted.cells_scored)
+            assert torch.equal(row < 0, wanted.cell < 0)
+            if n == 0:
+                continue
+            true = (keys.double()[row.clamp(min=0)] @ query.double().unsqueeze(2)).squeeze(2)
+            torch.testing.assert_close(
+                score.double(), true.masked_fill(row < 0, -math.inf), rtol=1e-4, atol=1e-4
+            )
+    finally:
+        native._kernels.use(before)
+
+
+@quick
+@given(
+    n=st.integers(0, 40),
+    d=st.integers(1, 40),
+    bits=st.sampled_from([1, 4, 8]),
+    directed=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_entries_are_written_as_the_twin_writes_them(
+    n: int, d: int, bits: int, directed: bool, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    vectors = torch.randn(n + 5, d, generator=generator)
+    vectors[::7] = 0
+    rows = torch.randperm(n + 5, generator=generator)[:n]
+    vector = vectors[rows]
+    direction = torch.randn(3, d, generator=generator) if directed else torch.zeros(3, 1)
+    direction[1] = 0
+    lists = torch.randint(3, (n,), generator=generator)
+    place = torch.randperm(4 * LANES, generator=generator)[:n]
+    whole = []
+    for write in (write_entries, codes.write_entries):
+        empty = Lists(d, bits, vector.device)
+        empty.build(
+            torch.zeros(49, dtype=torch.int64), torch.arange(49), torch.zeros(49, d), torch.zeros(1, 1)
+        )
+        level = empty.level
+        write(level, place, vectors, rows, lists, direction)
+        code = codes.codes_of(level, place, d) - level.zero
+        rest = level.step[place].unsqueeze(1) * code
+        towards = direction[lists] if directed and d > 1 else torch.zeros(n, d)
+        whole.append(level.along[place].unsqueeze(1) * towards + rest)
+        untouched = torch.ones(len(level.step), dtype=torch.bool).index_fill_(0, place, False)
+        assert not level.step[untouched].any() and not level.along[untouched].any()
+    # where rounding decides between two codes, either is as near
+    errors = [(one - vector).square().sum(dim=1) for one in whole]
+    torch.testing.assert_close(errors[0], errors[1], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("storage", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("write", [write_entries, codes.write_entries])
+def test_entries_of_short_numbers_are_written_as_long_ones_are(
+    write: Callable[..., None], storage: torch.dtype
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    vectors = torch.randn(40, 21, generator=generator).to(storage)
+    direction, lists = torch.randn(3, 21, generator=generator), torch.arange(30) % 3
+    rows, place = (torch.randperm(count, generator=generator)[:30] for count in (40, 4 * LANES))
+    levels = []
+    for one in (vectors, vectors.float()):
+        lists_of = Lists(21, 4, torch.device("cpu"))
+        lists_of.build(torch.zeros(49).long(), torch.arange(49), torch.zeros(49, 21), torch.zeros(1, 1))
+        write(lists_of.level, place, one, rows, lists, direction)
+        levels.append(lists_of.level)
+    assert bool((levels[0].codes != 0).any())
+    for name in ("codes", "along", "step"):
+        assert torch.equal(getattr(levels[0], name), getattr(levels[1], name))
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("batch", [1, 2, 70])
+def test_entries_without_codes_are_all_scored_by_their_keys(batch: int) -> None:
+    keys, levels, directions, _ = drawn(500, 21, 4, IN_FULL, 5)
+    query = torch.randn(batch, 21, generator=torch.Generator().manual_seed(6))
+    found = search_levels(query, levels, directions, [4], keys, 12, 12)
+    best = (query.double() @ keys.double().T).topk(12, dim=1)
+    torch.testing.assert_close(found.score.double(), best.values, rtol=1e-5, atol=1e-5)
+    assert torch.equal(found.cell, best.indices)
+    assert found.cells_scored.tolist() == [500] * batch
+    # the first level: 4 codes of 24 bytes with two numbers each, and 4 directions; then all keys
+    assert found.reads.tolist() == pytest.approx([(4 * (24 + 8) + (4 + 500) * 84) / 84] * batch)
+
+
+@pytest.mark.usefixtures("instructions")
+def test_lists_without_directions_begin_at_their_own_scores() -> None:
+    keys, levels, directions, query = drawn(300, 21, 5, 1, 5)
+    found = search_levels(query, levels, [None], [5], keys, 12, 12)
+    assert (found.reads * 84).tolist() == pytest.approx([5 * (24 + 8) + 300 * (4 + 8) + 12 * 84] * 7)
+    # codes of 8 bits are all but the directions themselves, so that both ways look at nearly the same cells
+    other = search_levels(query, levels, directions, [5], keys, 12, 12)
+    assert other.reads.tolist() == pytest.approx((found.reads + 5).tolist())
+    same = [len(set(a) & set(b)) for a, b in zip(found.cell.tolist(), other.cell.tolist(), strict=True)]
+    assert min(same) >= 10
+
+
+@pytest.mark.usefixtures("instructions")
+def test_a_margin_enters_the_lists_near_the_best_one() -> None:
+    keys, levels, directions, query = drawn(300, 21, 40, 1, 5)
+    score = query @ directions[0].T
+    gap = (score.amax(dim=1, keepdim=True) - score) / query.norm(dim=1, keepdim=True)
+    length = levels[1].length.float()
+    for margin in (0.0, 1.0, 3.0, 1e9):
+        found = search_levels(query, levels, directions, [40], keys, 12, 12, [margin])
+        entered = (found.reads * 84 - 40 * (24 + 8) - found.cells_scored * 84) / 12
+        # lists that codes of 8 bits put on the other side of the margin may be counted or not
+        surely, perhaps = ((gap <= margin + error).float() @ length for error in (-0.02, 0.02))
+        lists = (gap <= margin - 0.02).float().sum(dim=1), (gap <= margin + 0.02).float().sum(dim=1)
+        assert bool((entered >= surely + lists[0] * 7 - 0.01).all())
+        assert bool((entered <= perhaps + lists[1] * 7 + 0.01).all())
+    capped = search_levels(query, levels, directions, [3], keys, 12, 12, [1e9])
+    plain = search_levels(query, levels, directions, [3], keys, 12, 12)
+    assert torch.equal(capped.cell, plain.cell)
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("bits", [1, 4, 8])
+def test_weights_say_which_entries_are_the_best_and_not_what_their_scores_are(bits: int) -> None:
+    keys, levels, directions, query = drawn(300, 21, 40, bits, 5)
+    weight = torch.rand(len(directions[0]), generator=torch.Generator().manual_seed(1)) + 0.5
+    own = torch.rand(len(keys), generator=torch.Generator().manual_seed(2)) + 0.5
+    arguments = (query, levels, [None], [5], keys, 12, 12)
+    found = search_levels(*arguments, weights=[weight, own])
+    wanted = twin.search_levels(*arguments, weights=[weight, own])
+    torch.testing.assert_close(found.score, wanted.score, rtol=1e-4, atol=1e-4)
+    assert float((found.cell == wanted.cell).float().mean()) > 0.95
+    torch.testing.assert_close(found.score, (query @ keys.T).gather(1, found.cell), rtol=1e-4, atol=1e-4)
+    # entries of the first level by their weighted scores: those are the lists that are entered
+    ones = torch.ones_like(own)
+    plain = search_levels(*arguments)
+    same = search_levels(*arguments, weights=[torch.ones_like(weight), ones])
+    assert torch.equal(plain.cell, same.cell)
+    assert not torch.equal(plain.cell, found.cell)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_query_that_is_not_finite_is_refused(bad: float) -> None:
+    keys, levels, directions, query = drawn(50, 8, 2, 8, 3)
+    query[3, 5] = bad
+    with pytest.raises(NonFiniteError, match="row 3"):
+        search_levels(query, levels, directions, [2], keys, 10, 5)
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("bits", [1, 4, 8, IN_FULL])
+def test_threads_do_not_change_the_result(bits: int) -> None:
+    keys, levels, directions, _ = drawn(4000, 24, 12, 4, 1)
+    keys[:] = keys[:40].repeat(100, 1)  # many ties
+    leaves = Lists(24, bits, keys.device)
+    leaves.build(torch.arange(4000) % 12, torch.arange(4000), keys, directions[0])
+    query = torch.randn(300, 24, generator=torch.Generator().manual_seed(2))
+    arguments = (query, [levels[0], leaves.level], directions, [6], keys, 30, 10)
+    threads = torch.get_num_threads()
+    try:
+        found = []
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            found.append(search_levels(*arguments))
+    finally:
+        torch.set_num_threads(threads)
+    for one in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(one, found[0], strict=True))
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("storage", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("d", [1, 5, 16, 33, 64, 100])
+def test_best_of_agrees_with_float64(storage: torch.dtype, d: int) -> None:
+    generator = torch.Generator().manual_seed(d)
+    keys = torch.randn(60, d, generator=generator)
+    keys[3] = 1e-6  # too small for the normal numbers of float16
+    keys = keys.to(storage)
+    query = torch.randn(9, d, generator=generator)
+    candidate = torch.randint(-1, 60, (9, 40), generator=generator)
+    score, row = best_of(query, keys, candidate, 12)
+    for number in range(9):
+        rows = sorted({one for one in candidate[number].tolist() if one >= 0})
+        true = keys.double() @ query[number].double()
+        best = true[rows].sort(descending=True).values[:12]
+        torch.testing.assert_close(score[number].double(), best, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(score[number].double(), true[row[number]], rtol=1e-4, atol=1e-5)
+        assert len(set(row[number].tolist())) == 12
+        assert set(row[number].tolist()) <= set(rows)
+
+
+@pytest.mark.usefixtures("instructions")
+def test_best_of_with_too_few_candidates_leaves_places_unused() -> None:
+    score, row = best_of(torch.ones(1, 2), torch.eye(2), torch.tensor([[1, -1, 1]]), 3)
+    assert row.tolist() == [[1, -1, -1]]
+    assert score.tolist() == [[1.0, -math.inf, -math.inf]]
+
+
+def test_a_level_that_moved_is_looked_at_anew() -> None:
+    keys, levels, directions, query = drawn(50, 8, 2, 8, 3)
+    search_levels(query, levels, directions, [2], keys, 10, 5)
+    other = copy.deepcopy(levels)
+    other[1].child[:] = 7
+    row = search_levels(query, other, directions, [2], keys, 10, 5).cell
+    assert set(row.flatten().tolist()) == {7}
+    levels[1].child = other[1].child
+    row = search_levels(query, levels, directions, [2], keys, 10, 5).cell
+    assert set(row.flatten().tolist()) == {7}
+
+
+def test_parts_that_do_not_fit_are_refused() -> None:
+    keys, levels, directions, query = drawn(50, 8, 2, 8, 3)
+    with pytest.raises(ValueError, match="features"):
+        search_levels(query[:, :7], levels, directions, [2], keys, 10, 5)
+    with pytest.raises(ValueError, match="fit each other"):
+        search_levels(query, levels, directions, [], keys, 10, 5)
+    broken = copy.deepcopy(levels[1])
+    broken.step = broken.step[:-1]
+    with pytest.raises(ValueError, match="fit each other"):
+        search_levels(query, [levels[0], broken], directions, [2], keys, 10, 5)
+
+
+@pytest.mark.parametrize("wanted", ["twin", "portable", "strange"])
+def test_the_environment_chooses(wanted: str) -> None:
+    show = "import hmn._native as n; print(n.kernels())"
+    ran = subprocess.run(
+        [sys.executable, "-c", show],
+        capture_output=True,
+        text=True,
+        env={"HMN_KERNELS": wanted, "PYTHONPATH": ":".join(sys.path)},
+    )
+    if wanted == "strange":
+        assert "expected one of twin" in ran.stderr
+    else:
+        assert ran.stdout.strip() == wanted

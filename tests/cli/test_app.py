@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from hmn.cli.app import app
+from hmn.qa.config import DataConfig, ModelConfig, TrainConfig
+
+RUNNER = CliRunner()
+
+TOML = """
+facts = "facts.tsv"
+questions = "train.tsv"
+valid = "valid.tsv"
+table-bits = 11
+name_features = 32
+relation_features = 16
+word_bits = 10
+word_features = 8
+hidden = 8
+epochs = 2
+batch_size = 32
+renew_steps = 10
+learning_rate = 0.02
+warmup = 5
+"""
+KEYS = [
+    "questions",
+    "fact_accuracy",
+    "pair_accuracy",
+    "answer_accuracy",
+    "mrr",
+    "recall_at_k",
+    "k",
+    "reads",
+    "cells_scored",
+    "queries_per_second",
+]
+
+
+def hmn(folder: Path, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "hmn.cli", *arguments],
+        cwd=folder,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture
+def trained(small_files: Path) -> Path:
+    (small_files / "config.toml").write_text(TOML, encoding="utf-8")
+    done = hmn(small_files, "train", "--config", "config.toml", "--out", "model", "--epochs", "3")
+    assert done.returncode == 0, done.stderr
+    return small_files
+
+
+def test_train_evaluate_ask(trained: Path) -> None:
+    done = hmn(trained, "evaluate", "model", "--questions", "valid.tsv", "--json", "-k", "4")
+    figures = json.loads(done.stdout)
+    assert list(figures) == KEYS
+    assert figures["k"] == 4
+    assert figures["pair_accuracy"] > 0.9
+    assert figures["reads"] == figures["cells_scored"] > 300
+    assert "pair_accuracy" in hmn(trained, "evaluate", "model", "--questions", "valid.tsv").stdout
+
+    subject, relation, answer, question = (trained / "valid.tsv").read_text().splitlines()[0].split("\t")
+    shown = hmn(trained, "ask", "model", question, "-k", "2").stdout.splitlines()
+    assert shown[0].startswith(f"> {answer}  ")
+    assert subject in shown[0]
+    assert shown[1].startswith("  ")
+    found = json.loads(hmn(trained, "ask", "model", question, "--json").stdout)
+    assert found["question"] == question
+    assert found["answers"][0]["facts"][0]["relation"] == relation
+
+    lines = hmn(trained, "ask", "model", "-", "--json", stdin=f"{question}\n\n??\n{question}\n")
+    assert [json.loads(line)["question"] for line in lines.stdout.splitlines()] == [question] * 2
+    assert "no word" in lines.stderr
+    assert lines.returncode == 0
+
+
+def test_another_index_for_one_run_and_a_sweep_over_all(trained: Path) -> None:
+    evaluate = ["evaluate", "model", "--questions", "valid.tsv"]
+    before = {path.name: path.read_bytes() for path in (trained / "model").iterdir()}
+    own, other = (
+        json.loads(hmn(trained, *evaluate, "--json", *more).stdout)
+        for more in ([], ["--index", "cluster:num_clusters=20,num_probes=4"])
+    )
+    assert other["cells_scored"] == 36 and other["reads"] < own["reads"] == own["cells_scored"]
+    drawn = ["--index", "cluster:num_clusters=20", "--strategy", "top-k:1+sample-k:1"]
+    found = json.loads(hmn(trained, *evaluate, "--json", *drawn).stdout)
+    assert found["reads"] == pytest.approx(found["cells_scored"] + 20)
+    question = (trained / "valid.tsv").read_text().splitlines()[0].split("\t")[3]
+    asked = ["ask", "model", question]
+    assert hmn(trained, *asked, *drawn).stdout.startswith("> ")
+    nothing = hmn(trained, *asked, "--index", "wta-hash:num_tables=1,num_permutations=12,prefix=30")
+    assert nothing.returncode == 0 and "found no cell" in nothing.stdout
+    for flags, told in {
+        ("--index", "tree"): "no index 'tree'",
+        ("--strategy", "top-k:1"): "clusters",
+    }.items():
+        done = hmn(trained, *asked, *flags)
+        assert done.returncode == 2 and told in done.stderr and len(done.stderr.splitlines()) == 1
+
+    done = hmn(trained, *evaluate, "--sweep")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].split()[:2] == ["structure", "setting"]
+    assert "cluster, no codes" in done.stdout and "measuring exact (1 of" in done.stderr
+    files = {path.name for path in (trained / "model.sweep").iterdir()}
+    assert files >= {"sweep.json", "sweep.md"}
+    assert ("sweep.png" in files) is ("no figure: " not in done.stderr)
+    assert {path.name: path.read_bytes() for path in (trained / "model").iterdir()} == before
+
+
+def test_without_a_question_it_prompts(trained: Path) -> None:
+    done = hmn(trained, "ask", "model", stdin="where was anybody born\n")
+    assert done.returncode == 0
+    assert done.stdout.count("> ") == 1
+
+
+def test_a_flag_wins_over_the_config_file(trained: Path) -> None:
+    config = json.loads((trained / "model" / "config.json").read_text())
+    assert config["table_bits"] == 11
+    log = (trained / "model.run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in log if "best" in line] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["train", "--questions", "train.tsv", "--out", "x"], "--facts is missing"),
+        (["train", "--facts", "gone.tsv", "--questions", "train.tsv", "--out", "x"], "gone.tsv"),
+        (["train", "--facts", "facts.tsv", "--questions", "train.tsv", "--out", "x", "--k", "0"], "k is 0"),
+        (
+            ["train", "--facts", "facts.tsv", "--questions", "train.tsv", "--out", "facts.tsv"],
+            "facts.tsv holds",
+        ),
+        (["train", "--facts", "bad.tsv", "--questions", "train.tsv", "--out", "x"], "bad.tsv:2: "),
+        (["train", "--config", "bad.toml"], "there is no setting 'colour'"),
+        (["ask", "gone", "who"], "gone"),
+        (["evaluate", "gone", "--questions", "valid.tsv"], "gone"),
+        (
+            ["train", "--facts", "gone.tsv", "--questions", "train.tsv", "--out", "x", "--index", "tree"],
+            "there is no index 'tree', expected one of exact, cluster",
+        ),
+        (
+            ["train", "--facts", "gone.tsv", "--questions", "q.tsv", "--out", "x", "--strategy", "top-k:4"],
+            "strategy top-k:4 needs an index of clusters, got ExactIndex",
+        ),
+        (
+            ["evaluate", "gone", "--questions", "valid.tsv", "--sweep", "--index", "cluster"],
+            "leave --index and --strategy out",
+        ),
+        (["evaluate", "gone", "--questions", "valid.tsv", "--out", "x"], "--out is the folder of --sweep"),
+    ],
+)
+def test_mistakes_are_told_in_a_line_and_leave_nothing(
+    small_files: Path, arguments: list[str], told: str
+) -> None:
+    (small_files / "bad.tsv").write_text("a\tb\tc\na\tb\n", encoding="utf-8")
+    (small_files / "bad.toml").write_text('colour = "red"\n', encoding="utf-8")
+    before = sorted(path.name for path in small_files.iterdir())
+    done = hmn(small_files, *arguments)
+    assert done.returncode == 2
+    assert told in done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert told.startswith("--facts") or (len(errors) == 1 and done.stderr.splitlines()[-1:] == errors)
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in small_files.iterdir()) == before
+
+
+def test_skip_bad_goes_on_and_counts(small_files: Path) -> None:
+    facts = (small_files / "facts.tsv").read_bytes()
+    (small_files / "facts.tsv").write_bytes(facts + b"one\n\xff\tb\tc\n" + facts.splitlines(keepends=True)[0])
+    (small_files / "config.toml").write_text(TOML, encoding="utf-8")
+    arguments = ["train", "--config", "config.toml", "--out", "model", "--epochs", "1"]
+    assert hmn(small_files, *arguments).returncode == 2
+    done = hmn(small_files, *arguments, "--skip-bad")
+    assert done.returncode == 0, done.stderr
+    assert "skipped 3 bad lines, the first: facts.tsv:" in done.stderr
+
+
+def test_every_setting_is_a_flag() -> None:
+    shown = RUNNER.invoke(app, ["train", "--help"], terminal_width=200).output
+    for kind in (DataConfig, ModelConfig, TrainConfig):
+        for one in fields(kind):
+            assert f"--{one.name.replace('_', '-')} " in shown, one.name
+
+
+def test_help_of_every_command() -> None:
+    for command in ("demo", "train", "ask", "evaluate"):
+        assert RUNNER.invoke(app, [command, "--help"]).exit_code == 0

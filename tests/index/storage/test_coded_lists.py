@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+import hmn._native as native
+from hmn._native.codes import encode
+from hmn._native.fallback.search import codes_of
+from hmn._native.level import LANES
+from hmn.errors import ShapeError
+from hmn.index.storage.coded_lists import Lists
+
+quick = settings(max_examples=60, deadline=None)
+
+
+def decoded(lists: Lists, place: Tensor, direction: Tensor) -> Tensor:
+    level = lists.level
+    code = codes_of(level, place, lists.features) - level.zero
+    return level.along[place].unsqueeze(1) * direction + level.step[place].unsqueeze(1) * code
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@quick
+@given(n=st.integers(1, 20), d=st.integers(1, 40), seed=st.integers(0, 99))
+def test_a_code_is_within_half_a_step_of_each_coordinate_or_better_in_all(
+    bits: int, n: int, d: int, seed: int
+) -> None:
+    vector = torch.randn(n, d, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).float()
+    codes, step = encode(vector, bits)
+    error = (vector - step.unsqueeze(1) * (codes.float() - (2**bits - 1) / 2)).double().square().sum(dim=1)
+    widest = 2 * vector.abs().amax(dim=1).double() / (2**bits - 1)
+    assert bool((error <= d * (widest / 2) ** 2 * 1.001).all())
+
+
+def test_zero_and_equal_vectors_are_kept_exactly() -> None:
+    vector = torch.tensor([[0.0, 0.0], [3.0, 3.0], [-2.0, 2.0]])
+    for bits in (1, 4, 8):
+        codes, step = encode(vector, bits)
+        torch.testing.assert_close(step.unsqueeze(1) * (codes.float() - (2**bits - 1) / 2), vector)
+
+
+@quick
+@given(n=st.integers(1, 20), d=st.integers(1, 40), seed=st.integers(0, 99))
+def test_a_code_of_one_bit_keeps_signs_and_the_vectors_own_product(n: int, d: int, seed: int) -> None:
+    vector = torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
+    codes, step = encode(vector, 1)
+    assert torch.equal(codes, (vector > 0).to(torch.uint8))
+    coded = step.unsqueeze(1) * (codes.float() - 0.5)
+    torch.testing.assert_close((coded * vector).sum(1), vector.square().sum(1))
+
+
+@pytest.mark.parametrize("twin", [False, True])
+@pytest.mark.parametrize("bits", [1, 4, 8])
+@quick
+@given(
+    st.lists(st.tuples(st.booleans(), st.lists(st.integers(0, 4), max_size=40)), max_size=8),
+    st.integers(0, 60),
+)
+def test_any_sequence_of_changes_leaves_what_a_dictionary_would_hold(
+    twin: bool, bits: int, changes: list[tuple[bool, list[int]]], first: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        if twin:
+            patched.setattr(native, "_kernels", None)
+        changed_as_a_dictionary_is(bits, changes, first)
+
+
+def changed_as_a_dictionary_is(bits: int, changes: list[tuple[bool, list[int]]], first: int) -> None:
+    generator = torch.Generator().manual_seed(first)
+    direction = torch.randn(5, 6, generator=generator)
+    lists = Lists(6, bits, direction.device)
+    of = torch.randint(5, (first,), generator=generator)
+    vectors = {child: torch.randn(6, generator=generator) for child in range(first)}
+    stacked = torch.stack([*vectors.values()]) if vectors else torch.zeros(0, 6)
+    place = torch.full((400,), -1)
+    place[:first] = lists.build(of, torch.arange(first), stacked, direction)
+    held_in = dict(enumerate(of.tolist()))
+    number = first
+    for adds, chosen in changes:
+        if adds:
+            children = list(range(number, number + len(chosen)))
+            number += len(chosen)
+            fresh = torch.randn(len(chosen), 6, generator=generator)
+            into = torch.tensor(chosen, dtype=torch.int64)
+            lists.add(into, torch.tensor(children, dtype=torch.int64), fresh, direction, place)
+            held_in |= dict(zip(children, chosen, strict=True))
+            vectors |= dict(zip(children, fresh, strict=True))
+        else:
+            gone = sorted(held_in)[:: 1 + len(chosen) % 3]
+            out_of = torch.tensor([held_in[child] for child in gone], dtype=torch.int64)
+            lists.remove(out_of, torch.tensor(gone, dtype=torch.int64), place)
+            for child in gone:
+                del held_in[child], vectors[child]
+        assert len(lists) == len(held_in)
+        assert (place >= 0).nonzero().squeeze(1).tolist() == sorted(held_in)
+        for one in range(5):
+            at, length = lists.level.entries_of(torch.tensor([one]))
+            held = lists.level.child[at].tolist()
+            assert sorted(held) == sorted(child for child in held_in if held_in[child] == one)
+            assert place[held].tolist() == at.tolist()
+            assert length.tolist() == [len(held)]
+    for child, one in held_in.items():
+        found = decoded(lists, place[child].view(1), direction[one].unsqueeze(0))[0]
+        assert float((found - vectors[child]).norm()) < {1: 2.0, 4: 0.2, 8: 0.02}[bits] * 6
+
+
+def test_a_list_without_entries_and_one_of_a_whole_panel() -> None:
+    lists = Lists(4, 8, torch.device("cpu"))
+    lists.build(
+        torch.ones(LANES, dtype=torch.int64), torch.arange(LANES), torch.randn(LANES, 4), torch.zeros(2, 1)
+    )
+    assert lists.level.length.tolist() == [0, LANES]
+    assert lists.level.entries_of(torch.tensor([0, 1]))[1].tolist() == [0, LANES]
+
+
+@pytest.mark.parametrize("name", ["codes", "child", "length", "room", "first_panel"])
+def test_a_damaged_state_is_refused(name: str) -> None:
+    lists = Lists(4, 4, torch.device("cpu"))
+    lists.build(torch.zeros(40, dtype=torch.int64), torch.arange(40), torch.randn(40, 4), torch.zeros(2, 1))
+    state = lists.state_dict("x.")
+    again = Lists.from_state(state, "x.", 4, 4, 40)
+    assert torch.equal(again.level.child, lists.level.child)
+    with pytest.raises(ShapeError, match=name):
+        Lists.from_state({k: v for k, v in state.items() if k != f"x.{name}"}, "x.", 4, 4, 40)
+    with pytest.raises(ShapeError):
+        Lists.from_state({**state, f"x.{name}": state[f"x.{name}"][:1]}, "x.", 4, 4, 40)
+    with pytest.raises(ShapeError, match="expected"):
+        Lists.from_state({**state, f"x.{name}": state[f"x.{name}"].double()}, "x.", 4, 4, 40)
+
+
+@pytest.mark.parametrize("value", [-1, 1000, 2**31 - 1])
+@pytest.mark.parametrize("name", ["first_panel", "length", "child"])
+def test_a_state_that_points_outside_is_refused(name: str, value: int) -> None:
+    lists = Lists(4, 4, torch.device("cpu"))
+    lists.build(torch.zeros(40, dtype=torch.int64), torch.arange(40), torch.randn(40, 4), torch.zeros(2, 1))
+    state = {key: tensor.clone() for key, tensor in lists.state_dict("x.").items()}
+    state[f"x.{name}"][0] = value
+    with pytest.raises(ShapeError, match="damaged"):
+        Lists.from_state(state, "x.", 4, 4, 40)

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from hmn.errors import CellError, ConfigError, ShapeError
+from hmn.index.storage.key_rows import Rows
+
+
+def key_of(rows: Rows, cell: int) -> Tensor:
+    return rows.keys[rows.rows_of(torch.tensor([cell]))[0]].float()
+
+
+def test_keys_of_the_storage_type_are_shared_others_are_copied() -> None:
+    keys = torch.randn(5, 3)
+    assert Rows(keys).keys.data_ptr() == keys.data_ptr()
+    assert Rows(keys, storage=torch.float16).keys.dtype == torch.float16
+    assert Rows(keys.double()).keys.dtype == torch.float32
+
+
+@pytest.mark.parametrize("own_ids", [False, True])
+@given(st.lists(st.tuples(st.sampled_from("arw"), st.integers(0, 12)), max_size=40))
+def test_any_sequence_of_changes_leaves_what_a_dictionary_would_hold(
+    own_ids: bool, changes: list[tuple[str, int]]
+) -> None:
+    keys = torch.arange(8.0).view(4, 2)
+    cells = torch.tensor([7, 0, 12, 3]) if own_ids else torch.arange(4)
+    rows, expected = Rows(keys.clone(), cells), dict(zip(cells.tolist(), keys.tolist(), strict=True))
+    for number, (kind, cell) in enumerate(changes):
+        one, key = torch.tensor([cell]), torch.full((1, 2), float(number + 100))
+        if kind == "a" and cell not in expected:
+            rows.add(one, key)
+            expected[cell] = key[0].tolist()
+        elif kind == "r" and cell in expected:
+            rows.remove(one)
+            del expected[cell]
+        elif kind == "w" and cell in expected:
+            rows.write(one, key)
+            expected[cell] = key[0].tolist()
+        else:
+            with pytest.raises(CellError):
+                rows.add(one, key) if kind == "a" else rows.remove(one)
+    again = Rows.from_state(rows.state_dict())
+    for each in (rows, again):
+        assert len(each) == len(expected)
+        assert sorted(each.cells_at(each.live()).tolist()) == sorted(expected)
+        assert {cell: key_of(each, cell).tolist() for cell in expected} == expected
+    assert rows.used <= 4 + sum(kind == "a" for kind, _ in changes)
+
+
+def test_the_row_of_a_removed_cell_is_used_again_and_other_cells_keep_theirs() -> None:
+    rows = Rows(torch.eye(4))
+    kept = rows.rows_of(torch.tensor([0, 1, 3]))
+    gone = rows.remove(torch.tensor([2]))
+    assert rows.add(torch.tensor([99]), torch.ones(1, 4)).tolist() == gone.tolist()
+    assert rows.rows_of(torch.tensor([0, 1, 3])).tolist() == kept.tolist()
+    assert rows.cells_at(torch.tensor([[2, -1]])).tolist() == [[99, -1]]
+
+
+def test_cells_in_order_need_no_table_also_after_more_are_added() -> None:
+    rows = Rows(torch.eye(3))
+    rows.add(torch.tensor([3, 4]), torch.zeros(2, 3))
+    assert set(rows.state_dict()) == {"rows.used", "rows.keys"}
+
+
+@pytest.mark.parametrize(
+    ("cells", "error"),
+    [
+        ([0, 0, 1], CellError),
+        ([0, -1, 1], CellError),
+        ([0, 1], ShapeError),
+        ([0.0, 1.0, 2.0], ShapeError),
+        ([[0], [1], [2]], ShapeError),
+    ],
+)
+def test_bad_ids_are_refused(cells: list[object], error: type[Exception]) -> None:
+    with pytest.raises(error):
+        Rows(torch.eye(3), torch.tensor(cells))
+
+
+def test_nothing_changes_when_a_change_is_refused() -> None:
+    rows = Rows(torch.eye(3))
+    before = {name: value.clone() for name, value in rows.state_dict().items()}
+    for refused in (
+        lambda: rows.add(torch.tensor([5, 5]), torch.ones(2, 3)),
+        lambda: rows.add(torch.tensor([5, 1]), torch.ones(2, 3)),
+        lambda: rows.add(torch.tensor([-4]), torch.ones(1, 3)),
+        lambda: rows.add(torch.tensor([5]), torch.ones(1, 2)),
+        lambda: rows.write(torch.tensor([1, 7]), torch.ones(2, 3)),
+        lambda: rows.write(torch.tensor([1]), torch.full((1, 3), torch.nan)),
+        lambda: rows.remove(torch.tensor([1, 1])),
+        lambda: rows.remove(torch.tensor([1, 3])),
+    ):
+        with pytest.raises((CellError, ShapeError, ValueError)):
+            refused()
+    after = rows.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_more_rows_than_32_bits_number_are_refused() -> None:
+    with pytest.raises(ShapeError, match="2147483648 keys, expected at most 2147483647"):
+        Rows(torch.zeros(1, 1).expand(2**31, 1))
+
+
+def test_another_storage_type_is_refused() -> None:
+    with pytest.raises(ConfigError, match="float32"):
+        Rows(torch.eye(3), storage=torch.int8)
+
+
+def test_a_state_without_keys_needs_them() -> None:
+    state = Rows(torch.eye(3), torch.tensor([4, 5, 6])).state_dict(with_keys=False)
+    with pytest.raises(ShapeError, match="keys"):
+        Rows.from_state(state)
+    with pytest.raises(ShapeError, match="3"):
+        Rows.from_state(state, torch.eye(2))
+    assert Rows.from_state(state, torch.eye(3)).rows_of(torch.tensor([6])).tolist() == [2]

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from tests.index.reference import listed, recall
+from torch import Tensor
+
+from hmn.errors import ConfigError
+from hmn.index.protocol import Index, Tunable
+from hmn.index.registry import make_index
+from hmn.index.structures.cluster import ClusterIndex
+from hmn.index.structures.exact import ExactIndex
+from hmn.index.tuning import recall_at_k, tune
+from hmn.results import SearchResult
+
+COUNTED = [
+    "cluster:num_clusters=50,codes=none",
+    "wta-hash:num_tables=12,num_permutations=2,prefix=6,num_probes=3",
+    "pca-tree:leaf_size=32",
+    "faiss:IVF64,Flat",
+]
+EVERY = [*COUNTED, "cluster:num_clusters=8x64,num_probes=1x1,codes=int8", "faiss:HNSW16"]
+
+
+@pytest.fixture(scope="module")
+def data() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    center = torch.randn(60, 16, generator=generator)
+    keys = center[torch.randint(60, (3000,), generator=generator)] + 0.6 * torch.randn(
+        3000, 16, generator=generator
+    )
+    return keys, keys[:300] + 0.3 * torch.randn(300, 16, generator=generator)
+
+
+@pytest.fixture(scope="module")
+def few(data: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    return data[0][:1500], data[1][:60]
+
+
+def true_recall(index: Index, keys: Tensor, query: Tensor, k: int) -> float:
+    return recall(index.search(query, k), query, keys, k)
+
+
+def made(name: str, keys: Tensor) -> Tunable:
+    index = make_index(name)
+    index.build(keys)
+    assert isinstance(index, Tunable)
+    return index
+
+
+@pytest.mark.parametrize("num_clusters", [50, (8, 64)])
+def test_it_finds_the_fewest_probes_that_reach_the_recall(
+    data: tuple[Tensor, Tensor], num_clusters: int | tuple[int, ...]
+) -> None:
+    keys, query = data
+    index = ClusterIndex(num_clusters, 1 if isinstance(num_clusters, int) else (1, 1), codes="int8")
+    index.build(keys)
+    found = tune(index, query, 10, target_recall=0.9)
+    assert found.reached
+    assert found.recall == pytest.approx(true_recall(index, keys, query, 10), abs=1e-9)
+    assert found.recall >= 0.9
+    setattr(index, found.setting, found.value - 1)
+    assert true_recall(index, keys, query, 10) < 0.9
+
+
+@pytest.mark.parametrize("name", listed(EVERY))
+def test_every_structure_reaches_a_recall_and_a_smaller_one_costs_less(
+    few: tuple[Tensor, Tensor], name: str
+) -> None:
+    keys, query = few
+    index = made(name, keys)
+    setting, most = index.knob()
+    less, more = (tune(index, query, 10, target_recall=target) for target in (0.5, 0.9))
+    assert less.reached and more.reached and more.setting == setting
+    assert getattr(index, setting) == more.value
+    assert more.recall >= 0.9
+    assert more.recall == pytest.approx(true_recall(index, keys, query, 10), abs=1e-9)
+    assert 1 <= less.value < more.value < most
+    assert name.startswith("faiss:") or less.reads < more.reads < len(keys)
+    setattr(index, setting, more.value - 1)
+    assert "HNSW" in name or true_recall(index, keys, query, 10) < 0.9
+    setattr(index, setting, most)
+    assert true_recall(index, keys, query, 10) > 0.97
+
+
+@pytest.mark.parametrize("name", listed(COUNTED))
+def test_every_structure_spends_what_it_is_given_or_says_that_it_cannot(
+    few: tuple[Tensor, Tensor], name: str
+) -> None:
+    keys, query = few
+    index = made(name, keys)
+    for wanted in (0.5, 400, 700, 1e6):
+        found = tune(index, query, 10, target_reads=wanted)
+        reads = float(index.search(query, 10).reads.mean())
+        assert found.reads == reads
+        assert found.reached == (abs(reads - wanted) <= wanted / 10) == (1 < wanted < 1e6)
+
+
+@pytest.mark.parametrize("name", listed(EVERY))
+def test_the_keys_may_be_of_any_cells_and_are_left_as_they_are(few: tuple[Tensor, Tensor], name: str) -> None:
+    keys, query = few[0].clone(), few[1]
+    index = made(name, keys)
+    index.remove(torch.arange(0, 1500, 2))
+    index.add(torch.arange(5000, 5100), few[0][:200:2])
+    index.update(torch.tensor([1, 3]), torch.zeros(2, 16))
+    held = {name: part.clone() for name, part in index.state_dict().items()}
+    found = tune(index, query, 5, target_recall=0.8)
+    live, cell = ExactIndex(), index.search(query, 5)
+    live.load_state_dict(held)
+    assert found.reached and found.recall == recall_at_k(cell, live.search(query, 5))
+    after = index.state_dict()
+    assert all(torch.equal(after[name], part) for name, part in held.items() if name.startswith("rows."))
+
+
+def test_what_has_no_such_setting_is_refused(data: tuple[Tensor, Tensor]) -> None:
+    keys, query = data
+    with pytest.raises(ConfigError, match=r"ExactIndex.*no setting.*expected .*cluster.*leave this one"):
+        tune(ExactIndex(keys), query, 10, target_recall=0.9)
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "said"),
+    [
+        ("faiss:Flat", 3000, "'Flat' has neither .* expected a factory .* ask for one such as"),
+        ("faiss:NSG8", 200, "'NSG8' has neither"),
+        ("faiss:IVF64,Flat", 20, "stands in for faiss 'IVF64,Flat' .* expected enough cells .* tune when"),
+    ],
+)
+def test_factories_of_faiss_without_such_a_setting_are_refused(
+    data: tuple[Tensor, Tensor], name: str, cells: int, said: str
+) -> None:
+    pytest.importorskip("faiss", reason="faiss is not installed: pip install faiss-cpu")
+    index = made(name, data[0][:cells])
+    with pytest.raises(ConfigError, match=said):
+        tune(index, data[1], 10, target_recall=0.9)
+
+
+def test_reads_that_are_unknown_cannot_be_spent(data: tuple[Tensor, Tensor]) -> None:
+    pytest.importorskip("faiss", reason="faiss is not installed: pip install faiss-cpu")
+    index = made("faiss:HNSW8,ef_search=40", data[0])
+    with pytest.raises(ConfigError, match=r"reads of this faiss HNSW8 are unknown.* give target_recall"):
+        tune(index, data[1], 10, target_reads=500)
+    assert index.ef_search == 40  # type: ignore[attr-defined]
+
+
+def test_it_spends_the_reads_that_are_wanted(data: tuple[Tensor, Tensor]) -> None:
+    keys, query = data
+    index = ClusterIndex(100, codes=None)
+    index.build(keys)
+    for wanted in (300, 600, 1200):
+        found = tune(index, query, 10, target_reads=wanted)
+        assert found.reached
+        assert float(index.search(query, 10).reads.mean()) == pytest.approx(wanted, rel=0.1)
+
+
+def test_what_cannot_be_reached_is_told(data: tuple[Tensor, Tensor]) -> None:
+    keys, query = data
+    index = ClusterIndex(10, codes=None)
+    index.build(keys)
+    few = tune(index, query, 10, target_reads=1)
+    assert not few.reached
+    assert few.value == 1
+    many = tune(index, query, 10, target_reads=1e9)
+    assert not many.reached
+    assert many.value == 10
+
+
+def test_recall_counts_equal_scores_whichever_cell_has_them() -> None:
+    keys = torch.tensor([[1.0], [1.0], [0.5], [0.1]])
+    exact = ExactIndex(keys).search(torch.ones(1, 1), 2)
+    other = SearchResult(torch.tensor([[1.0, 0.5]]), torch.tensor([[0, 2]]), exact.reads, exact.cells_scored)
+    assert recall_at_k(exact, exact) == 1.0
+    assert recall_at_k(other, exact) == 0.5
+    none = SearchResult(
+        torch.full((1, 2), -torch.inf), torch.full((1, 2), -1), exact.reads, exact.cells_scored
+    )
+    assert recall_at_k(none, exact) == 0.0
+    empty = ExactIndex(torch.zeros(0, 1)).search(torch.ones(3, 1), 2)
+    assert recall_at_k(empty, empty) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("targets", "message"),
+    [
+        ({}, "only one"),
+        ({"target_recall": 0.9, "target_reads": 5.0}, "only one"),
+        ({"target_recall": 0.0}, "above 0"),
+        ({"target_recall": 1.1}, "at most 1"),
+        ({"target_reads": 0.0}, "more than 0"),
+    ],
+)
+def test_bad_targets_are_refused(
+    data: tuple[Tensor, Tensor], targets: dict[str, float], message: str
+) -> None:
+    index = ClusterIndex(10)
+    index.build(data[0])
+    with pytest.raises(ConfigError, match=message):
+        tune(index, data[1], 10, **targets)
+    with pytest.raises(ConfigError, match="no queries"):
+        tune(index, data[1][:0], 10, target_recall=0.5)
+
+
+def test_what_is_to_be_found_may_be_given(
+    data: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys, query = data
+    index = made("hierarchy:num_groups=20x300", keys)
+    index.reach = 1000  # type: ignore[attr-defined]
+    best = index.search(query, 1)
+    monkeypatch.setattr(ExactIndex, "search", None)
+    found = tune(index, query, 1, target_recall=0.97, best=best)
+    assert found.reached and found.value < 1000
+    assert float((index.search(query, 1).cell == best.cell).double().mean()) == pytest.approx(found.recall)

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.qa.small import SIZES, TRAINING
+
+from hmn.errors import BundleError, ConfigError, DataError, NotFittedError, ShapeError
+from hmn.facts.questions import QuestionSet
+from hmn.facts.table import FactTable
+from hmn.qa.factoid_qa import FactoidQA
+from hmn.qa.metrics import Outcome
+
+Split = tuple[QuestionSet, QuestionSet]
+
+
+@pytest.fixture(scope="module")
+def qa(small_facts: FactTable, small_split: Split) -> FactoidQA:
+    return FactoidQA(small_facts, **SIZES).fit(*small_split, quiet=True, **TRAINING)
+
+
+def test_five_lines_of_python(small_files: Path) -> None:
+    facts = FactTable.read(small_files / "facts.tsv")
+    qa = FactoidQA(facts, **SIZES).fit(
+        small_files / "train.tsv", valid=small_files / "valid.tsv", quiet=True, **TRAINING
+    )
+    qa.save_pretrained(small_files / "model")
+    again = FactoidQA.from_pretrained(small_files / "model")
+    fact = facts.fact(0)
+    [answer, *_] = again.ask(f"where was {fact.subject_name} born?")
+    assert answer.facts[0] == fact
+    assert answer.answers == [fact.object_name]
+    assert again.evaluate(small_files / "valid.tsv").questions == 280 - (1080 - len(facts) * 3)
+
+
+def test_a_loaded_model_answers_as_the_saved_one(qa: FactoidQA, small_split: Split, tmp_path: Path) -> None:
+    qa.save_pretrained(tmp_path / "model")
+    again = FactoidQA.from_pretrained(tmp_path / "model")
+    texts = small_split[1].text[:50]
+    assert again.ask_all(texts, 5) == qa.ask_all(texts, 5)
+    same = {"queries_per_second": 0}
+    assert {**again.evaluate(small_split[1]).as_dict(), **same} == {
+        **qa.evaluate(small_split[1]).as_dict(),
+        **same,
+    }
+    assert again.config == qa.config
+
+
+def test_probabilities_are_those_of_a_softmax_over_the_k_best_cells(qa: FactoidQA) -> None:
+    question = "where was anybody born"
+    found = qa.ask(question, 10)
+    assert sum(answer.probability for answer in found) == pytest.approx(1)
+    key = qa.memory.snapshot().double()
+    from hmn.qa.text import Texts
+
+    with torch.no_grad():
+        query = qa.network.input_module(Texts([question], SIZES["table_bits"]).word_bags(np.arange(1)))
+    score = (key @ query[0].double()).sort(descending=True).values[:10]
+    expected = torch.softmax(score, 0)
+    assert [answer.probability for answer in found] == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+def test_a_question_must_have_words_and_a_model_training(qa: FactoidQA, small_facts: FactTable) -> None:
+    with pytest.raises(DataError, match="no word"):
+        qa.ask("?!")
+    with pytest.raises(ConfigError, match="at least 1"):
+        qa.ask("who", 0)
+    with pytest.raises(NotFittedError, match="fit"):
+        FactoidQA(small_facts).ask("who")
+    with pytest.raises(ConfigError, match="there is no setting 'knn'"):
+        FactoidQA(small_facts, knn=3)
+    with pytest.raises(DataError, match=r"gone\.tsv"):
+        FactoidQA("gone.tsv")
+
+
+def test_words_that_nothing_knows_are_no_error(qa: FactoidQA) -> None:
+    assert qa.ask("жук 日本 🇯🇵 " + "x" * 5000)
+    assert qa.ask("a " * 2000)
+
+
+@pytest.mark.parametrize(
+    "file", ["config.json", "model.safetensors", "memory.safetensors", "facts.parquet", "names.parquet"]
+)
+def test_a_damaged_bundle_names_the_file(qa: FactoidQA, tmp_path: Path, file: str) -> None:
+    qa.save_pretrained(tmp_path / "model")
+    path = tmp_path / "model" / file
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(BundleError, match=file):
+        FactoidQA.from_pretrained(tmp_path / "model")
+    path.unlink()
+    with pytest.raises(BundleError, match=file):
+        FactoidQA.from_pretrained(tmp_path / "model")
+
+
+def test_an_index_refuses_queries_of_another_model(qa: FactoidQA) -> None:
+    with pytest.raises(ShapeError, match="query has 3 features but the memory has 48"):
+        qa.network.reader.index.search(torch.zeros(1, 3), 1)
+
+
+def test_backwards_relations_answer_with_the_subject(small_rows: list[tuple[str, str, str, str]]) -> None:
+    facts = FactTable.from_triples(sorted({row[:3] for row in small_rows}), inverse=True)
+    rows = [
+        (town, "~person/born_in", person, f"who comes from {town}")
+        for person, relation, town, _ in small_rows
+        if relation == "person/born_in"
+    ]
+    train = QuestionSet.from_rows(facts, [*small_rows, *rows])
+    qa = FactoidQA(facts, **SIZES).fit(train, quiet=True, **TRAINING)
+    answer = qa.ask("who comes from bergen")[0]
+    born = {row[0] for row in small_rows if row[1:3] == ("person/born_in", "bergen")}
+    assert {fact.object for fact in answer.facts} <= born
+    assert answer.count == len(born)
+
+
+def test_objects_in_cells_tell_facts_of_one_pair_apart(
+    small_facts: FactTable, small_rows: list[tuple[str, str, str, str]]
+) -> None:
+    triples = {row[:3] for row in small_rows} | {(row[0], row[1], "elsewhere") for row in small_rows}
+    facts = FactTable.from_triples(sorted(triples))
+    train = QuestionSet.from_rows(facts, small_rows[:800])
+    qa = FactoidQA(facts, objects=True, **SIZES).fit(train, quiet=True, **TRAINING)
+    assert len(qa.cells) == len(facts) == 2 * len(small_facts)
+    outcomes: list[Outcome] = []
+    found = qa.evaluate(QuestionSet.from_rows(facts, small_rows[800:]), outcomes=outcomes)
+    assert found.pair_accuracy is not None
+    assert found.pair_accuracy > 0.9
+    assert {len(outcome.best) for outcome in outcomes} == {1}, "no two facts tie"
+
+
+def test_the_real_data_fit_the_memory(data: Path) -> None:
+    facts = FactTable.read(data / "facts.tsv", data / "names.tsv")
+    qa = FactoidQA(facts)
+    assert len(facts) == 81_004
+    assert 71_302 < len(qa.cells) < 100_000
+    held = qa.cells.facts
+    assert np.array_equal(np.unique(held.flat), np.arange(81_004)), "every fact is in a cell"

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import hmn.qa.training.query_log as lessons_module
+from hmn.index.structures.cluster import ClusterIndex
+from hmn.index.structures.hierarchy.index import HierarchicalIndex
+from hmn.qa.training.query_log import Lessons
+
+
+class Pupil(HierarchicalIndex):
+    """Remembers what it is taught."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[tuple[Tensor, Tensor]] = []
+
+    def learn(self, query: Tensor, cells: Tensor, *, vectors: bool = True) -> None:  # noqa: ARG002
+        self.heard.append((query, cells))
+
+
+def step(number: int, size: int = 3) -> dict[str, Tensor]:
+    """Questions number * size and on, of which the second has no right candidate."""
+    right = torch.tensor([[True, True, False], [False, False, False], [False, False, True]])
+    return {
+        "query": torch.arange(number * size, (number + 1) * size).float().unsqueeze(1).repeat(1, 2),
+        "cell": torch.tensor([10, 20, 30]) + 100 * number,
+        "score": torch.tensor([[1.0, 2.0, 9.0], [1.0, 2.0, 3.0], [5.0, 4.0, -7.0]]),
+        "right": right,
+    }
+
+
+def test_the_last_questions_are_kept_with_the_right_cell_that_scored_best(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lessons_module, "ENOUGH", 4)
+    pupil = Pupil()
+    lessons = Lessons(pupil, kept=5)
+    lessons.note(**step(0))
+    lessons.teach()
+    assert pupil.heard == [] and lessons.state()["query"].tolist() == [[0, 0], [2, 2]]
+    for number in (1, 2):
+        lessons.note(**step(number))
+    lessons.teach()
+    taught = dict(zip(pupil.heard[0][0][:, 0].tolist(), pupil.heard[0][1].tolist(), strict=True))
+    assert taught == {2: 30, 3: 120, 5: 130, 6: 220, 8: 230}
+    other = Lessons(Pupil(), kept=5)
+    other.load({name: value.clone() for name, value in lessons.state().items()})
+    for each in (lessons, other):
+        each.note(**step(3))
+    states: list[dict[str, Any]] = [lessons.state(), other.state()]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in ("query", "cell", "seen"))
+
+
+def test_nothing_is_kept_for_an_index_that_learns_nothing() -> None:
+    lessons = Lessons(ClusterIndex())
+    lessons.note(**step(0))
+    lessons.teach()
+    assert lessons.state() == {}
+    lessons.load({})

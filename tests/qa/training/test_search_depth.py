@@ -1,0 +1,212 @@
+"""How far an index looks is found by itself where nobody said it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.qa.small import SIZES, TRAINING
+from torch import Tensor
+
+from hmn.errors import ConfigError
+from hmn.facts.questions import QuestionSet
+from hmn.facts.table import FactTable
+from hmn.index.protocol import Index
+from hmn.index.registry import make_index
+from hmn.index.structures.exact import ExactIndex
+from hmn.qa.factoid_qa import FactoidQA
+from hmn.qa.training import search_depth as depth_of_index
+from hmn.qa.training.run_folder import Run
+from hmn.qa.training.search_depth import AGREED, WIDE, Depth
+from hmn.store.bundle import writing_bundle
+
+Split = tuple[QuestionSet, QuestionSet]
+K = 5
+
+
+def over(name: str, keys: Tensor) -> Index:
+    index = make_index(name)
+    index.build(keys)
+    return index
+
+
+def drawn() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(3000, 8, generator=generator), torch.randn(200, 8, generator=generator)
+
+
+def recall(index: Index, keys: Tensor, query: Tensor) -> float:
+    best = (query.double() @ keys.double().T).topk(K, dim=1).indices
+    return float((index.search(query, K).cell.unsqueeze(2) == best.unsqueeze(1)).any(dim=2).double().mean())
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("cluster:num_clusters=100,codes=int8", "num_probes"),
+        ("hierarchy", "reach"),
+        ("pca-tree", "num_leaves"),
+        ("wta-hash:num_tables=64,num_permutations=1,prefix=4", "max_candidates"),
+    ],
+)
+def test_it_looks_as_far_as_the_recall_asks_for_and_in_training_as_far_as_is_worth_it(
+    name: str, setting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys, query = drawn()
+    index: Any = over(name, keys)
+    before = getattr(index, setting)
+    depth = Depth(index, name, 0.9, K, lambda: query)
+    depth.tune()
+    assert recall(index, keys, query) >= 0.9
+    tuned = getattr(index, setting)
+    assert depth.value == tuned != before and depth.name.endswith(f"{setting}={tuned}")
+    assert getattr(make_index(depth.name), setting) == tuned
+    monkeypatch.setattr(depth_of_index, "WORTH_TRAINING_WITH", 100.0)
+    depth.train()
+    assert (getattr(index, setting), depth.value) == (tuned, tuned)
+    monkeypatch.setattr(depth_of_index, "WORTH_TRAINING_WITH", 0.0)
+    depth.train()
+    assert getattr(index, setting) == before and depth.value is None
+    depth.tune()
+    depth.train()  # what it was before is known, also after it was tuned twice
+    assert getattr(index, setting) == before
+    depth.restore(tuned)
+    assert (getattr(index, setting), depth.value) == (tuned, tuned)
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("cluster:num_clusters=100,num_probes=2", 0.9),
+        ("cluster:num_clusters=10x100,num_probes=2x4", 0.9),
+        ("cluster:num_clusters=100", 0.0),
+        ("exact", 0.9),
+    ],
+)
+def test_what_was_said_stays(name: str, asked: float) -> None:
+    keys, query = drawn()
+    index: Any = over(name, keys)
+    before = getattr(index, "num_probes", None)
+    depth = Depth(index, name, asked, K, lambda: query)
+    depth.tune()
+    depth.train()
+    depth.restore(None)
+    assert (depth.name, depth.value, getattr(index, "num_probes", None)) == (name, None, before)
+
+
+def taught() -> tuple[Any, Tensor]:
+    """A hierarchy that has learned to look very near, and queries of which that is too near."""
+    keys, query = drawn()
+    index: Any = over("hierarchy:num_groups=20x200", keys)
+    for tier in index._tiers:
+        tier.width = 0.2
+    return index, query
+
+
+def test_one_that_learns_looks_as_far_as_finds_the_best_cells_of_a_far_wider_search(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ExactIndex, "search", None)
+    index, query = taught()
+    index.reach = WIDE * 100
+    best = index.search(query, 1).cell
+    index.reach = 100
+    depth = Depth(index, "hierarchy", 0.95, K, lambda: query, learned=True)
+    depth.tune()
+    assert depth.value == index.reach and depth.name == f"hierarchy:reach={index.reach}"
+    assert 100 < index.reach < WIDE * 100
+    agreed = [float((index.search(query, 1).cell == best).double().mean())]
+    index.reach -= 1
+    agreed.append(float((index.search(query, 1).cell == best).double().mean()))
+    assert agreed[0] >= AGREED > agreed[1], "no farther than that asks for"
+    depth.train()
+    assert index.reach == 100 and depth.value is None, "in training as far as it has learned"
+    depth.tune()
+    depth.train()
+    assert index.reach == 100
+
+
+def test_one_that_learns_looks_farther_than_it_has_learned_where_no_questions_are_kept_apart() -> None:
+    index, query = taught()
+    depth = Depth(index, "hierarchy", 0.95, K, lambda: query[:0], learned=True)
+    depth.tune()
+    assert (index.reach, depth.value, depth.name) == (175, 175, "hierarchy:reach=175")
+    given = Depth(index, "hierarchy:reach=120", 0.95, K, lambda: query, learned=True)
+    given.tune()
+    assert (index.reach, given.value, given.name) == (175, None, "hierarchy:reach=120"), "what was said stays"
+
+
+def test_a_model_keeps_how_far_it_looks_and_is_trained_anew_from_its_text(
+    small_facts: FactTable, small_split: Split, tmp_path: Path
+) -> None:
+    qa = FactoidQA(small_facts, **SIZES, index="cluster:num_clusters=60")
+    qa.fit(*small_split, quiet=True, **{**TRAINING, "epochs": 1})
+    first = qa.config.index
+    assert first.startswith("cluster:num_clusters=60,num_probes=")
+    qa.fit(*small_split, out=tmp_path / "model", quiet=True, **{**TRAINING, "epochs": 2})
+    again = FactoidQA.from_pretrained(tmp_path / "model")
+    assert again.config.index.count("num_probes") == 1
+    assert again.config.index == qa.config.index
+    query, keys = qa.encode(small_split[0].text), qa.memory.snapshot()
+    for model in (qa, again):
+        index: Any = model.network.reader.index
+        assert model.config.index == f"cluster:num_clusters=60,num_probes={index.num_probes}"
+        assert recall(index, keys, query) > 0.9
+
+
+def test_another_index_is_tuned_as_well(small_facts: FactTable, small_split: Split, tmp_path: Path) -> None:
+    qa = FactoidQA(small_facts, **SIZES).fit(*small_split, quiet=True, **{**TRAINING, "epochs": 1})
+    assert qa.config.index == "exact"
+    qa.save_pretrained(tmp_path / "model")
+    again = FactoidQA.from_pretrained(tmp_path / "model", index="cluster:num_clusters=60")
+    index: Any = again.network.reader.index
+    assert again.config.index == f"cluster:num_clusters=60,num_probes={index.num_probes}"
+    query, keys = qa.encode(small_split[0].text), qa.memory.snapshot()
+    assert recall(index, keys, query) > 0.9
+    assert again.use_index("cluster:num_clusters=60", recall=0.0).config.index == "cluster:num_clusters=60"
+    less = again.use_index("cluster:num_clusters=60", recall=0.3).network.reader.index
+    assert less.num_probes < index.num_probes  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match="recall is 2"):
+        again.use_index("cluster", recall=2.0)
+    # models of before keep no questions: their index looks as far as its text says
+    with writing_bundle(tmp_path / "old") as folder:
+        for file in (tmp_path / "model").iterdir():
+            if file.name not in ("manifest.json", "examples.json"):
+                (folder / file.name).write_bytes(file.read_bytes())
+    old = FactoidQA.from_pretrained(tmp_path / "old", index="cluster:num_clusters=60")
+    assert old.config.index == "cluster:num_clusters=60"
+
+
+@pytest.mark.parametrize("worth", [0.0, 100.0])
+def test_a_run_that_goes_on_looks_as_far_as_it_did(
+    worth: float, small_facts: FactTable, small_split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are 25 steps an epoch; it stops in the second."""
+    monkeypatch.setattr(depth_of_index, "WORTH_TRAINING_WITH", worth)
+    looked: list[int] = []
+    stepped = Run.stepped
+
+    def fit(out: Path, stop_at: int) -> None:
+        def watched(self: Run, progress: Any, record: Any) -> None:
+            stepped(self, progress, record)
+            looked.append(int(qa.network.reader.index.num_probes))  # type: ignore[attr-defined]
+            if progress.step == stop_at:
+                raise KeyboardInterrupt
+
+        qa = FactoidQA(small_facts, **SIZES, index="cluster:num_clusters=60")
+        monkeypatch.setattr(Run, "stepped", watched)
+        settings = {**TRAINING, "epochs": 2, "checkpoint_seconds": 0.0}
+        qa.fit(*small_split, out=out, quiet=True, resume=out.name == "cut", **settings)
+
+    fit(tmp_path / "whole", -1)
+    whole, looked = looked, []
+    with pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "cut", 37)
+    fit(tmp_path / "cut", -1)
+    # the step after the last checkpoint is taken again
+    assert looked[:37] + looked[38:] == whole
+    assert (set(whole) == {16}) == (worth == 0.0)
+    for file in (tmp_path / "whole").iterdir():
+        assert file.read_bytes() == (tmp_path / "cut" / file.name).read_bytes()
