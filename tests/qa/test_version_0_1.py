@@ -1,0 +1,30 @@
+"""Models that version 0.1 saved load and answer as they did then."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from hmn.qa.factoid_qa import FactoidQA
+
+SAVED = Path(__file__).parents[1] / "data" / "version-0.1"
+BUNDLES = sorted(SAVED.glob("bundle-*"))
+RECORDED = json.loads((SAVED / "answers.json").read_text(encoding="utf-8"))
+
+
+def test_every_recorded_model_is_there() -> None:
+    assert [f"bundle-{index}" for index in sorted(RECORDED["answers"])] == [path.name for path in BUNDLES]
+
+
+@pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)
+def test_answers_are_those_of_version_0_1(bundle: Path) -> None:
+    expected = RECORDED["answers"][bundle.name.removeprefix("bundle-")]
+    model = FactoidQA.from_pretrained(bundle)
+    replies = model.ask_all(RECORDED["questions"], k=len(expected[0]))
+    got = [[answer.answers for answer in reply] for reply in replies]
+    assert got == [[answer["answers"] for answer in reply] for reply in expected]
+    probabilities = [[answer.probability for answer in reply] for reply in replies]
+    for ours, theirs in zip(probabilities, expected, strict=True):
+        assert ours == pytest.approx([answer["probability"] for answer in theirs], abs=1e-5)
