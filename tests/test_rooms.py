@@ -16,7 +16,7 @@ LEVELS = [
     {"errors", "results"},
     {"_native"},
     {"index", "facts"},
-    {"nn", "store"},
+    {"nn", "store", "machine"},
     {"distributed"},
     {"qa"},
     {"paper", "serve"},

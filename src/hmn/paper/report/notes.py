@@ -19,8 +19,8 @@ SIMPLE_QUESTIONS = (81_004, 48_737)
 """Facts and training questions of SimpleQuestions, as far as it could be had."""
 TEXT_ROWS = frozenset(row.name for row in ROWS if row.cells == TEXT)
 STRATEGY_ROWS = frozenset(row.name for row in ROWS if row.strategy)
-LOAD, COMMIT = "load", "commit"
-"""What the load average's name begins with, and the commit's: they are others for runs of one machine."""
+LOAD, COMMIT, DATE = "load", "commit", "date"
+"""Beginnings of the names under which runs of one machine differ: load average, commit and date."""
 
 
 def set_up(runs: Sequence[Mapping[str, Any]], preset: Preset) -> Block:
@@ -183,7 +183,7 @@ def hardware(runs: Sequence[Mapping[str, Any]]) -> str:
 def _machine(found: Mapping[str, Any]) -> str:
     known = {name: _value(value) for name, value in sorted(found.items()) if value is not None}
     return ", ".join(
-        f"{name} {value}" for name, value in known.items() if not name.startswith((LOAD, COMMIT))
+        f"{name} {value}" for name, value in known.items() if not name.startswith((LOAD, COMMIT, DATE))
     )
 
 

@@ -6,21 +6,16 @@ The job says what to run; its result is written beside it, as ``JOB.result.json`
 from __future__ import annotations
 
 import json
-import os
-import platform
-import subprocess
 import sys
 import time
-from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from hmn._native import kernels
 from hmn.errors import HMNError
+from hmn.machine import machine
 from hmn.paper.cells.fixed import at_size_one, cached_vectors, keys_of, one_a_fact
 from hmn.paper.data import Data, Files
 from hmn.paper.grid import BM25, TEXT, Row
@@ -28,8 +23,6 @@ from hmn.paper.network.experiment import Experiment
 from hmn.paper.preset import Preset
 from hmn.paper.process import follow_parent, keep_memory, peak_mib
 from hmn.store.atomic import write_atomically
-
-PACKAGES = ("hmn", "torch", "numpy", "torch_geometric", "faiss-cpu", "transformers", "tokenizers")
 
 
 @dataclass(frozen=True)
@@ -145,46 +138,6 @@ def _with_machine(figures: dict[str, Any], job: Job, began: float) -> dict[str, 
         "process_seconds": time.perf_counter() - began,
         "machine": machine(job.device),
     }
-
-
-def machine(device: str) -> dict[str, Any]:
-    """Processor, threads and versions."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.split(": ")[1] for line in lines if line.startswith("model name")]
-    return {
-        "processor": names[0] if names else platform.machine(),
-        "cores": len(names) or None,
-        "threads": torch.get_num_threads(),
-        "accelerator": torch.cuda.get_device_name(0) if device != "cpu" else None,
-        "python": platform.python_version(),
-        "kernels": kernels(),
-        "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
-        "commit": _commit(),
-        **_versions(),
-    }
-
-
-def _versions() -> dict[str, str]:
-    """Of the packages that are installed."""
-    found = {}
-    for name in PACKAGES:
-        with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
-
-
-def _commit() -> str | None:
-    """The commit of the repository that holds this file, None if it is in none or there is no Git."""
-    here = Path(__file__)
-    told = [["ls-files", "--error-unmatch", here.name], ["rev-parse", "HEAD"]]
-    with suppress(OSError, subprocess.CalledProcessError):
-        for command in told:
-            done = subprocess.run(
-                ["git", *command], cwd=here.parent, capture_output=True, text=True, check=True
-            )
-        return done.stdout.strip()
-    return None
 
 
 def _accelerator_mib(device: str) -> float | None:

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +19,7 @@ from hmn.index.protocol import Index, Tunable
 from hmn.index.registry import make_index, with_setting
 from hmn.index.structures.cluster import CELLS_A_CLUSTER
 from hmn.index.tuning import recall_at_k
+from hmn.machine import machine
 from hmn.qa.metrics import BATCH, best_facts, shares
 from hmn.results import SearchResult
 from hmn.store.atomic import write_atomically
@@ -177,6 +174,7 @@ def run_sweep(
     """
     keys, k = qa.memory.snapshot(), qa.config.k
     query = qa.encode(questions.text)
+    here = machine()
     about = {
         "command": command,
         "questions": len(questions),
@@ -185,12 +183,7 @@ def run_sweep(
         "cells": len(keys),
         "features": keys.shape[1],
         "k": k,
-        "platform": platform.platform(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "hmn": version("hmn"),
-        "torch": torch.__version__,
-        "date": datetime.now(UTC).date().isoformat(),
+        **{name: here[name] for name in ("platform", "cores", "threads", "hmn", "torch", "date")},
     }
     sweep, measure = Sweep(about), Measure(qa, questions, query, k)
     for done, (name, text) in enumerate(STRUCTURES.items()):
