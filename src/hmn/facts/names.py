@@ -1,22 +1,26 @@
-"""Names of entities, out of two columns or Freebase's ``<fb:m.x> <fb:type.object.name> "name"@en .``."""
+"""Names of entities, from two columns or from Freebase's ``<fb:m.x> <fb:type.object.name> "name"@en .``."""
 
 from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from hmn.facts.files.formats import is_text, read_rows
-from hmn.facts.files.source import Problems, text_lines
+from hmn.errors import DataError
+from hmn.facts.files.formats import is_unquoted_text, read_rows
+from hmn.facts.files.layout import Layout
+from hmn.facts.files.source import Source
 from hmn.facts.ids import canonical_id
 
-COLUMNS = ("entity", "name")
+NAME = Layout(("entity", "name"))
+
+RankedName = tuple[str, int, str]
+"""Entity id, rank and name; an entity's names are ordered by rank, and the first one is shown."""
 
 _RANK = {"type/object/name": 0, "common/topic/alias": 1}
 _TRIPLE = re.compile(r"<?(?:fb:|http://rdf\.freebase\.com/ns/)\S+\s+<?(?:fb:|http)\S+\s+\S")
@@ -41,8 +45,8 @@ class Names:
 
     def of(self, entity: int) -> list[str]:
         """The names of an entity, perhaps none."""
-        found: list[str] = self.text[self.start[entity] : self.start[entity + 1]].to_pylist()
-        return found
+        names: list[str] = self.text[self.start[entity] : self.start[entity + 1]].to_pylist()
+        return names
 
     @property
     def owner(self) -> NDArray[np.int32]:
@@ -50,15 +54,16 @@ class Names:
         return np.repeat(np.arange(len(self.start) - 1, dtype=np.int32), np.diff(self.start))
 
 
-def collect_names(found: Iterator[tuple[str, int, str]], number_of: Mapping[str, int]) -> Names:
-    """Gather names as ``(entity id, rank, name)``, in whatever order they come.
+def collect_names(names: Iterable[RankedName], entities: Sequence[str]) -> Names:
+    """Gather the names of entities, in whatever order they come.
 
-    An entity's names come in the order of rank, then of the alphabet, each once. Entities that ``number_of``
-    lacks are dropped.
+    An entity's names are ordered by rank, then by the alphabet, without repeats. Names of other entities are
+    dropped.
     """
+    number_of = {entity: number for number, entity in enumerate(entities)}
     owner, ranks, texts = array("i"), array("i"), []
     last, number = "", number_of.get("")
-    for entity, rank, name in found:
+    for entity, rank, name in names:
         if entity != last:
             last, number = entity, number_of.get(canonical_id(entity))
         if number is not None:
@@ -75,61 +80,75 @@ def collect_names(found: Iterator[tuple[str, int, str]], number_of: Mapping[str,
     table = table.group_by(["owner", "name"], use_threads=False).aggregate([("rank", "min")])
     order = pc.sort_indices(table, [(key, "ascending") for key in ("owner", "rank_min", "name")])
     table = table.take(order)
-    return Names(table["owner"].to_numpy(), table["name"].combine_chunks(), len(number_of))
+    return Names(table["owner"].to_numpy(), table["name"].combine_chunks(), len(entities))
 
 
-def read_names(
-    path: Path, problems: Problems, separator: str | None, progress: bool
-) -> Iterator[tuple[str, int, str]]:
-    """Give ``(entity id, rank, name)`` of each name in a file; rank 1 is an alias.
+def checked_names(names: Mapping[str, Sequence[str]]) -> Iterator[RankedName]:
+    """Rank names given in Python by their place in the entity's list.
 
     Raises:
-        DataError: the file cannot be read, or has a bad line and none may be skipped.
+        DataError: an entity's names are not a list of texts, none of them blank.
     """
-    if not is_text(path):
+    for entity, texts in names.items():
+        if isinstance(texts, str) or not all(isinstance(name, str) and name.strip() for name in texts):
+            raise DataError(
+                f"names of {entity!r} are {texts!r}, expected a list of texts, none of them blank"
+            )
+        for rank, name in enumerate(texts):
+            yield entity, rank, name
+
+
+def read_names(source: Source, separator: str | None) -> Iterator[RankedName]:
+    """Read the names in a file; those of two columns have rank 0, Freebase's aliases rank 1.
+
+    Args:
+        source: the file.
+        separator: the character between the columns of the facts; used unless this file has tabs.
+
+    Raises:
+        DataError: the file cannot be read; or it has a bad line, and bad lines are not skipped.
+    """
+    if not is_unquoted_text(source):
         separator = None
     else:
-        _, first = next(text_lines(path, Problems(skip_bad=True)), (0, ""))
+        _, first = next(Source(source.path, skip_bad=True).lines(), (0, ""))
         if _TRIPLE.match(first):
-            yield from _read_triples(path, problems, progress)
+            yield from _read_triples(source)
             return
         if "\t" in first:
             separator = None
-    table = read_rows(path, [COLUMNS], problems, separator=separator, progress=progress)
-    for _, (entity, name) in table.rows:
+    for _, (entity, name) in read_rows(source, [NAME], separator=separator).rows:
         yield entity, 0, name
 
 
-def _read_triples(path: Path, problems: Problems, progress: bool) -> Iterator[tuple[str, int, str]]:
-    """Read Freebase's names and aliases in English; triples of other relations are passed over."""
-    for number, line in text_lines(path, problems, progress):
+def _read_triples(source: Source) -> Iterator[RankedName]:
+    """Read Freebase's English names and aliases; triples of other relations are ignored."""
+    for number, line in source.lines():
         parts = line.split(None, 2)
         if len(parts) != 3:
-            problems.bad(
-                path,
-                number,
-                f'wrong column count: got {len(parts)}, expected a triple <id> <relation> "name"@en .',
-            )
+            triple = '<id> <relation> "name"@en .'
+            source.bad(number, f"wrong column count: got {len(parts)}, expected a triple {triple}")
             continue
         rank = _RANK.get(canonical_id(parts[1]))
         if rank is None:
             continue
         literal = _LITERAL.fullmatch(parts[2].rstrip())
         if literal is None:
-            problems.bad(path, number, f'bad name {parts[2][:40]!r}, expected "name"@en .')
+            source.bad(number, f'bad name {parts[2][:40]!r}, expected "name"@en .')
         elif (literal[2] or "en").split("-")[0].lower() == "en":
             try:
                 name = _ESCAPE.sub(_unescape, literal[1])
             except ValueError as error:
-                problems.bad(path, number, f"bad escape in the name ({error})")
+                source.bad(number, f"bad escape in the name ({error})")
                 continue
             if name.strip():
                 yield parts[0], rank, name
             else:
-                problems.bad(path, number, "empty field: name")
+                source.bad(number, "empty field: name")
 
 
 def _unescape(match: re.Match[str]) -> str:
+    """Give the character that an escape stands for; ``ValueError`` if there is none."""
     code = match[1] or match[2]
     if not code:
         if match[3] not in _ESCAPED:

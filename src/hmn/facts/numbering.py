@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from hmn.errors import DataError
+from hmn.facts.files.layout import Layout, Row
+from hmn.facts.files.source import Source
 from hmn.facts.ids import canonical_id, inverse_of, several_entities
+
+FACT = Layout(("subject", "relation", "object"))
 
 Numbers = NDArray[np.int32]
 
@@ -20,7 +25,7 @@ class NumberedFacts(NamedTuple):
     """Facts whose ids are numbers of two lists.
 
     Attributes:
-        entities, relations: the ids; in a canonical table sorted and distinct, before that perhaps neither.
+        entities, relations: the ids; sorted and distinct in a canonical table.
         subject, relation, object: ``(N,)`` int32 places in these lists.
     """
 
@@ -31,34 +36,40 @@ class NumberedFacts(NamedTuple):
     object: Numbers
 
 
-def gather(rows: Iterable[tuple[int, list[str]]]) -> tuple[NumberedFacts, NDArray[np.int64]]:
-    """Number the ids of ``(line, [subject, relation, object])`` as they come; gives each fact's line too.
+def checked_triples(triples: Iterable[tuple[str, str, str]], source: Source) -> Iterator[Row]:
+    """Number triples from 1, like the lines of a file.
 
-    A row of FB2M with several objects gives several facts.
+    Raises:
+        DataError: a triple is not three texts, none of them blank.
     """
-    entity: dict[str, int] = {}
-    kind: dict[str, int] = {}
-    subject, relation, object_, line = array("i"), array("i"), array("i"), array("q")
-    for number, (subject_id, relation_id, object_id) in rows:
-        for one in several_entities(object_id) if " " in object_id else (object_id,):
-            subject.append(entity.setdefault(subject_id, len(entity)))
-            relation.append(kind.setdefault(relation_id, len(kind)))
-            object_.append(entity.setdefault(one, len(entity)))
-            line.append(number)
-    facts = NumberedFacts(
-        [canonical_id(one) for one in entity],
-        [canonical_id(one) for one in kind],
-        np.frombuffer(subject, np.int32),
-        np.frombuffer(relation, np.int32),
-        np.frombuffer(object_, np.int32),
-    )
-    return facts, np.frombuffer(line, np.int64)
+    for number, triple in enumerate(triples, 1):
+        cells = list(triple)
+        if len(cells) != 3 or not all(isinstance(cell, str) and cell.strip() for cell in cells):
+            raise DataError(
+                f"{source.path}:{number}: got {triple!r}, expected three texts: subject, relation, object"
+            )
+        yield number, cells
+
+
+def distinct_facts(rows: Iterable[Row], source: Source) -> NumberedFacts:
+    """Bring rows of subject, relation and object into canonical order; repeated facts are bad lines.
+
+    Raises:
+        DataError: there is no fact; or one is repeated, and bad lines are not skipped.
+    """
+    numbered, line = _gathered(rows)
+    if not len(line):
+        raise DataError(f"{source.path}: no good fact in it, expected rows of {FACT}: check its columns")
+    facts, repeated = canonical(numbered)
+    for row in repeated:
+        source.bad(int(line[row]), "duplicate fact: an earlier line has the same fact")
+    return facts
 
 
 def canonical(facts: NumberedFacts) -> tuple[NumberedFacts, NDArray[np.int64]]:
-    """Sort ids and rows and drop repeated rows; also gives the places, ascending, of the rows dropped.
+    """Sort ids and rows and drop repeated rows; also gives the numbers of the dropped rows, ascending.
 
-    Of equal rows the first one stays.
+    Of equal rows, the first is kept.
     """
     entities, entity_number = _sorted(facts.entities)
     relations, relation_number = _sorted(facts.relations)
@@ -74,7 +85,7 @@ def canonical(facts: NumberedFacts) -> tuple[NumberedFacts, NDArray[np.int64]]:
 
 
 def with_inverse(facts: NumberedFacts) -> NumberedFacts:
-    """Add every fact read backwards, unless it is there already; gives a canonical table."""
+    """Add the inverse of every fact that does not have one yet; gives a canonical table."""
     backwards = facts.relation + np.int32(len(facts.relations))
     both = NumberedFacts(
         facts.entities,
@@ -89,16 +100,40 @@ def with_inverse(facts: NumberedFacts) -> NumberedFacts:
 def from_columns(
     subject: pa.ChunkedArray, relation: pa.ChunkedArray, object: pa.ChunkedArray
 ) -> NumberedFacts:
-    """Number three columns of dictionary-encoded text, none of them empty."""
-    (subjects, subject_ids), (kinds, relation_ids), (objects, object_ids) = (
-        _decoded(column) for column in (subject, relation, object)
+    """Number three columns of dictionary-encoded text, without missing values."""
+    (subjects, subject_ids), (relations, relation_ids), (objects, object_ids) = (
+        _used_ids(column) for column in (subject, relation, object)
     )
     return NumberedFacts(
-        subject_ids + object_ids, relation_ids, subjects, kinds, objects + np.int32(len(subject_ids))
+        subject_ids + object_ids, relation_ids, subjects, relations, objects + np.int32(len(subject_ids))
     )
 
 
-def _decoded(column: pa.ChunkedArray) -> tuple[Numbers, list[str]]:
+def _gathered(rows: Iterable[Row]) -> tuple[NumberedFacts, NDArray[np.int64]]:
+    """Number ids in the order in which they come; also gives the line of each fact.
+
+    A row of FB2M with several objects gives several facts.
+    """
+    entity_number: dict[str, int] = {}
+    relation_number: dict[str, int] = {}
+    subject, relation, object_, line = array("i"), array("i"), array("i"), array("q")
+    for number, (subject_id, relation_id, object_ids) in rows:
+        for object_id in several_entities(object_ids) if " " in object_ids else (object_ids,):
+            subject.append(entity_number.setdefault(subject_id, len(entity_number)))
+            relation.append(relation_number.setdefault(relation_id, len(relation_number)))
+            object_.append(entity_number.setdefault(object_id, len(entity_number)))
+            line.append(number)
+    facts = NumberedFacts(
+        [canonical_id(entity) for entity in entity_number],
+        [canonical_id(relation_id) for relation_id in relation_number],
+        np.frombuffer(subject, np.int32),
+        np.frombuffer(relation, np.int32),
+        np.frombuffer(object_, np.int32),
+    )
+    return facts, np.frombuffer(line, np.int64)
+
+
+def _used_ids(column: pa.ChunkedArray) -> tuple[Numbers, list[str]]:
     """Split a dictionary-encoded column into numbers and the ids that are in use."""
     whole = column.unify_dictionaries().combine_chunks()
     used, numbers = np.unique(whole.indices.to_numpy(), return_inverse=True)

@@ -1,8 +1,8 @@
-"""Questions with the fact that answers them, or with the right answers alone."""
+"""Questions with the fact that answers them, or only with the right answers."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from hmn.errors import DataError
 from hmn.facts.files.formats import read_rows
-from hmn.facts.files.source import Problems, Skipped
+from hmn.facts.files.layout import Layout, Row
+from hmn.facts.files.source import Skipped, Source
+from hmn.facts.ragged import offsets, spans
 from hmn.facts.table import FactTable
 
-WITH_FACT = ("subject", "relation", "object", "question")
-WITH_ANSWERS = ("question", "answers")
+WITH_FACT = Layout(("subject", "relation", "object", "question"))
+WITH_ANSWERS = Layout(("question", "answers"), has_list=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,12 +26,12 @@ class QuestionSet:
 
     Attributes:
         text: the questions.
-        cell: ``(Q,)`` int64 cell of the fact that each asks for, -1 where only its answers are known.
+        cell: ``(Q,)`` int64 cell of the fact that each question asks for, -1 if only its answers are known.
         answer_start: ``(Q + 1,)`` int64; the answers of question ``q`` are
             ``answer[answer_start[q]:answer_start[q + 1]]``.
-        answer: ``(A,)`` int32 entity numbers of the right answers, ascending within a question. With a fact:
-            the objects of all facts of the same subject and relation.
-        skipped: bad rows that were passed over while the file was read.
+        answer: ``(A,)`` int32 entity numbers of the right answers, ascending within a question. If the
+            fact is known, these are the objects of all facts with its subject and relation.
+        skipped: bad lines that were skipped while the file was read.
     """
 
     text: list[str]
@@ -42,27 +44,26 @@ class QuestionSet:
     def read(
         cls, path: Path | str, facts: FactTable, *, separator: str | None = None, skip_bad: bool = False
     ) -> QuestionSet:
-        """Read (subject, relation, object, question) or (question, answers) rows, as ``read_rows`` does.
+        """Read (subject, relation, object, question) or (question, answers) rows.
 
-        Without a header, four columns are the former (SimpleQuestions' own order), two the latter.
-        Answers are ids or names of entities, with ``|`` between them, in JSON lines and Parquet also a list;
-        a name stands for all entities that have it and are the object of a fact.
+        Without a header, four columns are the former (in the order of SimpleQuestions), two the latter.
+        Answers are ids or names of entities, with ``|`` between them; in JSON lines and Parquet they may be a
+        list. A name stands for every entity that has it and is the object of a fact.
 
         Args:
-            path: the file.
+            path: the file; see ``hmn.facts.files.formats.read_rows`` for the formats.
             facts: the table that the questions are about.
-            separator: the character between columns, where the suffix does not tell it.
-            skip_bad: count bad rows and go on, instead of raising at the first.
+            separator: the character between columns, if the suffix does not decide it.
+            skip_bad: count bad lines and go on, instead of raising at the first one.
 
         Raises:
-            DataError: the file cannot be read or holds no question; or a row is bad (``file:line: reason``),
-                for instance because its fact is not in the table or no fact has its answer as object.
+            DataError: the file cannot be read or holds no question; or a line is bad
+                (``file:line: reason``): its fact is not in the table, no fact has its answer as object, …
         """
-        path = Path(path)
-        problems = Problems(skip_bad)
-        table = read_rows(path, [WITH_FACT, WITH_ANSWERS], problems, separator=separator, listed="answers")
-        look_up = _with_facts if table.columns == WITH_FACT else _with_answers
-        return look_up(path, facts, table.rows, problems)
+        source = Source(path, skip_bad)
+        table = read_rows(source, [WITH_FACT, WITH_ANSWERS], separator=separator)
+        look_up = _with_facts if table.layout == WITH_FACT else _with_answers
+        return look_up(source, facts, table.rows)
 
     @classmethod
     def from_rows(cls, facts: FactTable, rows: Sequence[Sequence[str | Sequence[str]]]) -> QuestionSet:
@@ -72,21 +73,8 @@ class QuestionSet:
             DataError: there is no row, or one is bad as in ``read`` (``rows:number from 1: reason``).
         """
         width = len(rows[0]) if rows else 4
-        taken: list[tuple[int, list[str]]] = []
-        for number, row in enumerate(rows, 1):
-            several = (
-                width == 2 and len(row) == 2 and isinstance(row[1], Sequence) and not isinstance(row[1], str)
-            )
-            cells = [row[0], *row[1]] if several else list(row)
-            texts = [cell for cell in cells if isinstance(cell, str)]
-            if len(row) != width or width not in {2, 4} or len(texts) != len(cells):
-                raise DataError(
-                    f"rows:{number}: got {row!r}, expected {WITH_FACT} or {WITH_ANSWERS}, all alike"
-                )
-            if not all(map(str.strip, texts)) or len(texts) < 2:
-                raise DataError(f"rows:{number}: empty field: got {row!r}")
-            taken.append((number, texts))
-        return (_with_facts if width == 4 else _with_answers)("rows", facts, taken, Problems())
+        look_up = _with_facts if width == 4 else _with_answers
+        return look_up(Source("rows"), facts, list(_checked_rows(rows, width)))
 
     def __len__(self) -> int:
         """Number of questions, Q."""
@@ -97,9 +85,10 @@ class QuestionSet:
         return self.answer[self.answer_start[question] : self.answer_start[question + 1]]
 
     def right_cells(self, facts: FactTable, question: int) -> NDArray[np.int64]:
-        """Cells that answer a question rightly, ascending, at least one.
+        """Cells that answer a question correctly, ascending, at least one.
 
-        With a fact: all cells of its subject and relation; with answers alone: all cells whose object is one.
+        If its fact is known, all cells with that subject and relation; otherwise, all cells whose object is a
+        right answer.
         """
         cell = self.cell[question]
         if cell >= 0:
@@ -108,66 +97,69 @@ class QuestionSet:
         return np.sort(np.concatenate(cells))
 
     def take(self, numbers: NDArray[np.int64]) -> QuestionSet:
-        """The questions with the given numbers, in their order."""
-        start, answer = _gather(self.answer, self.answer_start[numbers], self.answer_start[numbers + 1])
-        return QuestionSet([self.text[at] for at in numbers], self.cell[numbers], start, answer, self.skipped)
+        """The questions with the given numbers, in that order."""
+        start, places = spans(self.answer_start[numbers], self.answer_start[numbers + 1])
+        text = [self.text[number] for number in numbers]
+        return QuestionSet(text, self.cell[numbers], start, self.answer[places], self.skipped)
 
 
-def _with_facts(
-    place: Path | str, facts: FactTable, rows: Iterable[tuple[int, list[str]]], problems: Problems
-) -> QuestionSet:
+def _checked_rows(rows: Sequence[Sequence[str | Sequence[str]]], width: int) -> Iterator[Row]:
+    """Number rows given in Python from 1, like the lines of a file; several answers follow one another."""
+    for number, row in enumerate(rows, 1):
+        has_list = (
+            width == 2 and len(row) == 2 and isinstance(row[1], Sequence) and not isinstance(row[1], str)
+        )
+        cells = [row[0], *row[1]] if has_list else list(row)
+        texts = [cell for cell in cells if isinstance(cell, str)]
+        if len(row) != width or width not in {2, 4} or len(texts) != len(cells):
+            raise DataError(
+                f"rows:{number}: got {row!r}, expected ({WITH_FACT}) or ({WITH_ANSWERS}) in all rows"
+            )
+        if not all(map(str.strip, texts)) or len(texts) < 2:
+            raise DataError(f"rows:{number}: empty field: got {row!r}, expected text in each")
+        yield number, texts
+
+
+def _with_facts(source: Source, facts: FactTable, rows: Iterable[Row]) -> QuestionSet:
     """Look up the facts of (subject, relation, object, question) rows, all at once."""
-    taken = list(rows)
-    columns = list(zip(*(row for _, row in taken), strict=True)) or [()] * 4
-    cells = facts.cells_of(*columns[:3])
-    for at in np.flatnonzero(cells < 0):
-        line, row = taken[at]
-        problems.bad(place, line, f"the fact ({', '.join(row[:3])}) is not in the table of facts")
-    good = np.flatnonzero(cells >= 0)
+    numbered = list(rows)
+    columns = list(zip(*(cells for _, cells in numbered), strict=True)) or [()] * 4
+    cell = facts.cells_of(*columns[:3])
+    for row in np.flatnonzero(cell < 0):
+        line, cells = numbered[row]
+        source.bad(line, f"the fact ({', '.join(cells[:3])}) is not in the table of facts")
+    good = np.flatnonzero(cell >= 0)
     if not len(good):
-        raise DataError(f"{place}: no good question in it: expected rows of {', '.join(WITH_FACT)}")
-    pair = facts.pair[cells[good]]
-    start, answer = _gather(facts.object, facts.pair_start[pair], facts.pair_start[pair + 1])
-    text = [columns[3][at].strip() for at in good]
-    return QuestionSet(text, cells[good], start, answer, problems.skipped)
+        raise DataError(f"{source.path}: no good question in it, expected rows of {WITH_FACT}")
+    pair = facts.pair[cell[good]]
+    start, places = spans(facts.pair_start[pair], facts.pair_start[pair + 1])
+    text = [columns[3][row].strip() for row in good]
+    return QuestionSet(text, cell[good], start, facts.object[places], source.skipped)
 
 
-def _with_answers(
-    place: Path | str, facts: FactTable, rows: Iterable[tuple[int, list[str]]], problems: Problems
-) -> QuestionSet:
+def _with_answers(source: Source, facts: FactTable, rows: Iterable[Row]) -> QuestionSet:
     """Look up the entities of (question, answer, …) rows."""
-    known: dict[str, NDArray[np.int32]] = {}
+    entities_of: dict[str, NDArray[np.int32]] = {}
     texts: list[str] = []
     answers: list[NDArray[np.int32]] = []
-    for line, (text, *given) in rows:
-        for one in given:
-            if one not in known:
-                known[one] = _objects(facts, one)
-        missing = next((one for one in given if not len(known[one])), None)
-        if missing is not None:
-            problems.bad(place, line, f"no fact has the answer {missing[:80]!r} as its object")
+    for line, (text, *names) in rows:
+        for name in names:
+            if name not in entities_of:
+                entities_of[name] = _objects(facts, name)
+        unknown = next((name for name in names if not len(entities_of[name])), None)
+        if unknown is not None:
+            source.bad(line, f"no fact has the answer {unknown[:80]!r} as its object")
             continue
         texts.append(text.strip())
-        answers.append(np.unique(np.concatenate([known[one] for one in given])))
+        answers.append(np.unique(np.concatenate([entities_of[name] for name in names])))
     if not texts:
-        raise DataError(f"{place}: no good question in it: expected rows of {', '.join(WITH_ANSWERS)}")
-    start = np.concatenate([np.zeros(1, np.int64), np.cumsum([len(found) for found in answers])])
-    return QuestionSet(
-        texts, np.full(len(texts), -1, np.int64), start, np.concatenate(answers), problems.skipped
-    )
+        raise DataError(f"{source.path}: no good question in it, expected rows of {WITH_ANSWERS}")
+    start = offsets([len(entities) for entities in answers])
+    cell = np.full(len(texts), -1, np.int64)
+    return QuestionSet(texts, cell, start, np.concatenate(answers), source.skipped)
 
 
 def _objects(facts: FactTable, text: str) -> NDArray[np.int32]:
-    """Entities of a name or id that are the object of some fact."""
-    found = facts.find_entities(text)
-    return found[[len(facts.cells_with_object(int(entity))) > 0 for entity in found]]
-
-
-def _gather(
-    values: NDArray[np.int32], start: NDArray[np.int64], end: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Put slices of an array one after another; gives the offsets ``(len(start) + 1,)`` and the values."""
-    length = end - start
-    offset = np.concatenate([np.zeros(1, np.int64), np.cumsum(length)])
-    place = np.repeat(start - offset[:-1], length) + np.arange(offset[-1])
-    return offset, values[place]
+    """Entities with a name or id that are the object of some fact."""
+    entities = facts.find_entities(text)
+    return entities[[len(facts.cells_with_object(int(entity))) > 0 for entity in entities]]

@@ -22,9 +22,9 @@ class Ragged(NamedTuple):
 
     @classmethod
     def of(cls, rows: Iterable[Sequence[int] | NDArray[np.int64]]) -> Ragged:
-        """Put rows one after another."""
-        kept = [np.asarray(row, np.int64) for row in rows]
-        return cls(offsets([len(row) for row in kept]), np.concatenate([*kept, np.zeros(0, np.int64)]))
+        """Join rows into one array."""
+        arrays = [np.asarray(row, np.int64) for row in rows]
+        return cls(offsets([len(row) for row in arrays]), np.concatenate([*arrays, np.zeros(0, np.int64)]))
 
     @property
     def rows(self) -> int:
@@ -42,17 +42,21 @@ class Ragged(NamedTuple):
 
     def take(self, rows: NDArray[np.int64]) -> Ragged:
         """The given rows, in that order."""
-        start = offsets(self.start[rows + 1] - self.start[rows])
-        return Ragged(start, self.flat[self.places(rows)])
+        start, places = spans(self.start[rows], self.start[rows + 1])
+        return Ragged(start, self.flat[places])
 
     def places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where in ``flat`` the numbers of the given rows stand."""
-        first = self.start[rows]
-        length = self.start[rows + 1] - first
-        start = offsets(length)
-        return np.arange(start[-1]) + np.repeat(first - start[:-1], length)
+        """Where the numbers of the given rows stand in ``flat``."""
+        return spans(self.start[rows], self.start[rows + 1])[1]
 
 
 def offsets(length: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
-    """``(rows + 1,)`` where rows of these lengths begin and end."""
+    """``(rows + 1,)`` where rows of these lengths start, and where the last one ends."""
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(np.asarray(length, np.int64))])
+
+
+def spans(start: NDArray[np.int64], end: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Join the spans ``start[i]`` to ``end[i] - 1``: their offsets ``(spans + 1,)`` and all their numbers."""
+    length = end - start
+    offset = offsets(length)
+    return offset, np.arange(offset[-1]) + np.repeat(start - offset[:-1], length)

@@ -19,11 +19,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hmn.errors import DataError
-from hmn.facts.files import source as lines
+from hmn.facts.files import lines
 from hmn.facts.files.formats import read_rows
-from hmn.facts.files.source import Problems, text_lines
+from hmn.facts.files.layout import Layout
+from hmn.facts.files.source import KEPT_MESSAGES, Skipped, Source
 
 COLUMNS = ("subject", "relation", "object")
+FACT = Layout(COLUMNS)
 GOOD = b"a\tr\tb\n"
 quick = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 plain_text = st.text(st.characters(exclude_characters="\t\n\r\0|", exclude_categories=["Cs"]), min_size=1)
@@ -64,13 +66,13 @@ def as_is(data: bytes) -> bytes:
 
 
 def read(path: Path, **options: object) -> list[tuple[int, list[str]]]:
-    return list(read_rows(path, [COLUMNS], Problems(), **options).rows)  # type: ignore[arg-type]
+    return list(read_rows(Source(path), [FACT], **options).rows)  # type: ignore[arg-type]
 
 
-def read_skipping(path: Path) -> tuple[list[list[str]], lines.Skipped]:
-    problems = Problems(skip_bad=True)
-    rows = [row for _, row in read_rows(path, [COLUMNS], problems).rows]
-    return rows, problems.skipped
+def read_skipping(path: Path) -> tuple[list[list[str]], Skipped]:
+    source = Source(path, skip_bad=True)
+    rows = [row for _, row in read_rows(source, [FACT]).rows]
+    return rows, source.skipped
 
 
 @pytest.mark.parametrize(("ending", "pack"), [("", as_is), (".gz", gzip.compress), (".zst", zst)])
@@ -122,14 +124,14 @@ def test_lines_do_not_depend_on_chunks(tmp_path: Path, content: list[str], chunk
     """Reference: one split of the whole file, with a longest line of 12 bytes."""
     path = tmp_path / "lines.txt"
     path.write_bytes("\n".join(content).encode() + (b"\n" if final else b""))
-    problems = Problems(skip_bad=True)
+    source = Source(path, skip_bad=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lines, "CHUNK", chunk)
         patch.setattr(lines, "MAX_LINE", 12)
-        got = list(text_lines(path, problems))
+        got = list(source.lines())
     numbered = list(enumerate(content, 1))
     assert got == [(n, text) for n, text in numbered if text and len(text.encode()) <= 12]
-    assert problems.skipped.total == sum(len(text.encode()) > 12 for text in content)
+    assert source.skipped.total == sum(len(text.encode()) > 12 for text in content)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +166,7 @@ def test_only_the_first_messages_are_kept(tmp_path: Path) -> None:
     path.write_bytes(GOOD + b"bad\n" * 1000)
     _, skipped = read_skipping(path)
     assert skipped.total == 1000
-    assert len(skipped.messages) == lines.KEPT_MESSAGES
+    assert len(skipped.messages) == KEPT_MESSAGES
 
 
 def test_a_line_of_100_mb_is_never_held(tmp_path: Path) -> None:
@@ -197,14 +199,14 @@ def test_header_in_any_order_and_case_with_more_columns(tmp_path: Path) -> None:
 def test_own_column_names_and_separator(tmp_path: Path) -> None:
     path = tmp_path / "facts.data"
     path.write_text("tail|head|rel\nb|a|r\n")
-    wanted = [("head", "rel", "tail")]
-    table = read_rows(path, wanted, Problems(), separator="|", header=True)
+    wanted = [Layout(("head", "rel", "tail"))]
+    table = read_rows(Source(path), wanted, separator="|", header=True)
     assert list(table.rows) == [(2, ["a", "r", "b"])]
     path.write_text("a|r|b\n")
     with pytest.raises(
         DataError, match=r"facts\.data:1: the header has columns 'a', 'r', 'b', expected head"
     ):
-        read_rows(path, wanted, Problems(skip_bad=True), separator="|", header=True)
+        read_rows(Source(path, skip_bad=True), wanted, separator="|", header=True)
 
 
 def test_separator_is_one_character(tmp_path: Path) -> None:
@@ -229,7 +231,7 @@ def test_csv_goes_on_after_a_quote_that_is_never_closed(tmp_path: Path) -> None:
     [
         ("{", "bad JSON"),
         ("[" * 200_000, "bad JSON"),
-        ('["a", "r", "b"]', "a JSON list, expected one object a line"),
+        ('["a", "r", "b"]', "a JSON list, expected one object per line"),
         (
             '{"subject": "a", "object": "b"}',
             "has keys 'subject', 'object', expected subject, relation, object",
@@ -264,7 +266,10 @@ def test_json_numbers_keep_their_text(tmp_path: Path) -> None:
 
 
 def test_listed_column(tmp_path: Path) -> None:
-    layouts = [("subject", "relation", "object", "question"), ("question", "answers")]
+    layouts = [
+        Layout(("subject", "relation", "object", "question")),
+        Layout(("question", "answers"), has_list=True),
+    ]
     expected = [["q", "a"], ["p", "b c", "d"]]
     (tmp_path / "q.tsv").write_text("q\ta\np\tb c|d|\n")
     (tmp_path / "q.jsonl").write_text(
@@ -274,8 +279,8 @@ def test_listed_column(tmp_path: Path) -> None:
         pa.table({"question": ["q", "p"], "answers": [["a"], ["b c", "d"]]}), tmp_path / "q.parquet"
     )
     for name in ("q.tsv", "q.jsonl", "q.parquet"):
-        table = read_rows(tmp_path / name, layouts, Problems(), listed="answers")
-        assert table.columns == ("question", "answers")
+        table = read_rows(Source(tmp_path / name), layouts)
+        assert table.layout == layouts[1]
         assert [row for _, row in table.rows] == expected
 
 
@@ -328,7 +333,7 @@ def test_empty_file(tmp_path: Path, name: str, content: bytes) -> None:
 def test_no_file_and_a_folder(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         read(tmp_path / "facts.tsv")
-    with pytest.raises(DataError, match="is a folder"):
+    with pytest.raises(DataError, match="got a folder"):
         read(tmp_path)
 
 

@@ -1,9 +1,8 @@
-"""Rows of named columns out of a Parquet file, a batch at a time."""
+"""Rows from a Parquet file, read a batch at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,92 +11,104 @@ from rich.console import Console
 from rich.progress import track
 
 from hmn.errors import DataError
-from hmn.facts.files.source import Problems, readable
+from hmn.facts.files.layout import BadRowError, Layout, Row, Rows
+from hmn.facts.files.source import Source
 
 BATCH = 1 << 16
+"""Number of rows read at a time."""
 
 
-def parquet_columns(path: Path, layouts: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """Find the first of some lists of columns that a Parquet file has.
+def read_parquet(source: Source, layouts: Sequence[Layout]) -> Rows:
+    """Read the wanted columns; numbers are given as text, and rows are numbered from 1.
 
     Raises:
-        DataError: it is no Parquet file, has no rows, or has none of the lists.
+        DataError: the file is not Parquet or is damaged; it has no rows, or the columns of no layout; a
+            column holds something other than text or numbers; or a row is bad, and bad rows are not skipped.
     """
-    with readable(path), pq.ParquetFile(path) as file:
-        names = [name.casefold() for name in file.schema_arrow.names]
-        rows = file.metadata.num_rows
-    if rows == 0:
-        raise DataError(f"{path}: no rows in it: expected a table")
+    layout = _layout_of(source, layouts)
+    return Rows(layout, _rows(source, layout))
+
+
+def _layout_of(source: Source, layouts: Sequence[Layout]) -> Layout:
+    """Find the first layout whose columns the file has, in any case."""
+    with source.readable(), pq.ParquetFile(source.path) as file:
+        names = file.schema_arrow.names
+        num_rows = file.metadata.num_rows
+    if num_rows == 0:
+        raise DataError(f"{source.path}: no rows, expected a table: check the file")
+    folded = {name.casefold() for name in names}
     for layout in layouts:
-        if all(name.casefold() in names for name in layout):
+        if all(name.casefold() in folded for name in layout.columns):
             return layout
-    expected = " or ".join(", ".join(layout) for layout in layouts)
+    expected = " or ".join(map(str, layouts))
     raise DataError(
-        f"{path}: it has columns {', '.join(names[:8])}, expected {expected}: give the names it has"
+        f"{source.path}: it has columns {', '.join(names[:8])}, expected {expected}: give the names it has"
     )
 
 
-def parquet_rows(
-    path: Path, columns: tuple[str, ...], problems: Problems, listed: str | None, progress: bool
-) -> Iterator[tuple[int, list[str]]]:
-    """Give ``(row number from 1, values)``; numbers are given as their text, the values of ``listed`` follow.
-
-    Raises:
-        DataError: the file is damaged, a column holds no text, or a row is bad and none may be skipped.
-    """
+def _rows(source: Source, layout: Layout) -> Iterator[Row]:
     number = 0
+    for columns in _batches(source, layout):
+        for values in zip(*columns, strict=True):
+            number += 1
+            try:
+                cells = _cells(values, layout)
+            except BadRowError as error:
+                source.bad(number, str(error))
+            else:
+                yield number, cells
+
+
+def _batches(source: Source, layout: Layout) -> Iterator[list[list[Any]]]:
+    """Give the wanted columns of each batch of rows, as bytes."""
     console = Console(stderr=True)
-    with readable(path), pq.ParquetFile(path) as file:
+    with source.readable(), pq.ParquetFile(source.path) as file:
         by_name = {name.casefold(): name for name in file.schema_arrow.names}
-        wanted = [by_name[name.casefold()] for name in columns]
+        wanted = [by_name[name.casefold()] for name in layout.columns]
         batches = track(
             file.iter_batches(batch_size=BATCH, columns=wanted),
-            f"reading {path.name}",
+            f"reading {source.path.name}",
             total=-(-file.metadata.num_rows // BATCH),
             console=console,
-            disable=not (progress and console.is_terminal),
+            disable=not (source.progress and console.is_terminal),
             transient=True,
         )
         for batch in batches:
-            values = [_as_bytes(path, name, batch.column(name)) for name in wanted]
-            for row in zip(*values, strict=True):
-                number += 1
-                cells, reason = _cells(row, columns, listed)
-                if reason:
-                    problems.bad(path, number, reason)
-                else:
-                    yield number, cells
+            yield [_as_bytes(source, name, batch.column(name)) for name in wanted]
 
 
-def _as_bytes(path: Path, name: str, column: Any) -> list[Any]:
-    """Give a column's values as bytes, or lists of bytes; Parquet does not check that they are UTF-8."""
-    listed = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
-    binary = pa.list_(pa.large_binary()) if listed else pa.large_binary()
-    kind = column.type.value_type if listed or pa.types.is_dictionary(column.type) else column.type
+def _as_bytes(source: Source, name: str, column: Any) -> list[Any]:
+    """Give a column's values as bytes, or lists of bytes, since Parquet does not check that text is UTF-8."""
+    is_list = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
+    binary = pa.list_(pa.large_binary()) if is_list else pa.large_binary()
+    kind = column.type.value_type if is_list or pa.types.is_dictionary(column.type) else column.type
     try:
         if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_large_binary(kind)):
-            column = column.cast(pa.list_(pa.large_string()) if listed else pa.large_string())
+            column = column.cast(pa.list_(pa.large_string()) if is_list else pa.large_string())
         values: list[Any] = column.cast(binary).to_pylist()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise DataError(f"{path}: column {name!r} holds {column.type}, expected text or numbers") from error
+        raise DataError(
+            f"{source.path}: column {name!r} holds {column.type}, expected text or numbers: convert it"
+        ) from error
     return values
 
 
-def _cells(row: tuple[Any, ...], columns: tuple[str, ...], listed: str | None) -> tuple[list[str], str]:
-    """Decode a row; the second result says what is wrong with it, or is empty."""
+def _cells(row: tuple[Any, ...], layout: Layout) -> list[str]:
+    """Decode the values of a row."""
     cells: list[str] = []
-    for name, value in zip(columns, row, strict=True):
-        if isinstance(value, list) and name != listed:
-            return [], f"a list in {name!r}, expected one value"
-        for one in value if isinstance(value, list) else [value]:
-            if not one or not one.strip():
-                return [], f"empty field: {name}"
-            if b"\0" in one:
-                return [], f"NUL byte in {name!r}"
+    for name, content in zip(layout.columns, row, strict=True):
+        is_list = isinstance(content, list)
+        if is_list and name != layout.list_column:
+            raise BadRowError(f"a list in {name!r}, expected one value")
+        if is_list and not content:
+            raise BadRowError(f"empty field: {name}")
+        for value in content if is_list else [content]:
+            if not value or not value.strip():
+                raise BadRowError(f"empty field: {name}")
+            if b"\0" in value:
+                raise BadRowError(f"NUL byte in {name!r}")
             try:
-                cells.append(one.decode())
+                cells.append(value.decode())
             except UnicodeDecodeError as error:
-                return [], f"invalid UTF-8 at byte {error.start + 1} of {name!r}"
-        if isinstance(value, list) and not value:
-            return [], f"empty field: {name}"
-    return cells, ""
+                raise BadRowError(f"invalid UTF-8 at byte {error.start + 1} of {name!r}") from error
+    return cells

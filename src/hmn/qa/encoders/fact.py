@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hmn.facts import ids as freebase
+from hmn.facts.ids import relation_parts
 from hmn.facts.ragged import Ragged
 from hmn.qa.cells import Cells
 from hmn.qa.config import ModelConfig
@@ -74,7 +74,7 @@ class FactEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.table, self.words, self.cells, self.bits = table, words, cells, config.table_bits
-        spelled = [" ".join(freebase.relation_parts(relation)) for relation in relations]
+        spelled = [" ".join(relation_parts(relation)) for relation in relations]
         self._relation_words = Texts(spelled, config.table_bits)
         rows = 1 << config.word_bits
         self.word = nn.Parameter(torch.randn(rows, 2 * config.relation_features) * 0.2)
@@ -165,7 +165,7 @@ class FactEncoder(nn.Module):
 
 def relation_features(relation: str, bits: int) -> list[int]:
     """Hashed features of a relation: its words, its words by place, its parts, and itself."""
-    parts = freebase.relation_parts(relation)
+    parts = relation_parts(relation)
     direction = "~" if relation.startswith("~") else ""
     features = [f"id:{relation}", f"direction:{direction}"]
     for place, part in enumerate(reversed(parts)):

@@ -1,0 +1,83 @@
+"""Rows from a file with one JSON object per line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+from hmn.facts.files.layout import BadRowError, Layout, Row, Rows, blank_value, no_rows, shown
+from hmn.facts.files.source import Source
+
+
+def read_json_lines(source: Source, layouts: Sequence[Layout]) -> Rows:
+    """Read the wanted keys of each object; numbers are given as they are written.
+
+    The first good object decides the layout.
+
+    Raises:
+        DataError: no object fits a layout; or a line is bad, and bad lines are not skipped.
+    """
+    rows = _rows(source, layouts)
+    first = next(rows, None)
+    if first is None:
+        raise no_rows(source)
+    return Rows(first[0], (row for _, row in chain([first], rows)))
+
+
+def _rows(source: Source, layouts: Sequence[Layout]) -> Iterator[tuple[Layout, Row]]:
+    for number, line in source.lines():
+        try:
+            item = _object(line, layouts)
+            layout = _layout_of(item, layouts)
+            cells = _cells(item, layout)
+        except BadRowError as error:
+            source.bad(number, str(error))
+        else:
+            layouts = [layout]
+            yield layout, (number, cells)
+
+
+def _object(line: str, layouts: Sequence[Layout]) -> dict[str, Any]:
+    try:
+        item = json.loads(line, parse_int=str, parse_float=str)
+    except (ValueError, RecursionError) as error:
+        raise BadRowError(f"bad JSON ({error}): expected one object per line") from error
+    if not isinstance(item, dict):
+        raise BadRowError(
+            f"a JSON {type(item).__name__}, expected one object per line with {_either(layouts)}"
+        )
+    return item
+
+
+def _layout_of(item: dict[str, Any], layouts: Sequence[Layout]) -> Layout:
+    for layout in layouts:
+        if all(name in item for name in layout.columns):
+            return layout
+    raise BadRowError(f"the JSON object has keys {shown(list(item))}, expected {_either(layouts)}")
+
+
+def _cells(item: dict[str, Any], layout: Layout) -> list[str]:
+    """Take the wanted values of an object as text."""
+    cells: list[str] = []
+    for name in layout.columns:
+        content = item[name]
+        values = content if name == layout.list_column and isinstance(content, list) else [content]
+        for value in values:
+            if not isinstance(value, str):
+                raise BadRowError(
+                    f"the value of {name!r} is {type(value).__name__}, expected text or a number"
+                )
+            if "\0" in value:
+                raise BadRowError(f"NUL character in the value of {name!r}")
+            if any("\ud800" <= character <= "\udfff" for character in value):
+                raise BadRowError(f"half of a surrogate pair in the value of {name!r}")
+        cells.extend(values or [""])
+    if not all(map(str.strip, cells)):
+        raise BadRowError(blank_value(layout, cells))
+    return cells
+
+
+def _either(layouts: Sequence[Layout]) -> str:
+    return " or ".join(map(str, layouts))

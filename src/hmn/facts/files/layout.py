@@ -1,0 +1,95 @@
+"""Which columns a file has: by the names in its header, or by their number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from hmn.errors import DataError
+from hmn.facts.files.source import Source
+
+Row = tuple[int, list[str]]
+"""A line number, from 1, and the values on that line."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The columns that are wanted from a file.
+
+    Attributes:
+        columns: their names.
+        has_list: whether the last column may hold several values: ``|`` between them, or a list.
+    """
+
+    columns: tuple[str, ...]
+    has_list: bool = False
+
+    def __str__(self) -> str:
+        """The names of the columns."""
+        return ", ".join(self.columns)
+
+    @property
+    def list_column(self) -> str | None:
+        """The column that may hold several values."""
+        return self.columns[-1] if self.has_list else None
+
+
+class Rows(NamedTuple):
+    """The rows of a file.
+
+    Attributes:
+        layout: the wanted layout that the file has.
+        rows: line number and values, in the order of the layout's columns; no value is blank. The values of
+            a list come last, one after another.
+    """
+
+    layout: Layout
+    rows: Iterator[Row]
+
+
+class BadRowError(ValueError):
+    """A row cannot be used; the message says why."""
+
+
+def layout_by_header(
+    cells: Sequence[str], layouts: Sequence[Layout]
+) -> tuple[Layout, list[int]] | tuple[None, None]:
+    """Find the layout whose columns are all named in a first row; also gives where each stands in the row."""
+    names = [cell.strip().casefold() for cell in cells]
+    for layout in layouts:
+        wanted = [name.strip().casefold() for name in layout.columns]
+        if set(wanted) <= set(names):
+            return layout, [names.index(name) for name in wanted]
+    return None, None
+
+
+def layout_by_width(width: int, layouts: Sequence[Layout]) -> Layout | None:
+    """Find the layout with a number of columns."""
+    return next((layout for layout in layouts if len(layout.columns) == width), None)
+
+
+def widths(*layouts: Layout) -> str:
+    """Describe the numbers of columns that are expected."""
+    return " or ".join(f"{len(layout.columns)} ({layout})" for layout in layouts)
+
+
+def wrong_width(got: int, expected: str, separator: str) -> str:
+    """Say that a line has too few or too many columns."""
+    return f"wrong column count: got {got}, expected {expected} with {separator!r} between them"
+
+
+def blank_value(layout: Layout, cells: Sequence[str]) -> str:
+    """Say which column of a row is blank."""
+    blank = next(place for place, cell in enumerate(cells) if not cell.strip())
+    return f"empty field: {layout.columns[min(blank, len(layout.columns) - 1)]}"
+
+
+def no_rows(source: Source) -> DataError:
+    """The error for a file without any row."""
+    return DataError(f"{source.path}: no rows, expected a table with one row per line: check the file")
+
+
+def shown(names: Sequence[str]) -> str:
+    """Show the first few names of a list, each cut to a readable length."""
+    return ", ".join(repr(name[:40]) for name in names[:8]) + (", …" if len(names) > 8 else "")

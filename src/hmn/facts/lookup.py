@@ -1,0 +1,174 @@
+"""Finding facts by their ids, and entities by id or by name."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from hmn.facts.ids import canonical_id, readable_id
+from hmn.facts.names import Names
+from hmn.facts.ragged import offsets
+
+AnyInt = TypeVar("AnyInt", bound=np.integer[Any])
+
+
+class FactLookup:
+    """Finds the cells of facts; a cell is the row of a fact in canonical order.
+
+    Args:
+        entities: pyarrow large_string array of E ids, sorted.
+        relations: R ids, sorted.
+        subject, relation, object: ``(N,)`` int32 numbers of entities and relations, sorted by the three.
+    """
+
+    def __init__(
+        self,
+        entities: pa.Array,
+        relations: Sequence[str],
+        subject: NDArray[np.int32],
+        relation: NDArray[np.int32],
+        object: NDArray[np.int32],
+    ) -> None:
+        self.entities, self.relations = entities, relations
+        self.subject, self.relation, self.object = subject, relation, object
+
+    def entity_number(self, entity: str) -> int:
+        """The number of an entity by its id, in any spelling; -1 if it is not in the table."""
+        return _place(self.entities, canonical_id(entity), key=lambda value: value.as_py())
+
+    def relation_number(self, relation: str) -> int:
+        """The number of a relation by its id, in any spelling; -1 if it is not in the table."""
+        return _place(self.relations, canonical_id(relation))
+
+    def cell_of(self, subject: str, relation: str, object: str) -> int:
+        """The cell of a fact by its ids; -1 if it is not in the table."""
+        row = self.entity_number(subject), self.relation_number(relation), self.entity_number(object)
+        return int(self._cells(*(np.array([number]) for number in row))[0])
+
+    def cells_of(
+        self, subjects: Sequence[str], relations: Sequence[str], objects: Sequence[str]
+    ) -> NDArray[np.int64]:
+        """The cells ``(len(subjects),)`` of many facts by their ids; -1 for facts that are not there."""
+        return self._cells(
+            _numbers(self.entities, subjects),
+            _numbers(pa.array(self.relations, pa.large_string()), relations),
+            _numbers(self.entities, objects),
+        )
+
+    @cached_property
+    def pair(self) -> NDArray[np.int64]:
+        """``(N,)`` the number of each cell's (subject, relation) pair, from 0, ascending."""
+        is_new = (np.diff(self.subject) != 0) | (np.diff(self.relation) != 0)
+        return frozen(offsets(is_new))
+
+    @cached_property
+    def pair_start(self) -> NDArray[np.int64]:
+        """``(P + 1,)`` where the cells of each pair start."""
+        return frozen(np.searchsorted(self.pair, np.arange(self.pair[-1] + 2)).astype(np.int64))
+
+    def cells_with_object(self, entity: int) -> NDArray[np.int64]:
+        """Cells whose object is an entity, ascending; perhaps none."""
+        start, cells = self._by_object
+        return cells[start[entity] : start[entity + 1]].astype(np.int64)
+
+    @cached_property
+    def _by_object(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Cells ``(N,)`` ordered by their objects, behind where each object's cells start ``(E + 1,)``."""
+        cells = np.argsort(self.object, kind="stable").astype(np.int32)
+        return offsets(np.bincount(self.object, minlength=len(self.entities))), cells
+
+    def _cells(
+        self, subject: NDArray[np.int64], relation: NDArray[np.int64], object: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Find rows by their three numbers; -1 where a number is -1 or there is no such row."""
+        pair = _search(self._pair_key, subject * len(self.relations) + relation)
+        cell = _search(self._row_key, pair * len(self.entities) + object)
+        is_known = (subject >= 0) & (relation >= 0) & (object >= 0)
+        return np.where(is_known, cell, -1)
+
+    # Rows are sorted, so each key ascends, and a binary search finds it.
+    @cached_property
+    def _pair_key(self) -> NDArray[np.int64]:
+        """``(P,)`` subject and relation of each pair in one number."""
+        first = self.pair_start[:-1]
+        return self.subject[first].astype(np.int64) * len(self.relations) + self.relation[first]
+
+    @cached_property
+    def _row_key(self) -> NDArray[np.int64]:
+        """``(N,)`` pair and object of each row in one number."""
+        return self.pair * len(self.entities) + self.object
+
+
+class NameLookup:
+    """Finds entities by name; an entity without a name goes by its id, in words where possible.
+
+    Args:
+        entities: pyarrow large_string array of E ids.
+        names: the names of the entities.
+    """
+
+    def __init__(self, entities: pa.Array, names: Names) -> None:
+        self.entities, self.names = entities, names
+
+    def names_of(self, entity: int) -> list[str]:
+        """All names of an entity, at least one."""
+        return self.names.of(entity) or [readable_id(self.entities[entity].as_py())]
+
+    def entities_named(self, name: str) -> set[int]:
+        """Numbers of the entities with a name; case and spacing do not matter."""
+        wanted = _folded(name)
+        hashes, owners = self._by_hash
+        start = np.searchsorted(hashes, hash(wanted), side="left")
+        end = np.searchsorted(hashes, hash(wanted), side="right")
+        candidates = map(int, np.unique(owners[start:end]))
+        # Different names may share a hash.
+        return {entity for entity in candidates if wanted in map(_folded, self.names_of(entity))}
+
+    @cached_property
+    def _by_hash(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """Hashes of all folded names, ascending, and the entity of each."""
+        nameless = np.flatnonzero(np.diff(self.names.start) == 0)
+        ids = self.entities.take(pa.array(nameless)).to_pylist()
+        texts = self.names.text.to_pylist() + [readable_id(entity) for entity in ids]
+        hashes = np.fromiter((hash(_folded(text)) for text in texts), np.int64, len(texts))
+        order = np.argsort(hashes, kind="stable")
+        owners = np.concatenate([self.names.owner, nameless.astype(np.int32)])
+        return hashes[order], owners[order]
+
+
+def frozen(numbers: NDArray[AnyInt]) -> NDArray[AnyInt]:
+    """The same array, made read-only."""
+    numbers.flags.writeable = False
+    return numbers
+
+
+def _numbers(known: pa.Array, ids: Sequence[str]) -> NDArray[np.int64]:
+    """The places of ids in an array, -1 for unknown ones."""
+    wanted = pa.array([canonical_id(text) for text in ids], pa.large_string())
+    places = pc.fill_null(pc.index_in(wanted, value_set=known), -1)
+    numbers: NDArray[np.int64] = places.to_numpy(zero_copy_only=False).astype(np.int64)
+    return numbers
+
+
+def _search(keys: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The places of numbers in ascending keys, -1 for numbers that are not among them."""
+    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return np.where(keys[place] == wanted, place, -1)
+
+
+def _place(ids: Any, wanted: str, key: Callable[[Any], str] = str) -> int:
+    """The place of an id in a sorted sequence, -1 if it is not there."""
+    place = bisect_left(ids, wanted, key=key)
+    return place if place < len(ids) and key(ids[place]) == wanted else -1
+
+
+def _folded(text: str) -> str:
+    """A name without the differences that do not matter: case and spacing."""
+    return " ".join(text.casefold().split())
