@@ -13,23 +13,23 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import hmn._native as native
-from hmn._native import best_of, codes, search_levels, write_entries
+from hmn._native import backend, best_of, codes, search_levels, write_entries
 from hmn._native.fallback import search as twin
 from hmn._native.level import IN_FULL, LANES, Level
 from hmn.errors import NonFiniteError
 from hmn.index.storage.coded_lists import Lists
 
 pytestmark = pytest.mark.skipif(native.kernels() == "twin", reason="the kernels were not built")
-SETS = native._kernels.available() if native._kernels is not None else []
+SETS = backend.compiled.available() if backend.compiled is not None else []
 quick = settings(max_examples=30, deadline=None)
 
 
 @pytest.fixture(params=SETS)
 def instructions(request: pytest.FixtureRequest) -> Iterator[str]:
     before = native.kernels()
-    native._kernels.use(request.param)
+    backend.compiled.use(request.param)
     yield request.param
-    native._kernels.use(before)
+    backend.compiled.use(before)
 
 
 def drawn(
@@ -114,7 +114,7 @@ def test_every_set_of_instructions_finds_what_the_twin_finds(
     before = native.kernels()
     try:
         for name in SETS:
-            native._kernels.use(name)
+            backend.compiled.use(name)
             score, row, reads, scored = search_levels(*arguments)
             torch.testing.assert_close(score, wanted.score, rtol=1e-4, atol=1e-4)
             torch.testing.assert_close(reads, wanted.reads)
@@ -127,7 +127,7 @@ def test_every_set_of_instructions_finds_what_the_twin_finds(
                 score.double(), true.masked_fill(row < 0, -math.inf), rtol=1e-4, atol=1e-4
             )
     finally:
-        native._kernels.use(before)
+        backend.compiled.use(before)
 
 
 @quick
@@ -335,9 +335,9 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         search_levels(query, [levels[0], broken], directions, [2], keys, 10, 5)
 
 
-@pytest.mark.parametrize("wanted", ["twin", "portable", "strange"])
+@pytest.mark.parametrize("wanted", ["twin", "pytorch", "portable", "strange"])
 def test_the_environment_chooses(wanted: str) -> None:
-    show = "import hmn._native as n; print(n.kernels())"
+    show = "from hmn._native import backend as b; print(b.compiled is None, b.kernels())"
     ran = subprocess.run(
         [sys.executable, "-c", show],
         capture_output=True,
@@ -345,6 +345,8 @@ def test_the_environment_chooses(wanted: str) -> None:
         env={"HMN_KERNELS": wanted, "PYTHONPATH": ":".join(sys.path)},
     )
     if wanted == "strange":
-        assert "expected one of twin" in ran.stderr
+        assert "'strange', expected one of pytorch, twin, " in ran.stderr
+    elif wanted == "portable":
+        assert ran.stdout.split() == ["False", "portable"]
     else:
-        assert ran.stdout.strip() == wanted
+        assert ran.stdout.split() == ["True", "twin"]

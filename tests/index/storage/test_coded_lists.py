@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-import hmn._native as native
+from hmn._native import backend
 from hmn._native.codes import encode
 from hmn._native.fallback.search import codes_of
 from hmn._native.level import LANES
@@ -64,7 +64,7 @@ def test_any_sequence_of_changes_leaves_what_a_dictionary_would_hold(
 ) -> None:
     with pytest.MonkeyPatch.context() as patched:
         if twin:
-            patched.setattr(native, "_kernels", None)
+            patched.setattr(backend, "compiled", None)
         changed_as_a_dictionary_is(bits, changes, first)
 
 

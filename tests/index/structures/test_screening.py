@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import hmn._native as native
-from hmn._native import screens
+from hmn._native import backend, screens
 from hmn._native.codes import codes_of as decoded_of
 from hmn.errors import NonFiniteError
 from hmn.index.storage.key_rows import Rows
@@ -102,7 +102,7 @@ def test_agrees_with_float64(
     assert made.codes.shape[1] == -(-d * made.bits // 32)
 
 
-@pytest.mark.parametrize("instructions", native._kernels.available() if screens() else [])
+@pytest.mark.parametrize("instructions", backend.compiled.available() if screens() else [])
 @pytest.mark.parametrize("kind", KINDS)
 def test_who_is_certain_is_right(
     kind: Callable[[int, int, int], Tensor], instructions: str, monkeypatch: pytest.MonkeyPatch
@@ -110,11 +110,11 @@ def test_who_is_certain_is_right(
     """Of rows that are kept and scored, without any second look."""
     before = native.kernels()
     monkeypatch.setattr(screen, "MORE", 1)
-    native._kernels.use(instructions)
+    backend.compiled.use(instructions)
     try:
         who_is_certain_is_right(kind)
     finally:
-        native._kernels.use(before)
+        backend.compiled.use(before)
 
 
 def who_is_certain_is_right(kind: Callable[[int, int, int], Tensor]) -> None:

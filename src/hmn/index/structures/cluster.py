@@ -283,7 +283,7 @@ class ClusterIndex:
             "largest_cluster": int(length.max()),
             "empty_clusters": int((length == 0).sum()),
             "codes_mib": round(codes / 2**20, 2),
-            "kernels": kernels() if rows.keys.device.type == "cpu" else "twin",
+            "kernels": kernels(rows.keys.device),
         }
 
     def knob(self) -> tuple[str, int]:

@@ -303,7 +303,7 @@ class HierarchicalIndex:
             "largest_leaf": int(length.max()),
             "codes_mib": round(codes / 2**20, 2),
             "groups_mib": round(vectors / 2**20, 2),
-            "kernels": kernels() if rows.keys.device.type == "cpu" else "twin",
+            "kernels": kernels(rows.keys.device),
         }
 
     def knob(self) -> tuple[str, int]:
