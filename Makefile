@@ -1,4 +1,4 @@
-# Two commands on a fresh machine: `make demo` and `make test`. They need Python 3.11+ and make, and use a C++
+# On a fresh machine: `make demo`, `make check` and `make test`. They need Python 3.11+ and make, and use a C++
 # compiler if there is one.
 PYTHON ?= python3
 DATA ?= ../shared/data/simplequestions
@@ -7,12 +7,22 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PAPER := hmn paper --facts $(DATA)/facts.tsv --names $(DATA)/names.tsv --train $(DATA)/train.tsv --valid $(DATA)/valid.tsv
 
-.PHONY: help demo test lint types unit miniature paper paper-quick bench-qa bench-qa-limits bench-facts bench-index bench-hierarchy clean
+# One test process per core, each of one thread: more would wait for each other. Tests of the kernels' threads
+# set their own number.
+CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES)
+
+# Targets run one after another, under `make -j` as well: the tests and the miniature each use every core.
+.NOTPARALLEL:
+.PHONY: help demo check test lint language types fast unit miniature hooks paper paper-quick bench-qa \
+	bench-qa-limits bench-facts bench-index bench-hierarchy clean
 
 help:
 	@echo "make demo             set up, train on built-in facts, measure, answer six questions (about 5 minutes)"
-	@echo "make test             set up what is missing, then ruff, mypy, pytest, and the paper's experiments in"
-	@echo "                      miniature where the SimpleQuestions data are"
+	@echo "make check            set up, then lint, language, types and the fast tests (3 minutes on two cores)"
+	@echo "make test             check everything: as make check, with all tests, and the paper's experiments in"
+	@echo "                      miniature where the SimpleQuestions data are (15 minutes on two cores)"
+	@echo "make hooks            let git run the quick checks before every commit"
 	@echo "make paper-quick      the paper's experiments in miniature (needs the SimpleQuestions data, minutes)"
 	@echo "make paper            the same as the paper has them (half a day on two cores; rows of docs/paper are not"
 	@echo "                      repeated; ONLY='table1,keyword filter' chooses tables or rows; SEEDS=2 asks for two seeds;"
@@ -33,17 +43,28 @@ $(READY): constraints.txt pyproject.toml CMakeLists.txt $(wildcard src/hmn/_nati
 demo: $(READY)
 	$(BIN)/hmn demo
 
-test: lint types unit miniature
+check: lint language types fast
+
+test: lint language types unit miniature
 
 lint: $(READY)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+
+language: $(READY)
+	$(BIN)/python -m scripts.check_language
 
 types: $(READY)
-	$(BIN)/mypy
+	$(BIN)/python -m mypy
+
+fast: $(READY)
+	$(PYTEST) -m "not slow"
 
 unit: $(READY)
-	$(BIN)/pytest
+	$(PYTEST)
+
+hooks: $(READY)
+	$(BIN)/python -m pre_commit install
 
 miniature: $(READY)
 	@if [ -f $(DATA)/facts.tsv ]; then rm -rf runs/miniature && $(BIN)/$(PAPER) --out runs/miniature --preset quick; \
