@@ -224,7 +224,7 @@ def _of_memory(cells: int, said: Callable[[str], None]) -> dict[str, Any]:
     wanted = ExactIndex(now).search(query, K)
     fresh = HierarchicalIndex(reach=index.reach, seed=SEED)
     fresh.build(now)
-    for one, other in zip(fresh._tiers, index._tiers, strict=True):
+    for one, other in zip(fresh._tree.tiers, index._tree.tiers, strict=True):
         one.width = other.width
     found = {name: one.search(query, K) for name, one in (("followed", index), ("anew", fresh))}
     return {

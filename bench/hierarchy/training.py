@@ -75,7 +75,7 @@ def compared(live: HierarchicalIndex, keys: Tensor, query: Tensor) -> dict[str, 
     wanted = ExactIndex(keys).search(query, 10).cell
     fresh = HierarchicalIndex(live.num_groups, live.reach, seed=live.seed)
     fresh.build(keys.clone())
-    for one, other in zip(fresh._tiers, live._tiers, strict=True):
+    for one, other in zip(fresh._tree.tiers, live._tree.tiers, strict=True):
         one.width = other.width
     own = live.search(query, 10)
     return {

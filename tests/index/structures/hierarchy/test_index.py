@@ -14,44 +14,51 @@ from hmn.index.clustering.kmeans import unit_rows
 from hmn.index.clustering.split_kmeans import divide
 from hmn.index.structures.cluster import ClusterIndex
 from hmn.index.structures.hierarchy.index import HierarchicalIndex
+from hmn.index.structures.hierarchy.members import Filing, Members
 from hmn.index.tuning import tune
 
 
 def assert_sound(index: HierarchicalIndex) -> None:
     """Every cell is in one leaf, every group in one group above, and all of them say where."""
-    rows = index._rows
-    assert rows is not None
-    below = rows.live()
-    held, place, lists = index._leaf, index._place, index._leaves
-    for number in reversed(range(len(index._tiers) + 1)):
-        entries, length = lists.level.entries_of(torch.arange(len(lists.level.length)))
-        child = lists.level.child[entries].long()
-        assert sorted(child.tolist()) == below.tolist()
-        assert torch.equal(entries[child.argsort()], place[below])
-        assert int(length.sum()) == len(lists) == len(below)
-        of = torch.repeat_interleave(torch.arange(len(length)), length)
-        assert torch.equal(of[child.argsort()], held[below])
-        if number < len(index._tiers):
-            assert bool((index._below(number).level.length[below] > 0).all()) or len(below) == 1
-        if number == 0:
-            assert set(of.tolist()) <= {0}
-            break
-        assert int(length.max()) <= index._bounds[number - 1]
-        tier = index._tiers[number - 1]
-        below, held, place, lists = tier.live(), tier.parent, tier.place, tier.lists
-    for number, tier in enumerate(index._tiers):
-        live = tier.live()
-        before = tier.coded[live].clone()
-        index._decode(number, live)
-        torch.testing.assert_close(tier.coded[live], before)
-        torch.testing.assert_close(tier.length[live], tier.mean[live].norm(dim=1))
+    tree = index._tree
+    levels: list[Members] = [*tree.tiers, tree.cells]
+    live = [*(tier.live() for tier in tree.tiers), tree.cells.rows.live()]
+    for number, (level, members) in enumerate(zip(levels, live, strict=True)):
+        groups = live[number - 1] if number else torch.tensor([0])
+        assert_filed(level.filing, members, groups)
+        if number:
+            size = level.filing.size(groups)
+            assert bool((size > 0).all()) or len(groups) == 1
+            assert int(size.max()) <= tree.bounds[number - 1]
+    for number, tier in enumerate(tree.tiers):
+        assert tier.below is levels[number + 1]
+        coded, inverse = tier.coded[live[number]].clone(), tier.inverse[live[number]].clone()
+        tier.decode(live[number], tree.anchor(number))
+        torch.testing.assert_close(tier.coded[live[number]], coded)
+        torch.testing.assert_close(tier.inverse[live[number]], inverse)
+        torch.testing.assert_close(tier.length[live[number]], tier.mean[live[number]].norm(dim=1))
+        free = set(range(len(tier.mean))) - set(live[number].tolist())
+        assert sorted(tier.free) == sorted(free)
+
+
+def assert_filed(filing: Filing, members: Tensor, groups: Tensor) -> None:
+    """Exactly these members are filed, each once, in one of these groups, where its place says."""
+    entries, length = filing.lists.level.entries_of(torch.arange(len(filing.lists.level.length)))
+    child = filing.lists.level.child[entries].long()
+    assert sorted(child.tolist()) == members.tolist() == filing.live().tolist()
+    assert torch.equal(entries[child.argsort()], filing.place[members])
+    assert int(length.sum()) == len(filing.lists) == len(members)
+    group = torch.repeat_interleave(torch.arange(len(length)), length)
+    assert torch.equal(group[child.argsort()], filing.parent[members])
+    assert set(group.tolist()) <= set(groups.tolist())
 
 
 def assert_codes_begin_where_the_group_ends(index: HierarchicalIndex, keys: Tensor) -> None:
+    filing, leaves = index._tree.cells.filing, index._tree.tiers[-1]
     row = torch.arange(len(keys))
-    coded = index._leaves.vectors_at(index._place[row], index._leaf[row], index._tiers[-1].coded)
-    # one bit a feature keeps a vector's inner product with what is left of itself
-    anchor = index._tiers[-1].coded[index._leaf[row]]
+    coded = filing.decode(row, leaves.coded)
+    # one bit per feature keeps a vector's inner product with what is left of itself
+    anchor = leaves.coded[filing.parent[row]]
     along = (keys * anchor).sum(1) / anchor.square().sum(1).clamp(min=1e-12)
     rest = keys - along.unsqueeze(1) * anchor
     torch.testing.assert_close((coded * rest).sum(1), (keys * rest).sum(1), rtol=1e-3, atol=1e-3)
@@ -146,10 +153,10 @@ def test_it_learns_where_queries_go() -> None:
     index.build(keys)
     asked = query[8_000:]
     before = tune(index, asked, 1, target_recall=0.9)
-    untaught = index._tiers[0].coded.clone()
+    untaught = index._tree.tiers[0].coded.clone()
     index.learn(query[:8_000], best[:8_000])
     assert_sound(index)
-    assert not torch.equal(index._tiers[0].coded, untaught)
+    assert not torch.equal(index._tree.tiers[0].coded, untaught)
     after = tune(index, asked, 1, target_recall=0.9)
     assert after.reached
     assert after.reads < 0.75 * before.reads
@@ -163,10 +170,10 @@ def test_what_was_learned_is_saved_and_kept_by_changes() -> None:
     index = HierarchicalIndex("20x200")
     index.build(keys)
     index.learn(query, best)
-    widths = [tier.width for tier in index._tiers]
+    widths = [tier.width for tier in index._tree.tiers]
     index.add(torch.arange(3_000, 4_000), keys[:1_000] + 0.1)
     assert_sound(index)
-    assert [tier.width for tier in index._tiers] == widths
+    assert [tier.width for tier in index._tree.tiers] == widths
     other = HierarchicalIndex("20x200")
     other.load_state_dict(index.state_dict())
     for one, two in zip(index.search(query, 3), other.search(query, 3), strict=True):
@@ -193,13 +200,13 @@ def test_growth_of_one_place_splits_its_groups() -> None:
     keys, query = clustered(4, 1_000, 200)
     index = HierarchicalIndex("10x100", codes="int8")
     index.build(keys)
-    groups = [len(tier) for tier in index._tiers]
+    groups = [len(tier) for tier in index._tree.tiers]
     generator = torch.Generator().manual_seed(0)
     crowd = keys[0] + 0.2 * torch.randn(3_000, 32, generator=generator)
     for number, part in enumerate(torch.split(crowd, 300)):
         index.add(torch.arange(len(part)) + 1_000 + 300 * number, part)
         assert_sound(index)
-    assert all(len(tier) > before for tier, before in zip(index._tiers, groups, strict=True))
+    assert all(len(tier) > before for tier, before in zip(index._tree.tiers, groups, strict=True))
     every = torch.cat([keys, crowd])
     near = torch.cat([query, crowd[::30] + 0.1])
     index.reach = 300

@@ -1,52 +1,131 @@
-"""Vectors that say which group holds the best cell of a query, learned from queries."""
+"""Which groups a vector belongs to: by cosine where it is filed, and as learned where queries look."""
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from hmn._native import search_levels
+from hmn.index.clustering.kmeans import unit_rows
+from hmn.index.structures.hierarchy.tier import SHORTEST, Tier
+from hmn.index.structures.hierarchy.tree import Tree
+
+FILED_THROUGH = 8
+"""Groups entered per tier on the way to the group in which a vector is filed."""
+FILED_AMONG = 8
+"""Groups whose cosines are computed in full to choose the one in which a vector is filed."""
+FOUND_SHARE = 0.99
+"""Share of queries whose groups a tier's width must let them find."""
+GROUPS_AT_A_TIME = 1 << 14
+"""Groups that are scored at a time while widths are learned."""
 BATCH = 256
+"""Queries per step of Adam."""
 RATE = 0.0135
-"""Step of Adam, as a share of a coordinate of the vectors."""
+"""Learning rate of Adam, in root mean squares of the vectors' coordinates."""
 SHARPNESS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-"""Of the softmax, in shares of the spread of the scores."""
+"""Factors by which the softmax may multiply scores, per standard deviation of the scores."""
+
+
+def nearest(tiers: list[Tier], vectors: Tensor) -> Tensor:
+    """The groups ``(n,)`` of the last of these tiers in whose direction vectors ``(n, D)`` point.
+
+    Args:
+        tiers: from the first one on.
+        vectors: any float type; only their directions count.
+    """
+    # Codes lead from tier to tier: dividing by the length of what a code stands for makes its score a cosine.
+    # The means of the groups that look best are compared in full.
+    last = tiers[-1]
+    through = [min(len(tier), FILED_THROUGH) for tier in tiers[:-1]]
+    among = min(len(last), FILED_AMONG)
+    result = search_levels(
+        unit_rows(vectors.float()),
+        [tier.filing.lists.level for tier in tiers],
+        [None] * len(through),
+        through,
+        last.mean,
+        among,
+        among,
+        weights=[tier.inverse for tier in tiers],
+    )
+    group = result.cell.clamp(min=0)  # (n, among)
+    cosine = result.score / last.length[group]
+    best = cosine.masked_fill(result.cell < 0, -math.inf).argmax(dim=1, keepdim=True)  # (n, 1)
+    return group.gather(1, best).squeeze(1)  # (n,)
+
+
+def learn_vectors(tree: Tree, query: Tensor, leaf: Tensor, generator: torch.Generator) -> None:
+    """Teach the first tier which of its groups a query should enter.
+
+    Args:
+        tree: ``taught`` of its first tier is replaced, and all codes are written again.
+        query: ``(Q, D)`` float32.
+        leaf: ``(Q,)`` leaf that each is to find.
+        generator: of the order of the queries.
+    """
+    group = leaf
+    for tier in reversed(tree.tiers[1:]):
+        group = tier.filing.parent[group]
+    first = tree.tiers[0]
+    live = first.live()
+    number = torch.arange(len(live), device=live.device)  # of each group among those that are not free
+    number = torch.full_like(first.filing.parent, -1).index_copy_(0, live, number)
+    vectors = fit_vectors(first.routing_vectors(live), query, number[group], generator)  # (G, D)
+    first.taught = torch.zeros_like(first.mean).index_copy_(0, live, vectors - first.mean[live])
+    tree.write_codes()
+
+
+def learn_widths(tree: Tree, query: Tensor, leaf: Tensor) -> None:
+    """Set each tier's width to what ``FOUND_SHARE`` of queries ``(Q, D)`` need to find leaves ``(Q,)``."""
+    length = torch.linalg.vector_norm(query, dim=1)  # (Q,)
+    group = leaf
+    for tier in reversed(tree.tiers):
+        best = query.new_full((len(query),), -math.inf)
+        for some in torch.split(tier.live(), GROUPS_AT_A_TIME):
+            best = torch.maximum(best, (query @ tier.coded[some].T).amax(dim=1))
+        gap = (best - (query * tier.coded[group]).sum(dim=1)) / length.clamp(min=SHORTEST)
+        tier.width = max(float(gap.quantile(FOUND_SHARE)), 1e-6)
+        group = tier.filing.parent[group]
 
 
 @torch.enable_grad()
-def taught(vector: Tensor, query: Tensor, group: Tensor, generator: torch.Generator) -> Tensor:
+def fit_vectors(vector: Tensor, query: Tensor, group: Tensor, generator: torch.Generator) -> Tensor:
     """Move vectors so that a query's inner product is largest with that of its group.
 
-    One pass of Adam on the cross-entropy of a softmax over all groups (Vecchiato et al., SIGIR 2024). Its
-    temperature is the one that fits the vectors as they are; a tenth of the queries is held out, and the
-    vectors are returned as they were where the pass did not lower their cross-entropy.
+    One pass of Adam on the cross-entropy of a softmax over all groups (Vecchiato et al., SIGIR 2024).
 
     Args:
         vector: ``(G, D)`` float32 to begin with.
         query: ``(Q, D)`` float32.
-        group: ``(Q,)`` int64 right group of each.
+        group: ``(Q,)`` int64 the right group of each.
         generator: of the order of the queries.
 
     Returns:
-        ``(G, D)`` float32.
+        ``(G, D)`` float32; ``vector`` itself if the pass did not lower the loss of the queries held out.
     """
+    # 1. Hold a tenth of the queries out.
+    # 2. Choose the sharpness of the softmax that fits the vectors best before they move.
+    # 3. Go through the other queries once, and keep the result if the loss of those held out is lower.
     order = torch.randperm(len(query), generator=generator).to(query.device)
-    held, used = order[: len(order) // 10], order[len(order) // 10 :]
-    if not len(held):
+    held_out, used = order[: len(order) // 10], order[len(order) // 10 :]
+    if not len(held_out):
         return vector
 
     def loss_of(vectors: Tensor, scale: float) -> float:
         with torch.no_grad():
-            return float(F.cross_entropy(scale * (query[held] @ vectors.T), group[held]))
+            return float(F.cross_entropy(scale * (query[held_out] @ vectors.T), group[held_out]))
 
     with torch.no_grad():
-        spread = float((query[held] @ vector.T).std().clamp(min=1e-30))
-    scale = min((one / spread for one in SHARPNESS), key=lambda one: loss_of(vector, one))
+        spread = float((query[held_out] @ vector.T).std().clamp(min=1e-30))
+    scale = min((sharpness / spread for sharpness in SHARPNESS), key=lambda each: loss_of(vector, each))
     moved = vector.clone().requires_grad_()
     size = float(vector.square().mean().sqrt())
     optimiser = torch.optim.Adam([moved], lr=RATE * size)
-    for part in torch.split(used, BATCH):
-        loss = F.cross_entropy(scale * (query[part] @ moved.T), group[part])
+    for batch in torch.split(used, BATCH):
+        loss = F.cross_entropy(scale * (query[batch] @ moved.T), group[batch])  # (batch, G)
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()

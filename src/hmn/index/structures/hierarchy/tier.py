@@ -9,101 +9,150 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hmn.errors import ShapeError
-from hmn.index.storage.coded_lists import Lists
+from hmn._native import means
+from hmn.index.structures.hierarchy.members import Filing, Members
 
-COLUMNS = ("weight", "parent", "place")
-
-
-def saved(number: int) -> tuple[str, ...]:
-    """What the state holds of a tier."""
-    return ("mean", *COLUMNS) if number else ("mean", "taught", *COLUMNS)
+GROUP_BITS = 4
+"""Bits per feature of the codes of groups."""
+SHORTEST = 1e-30
+"""Length that shorter vectors are taken to have, so that dividing by it is safe."""
 
 
 @dataclass
 class Tier:
-    """The groups of one level; rows where ``parent`` is -1 hold no group.
+    """The groups of one tier: groups of what is ``below``, and themselves members of the tier above.
+
+    A group is a row of the tensors. A row whose ``filing.parent`` is -1 is free: it holds no group.
 
     Attributes:
-        lists: for each group of the tier above, the groups in it.
-        mean: ``(room, D)`` float32 mean key of each group, longer keys counting more.
-        taught: ``(room, D)`` float32 what queries taught to add to it; of the first tier alone.
+        filing: which group of the tier above each group is in, and where its code lies.
+        below: what the groups hold.
+        mean: ``(room, D)`` float32 mean key of each group; longer keys count more.
         weight: ``(room,)`` float32 cells of each group.
-        coded: ``(room, D)`` float32 what the groups' codes stand for: where the codes below them begin.
-        inverse: ``(room,)`` float32 1 / the length of ``coded``; cells are filed by cosines.
-        parent: ``(room,)`` int64 group of the tier above.
-        place: ``(room,)`` int64 place in ``lists``.
-        width: what ``reach=100`` means here, in lengths of the query.
-        length: ``(room,)`` float32 length of ``mean``, at least 1e-30.
-        free: heap of the rows that hold no group.
+        taught: ``(room, D)`` float32 what was learned from queries, to be added to ``mean`` where queries
+            are routed; None except in the first tier.
+        width: how far below the tier's best score groups are entered at ``reach=100``, per unit of length of
+            the query.
+        coded: ``(room, D)`` float32 vector that each group's code stands for: the anchor of its members'.
+        inverse: ``(room,)`` float32 1 / the length of ``coded``, to compare groups by cosine.
+        length: ``(room,)`` float32 length of ``mean``, at least ``SHORTEST``.
+        free: heap of the free rows.
     """
 
-    lists: Lists
+    filing: Filing
+    below: Members
     mean: Tensor
-    taught: Tensor | None
     weight: Tensor
-    coded: Tensor
-    inverse: Tensor
-    parent: Tensor
-    place: Tensor
+    taught: Tensor | None
     width: float
+    coded: Tensor = field(init=False)
+    inverse: Tensor = field(init=False)
     length: Tensor = field(init=False)
     free: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Measure the means, and find the rows that hold no group."""
+        """Measure the means and find the free rows; codes come with ``build`` or ``decode``."""
+        self.coded, self.inverse = torch.zeros_like(self.mean), torch.ones_like(self.weight)
         self.length = _length(self.mean)
-        self.free = (self.parent < 0).nonzero().squeeze(1).tolist()
+        self.free = (self.filing.parent < 0).nonzero().squeeze(1).tolist()
 
     def __len__(self) -> int:
         """Number of groups."""
-        return len(self.lists)
+        return len(self.filing.lists)
 
     def live(self) -> Tensor:
-        """Groups that there are."""
-        return (self.parent >= 0).nonzero().squeeze(1)
+        """The groups, ascending."""
+        return self.filing.live()
 
-    def vectors(self, groups: Tensor) -> Tensor:
-        """By what queries look for groups ``(n,)``: ``(n, D)``."""
+    def routing_vectors(self, groups: Tensor) -> Tensor:
+        """Vectors ``(n, D)`` that queries are routed by: means, plus what was taught."""
         return self.mean[groups] if self.taught is None else self.mean[groups] + self.taught[groups]
 
-    def follow(self, groups: Tensor, mean: Tensor) -> None:
+    def points(self, members: Tensor) -> Tensor:
+        """See ``Members.points``."""
+        return self.mean[members]
+
+    def weights(self, members: Tensor) -> Tensor:
+        """See ``Members.weights``."""
+        return self.weight[members]
+
+    def means(self, groups: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``Members.means``."""
+        return means(self.filing.lists.level, groups, self.mean, self.weight)
+
+    def enter(self, members: Tensor, groups: Tensor, anchor: Tensor) -> None:
+        """See ``Members.enter``."""
+        self.filing.enter(members, groups, self.routing_vectors(members), anchor)
+        self.decode(members, anchor)
+
+    def leave(self, members: Tensor) -> None:
+        """See ``Members.leave``."""
+        self.filing.leave(members)
+
+    def encode(self, members: Tensor, anchor: Tensor) -> None:
+        """See ``Members.encode``."""
+        if self.taught is None:
+            self.filing.encode(members, self.mean, members, anchor)
+        else:
+            row = torch.arange(len(members), device=members.device)
+            self.filing.encode(members, self.routing_vectors(members), row, anchor)
+        self.decode(members, anchor)
+
+    def encode_below(self, members: Tensor) -> None:
+        """See ``Members.encode_below``.
+
+        Only one tier down: codes further below begin where groups end whose vectors have not changed, apart
+        from the rounding of their codes.
+        """
+        self.below.encode(self.below.filing.in_groups(members)[0], self.coded)
+
+    def decode(self, groups: Tensor, anchor: Tensor) -> None:
+        """Note what the codes of groups ``(n,)`` stand for."""
+        if len(groups):
+            coded = self.filing.decode(groups, anchor)
+            self.coded[groups] = coded
+            self.inverse[groups] = 1.0 / _length(coded)
+
+    def build(self, anchor: Tensor) -> None:
+        """Write the codes of all groups from the beginning."""
+        live = self.live()
+        self.filing.build(live, self.mean if self.taught is None else self.mean + self.taught, anchor)
+        self.decode(live, anchor)
+
+    def set_means(self, groups: Tensor, mean: Tensor) -> None:
         """Give groups ``(n,)`` other means ``(n, D)``."""
         self.mean[groups], self.length[groups] = mean, _length(mean)
 
     def take(self, count: int) -> Tensor:
-        """Numbers for so many new groups, the lowest that are free."""
+        """Numbers ``(count,)`` for new groups, the lowest that are free; what is below gets their lists."""
         more = count - len(self.free)
         if more > 0:
-            room = len(self.parent)
-            grown = max(more, room // 4)
-            self.free += range(room, room + grown)  # above all others: the heap stays one
-            self.mean, self.coded = (F.pad(one, (0, 0, 0, grown)) for one in (self.mean, self.coded))
-            if self.taught is not None:
-                self.taught = F.pad(self.taught, (0, 0, 0, grown))
-            self.weight = F.pad(self.weight, (0, grown))
-            self.inverse, self.length = (F.pad(x, (0, grown), value=1.0) for x in (self.inverse, self.length))
-            self.parent, self.place = (F.pad(one, (0, grown), value=-1) for one in (self.parent, self.place))
+            self._grow(max(more, len(self.mean) // 4))
         taken = [heappop(self.free) for _ in range(count)]
-        return torch.tensor(taken, dtype=torch.int64, device=self.parent.device)
+        return torch.tensor(taken, dtype=torch.int64, device=self.mean.device)
 
     def drop(self, groups: Tensor) -> None:
-        """Free the rows of groups that are in no list any more."""
-        self.parent[groups], self.place[groups] = -1, -1
-        for one in groups.tolist():
-            heappush(self.free, one)
+        """Take groups ``(n,)`` out of the tier above and free their rows."""
+        self.leave(groups)
+        for group in groups.tolist():
+            heappush(self.free, group)
+
+    def _grow(self, count: int) -> None:
+        room = len(self.mean)
+        self.free += range(room, room + count)  # above all others: the heap stays one
+        self.mean, self.coded = (F.pad(rows, (0, 0, 0, count)) for rows in (self.mean, self.coded))
+        if self.taught is not None:
+            self.taught = F.pad(self.taught, (0, 0, 0, count))
+        self.weight = F.pad(self.weight, (0, count))
+        self.inverse, self.length = (F.pad(x, (0, count), value=1.0) for x in (self.inverse, self.length))
+        self.filing.grow(count)
+        lists = self.below.filing.lists
+        lacking = room + count - len(lists.level.length)
+        if lacking > 0:
+            lists.more(lacking)
 
 
 def _length(vectors: Tensor) -> Tensor:
-    lengths: Tensor = torch.linalg.vector_norm(vectors, dim=1).clamp(min=1e-30)
+    """Lengths ``(n,)`` of vectors ``(n, D)``, at least ``SHORTEST``."""
+    lengths: Tensor = torch.linalg.vector_norm(vectors, dim=1).clamp(min=SHORTEST)
     return lengths
-
-
-def check_places(parent: Tensor, place: Tensor, lists: Lists, name: str) -> None:
-    """Refuse places that are not those of the entries."""
-    live = (parent >= 0).nonzero().squeeze(1)
-    at = place[live]
-    most = len(lists.level.child)
-    bad = len(at) != len(lists) or (len(at) and not 0 <= int(at.min()) <= int(at.max()) < most)
-    if bad or not torch.equal(lists.level.child[at].long(), live):
-        raise ShapeError(f"{name} does not point to what is there: the state is damaged")
