@@ -8,7 +8,7 @@ class HMNError(Exception):
 
 
 class ShapeError(HMNError, ValueError):
-    """A tensor has another shape or type than its place needs."""
+    """A tensor has the wrong shape or type."""
 
 
 class NonFiniteError(HMNError, ValueError):
@@ -16,23 +16,23 @@ class NonFiniteError(HMNError, ValueError):
 
 
 class ConfigError(HMNError, ValueError):
-    """A setting is unknown, of the wrong type, or out of its range."""
+    """A setting is unknown, has the wrong type, or is out of range."""
 
 
 class CellError(HMNError, KeyError):
-    """A cell id is unknown, there already, or given twice."""
+    """A cell id is unknown, exists already, or is given twice."""
 
     def __str__(self) -> str:
-        """The message as it is; a ``KeyError`` would show it quoted."""
+        """The message without the quotes that ``KeyError`` adds."""
         return str(self.args[0]) if self.args else ""
 
 
 class DataError(HMNError, ValueError):
-    """A file of facts, names or questions is bad; the message begins with ``file:line:`` where it can."""
+    """A file of facts, names or questions is bad; if possible, the message begins with ``file:line:``."""
 
 
 class BundleError(HMNError):
-    """A saved folder is incomplete, damaged, or of a newer format; the message names the file."""
+    """A saved folder is incomplete, damaged, or in a newer format; the message names the file."""
 
 
 class NotFittedError(HMNError, RuntimeError):
@@ -40,4 +40,4 @@ class NotFittedError(HMNError, RuntimeError):
 
 
 class MissingPackageError(HMNError, ImportError):
-    """An optional package is missing; the message prints the exact ``pip install`` line."""
+    """An optional package is missing; the message gives the exact ``pip install`` line."""

@@ -1,6 +1,6 @@
-"""What a search and a read return, and the legend of shapes used in every docstring.
+"""What a search and a read return, and the letters for shapes that every docstring uses.
 
-B queries in a batch, N cells in a memory, D features of a key, V features of a value, K results a query.
+B queries per batch, N cells in a memory, D features per key, V features per value, K results per query.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from torch import Tensor
 
 
 class SearchResult(NamedTuple):
-    """The K cells of largest inner product that an index found for each query, best first.
+    """The K cells with the largest inner products that an index found for each query, best first.
 
     Attributes:
         score: ``(B, K)`` float32 inner products; unused places hold ``-inf``.
         cell: ``(B, K)`` int64 cell ids; unused places hold ``-1``.
-        reads: ``(B,)`` float32, bytes of memory and index touched for the query, as if it came alone,
-            divided by the bytes of one key in float32. Exact search reads N.
-        cells_scored: ``(B,)`` int64, keys scored in full.
+        reads: ``(B,)`` float32 bytes of memory and index read for the query, counted as if it came alone,
+            in units of one float32 key. Exact search reads N.
+        cells_scored: ``(B,)`` int64 number of keys scored in full.
     """
 
     score: Tensor

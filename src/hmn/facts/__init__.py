@@ -1,1 +1,1 @@
-"""Tables of facts and questions, read from files."""
+"""Tables of facts and questions, read from files. Imports nothing of this package but its errors."""

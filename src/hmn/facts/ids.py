@@ -1,4 +1,4 @@
-"""Ids of facts: one spelling for Freebase's, and words for ids and relations that can be read."""
+"""Ids of entities and relations: one spelling for each of Freebase's, and ids put into words."""
 
 from __future__ import annotations
 
@@ -6,26 +6,27 @@ import re
 from urllib.parse import unquote
 
 INVERSE = "~"
-"""Begins the id of a relation that is read backwards."""
+"""Prefix of an inverse relation's id."""
 
 _PREFIX = re.compile(r"<?(?:(?:https?://)?(?:www\.|rdf\.)?freebase\.com/(?:ns/)?|fb:)([^\s<>]+)>?")
 _SHORT = re.compile(r"/[mg]/\w+|m/0\w+|/\w+(?:/\w+){2,}")
-_USUAL = "www.freebase.com/"
+_COMMON_PREFIX = "www.freebase.com/"
+"""Prefix used by SimpleQuestions, which needs no regular expression: ids are spelled by the million."""
 _MACHINE = ("m/", "m.", "g/", "g.")
 _MACHINE_ID = re.compile(r"[mg][./]\w+")
 _CAMEL = re.compile(r"(?<=[a-z])[A-Z]+")
 
 
 def canonical_id(text: str) -> str:
-    """Give the one spelling of an id; those that are not Freebase's are kept, less the space around them.
+    """Spell a Freebase id in the one way that tables use; other ids only lose the space around them.
 
-    ``www.freebase.com/m/0abc``, ``fb:m.0abc``, ``<fb:m.0abc>``, ``/m/0abc`` and ``m.0abc`` are one entity,
-    ``m.0abc``; ``www.freebase.com/people/person/gender``, ``fb:people.person.gender``,
-    ``/people/person/gender`` and ``people/person/gender`` are the same relation, ``people/person/gender``.
+    ``www.freebase.com/m/0abc``, ``fb:m.0abc``, ``<fb:m.0abc>``, ``/m/0abc`` and ``m.0abc`` are all
+    ``m.0abc``. ``www.freebase.com/people/person/gender``, ``fb:people.person.gender``,
+    ``/people/person/gender`` and ``people/person/gender`` are all ``people/person/gender``.
     """
     text = text.strip()
-    if text.startswith(_USUAL):
-        return _without_prefix(text[len(_USUAL) :])
+    if text.startswith(_COMMON_PREFIX):
+        return _without_prefix(text[len(_COMMON_PREFIX) :])
     if text.startswith(INVERSE):
         inner = text[len(INVERSE) :]
         return INVERSE + canonical_id(inner) if inner else text
@@ -40,7 +41,7 @@ def _without_prefix(text: str) -> str:
 
 
 def several_entities(text: str) -> list[str]:
-    """Split several Freebase entities with spaces between, as FB2M has them; ``[text]`` if it is not such."""
+    """Split Freebase ids separated by spaces, as in FB2M; any other text is returned whole, in a list."""
     parts = text.split()
     if len(parts) > 1 and all(_PREFIX.fullmatch(part) or _SHORT.fullmatch(part) for part in parts):
         return parts
@@ -48,9 +49,9 @@ def several_entities(text: str) -> list[str]:
 
 
 def readable_id(entity: str) -> str:
-    """Give the words of an id: ``New_York`` and ``<http://dbpedia.org/resource/New_York>`` are ``New York``.
+    """Put an id into words: ``New_York`` and ``<http://dbpedia.org/resource/New_York>`` are ``New York``.
 
-    An id that holds no words, such as Freebase's ``m.0abc``, is given back as it is.
+    An id without words, such as Freebase's ``m.0abc``, is returned unchanged.
     """
     if _MACHINE_ID.fullmatch(entity):
         return entity
@@ -64,7 +65,7 @@ def relation_parts(relation: str) -> list[str]:
     """Split a relation into its parts in words: ``["people", "person", "place of birth"]``, domain first.
 
     ``people/person/place_of_birth``, ``people.person.place_of_birth`` and ``~people/person/place_of_birth``
-    give the same; ``placeOfBirth`` is ``["place of birth"]``; of a web address, the last segment is taken.
+    give the same. ``placeOfBirth`` gives ``["place of birth"]``; a web address gives its last segment.
     """
     text = relation.removeprefix(INVERSE)
     if re.match(r"<?https?://", text):
@@ -74,13 +75,13 @@ def relation_parts(relation: str) -> list[str]:
 
 
 def relation_text(relation: str) -> str:
-    """Give a relation in words, ``people person place of birth``; read backwards, ``inverse of …``."""
+    """Put a relation into words: ``people person place of birth``; an inverse begins with ``inverse of``."""
     words = " ".join(relation_parts(relation))
     return f"inverse of {words}" if relation.startswith(INVERSE) else words
 
 
 def inverse_of(relation: str) -> str:
-    """Give the id of a relation read backwards; twice backwards is forwards."""
+    """Give the id of the inverse of a relation; the inverse of an inverse is the relation itself."""
     return relation.removeprefix(INVERSE) if relation.startswith(INVERSE) else INVERSE + relation
 
 

@@ -1,1 +1,1 @@
-"""Rows and columns from files of any known format."""
+"""Rows of named columns, read from files of any known format."""
