@@ -1,0 +1,42 @@
+"""Drawn triples, and what a table makes of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+from hmn.facts.table import FactTable
+
+REAL = Path(__file__).parents[3] / "shared" / "data" / "simplequestions"
+
+
+Triple = tuple[str, str, str]
+
+
+quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+small_id = st.sampled_from(["a", "b", "B", "é", "zz", "New_York", "10", "m.0a"])
+
+
+some_triples = st.lists(
+    st.tuples(small_id, st.sampled_from(["r", "s", "t_u"]), small_id), min_size=1, unique=True
+)
+
+
+def triples_of(facts: FactTable) -> list[Triple]:
+    return [facts.fact(cell)[:3] for cell in range(len(facts))]
+
+
+def assert_same(one: FactTable, other: FactTable) -> None:
+    assert one.entities.equals(other.entities)
+    assert one.relations == other.relations
+    for name in ("subject", "relation", "object"):
+        left, right = getattr(one, name), getattr(other, name)
+        assert left.dtype == right.dtype == np.int32
+        np.testing.assert_array_equal(left, right)
+    np.testing.assert_array_equal(one.names.start, other.names.start)
+    assert one.names.text.equals(other.names.text)

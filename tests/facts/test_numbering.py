@@ -1,0 +1,55 @@
+"""Rows in any order and spelling become the same numbered facts; repeats are reported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from tests.facts.tables import Triple, quick, some_triples, triples_of
+
+from hmn.errors import DataError
+from hmn.facts.table import FactTable
+
+
+@quick
+@given(triples=some_triples)
+def test_inverse_adds_each_fact_backwards(triples: list[Triple]) -> None:
+    facts = FactTable.from_triples(triples, inverse=True)
+    assert triples_of(facts) == sorted([*triples, *((o, f"~{r}", s) for s, r, o in triples)])
+
+
+def test_inverse_of_a_table_that_has_some_already() -> None:
+    facts = FactTable.from_triples([("a", "r", "b"), ("b", "~r", "a")], inverse=True)
+    assert triples_of(facts) == [("a", "r", "b"), ("b", "~r", "a")]
+
+
+def test_fb2m_line_with_several_objects(tmp_path: Path) -> None:
+    path = tmp_path / "facts.txt"
+    path.write_text(
+        "www.freebase.com/m/0x\twww.freebase.com/a/b/c\twww.freebase.com/m/0z www.freebase.com/m/0y\n"
+        "fb:m.0x\tfb:a.b.c\tNew York City\n"
+        "m.0x\ta/b/c\tfb:m.0q other\n"
+    )
+    assert triples_of(FactTable.read(path)) == [
+        ("m.0x", "a/b/c", one) for one in ("New York City", "fb:m.0q other", "m.0y", "m.0z")
+    ]
+
+
+def test_duplicate_fact_is_the_later_line(tmp_path: Path) -> None:
+    path = tmp_path / "facts.tsv"
+    path.write_text("b\tr\tc\na\tr\tb\nm.0a\tr\tm.0b\n\nfb:m.0a\tr\tfb:m.0c fb:m.0b\na\tr\tb\n")
+    with pytest.raises(DataError, match=r"facts\.tsv:5: duplicate fact"):
+        FactTable.read(path)
+    facts = FactTable.read(path, skip_bad=True)
+    assert len(facts) == 4
+    assert facts.skipped.total == 2
+    assert [message.split(":")[1] for message in facts.skipped.messages] == ["5", "6"]
+
+
+@pytest.mark.parametrize(
+    "triples", [[], [("a", "r", "b"), ("a", "r", "b")], [("a", "r")], [("a", " ", "b")], [("a", 1, "b")]]
+)
+def test_bad_triples(triples: list[Triple]) -> None:
+    with pytest.raises(DataError, match=f"triples:?{len(triples) or ''}"):
+        FactTable.from_triples(triples)
