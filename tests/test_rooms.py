@@ -14,8 +14,8 @@ PACKAGE = Path(__file__).parents[1] / "src" / "hmn"
 FILES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
     {"errors", "results"},
-    {"_native"},
-    {"index", "facts"},
+    {"_native", "facts"},
+    {"index"},
     {"nn", "store", "machine"},
     {"distributed"},
     {"qa"},

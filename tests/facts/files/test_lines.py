@@ -11,13 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tests.facts.files.written import (
-    GOOD,
-    quick,
-    read,
-    read_skipping,
-    zst,
-)
+from tests.facts.files.written import GOOD, quick, read, read_skipping, zst
 
 from hmn.errors import DataError
 from hmn.facts.files import lines

@@ -7,11 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tests.facts.files.written import (
-    parquet,
-    read,
-    read_skipping,
-)
+from tests.facts.files.written import parquet, read, read_skipping
 
 from hmn.errors import DataError
 

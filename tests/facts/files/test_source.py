@@ -5,10 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.facts.files.written import (
-    GOOD,
-    read_skipping,
-)
+from tests.facts.files.written import GOOD, read_skipping
 
 from hmn.errors import DataError
 from hmn.facts.files.source import KEPT_MESSAGES, Skipped, Source
