@@ -49,20 +49,20 @@ class Stepped:
         fit: trains; calls what it is given after every step.
     """
 
-    def __init__(self, fit: Callable[[Callable[[int], None]], object]) -> None:
+    def __init__(self, fit: Callable[[Callable[[int, int], None]], object]) -> None:
         self._asked, self._taken = threading.Semaphore(0), threading.Semaphore(0)
         self._ended = False
         self._thread = threading.Thread(target=self._run, args=(fit,), daemon=True)
         self._thread.start()
 
-    def _run(self, fit: Callable[[Callable[[int], None]], object]) -> None:
+    def _run(self, fit: Callable[[Callable[[int, int], None]], object]) -> None:
         self._asked.acquire()
         try:
-            fit(self._told)
+            fit(self._on_progress)
         except _EndedError:
             return
 
-    def _told(self, _: int) -> None:
+    def _on_progress(self, _done: int, _total: int) -> None:
         self._taken.release()
         self._asked.acquire()
         if self._ended:
@@ -154,9 +154,13 @@ def _of_training(data: Path, said: Callable[[str], None]) -> dict[str, Any]:
     with TemporaryDirectory() as folder:
 
         def stepped(name: str, **config: Any) -> Stepped:
-            def fit(told: Callable[[int], None]) -> None:
+            def fit(on_progress: Callable[[int, int], None]) -> None:
                 FactoidQA(facts, **config).fit(
-                    data / "train.tsv", out=Path(folder) / name, quiet=True, told=told, checkpoint_seconds=1e9
+                    data / "train.tsv",
+                    out=Path(folder) / name,
+                    quiet=True,
+                    on_progress=on_progress,
+                    checkpoint_seconds=1e9,
                 )
 
             return Stepped(fit)

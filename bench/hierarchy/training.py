@@ -36,7 +36,7 @@ def train(data: Path, work: Path, said: Callable[[str], None]) -> dict[str, Any]
     out, seen = work / "trained", work / "looks.jsonl"
     asked = list(valid.text[:ASKED])
 
-    def look(step: int) -> None:
+    def look(step: int, _total: int) -> None:
         if step % EVERY:
             return
         said(f"the index after step {step}")
@@ -49,7 +49,7 @@ def train(data: Path, work: Path, said: Callable[[str], None]) -> dict[str, Any]
         with seen.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **found}) + "\n")
 
-    qa.fit(data / "train.tsv", valid, out=out, resume=True, told=look)
+    qa.fit(data / "train.tsv", valid, out=out, resume=True, on_progress=look)
     if not qa.history:
         qa = FactoidQA.from_pretrained(out)
     found = qa.evaluate(valid)

@@ -103,12 +103,12 @@ def test_another_index_for_one_run_and_a_sweep_over_all(trained: Path) -> None:
     assert hmn(trained, *asked, *drawn).stdout.startswith("> ")
     nothing = hmn(trained, *asked, "--index", "wta-hash:num_tables=1,num_permutations=12,prefix=30")
     assert nothing.returncode == 0 and "found no cell" in nothing.stdout
-    for flags, told in {
+    for flags, message in {
         ("--index", "tree"): "no index 'tree'",
         ("--strategy", "top-k:1"): "clusters",
     }.items():
         done = hmn(trained, *asked, *flags)
-        assert done.returncode == 2 and told in done.stderr and len(done.stderr.splitlines()) == 1
+        assert done.returncode == 2 and message in done.stderr and len(done.stderr.splitlines()) == 1
 
     done = hmn(trained, *evaluate, "--sweep")
     assert done.returncode == 0, done.stderr
@@ -134,7 +134,7 @@ def test_a_flag_wins_over_the_config_file(trained: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["train", "--questions", "train.tsv", "--out", "x"], "--facts is missing"),
         (["train", "--facts", "gone.tsv", "--questions", "train.tsv", "--out", "x"], "gone.tsv"),
@@ -162,17 +162,17 @@ def test_a_flag_wins_over_the_config_file(trained: Path) -> None:
         (["evaluate", "gone", "--questions", "valid.tsv", "--out", "x"], "--out is the folder of --sweep"),
     ],
 )
-def test_mistakes_are_told_in_a_line_and_leave_nothing(
-    small_files: Path, arguments: list[str], told: str
+def test_mistakes_are_reported_in_a_line_and_leave_nothing(
+    small_files: Path, arguments: list[str], message: str
 ) -> None:
     (small_files / "bad.tsv").write_text("a\tb\tc\na\tb\n", encoding="utf-8")
     (small_files / "bad.toml").write_text('colour = "red"\n', encoding="utf-8")
     before = sorted(path.name for path in small_files.iterdir())
     done = hmn(small_files, *arguments)
     assert done.returncode == 2
-    assert told in done.stderr
+    assert message in done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert told.startswith("--facts") or (len(errors) == 1 and done.stderr.splitlines()[-1:] == errors)
+    assert message.startswith("--facts") or (len(errors) == 1 and done.stderr.splitlines()[-1:] == errors)
     assert "Traceback" not in done.stderr
     assert sorted(path.name for path in small_files.iterdir()) == before
 

@@ -36,7 +36,7 @@ def read(*rows: list[tuple[int, float]]) -> Read:
     return Read(None, weight, cells, weight.log(), torch.full((len(rows),), float(len(CELLS))))
 
 
-def told(answers: list[Answer]) -> list[tuple[object, ...]]:
+def summary(answers: list[Answer]) -> list[tuple[object, ...]]:
     return [
         (a.facts[0].subject, a.facts[0].relation, a.answers, pytest.approx(a.probability)) for a in answers
     ]
@@ -47,7 +47,7 @@ def test_weights_are_shared_by_facts_and_summed_by_pairs() -> None:
     (answers,) = AnswerModule(FACTS, CELLS)(
         read([(cell("ann", "child"), 0.6), (cell("annie", "child"), 0.3), (cell("ann", "born"), 0.1)])
     )
-    assert told(answers) == [
+    assert summary(answers) == [
         ("ann1", "child", ["Bob", "Cy"], 0.6 * 2 / 3 + 0.3),
         ("ann2", "child", ["Dee"], 0.6 / 3),
         ("ann1", "born", ["rome"], 0.05),
@@ -67,7 +67,7 @@ def test_pairs_of_one_cell_stand_by_their_probability_and_cells_by_their_place()
         ("ann1", "child"),
     ]
     (answers,) = module(read([(cell("ann", "born"), 0.5), (cell("annie", "born"), 0.5), (-1, 0.0)]))
-    assert told(answers) == [("ann1", "born", ["rome"], 0.75), ("ann2", "born", ["oslo"], 0.25)]
+    assert summary(answers) == [("ann1", "born", ["rome"], 0.75), ("ann2", "born", ["oslo"], 0.25)]
 
 
 def test_at_most_as_many_answers_as_cells_read_and_unused_places_are_none() -> None:
@@ -79,8 +79,8 @@ def test_at_most_as_many_answers_as_cells_read_and_unused_places_are_none() -> N
             [(-1, 0.0), (-1, 0.0)],
         )
     )
-    assert told(one) == [("ann1", "child", ["Bob", "Cy"], 2 / 3), ("ann2", "child", ["Dee"], 1 / 3)]
-    assert told(two) == [("ann1", "born", ["rome"], 0.95), ("ann2", "born", ["oslo"], 0.05)]
+    assert summary(one) == [("ann1", "child", ["Bob", "Cy"], 2 / 3), ("ann2", "child", ["Dee"], 1 / 3)]
+    assert summary(two) == [("ann1", "born", ["rome"], 0.95), ("ann2", "born", ["oslo"], 0.05)]
     assert none == []
     (single,) = module(read([(cell("ann", "child"), 1.0)]))
     assert len(single) == 1

@@ -117,12 +117,12 @@ def test_a_hierarchy_learns_from_the_questions_of_its_training(
     qa = FactoidQA(small_facts, **SIZES, index="hierarchy")
     steps: list[int | None] = []
 
-    def told(_: int) -> None:
+    def on_progress(_done: int, _total: int) -> None:
         index = qa.network.reader.index
         assert isinstance(index, HierarchicalIndex)
         steps.append(index.reach)
 
-    qa.fit(questions, valid, quiet=True, told=told, **{**TRAINING, "epochs": 2, "patience": 2})
+    qa.fit(questions, valid, quiet=True, on_progress=on_progress, **{**TRAINING, "epochs": 2, "patience": 2})
     # of the vectors only when keys stand still: at the end of an epoch, whose model may be kept
     assert heard == [False, True, "forgets", True, "forgets", True]
     assert len(built) <= 2, "once to begin with, and once more where an earlier epoch is taken back"
@@ -139,9 +139,10 @@ def test_a_share_of_the_keys_is_encoded_again_every_ten_steps(
     due = RollingRenewal.due
     step = 0
 
-    def told(steps: int) -> None:
+    def on_progress(done: int, total: int) -> None:
         nonlocal step
-        step = steps
+        assert total == 25
+        step = done
 
     def counted(self: RollingRenewal, read: Tensor) -> Tensor:
         cells = due(self, read)
@@ -149,7 +150,7 @@ def test_a_share_of_the_keys_is_encoded_again_every_ten_steps(
         return cells
 
     monkeypatch.setattr(RollingRenewal, "due", counted)
-    qa.fit(*small_split, quiet=True, told=told, **{**TRAINING, "epochs": 1, "renew_steps": 30})
+    qa.fit(*small_split, quiet=True, on_progress=on_progress, **{**TRAINING, "epochs": 1, "renew_steps": 30})
     assert [at for at, _ in shares] == [10, 20]
     assert all(share == pytest.approx(len(qa.cells) / 3, rel=0.1) for _, share in shares)
 
@@ -297,7 +298,7 @@ def test_the_structure_of_the_best_epoch_is_the_one_that_stays(
 
 
 @pytest.mark.parametrize("damage", ["nothing", "other settings", "fewer cells", "another structure"])
-def test_a_structure_that_does_not_fit_is_told(saved: Path, damage: str, tmp_path: Path) -> None:
+def test_a_structure_that_does_not_fit_is_reported(saved: Path, damage: str, tmp_path: Path) -> None:
     state = load_file(saved / "index.safetensors")
     other = make_index("pca-tree" if damage == "another structure" else "cluster:num_clusters=4")
     other.build(load_file(saved / "memory.safetensors")["keys"][: -5 if damage == "fewer cells" else None])
@@ -408,13 +409,13 @@ def test_an_index_or_strategy_that_cannot_be_is_refused(
     qa: FactoidQA, saved: Path, small_facts: FactTable
 ) -> None:
     qa = FactoidQA.from_pretrained(saved)
-    for index, strategy, told in [
+    for index, strategy, message in [
         ("clusters", None, "there is no index 'clusters'"),
         ("cluster:codes=int3", None, "codes is 'int3'"),
         ("exact", "top-k:2", "needs an index of clusters, got ExactIndex"),
         (None, "top:2", "unknown part 'top'"),
     ]:
-        with pytest.raises(ConfigError, match=told):
+        with pytest.raises(ConfigError, match=message):
             qa.use_index(index, strategy)
         assert qa.config.index == CLUSTER and len(qa.network.reader.searcher) == len(qa.cells)
     with pytest.raises(NotFittedError):
@@ -422,7 +423,7 @@ def test_an_index_or_strategy_that_cannot_be_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"index": "tree"}, "there is no index 'tree', expected one of exact, cluster"),
         ({"index": "cluster:colour=3"}, "cluster has no setting 'colour'"),
@@ -433,8 +434,8 @@ def test_an_index_or_strategy_that_cannot_be_is_refused(
         ({"strategy": "k-mips:4", "reader": "softmax"}, "strategy is 'k-mips:4' but reader is 'softmax'"),
     ],
 )
-def test_settings_that_do_not_fit_are_refused_at_once(settings: dict[str, str], told: str) -> None:
-    with pytest.raises(ConfigError, match=told):
+def test_settings_that_do_not_fit_are_refused_at_once(settings: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
         ModelConfig(**settings)  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""The command line: ``hmn demo``, ``train``, ``ask``, ``evaluate``, ``paper``."""
+"""The command line: ``hmn train``, ``ask``, ``evaluate``, ``demo`` and ``paper``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import typer
 from hmn.cli.ask import ask
 from hmn.cli.demo import demo
 from hmn.cli.evaluate import evaluate
+from hmn.cli.flags import GroupedCommand
 from hmn.cli.paper import paper
 from hmn.cli.train import train
 
@@ -15,10 +16,13 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    help="Memory networks that answer questions from a table of facts.",
+    help="Train memory networks that answer questions from a table of facts.",
 )
-for command in (train, ask, evaluate, demo, paper):
-    app.command()(command)
+app.command()(demo)
+app.command(cls=GroupedCommand)(train)
+app.command()(ask)
+app.command()(evaluate)
+app.command()(paper)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""``hmn ask``."""
+"""``hmn ask``: answers from a trained model."""
 
 from __future__ import annotations
 
@@ -11,49 +11,60 @@ from typing import Annotated
 import typer
 
 from hmn.cli.flags import OtherIndex, OtherStrategy
-from hmn.cli.output import exit_on_error, log, show_answers
+from hmn.cli.output import exit_on_error, log, print_answers
 from hmn.errors import HMNError
+
+STDIN = "-"
+"""Question that stands for one question per line of standard input."""
 
 
 def ask(
     model: Annotated[Path, typer.Argument(help="Folder of a trained model.")],
     question: Annotated[
-        str | None, typer.Argument(help="In words; - reads one a line; without it, a prompt.")
+        str | None,
+        typer.Argument(
+            help="Question in words. Use - to read one question per line from standard input; "
+            "leave it out for a prompt."
+        ),
     ] = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="Answers to show.")] = 5,
+    k: Annotated[int, typer.Option("-k", min=1, help="Maximum number of answers.")] = 5,
     index: OtherIndex = None,
     strategy: OtherStrategy = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a question.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per question.")] = False,
 ) -> None:
-    """Answer questions, with the facts that support the answers."""
+    """Answer questions, with supporting facts."""
     with exit_on_error(interrupted=""):
         from hmn.qa.factoid_qa import FactoidQA
 
         qa = FactoidQA.from_pretrained(model, index=index, strategy=strategy)
-        asked: Iterable[str] = [question] if question is not None else _prompt()
-        if question == "-":
-            asked = (line.strip() for line in sys.stdin if line.strip())
-        for one in asked:
+        single = question not in {None, STDIN}
+        for text in _questions(question):
             try:
-                answers = qa.ask(one, k)
+                answers = qa.ask(text, k)
             except HMNError as error:
-                if question not in {None, "-"}:
+                if single:
                     raise
                 log(f"error: {error}")
                 continue
             if as_json:
-                print(
-                    json.dumps(
-                        {"question": one, "answers": [a.as_dict() for a in answers]}, ensure_ascii=False
-                    )
-                )
+                found = {"question": text, "answers": [answer.as_dict() for answer in answers]}
+                print(json.dumps(found, ensure_ascii=False))
             else:
-                show_answers(answers, one if question == "-" else None)
+                print_answers(answers, text if question == STDIN else None)
             sys.stdout.flush()
 
 
+def _questions(question: str | None) -> Iterable[str]:
+    """The question of the command line, those of standard input, or those typed at a prompt."""
+    if question is None:
+        return _prompt()
+    if question == STDIN:
+        return (line.strip() for line in sys.stdin if line.strip())
+    return [question]
+
+
 def _prompt() -> Iterable[str]:
-    """Ask for questions until the end of input."""
+    """Questions typed at a prompt, until the end of input."""
     while True:
         try:
             line = input("question> " if sys.stdin.isatty() else "").strip()

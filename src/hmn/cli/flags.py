@@ -1,61 +1,95 @@
-"""Flags that commands share: one for each setting, and those that choose another index."""
+"""Flags that commands share: one for each setting, and those that choose another index or strategy."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import Field, fields
 from typing import Annotated, Any, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
 from hmn.qa.config import DataConfig, ModelConfig, TrainConfig
+
+GROUPS = {"Data": DataConfig, "Model": ModelConfig, "Training": TrainConfig}
+"""Configurations whose settings become flags, under the heading that each has in the help."""
+
+FILES = {"facts", "names", "questions", "valid"}
+"""Settings that are the path of a file; the help says so."""
 
 OtherIndex = Annotated[
     str | None,
     typer.Option(
-        "--index", help="Search with this one, built now, in place of the model's own; see hmn train --help."
+        "--index",
+        help="Build this index and search with it instead of the model's own; 'hmn train --help' lists them.",
     ),
 ]
 OtherStrategy = Annotated[
     str | None,
     typer.Option(
         "--strategy",
-        help="Read the candidates of a strategy, as top-k:4+sample-k:4, drawn for each question alone, in "
-        "place of the cells that the index finds best.",
+        help="Read the candidates that this strategy draws for each question, such as "
+        "top-k:4+sample-k:4, instead of the best cells that the index finds.",
     ),
 ]
 
 
-def with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command one flag for each setting of the configurations; they arrive as ``settings``."""
-    own = [one for one in inspect.signature(command).parameters.values() if one.name != "settings"]
-    flags = []
-    for kind in (DataConfig, ModelConfig, TrainConfig):
-        types = get_type_hints(kind)
-        for one in fields(kind):
-            flag = "--" + one.name.replace("_", "-")
-            names = [f"{flag}/--no-{flag[2:]}"] if types[one.name] is bool else [flag]
-            default = "" if one.default in {None, ""} else f" [default: {one.default}]"
-            option = typer.Option(*names, help=one.metadata["help"] + default, show_default=False)
-            wanted = types[one.name] | None
-            flags.append(
-                inspect.Parameter(
-                    one.name,
-                    inspect.Parameter.KEYWORD_ONLY,
-                    default=None,
-                    annotation=Annotated[wanted, option],
-                )
-            )
+class GroupedCommand(TyperCommand):
+    """A command whose help lists its settings under the headings of ``GROUPS``."""
 
-    def given(**values: Any) -> None:
-        names = {flag.name for flag in flags}
+    def format_options(self, ctx: Any, formatter: Any) -> None:  # of click, which some Typers vendor
+        """Write the flags of the command itself first, then those of each configuration."""
+        heading = {field.name: name for name, config in GROUPS.items() for field in fields(config)}
+        sections: dict[str, list[tuple[str, str]]] = {name: [] for name in ("Options", *GROUPS)}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                sections[heading.get(str(parameter.name), "Options")].append(record)
+        for name, records in sections.items():
+            with formatter.section(name):
+                formatter.write_dl(records)
+
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command one flag per setting of the configurations.
+
+    The settings that are given on the command line reach the command as the dictionary ``settings``. Typer
+    reads flags from a signature, so this builds a function with the signature that has all of them.
+    """
+    flags = [
+        _flag(field, get_type_hints(config)[field.name])
+        for config in GROUPS.values()
+        for field in fields(config)
+    ]
+    names = {flag.name for flag in flags}
+
+    def with_flags(**values: Any) -> None:
         settings = {name: value for name, value in values.items() if name in names and value is not None}
         command(**{name: value for name, value in values.items() if name not in names}, settings=settings)
 
     hints = get_type_hints(command, include_extras=True)
-    own = [one.replace(annotation=hints[one.name], kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
-    given.__signature__ = inspect.Signature([*own, *flags])  # type: ignore[attr-defined]
-    given.__annotations__ = {one.name: one.annotation for one in [*own, *flags]}
-    given.__doc__, given.__name__ = command.__doc__, command.__name__
-    return given
+    own = [
+        parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in inspect.signature(command).parameters.items()
+        if name != "settings"
+    ]
+    with_flags.__signature__ = inspect.Signature([*own, *flags])  # type: ignore[attr-defined]
+    with_flags.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *flags]}
+    with_flags.__doc__, with_flags.__name__ = command.__doc__, command.__name__
+    return with_flags
+
+
+def _flag(field: Field[Any], kind: Any) -> inspect.Parameter:
+    """The flag of a setting, as a parameter of a function; None where it is not given."""
+    flag = "--" + field.name.replace("_", "-")
+    names = [f"{flag}/--no-{flag[2:]}"] if kind is bool else [flag]
+    default = "" if field.default in {None, ""} else f" [default: {_shown(field.default)}]"
+    metavar = "<file>" if field.name in FILES else "<folder>" if field.name == "out" else None
+    option = typer.Option(*names, help=field.metadata["help"] + default, show_default=False, metavar=metavar)
+    annotation = Annotated[kind | None, option]
+    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _shown(default: Any) -> Any:
+    return {True: "yes", False: "no"}[default] if isinstance(default, bool) else default

@@ -1,52 +1,68 @@
-"""How answers, figures and mistakes are shown."""
+"""What the commands print: answers and figures on standard output, all else on standard error."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from hmn.errors import HMNError
 
 if TYPE_CHECKING:
+    from hmn.facts.files.source import Skipped
     from hmn.qa.answer import Answer
 
-MOST_IN_LINE = 5
+NAMES_PER_LINE = 5
+"""Names of an answer's objects that a line shows; the rest is counted."""
 
 
-def show_answers(answers: list[Answer], question: str | None) -> None:
-    """Show answers: the best in full, the runners-up a line each."""
+def print_answers(answers: list[Answer], question: str | None = None) -> None:
+    """Print answers, one per line, best first; under their question if it is given."""
     if question is not None:
         print(question)
     if not answers:
-        print("  the index found no cell for it: let it look further (num_probes, num_leaves, …)")
+        print("  the index found no cell for this question: raise num_probes, num_leaves or the like")
     for rank, answer in enumerate(answers):
-        shown = ", ".join(answer.answers[:MOST_IN_LINE])
-        more = answer.count - min(len(answer.answers), MOST_IN_LINE)
+        names = ", ".join(answer.answers[:NAMES_PER_LINE])
+        hidden = answer.count - min(len(answer.answers), NAMES_PER_LINE)
+        if hidden:
+            names += f" and {hidden} more"
         fact = answer.facts[0]
-        told = f"{shown}{f' and {more} more' if more else ''}"
         source = f"{fact.subject_name} ({fact.subject}) · {fact.relation_name}"
-        print(f"{'  ' if rank else '> '}{told}  {answer.probability:.1%}   {source}")
+        print(f"{'  ' if rank else '> '}{names}  {answer.probability:.1%}   {source}")
     print()
 
 
-def show_figure(value: float | int | None) -> str:
-    """A figure of an evaluation, for people to read."""
+def format_figure(value: float | int | None) -> str:
+    """A figure of an evaluation as text."""
     if value is None:
-        return "unknown: the questions give answers alone"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.4f}" if value < 10 else f"{value:,.1f}"
+        return "unknown: the questions name only their answers"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.4f}" if value < 10 else f"{value:,.1f}"
 
 
 def log(text: str) -> None:
-    """Write a line to standard error."""
+    """Print a line to standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
+def log_skipped(files: str, skipped: Skipped) -> None:
+    """Report how many bad lines of some files were skipped, if any were."""
+    if skipped.total:
+        log(f"{files}: skipped {skipped.total} bad lines, the first: {skipped.messages[0]}")
+
+
 @contextmanager
-def exit_on_error(interrupted: str) -> Any:
-    """Turn users' mistakes into one line and status 2, Ctrl-C into status 130."""
+def exit_on_error(interrupted: str) -> Iterator[None]:
+    """Turn a user's mistake into one line and status 2, and Ctrl-C into status 130.
+
+    Args:
+        interrupted: line to print on Ctrl-C; nothing is printed if it is empty.
+    """
     try:
         yield
     except HMNError as error:

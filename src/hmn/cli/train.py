@@ -1,64 +1,54 @@
-"""``hmn train``."""
+"""``hmn train``: from files of facts and questions to a trained model."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hmn.cli.flags import with_settings
-from hmn.cli.output import exit_on_error, log
-from hmn.qa.config import make_configs, read_config
+from hmn.cli.output import exit_on_error, log, log_skipped
+from hmn.qa.config import DataConfig, make_configs, read_config
+
+if TYPE_CHECKING:
+    from hmn.facts.questions import QuestionSet
+    from hmn.facts.table import FactTable
+
+REQUIRED = ("facts", "questions", "out")
+"""Settings that training cannot do without."""
 
 
 @with_settings
 def train(
     settings: dict[str, Any],
-    config: Annotated[Path | None, typer.Option(help="TOML file of any of these settings.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is at --out.")] = False,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with any of the settings below; flags override it.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue from the last checkpoint.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the model or unfinished run at --out.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
-    """Train a model on facts and questions, and write it to a folder.
+    """Train a model on facts and questions.
 
-    Needs --facts, --questions and --out, here or in the --config file; a flag wins over the file.
+    --facts, --questions and --out are required, as flags or in the --config file.
+    The defaults of all other settings are a good start.
     """
-    with exit_on_error(interrupted="training stopped: the same command with --resume goes on where it was"):
-        chosen = {**(read_config(config) if config else {}), **settings}
-        data, model, training = make_configs(chosen)
-        for name in ("facts", "questions", "out"):
+    with exit_on_error(interrupted="training stopped: run the same command with --resume to continue"):
+        data, model, training = make_configs({**(read_config(config) if config else {}), **settings})
+        for name in REQUIRED:
             if getattr(data, name) is None:
-                raise typer.BadParameter(f"--{name} is missing: give it here or in the --config file")
+                raise typer.BadParameter(f"--{name} is missing: give it as a flag or in the --config file")
         from dataclasses import asdict
 
-        from hmn.facts.questions import QuestionSet
-        from hmn.facts.table import FactTable
         from hmn.qa.factoid_qa import FactoidQA
 
-        facts = FactTable.read(
-            str(data.facts),
-            data.names,
-            columns=data.columns.split(","),
-            separator=data.separator,
-            inverse=data.inverse,
-            skip_bad=data.skip_bad,
-            progress=not quiet,
-        )
-        asked = {}
-        for path in (data.questions, data.valid):
-            if path is not None:
-                asked[path] = QuestionSet.read(path, facts, separator=data.separator, skip_bad=data.skip_bad)
-        for what, skipped in [("facts and names", facts.skipped)] + [
-            (p, q.skipped) for p, q in asked.items()
-        ]:
-            if skipped.total:
-                log(f"{what}: skipped {skipped.total} bad lines, the first: {skipped.messages[0]}")
-        log(f"{len(facts):,} facts, {len(asked[str(data.questions)]):,} questions")
-        qa = FactoidQA(facts, **asdict(model))
-        valid = None if data.valid is None else asked[data.valid]
-        qa.fit(
-            asked[str(data.questions)],
+        facts, questions, valid = _read(data, quiet)
+        log(f"{len(facts):,} facts, {len(questions):,} questions")
+        FactoidQA(facts, **asdict(model)).fit(
+            questions,
             valid,
             out=data.out,
             resume=resume,
@@ -67,3 +57,31 @@ def train(
             **asdict(training),
         )
         log(f'wrote {data.out}; next: hmn ask {data.out} "a question"')
+
+
+def _read(data: DataConfig, quiet: bool) -> tuple[FactTable, QuestionSet, QuestionSet | None]:
+    """Read the facts, the training questions and, if there are any, the held-out questions."""
+    from hmn.facts.questions import QuestionSet
+    from hmn.facts.table import FactTable
+
+    facts = FactTable.read(
+        str(data.facts),
+        data.names,
+        columns=data.columns.split(","),
+        separator=data.separator,
+        inverse=data.inverse,
+        skip_bad=data.skip_bad,
+        progress=not quiet,
+    )
+    log_skipped("facts and names", facts.skipped)
+    questions, valid = (
+        None
+        if path is None
+        else QuestionSet.read(path, facts, separator=data.separator, skip_bad=data.skip_bad)
+        for path in (data.questions, data.valid)
+    )
+    assert questions is not None
+    log_skipped(str(data.questions), questions.skipped)
+    if valid is not None:
+        log_skipped(str(data.valid), valid.skipped)
+    return facts, questions, valid

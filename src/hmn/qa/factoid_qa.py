@@ -36,7 +36,7 @@ from hmn.qa.metrics import Evaluation, Outcome, evaluate
 from hmn.qa.text import Texts, words
 from hmn.qa.training.artificial_questions import ArtificialQuestions
 from hmn.qa.training.progress_bar import Display
-from hmn.qa.training.run_folder import Checkpoint, Run
+from hmn.qa.training.run_folder import Checkpoint, OnProgress, Run
 from hmn.qa.training.search_depth import Depth
 from hmn.qa.training.targets import Targets
 from hmn.qa.training.trainer import Trainer
@@ -110,7 +110,7 @@ class FactoidQA:
         resume: bool = False,
         overwrite: bool = False,
         quiet: bool = False,
-        told: Callable[[int], None] | None = None,
+        on_progress: OnProgress | None = None,
         **settings: Any,
     ) -> FactoidQA:
         """Train on questions, and keep the epoch that does best on the held-out ones.
@@ -123,8 +123,8 @@ class FactoidQA:
             resume: go on from the checkpoint in ``<out>.run``, if there is one.
             overwrite: replace what a finished or interrupted run left at ``out``.
             quiet: show no progress.
-            told: is called after every step with the steps so far; the network is in the midst of training
-                then, and is not to be changed.
+            on_progress: Called after every step with the steps done and their total. The network is being
+                trained at that moment and must not be changed.
             settings: settings of the training by name (``epochs``, ``seed``, … see ``TrainConfig``).
 
         Returns:
@@ -161,7 +161,7 @@ class FactoidQA:
                     self._sentence_encoder, fresh=checkpoint is None, display=Display(quiet)
                 )
                 self._encoder.count_names()
-                self._train(questions, held_out, config, run, checkpoint, told)
+                self._train(questions, held_out, config, run, checkpoint, on_progress)
         finally:
             torch.set_num_threads(threads)
         return self
@@ -173,7 +173,7 @@ class FactoidQA:
         config: TrainConfig,
         run: Run,
         checkpoint: Checkpoint | None,
-        told: Callable[[int], None] | None,
+        on_progress: OnProgress | None,
     ) -> None:
         relations = [self.facts.relation_text(number) for number in range(len(self.facts.relations))]
         texts = Texts([*questions.text, *self.cells.names, *relations], self.config.table_bits)
@@ -207,7 +207,7 @@ class FactoidQA:
                 best.update({name: value.clone() for name, value in weights_of(self.network).items()})
                 best["snapshot"] = self.memory.snapshot().clone()
 
-        with run.watching(keep, told) as watcher:
+        with run.watching(keep, on_progress) as watcher:
             progress = trainer.run(watcher)
         self.history = progress.epochs
         if run.out is not None:
@@ -441,8 +441,8 @@ class FactoidQA:
             if fresh:
                 spelled = [self.facts.relation_text(relation) for relation in range(len(relations))]
                 sentences = pretrained.eval().sentences(spelled)
-                with (display or Display(quiet=True)).reading(len(self.cells)) as told:
-                    texts = pretrained.sentences(self.cells.texts(spelled), told).half()
+                with (display or Display(quiet=True)).reading() as on_progress:
+                    texts = pretrained.sentences(self.cells.texts(spelled), on_progress).half()
         table = NameTable(config.table_bits, config.name_features, sparse=config.reader != "softmax")
         words = WordTable(config)
         memory = EncodedMemory(FactEncoder(config, self.cells, relations, table, words, sentences, texts))
@@ -465,15 +465,15 @@ class FactoidQA:
         if isinstance(index, ExactIndex):
             index.build(keys)
             return
-        told = f"{bundle.file(INDEX_FILE)}: not the structure of index {self.config.index!r}"
+        problem = f"{bundle.file(INDEX_FILE)}: not the structure of index {self.config.index!r}"
         state = bundle.tensors(INDEX_FILE)
         again = "give another index to search with, such as index='exact', or save the model again"
         try:
             index.load_state_dict(state, keys)
         except (ShapeError, ConfigError) as error:
-            raise BundleError(f"{told} ({error}): {again}") from None
+            raise BundleError(f"{problem} ({error}): {again}") from None
         if len(index) != len(keys):
-            raise BundleError(f"{told}: it has {len(index)} cells, expected {len(keys)}: {again}")
+            raise BundleError(f"{problem}: it has {len(index)} cells, expected {len(keys)}: {again}")
 
     def _questions(self, questions: QuestionSet | Path | str) -> QuestionSet:
         if isinstance(questions, QuestionSet):

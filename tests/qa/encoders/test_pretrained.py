@@ -110,14 +110,14 @@ def test_a_cell_is_found_by_what_it_means(minilm: SentenceEncoder) -> None:
 def test_texts_of_any_length_are_read_as_if_alone(minilm: SentenceEncoder) -> None:
     reader = PretrainedPhrasing(minilm, 0, 0.0).eval()
     texts = ["a " * length + "volcano" for length in (30, 0, 7, 2, 60, 1)] * 50
-    done: list[int] = []
-    found = reader.sentences(texts, done.append)
-    assert done == [256, 300]
+    seen: list[tuple[int, int]] = []
+    found = reader.sentences(texts, lambda done, total: seen.append((done, total)))
+    assert seen == [(256, 300), (300, 300)]
     for at in (0, 1, 5, 299):
         assert torch.allclose(found[at], reader.sentences([texts[at]])[0], atol=1e-4)
 
 
-def test_what_cannot_be_opened_is_told(
+def test_what_cannot_be_opened_is_reported(
     tmp_path: Path, small_facts: FactTable, small_split: tuple[QuestionSet, QuestionSet]
 ) -> None:
     with pytest.raises(ConfigError, match=r"modules\.json"):

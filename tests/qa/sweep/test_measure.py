@@ -115,13 +115,13 @@ def test_questions_of_which_only_the_answer_is_known(
 def test_interrupted_it_leaves_what_was_done(qa: FactoidQA, small_split: Split, tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []
 
-    def told(what: str, done: int, count: int) -> None:
-        seen.append((what, done, count))
-        if what == "WTA-Hash: building":
+    def on_progress(done: int, total: int, current: str) -> None:
+        seen.append((current, done, total))
+        if current == "WTA-Hash: building":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_sweep(qa, small_split[1], tmp_path, told=told)
+        run_sweep(qa, small_split[1], tmp_path, on_progress=on_progress)
     kept = json.loads((tmp_path / "sweep.json").read_text())
     assert [curve["structure"] for curve in kept["curves"]] == [
         "exact",

@@ -151,12 +151,14 @@ class PretrainedPhrasing(nn.Module):
         return F.dropout(torch.cat([context, beside], dim=2), self.dropout, self.training)
 
     @torch.no_grad()
-    def sentences(self, texts: Sequence[str], told: Callable[[int], None] | None = None) -> Tensor:
+    def sentences(
+        self, texts: Sequence[str], on_progress: Callable[[int, int], None] | None = None
+    ) -> Tensor:
         """Mean of the hidden states of the words of each text, ``(n, H)``, without gradients.
 
         Args:
             texts: n texts.
-            told: is called with the number of texts done so far, now and then.
+            on_progress: Called now and then with the number of texts done and their total.
         """
         split = [text.split() or [""] for text in texts]
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
@@ -168,8 +170,8 @@ class PretrainedPhrasing(nn.Module):
             of_text = place // longest
             count = torch.bincount(of_text, minlength=len(rows)).clamp(min=1).unsqueeze(1)
             means[rows] = hidden.new_zeros(len(rows), self.sentence).index_add(0, of_text, hidden) / count
-            if told is not None:
-                told(min(at + TEXTS_A_CALL, len(texts)))
+            if on_progress is not None:
+                on_progress(min(at + TEXTS_A_CALL, len(texts)), len(texts))
         return means
 
     def _hidden(self, texts: Sequence[Sequence[str]], longest: int) -> tuple[Tensor, Tensor]:

@@ -42,7 +42,8 @@ MOST_READ = 0.5
 """Of the cells: what reads more than this is not worth an index."""
 SHOWN = ("setting", "accuracy", "facts", "recall", "reads", "speed-up", "scored", "questions/s")
 
-Told = Callable[[str, int, int], None]
+OnProgress = Callable[[int, int, str], None]
+"""Called with the structures done, their total, and what is being measured."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def run_sweep(
     folder: Path,
     *,
     command: str = "",
-    told: Told | None = None,
+    on_progress: OnProgress | None = None,
 ) -> Sweep:
     """Measure every structure over the model's memory, and write ``sweep.json`` and ``sweep.md``.
 
@@ -166,7 +167,7 @@ def run_sweep(
         questions: with their facts or with their answers.
         folder: made if it is not there.
         command: what is said to have made the files.
-        told: is called with what is being measured, the structures done and their number.
+        on_progress: Called with the structures done, their total, and what is being measured.
 
     Raises:
         NotFittedError: the model was not trained.
@@ -189,12 +190,12 @@ def run_sweep(
     for done, (name, text) in enumerate(STRUCTURES.items()):
         text = text.format(lists=max(1, len(keys) // CELLS_A_CLUSTER))
 
-        def say(what: str, done: int = done, name: str = name) -> None:
-            if told is not None:
-                told(f"{name}: {what}", done, len(STRUCTURES))
+        def log(stage: str, done: int = done, name: str = name) -> None:
+            if on_progress is not None:
+                on_progress(done, len(STRUCTURES), f"{name}: {stage}")
 
         try:
-            sweep.curves.append(_curve(name, text, keys, measure, say))
+            sweep.curves.append(_curve(name, text, keys, measure, log))
         except (ConfigError, MissingPackageError) as error:
             sweep.skipped[name] = str(error)
         write_atomically(folder / "sweep.json", (json.dumps(sweep.as_dict(), indent=2) + "\n").encode())
@@ -238,21 +239,21 @@ class Measure:
         )
 
 
-def _curve(name: str, text: str, keys: Tensor, measure: Measure, say: Callable[[str], None]) -> Curve:
-    say("building")
+def _curve(name: str, text: str, keys: Tensor, measure: Measure, log: Callable[[str], None]) -> Curve:
+    log("building")
     index = make_index(text)
     began = time.perf_counter()
     index.build(keys)
     spent = time.perf_counter() - began
     if measure.exact is None:
-        say("searching")
+        log("searching")
         return Curve(name, None, spent, [measure(index, text, None)])
     if not isinstance(index, Tunable):
         raise ConfigError(f"{text} has no setting that trades reads for recall")
     setting, most = index.knob()
     points: list[Point] = []
     for value in _values(measure.k if setting == "max_candidates" else 1, most):
-        say(f"{setting}={value}")
+        log(f"{setting}={value}")
         setattr(index, setting, value)
         points.append(measure(index, with_setting(text, index, setting), value))
         last = points[-1]

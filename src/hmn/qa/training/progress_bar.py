@@ -42,7 +42,7 @@ class Display:
         self._shown_at = self._began = time.monotonic()
         self._first_step = 0
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Show a line."""
         self.console.print(text, markup=False, soft_wrap=True)
 
@@ -58,8 +58,8 @@ class Display:
         self._bar.stop()
 
     @contextmanager
-    def sweeping(self) -> Iterator[Callable[[str, int, int], None]]:
-        """Show what a sweep is at: structures done, of how many."""
+    def sweeping(self) -> Iterator[Callable[[int, int, str], None]]:
+        """Show the progress of a sweep: structures done, their total, and what is being measured."""
         last = ""
         with Progress(
             TextColumn("{task.description}"),
@@ -71,19 +71,19 @@ class Display:
         ) as bar:
             task = bar.add_task("", total=None)
 
-            def told(what: str, done: int, count: int) -> None:
+            def on_progress(done: int, total: int, current: str) -> None:
                 nonlocal last
-                bar.update(task, description=what, completed=done, total=count)
-                name = what.partition(":")[0]
+                bar.update(task, description=current, completed=done, total=total)
+                name = current.partition(":")[0]
                 if not self.console.is_terminal and name != last:
                     last = name
-                    self.say(f"measuring {name} ({done + 1} of {count})")
+                    self.log(f"measuring {name} ({done + 1} of {total})")
 
-            yield told
+            yield on_progress
 
     @contextmanager
-    def reading(self, texts: int) -> Iterator[Callable[[int], None]]:
-        """Show how far a pretrained reader is with the texts of the cells."""
+    def reading(self) -> Iterator[Callable[[int, int], None]]:
+        """Show how many texts of cells a pretrained encoder has read, and of how many."""
         shown_at = time.monotonic()
         with Progress(
             TextColumn("reading the cells"),
@@ -94,16 +94,16 @@ class Display:
             transient=True,
             disable=self.quiet or not self.console.is_terminal,
         ) as bar:
-            task = bar.add_task("reading", total=texts)
+            task = bar.add_task("reading", total=None)
 
-            def told(done: int) -> None:
+            def on_progress(done: int, total: int) -> None:
                 nonlocal shown_at
-                bar.update(task, completed=done)
+                bar.update(task, completed=done, total=total)
                 if not self.console.is_terminal and time.monotonic() - shown_at >= LINE_SECONDS:
                     shown_at = time.monotonic()
-                    self.say(f"reading the cells: {done:,} of {texts:,}")
+                    self.log(f"reading the cells: {done:,} of {total:,}")
 
-            yield told
+            yield on_progress
 
     def begin(self, progress: TrainingProgress, total_steps: int, steps_an_epoch: int) -> None:
         """Training begins, or goes on."""
@@ -113,7 +113,7 @@ class Display:
         )
         self._shown_at = self._began = time.monotonic()
         if progress.step:
-            self.say(f"resumed at step {progress.step} of {total_steps}")
+            self.log(f"resumed at step {progress.step} of {total_steps}")
 
     def stepped(self, progress: TrainingProgress) -> None:
         """A step was taken."""
@@ -124,7 +124,7 @@ class Display:
             return
         self._shown_at = now
         left = (now - self._began) / (progress.step - self._first_step) * (self._total - progress.step)
-        self.say(f"step {progress.step}/{self._total}  loss {progress.running_loss:.3f}  {left:.0f} s left")
+        self.log(f"step {progress.step}/{self._total}  loss {progress.running_loss:.3f}  {left:.0f} s left")
 
     def epoch(self, figures: dict[str, Any], better: bool) -> None:
         """An epoch ended."""
@@ -133,6 +133,6 @@ class Display:
             "pairs": figures.get("valid_pair_accuracy"),
             "answers": figures.get("valid_answer_accuracy"),
         }
-        told = "  ".join(f"{name} {value:.1%}" for name, value in shown.items() if value is not None)
-        mark = "  (best so far)" if better and told else ""
-        self.say(f"epoch {figures['epoch']}  loss {figures['loss']:.3f}  {told}{mark}")
+        accuracies = "  ".join(f"{name} {value:.1%}" for name, value in shown.items() if value is not None)
+        mark = "  (best so far)" if better and accuracies else ""
+        self.log(f"epoch {figures['epoch']}  loss {figures['loss']:.3f}  {accuracies}{mark}")

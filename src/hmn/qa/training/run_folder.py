@@ -24,6 +24,9 @@ from hmn.store.bundle import BundleReader, write_json, write_tensors, writing_bu
 
 LOG_FILE = "metrics.jsonl"
 
+OnProgress = Callable[[int, int], None]
+"""Called with the number of steps done and their total."""
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -53,8 +56,9 @@ class Run:
         self.finished = False
         self._display = Display(quiet)
         self._keep: Callable[[], None] = lambda: None
-        self._told: Callable[[int], None] | None = None
+        self._on_progress: OnProgress | None = None
         self._saved_at = time.monotonic()
+        self._total_steps = 0
         self._log: Any = None
         self._board: Any = None
 
@@ -74,7 +78,7 @@ class Run:
             return self._checkpoint()
         there = (self.out.exists() and any(self.out.iterdir())) if self.out.is_dir() else self.out.exists()
         if resume and there and self.folder.exists():
-            self._display.say(f"{self.out}: training had finished; nothing is left to resume")
+            self._display.log(f"{self.out}: training had finished; nothing is left to resume")
             self.finished = True
             return None
         if (there or unfinished) and not overwrite:
@@ -109,14 +113,14 @@ class Run:
         return Checkpoint(state["progress"], saved.tensors("state.safetensors"))
 
     @contextmanager
-    def watching(self, keep: Callable[[], None], told: Callable[[int], None] | None = None) -> Iterator[Run]:
+    def watching(self, keep: Callable[[], None], on_progress: OnProgress | None = None) -> Iterator[Run]:
         """Show and log training.
 
         Args:
             keep: is called whenever the model is the best so far.
-            told: is called after every step with the steps so far.
+            on_progress: Called after every step with the steps done and their total.
         """
-        self._keep, self._told = keep, told
+        self._keep, self._on_progress = keep, on_progress
         self._saved_at = time.monotonic()
         try:
             with self._display:
@@ -129,6 +133,7 @@ class Run:
 
     def begin(self, progress: Progress, total_steps: int, steps_an_epoch: int) -> None:
         """See ``Watcher.begin``."""
+        self._total_steps = total_steps
         self._display.begin(progress, total_steps, steps_an_epoch)
         if self.folder is None:
             return
@@ -143,8 +148,8 @@ class Run:
     def stepped(self, progress: Progress, record: dict[str, Any] | None) -> None:
         """See ``Watcher.stepped``."""
         self._display.stepped(progress)
-        if self._told is not None:
-            self._told(progress.step)
+        if self._on_progress is not None:
+            self._on_progress(progress.step, self._total_steps)
         if record is not None:
             self._write(record)
 
