@@ -1,1 +1,1 @@
-"""Factoid question answering: facts, questions about them, and a memory network that answers."""
+"""Factoid question answering: a memory network that answers questions from a table of facts."""

@@ -1,4 +1,4 @@
-"""The output module: from the cells that were read to answers with the facts that support them."""
+"""The output module: from the cells that were read to answers with supporting facts."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hmn.qa.cells import Cells
 from hmn.results import Read
 
 MOST_SHOWN = 20
+"""Maximum number of objects and facts per answer."""
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,10 @@ class Answer:
     """One reading of a question: a subject and relation, and the objects that they have.
 
     Attributes:
-        answers: names of the objects, at most 20 of them.
-        probability: the share of attention that the facts got.
-        facts: the supporting facts, one for each of ``answers``.
-        count: how many facts have this subject and relation.
+        answers: Names of the objects, at most 20.
+        probability: Share of attention that the facts received.
+        facts: The supporting facts, one for each of ``answers``.
+        count: Number of facts with this subject and relation.
     """
 
     answers: list[str]
@@ -44,30 +45,31 @@ class Answer:
 class AnswerModule:
     """Groups the facts of the cells that were read by subject and relation.
 
-    A cell's weight is shared among the facts that read the same; a fact has the sum over its cells.
+    A cell's weight is divided equally among its facts; a fact's weight is the sum over its cells.
 
     Args:
-        facts: the table.
-        cells: the cells of the table.
+        facts: The table.
+        cells: The cells of the table.
     """
 
     def __init__(self, facts: FactTable, cells: Cells) -> None:
         self.facts, self.cells = facts, cells
 
     def __call__(self, read: Read) -> list[list[Answer]]:
-        """Answers of each question, the best first, at most as many as cells were read."""
+        """Answers to each question, best first, at most one per cell that was read."""
         weights, cells = read.weight.double().cpu().numpy(), read.cell.cpu().numpy()
         return [self._answers(weight, cell) for weight, cell in zip(weights, cells, strict=True)]
 
     def _answers(self, weight: NDArray[np.float64], cell: NDArray[np.int64]) -> list[Answer]:
+        """Answers from the weights ``(K,)`` of the cells ``(K,)`` that were read, best first."""
         held = self.cells.facts.take(cell[cell >= 0])
         share = np.repeat(weight[cell >= 0] / np.maximum(held.length, 1), held.length)
-        pairs, first, at = np.unique(self.facts.pair[held.flat], return_index=True, return_inverse=True)
-        probability = np.bincount(at, share)
-        # by the best cell of each, as evaluation ranks them; then by probability
+        pairs, first, number = np.unique(self.facts.pair[held.flat], return_index=True, return_inverse=True)
+        probability = np.bincount(number, share)
+        # rank by the best cell of each pair, as evaluation does, then by probability
         rank = np.repeat(np.arange(held.rows), held.length)[first]
         order = np.lexsort((pairs, -probability, rank))[: len(cell)]
-        return [self._answer(int(pairs[one]), float(probability[one])) for one in order]
+        return [self._answer(int(pairs[row]), float(probability[row])) for row in order]
 
     def _answer(self, pair: int, probability: float) -> Answer:
         cells = self.facts.cells_of_pair(pair)

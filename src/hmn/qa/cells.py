@@ -1,8 +1,8 @@
 """The cells of a table of facts: what the memory holds.
 
-A fact is found by any name of its subject, so it has one cell for each; facts that read the same (two people
-of one name, born somewhere) share a cell. So a cell is a distinct text, K cells are K different texts, and
-facts that no reader could tell apart tie exactly.
+A fact can be found by any name of its subject, so it has one cell per name. Facts that read the same, such as
+the births of two people of one name, share a cell. So each cell is a distinct text, K cells are K different
+texts, and facts that no reader could distinguish tie exactly.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from hmn.qa.text import words
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """N cells, each a distinct (subject name, relation[, object name]), and which facts each stands for.
+    """N cells, each a distinct (subject name, relation[, object name]), and the facts that each stands for.
 
     Attributes:
-        names: distinct names, folded to the words that the encoders see; their number is their place.
+        names: Distinct names, as the words that the encoders see; a name's number is its position here.
         subject: ``(N,)`` int64 number of the subject's name.
         relation: ``(N,)`` int64 number of the relation.
-        object: ``(N,)`` int64 number of the object's (first) name, or None where cells leave it out.
-        facts: the facts of each cell, ascending.
-        of_fact: the cells of each fact, ascending.
+        object: ``(N,)`` int64 number of the object's main name, or None if cells leave objects out.
+        facts: Facts of each cell, ascending.
+        of_fact: Cells of each fact, ascending.
     """
 
     names: list[str]
@@ -39,15 +39,15 @@ class Cells:
     of_fact: Ragged
 
     def texts(self, relations: Sequence[str]) -> list[str]:
-        """What each cell says, in words: subject, relation and, where cells have it, object.
+        """Each cell in words: subject, relation and, if cells have it, object.
 
         Args:
-            relations: the relations in words.
+            relations: The relations in words.
         """
         columns = [self.subject, self.relation] + ([] if self.object is None else [self.object])
         spelled = (self.names, relations, self.names)
         return [
-            " ".join(words[at] for words, at in zip(spelled, row, strict=False))
+            " ".join(words[number] for words, number in zip(spelled, row, strict=False))
             for row in zip(*(column.tolist() for column in columns), strict=True)
         ]
 
@@ -56,21 +56,22 @@ class Cells:
         """Lay out the cells of a table.
 
         Args:
-            facts: the table.
-            objects: a cell's text has the object's name too, so that facts of one subject and relation
+            facts: The table.
+            objects: Put the object's name into a cell's text too, so that facts of one subject and relation
                 differ.
         """
         number: dict[str, int] = {}
         subjects = np.unique(facts.subject)
         named = Ragged.of(_numbers(facts.names_of(int(entity)), number) for entity in subjects)
-        at = np.searchsorted(subjects, facts.subject)  # (facts,)
-        fact = np.repeat(np.arange(len(facts)), named.length[at])  # (rows,) one for each name of each fact
-        subject = named.take(at).flat
+        position = np.searchsorted(subjects, facts.subject)  # (facts,)
+        # one row per fact and name of its subject
+        fact = np.repeat(np.arange(len(facts)), named.length[position])  # (rows,)
+        subject = named.take(position).flat  # (rows,)
         columns = [subject, facts.relation[fact].astype(np.int64)]
         if objects:
-            entities, place = np.unique(facts.object, return_inverse=True)
-            first = np.array([_numbers(facts.names_of(int(one))[:1], number)[0] for one in entities])
-            columns.append(first[place][fact])
+            entities, of_fact = np.unique(facts.object, return_inverse=True)
+            main = np.array([_numbers(facts.names_of(int(entity))[:1], number)[0] for entity in entities])
+            columns.append(main[of_fact][fact])
         cells, cell = _distinct(columns)
         return cls(
             names=list(number),
@@ -87,18 +88,18 @@ class Cells:
 
 
 def _numbers(names: list[str], number: dict[str, int]) -> list[int]:
-    """Numbers of an entity's names, without those that the encoders cannot tell apart."""
+    """Numbers of an entity's names, in which names that read the same to the encoders are one."""
     folded = (" ".join(words(name)) or name for name in names)
     return list(dict.fromkeys(number.setdefault(name, len(number)) for name in folded))
 
 
 def _distinct(columns: list[NDArray[np.int64]]) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
     """Distinct rows of parallel columns, in order, and the number of each row among them."""
-    place = columns[0]
+    mixed = columns[0]
     for column in columns[1:]:
-        # renumbered at each step, so that the mixed key never outgrows 64 bits
-        place = np.unique(place, return_inverse=True)[1] * (int(column.max()) + 1) + column
-    _, first, number = np.unique(place, return_index=True, return_inverse=True)
+        # renumber at each step, so that the mixed key never outgrows 64 bits
+        mixed = np.unique(mixed, return_inverse=True)[1] * (int(column.max()) + 1) + column
+    _, first, number = np.unique(mixed, return_index=True, return_inverse=True)
     return [column[first] for column in columns], number
 
 

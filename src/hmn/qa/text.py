@@ -1,7 +1,7 @@
-"""From text to numbers: words, and the hashed features (the word, its character n-grams, pairs of words).
+"""Text as numbers: words, and hashed features of them (whole words, character n-grams, pairs of words).
 
-Hashing needs no vocabulary, so a name that was never seen still shares its n-grams with the questions that
-ask for it, and a table of facts may grow after training.
+Hashing needs no vocabulary. So a name that training never saw still shares n-grams with the questions about
+it, and a table of facts may grow after training.
 """
 
 from __future__ import annotations
@@ -20,31 +20,38 @@ from hmn.facts.ragged import Ragged, offsets
 
 _WORD = re.compile(r"\w+")
 
-SMALLEST, LARGEST = 3, 5
-WHOLE_WORD, TWO_WORDS = 0, LARGEST - SMALLEST + 2
+SMALLEST = 3
+"""Length of the shortest n-grams, in characters."""
+LARGEST = 5
+"""Length of the longest n-grams, in characters."""
+
+WHOLE_WORD = 0
+"""Kind of the features that stand for whole words. Kinds 1 to 3 are n-grams of 3 to 5 characters."""
+TWO_WORDS = LARGEST - SMALLEST + 2
+"""Kind of the features that stand for two words in a row."""
 KINDS = TWO_WORDS + 1
-"""Kinds of features: 0 a whole word, 1 to 3 its n-grams of 3 to 5 characters, 4 two words in a row."""
+"""Number of kinds of features."""
 
 
 def words(text: str) -> list[str]:
-    """Split a text into words: lower case, without accents and punctuation."""
+    """Split a text into words in lower case, without accents and punctuation."""
     if text.isascii():
         return _WORD.findall(text.lower().replace("_", " "))
-    # decomposed before and after: signs such as the trade mark's have capitals in them, and no lower case
+    # decompose twice: casefold leaves signs such as "™" alone, whose decomposition has capitals
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     plain = "".join(character for character in folded if not unicodedata.combining(character))
     return _WORD.findall(plain.replace("_", " "))
 
 
 class WordBags(NamedTuple):
-    """Texts as sequences of words, and each word as a bag of hashed features.
+    """B texts as sequences of words, W in all, each of them a bag of hashed features.
 
     Attributes:
-        length: ``(B,)`` words a text, W in all; at least one each (a text without words has an empty one).
-        feature: words' features, W rows.
-        kind: ``(len(feature.flat),)`` the kind of each.
-        pair: ``(W - B,)`` hashed feature of each two words in a row of a text.
-        words: the words of each text themselves.
+        length: ``(B,)`` number of words per text, at least 1: a text without words has one empty word.
+        feature: Features of the words, in W rows.
+        kind: ``(len(feature.flat),)`` kind of each feature.
+        pair: ``(W - B,)`` hashed features of the pairs of adjacent words.
+        words: The words themselves, text by text.
     """
 
     length: NDArray[np.int64]
@@ -55,11 +62,11 @@ class WordBags(NamedTuple):
 
 
 class TextBags(NamedTuple):
-    """Texts as one bag of hashed features each, in a single array.
+    """B texts, each as one bag of hashed features.
 
     Attributes:
-        feature: B rows.
-        kind: ``(len(feature.flat),)`` the kind of each.
+        feature: Features of the texts, in B rows.
+        kind: ``(len(feature.flat),)`` kind of each feature.
     """
 
     feature: Ragged
@@ -67,11 +74,17 @@ class TextBags(NamedTuple):
 
 
 class Texts:
-    """Many texts, featurised once, from which batches are taken.
+    """M texts with their features, from which batches are taken.
 
     Args:
-        texts: M texts.
-        bits: features are hashed into ``2 ** bits`` rows.
+        texts: The texts.
+        bits: Logarithm of the number of rows that features are hashed into: ``2 ** bits``.
+
+    Attributes:
+        word: Numbers of the words, in M rows.
+        vocabulary: Distinct words; a word's number is its position here.
+        feature: Features of each distinct word.
+        kind: Kinds of these features.
     """
 
     def __init__(self, texts: Iterable[str], bits: int) -> None:
@@ -89,38 +102,38 @@ class Texts:
         return self.word.rows
 
     def word_bags(self, texts: NDArray[np.int64]) -> WordBags:
-        """The given texts, word by word."""
+        """Texts ``(B,)``, given by number, word by word."""
         return self.bags_of(self.word.take(texts))
 
     def bags_of(self, word: Ragged) -> WordBags:
-        """Texts given as rows of word numbers, word by word."""
-        spelled = [[self.vocabulary[one] for one in word.row(row)] for row in range(word.rows)]
+        """Texts, given as rows of word numbers, word by word."""
+        spelled = [[self.vocabulary[number] for number in word.row(row)] for row in range(word.rows)]
         return WordBags(word.length, *self._features(word), self._pairs(word), spelled)
 
     def text_bags(self, texts: NDArray[np.int64]) -> TextBags:
-        """The given texts, each as the bag of all features of its words and pairs of words."""
+        """Texts ``(B,)``, given by number, each as the bag of all features of its words and word pairs."""
         word = self.word.take(texts)
         (feature, kind), pair = self._features(word), self._pairs(word)
-        # the pairs of a text stand behind its words' features
+        # each text's bag holds the features of its words first, then those of its pairs
         of_words = feature.start[word.start]
         pairs = word.length - 1
         start = of_words + offsets(pairs)
         flat, kinds = np.empty(start[-1], np.int64), np.full(start[-1], TWO_WORDS, np.int64)
-        place = np.arange(len(feature.flat)) + np.repeat(offsets(pairs)[:-1], np.diff(of_words))
-        flat[place], kinds[place] = feature.flat, kind
+        position = np.arange(len(feature.flat)) + np.repeat(offsets(pairs)[:-1], np.diff(of_words))
+        flat[position], kinds[position] = feature.flat, kind
         of_pair = np.ones(start[-1], bool)
-        of_pair[place] = False
+        of_pair[position] = False
         flat[of_pair] = pair
         return TextBags(Ragged(start, flat), kinds)
 
     def _features(self, word: Ragged) -> tuple[Ragged, NDArray[np.int64]]:
         """Features of each word, and their kinds."""
-        places = self.feature.places(word.flat)
-        feature = Ragged(offsets(self.feature.length[word.flat]), self.feature.flat[places])
-        return feature, self.kind[places]
+        positions = self.feature.places(word.flat)
+        feature = Ragged(offsets(self.feature.length[word.flat]), self.feature.flat[positions])
+        return feature, self.kind[positions]
 
     def _pairs(self, word: Ragged) -> NDArray[np.int64]:
-        """Hash each two words in a row of a text, from the hashes of both."""
+        """Hashed features of adjacent words, from the hashes of both."""
         whole = self.feature.flat[self.feature.start[word.flat]].astype(np.uint64)
         last = np.zeros(len(whole), bool)
         last[word.start[1:] - 1] = True
@@ -131,7 +144,7 @@ class Texts:
 
 @lru_cache(maxsize=1 << 16)
 def word_features(word: str, bits: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Hashed features of a word and their kinds: the word itself, and its n-grams with the ends marked."""
+    """Hashed features of a word and their kinds: the word, and its n-grams with both ends marked."""
     features, kinds = [hashed("w:" + word, bits)], [WHOLE_WORD]
     marked = f"<{word}>"
     for size in range(SMALLEST, LARGEST + 1):
@@ -142,5 +155,5 @@ def word_features(word: str, bits: int) -> tuple[NDArray[np.int64], NDArray[np.i
 
 
 def hashed(feature: str, bits: int) -> int:
-    """Row of a feature, 0 to ``2 ** bits - 1``; the same on every machine."""
+    """Row of a feature, from 0 to ``2 ** bits - 1``. It is the same on every machine."""
     return zlib.crc32(feature.encode("utf-8", "surrogatepass")) & ((1 << bits) - 1)
