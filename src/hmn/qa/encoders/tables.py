@@ -1,4 +1,4 @@
-"""The embedding tables that questions and cells share: hashed features of names, and words of a language."""
+"""The embedding tables that questions and cells share: one for names, one for words."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from hmn.qa.config import ModelConfig
 from hmn.qa.text import Texts, WordBags
 
 FREQUENCY_STEPS = 24
+"""Number of classes of document frequency, on a logarithmic scale of base 2."""
 FIRST_WEIGHT = (1.0, 0.3, 0.3, 0.3, 0.5)
+"""Initial weight of each kind of features, in the order of ``hmn.qa.text.KINDS``."""
 
 
 class NameTable(nn.Module):
-    """Embeds bags of hashed features; rare features weigh more, by how much is learned.
+    """Embeds bags of hashed features, with more weight for rare ones.
 
-    A feature's weight is its inverse document frequency among the memory's names, times a gate that is
-    learned for its kind and frequency, so that it holds for features that training never saw.
+    A feature's weight is its inverse document frequency among the memory's names, times a learned gate. There
+    is one gate per kind and class of frequency, so that it applies to features that training never saw.
 
     Args:
-        bits: the table has ``2 ** bits`` rows.
-        features: features of a row, L.
-        sparse: its gradient is sparse; not so if every step touches most rows.
+        bits: Logarithm of the number of rows: ``2 ** bits``.
+        features: Features of a row, L.
+        sparse: Give the table a sparse gradient. A dense one is cheaper if every step touches most rows.
     """
 
     document_frequency: Tensor
@@ -40,17 +42,18 @@ class NameTable(nn.Module):
         self.register_buffer("num_names", torch.ones(()))
 
     def count(self, names: Texts) -> None:
-        """Count in how many of the memory's names each feature occurs."""
+        """Count the names of the memory that each feature occurs in."""
         bags = names.text_bags(np.arange(len(names)))
         name = np.repeat(np.arange(len(names)), bags.feature.length)
-        found = np.sort(name * self.weight.shape[0] + bags.feature.flat)
-        distinct = found[np.diff(found, prepend=-1) > 0] % self.weight.shape[0]
-        counted = np.bincount(distinct, minlength=self.weight.shape[0])
-        self.document_frequency.copy_(torch.from_numpy(counted))
+        # a feature that occurs twice in a name counts once
+        mixed = np.sort(name * self.weight.shape[0] + bags.feature.flat)
+        distinct = mixed[np.diff(mixed, prepend=-1) > 0] % self.weight.shape[0]
+        counts = np.bincount(distinct, minlength=self.weight.shape[0])
+        self.document_frequency.copy_(torch.from_numpy(counts))
         self.num_names.fill_(len(names))
 
     def rarity(self, feature: Tensor) -> Tensor:
-        """Inverse document frequency of features ``(F,)``, 0 for one that all names have."""
+        """Inverse document frequency of features ``(F,)``: 0 for a feature that all names have."""
         return ((self.num_names + 1) / (self.document_frequency[feature] + 1)).log()
 
     def forward(self, feature: Tensor, kind: Tensor, start: Tensor, scale: Tensor | None = None) -> Tensor:
@@ -59,14 +62,14 @@ class NameTable(nn.Module):
         Args:
             feature: ``(F,)`` rows of the table, bag by bag.
             kind: ``(F,)`` kinds of the features.
-            start: ``(bags,)`` where each bag begins.
-            scale: ``(F,)`` further weights.
+            start: ``(bags,)`` position of each bag's first feature.
+            scale: ``(F,)`` additional weights.
 
         Returns:
             ``(bags, L)``.
         """
-        step = (self.document_frequency[feature] + 1).log2().long().clamp(max=FREQUENCY_STEPS - 1)
-        weight = self.rarity(feature) * self.gate[kind, step].exp()
+        step = (self.document_frequency[feature] + 1).log2().long().clamp(max=FREQUENCY_STEPS - 1)  # (F,)
+        weight = self.rarity(feature) * self.gate[kind, step].exp()  # (F,)
         if scale is not None:
             weight = weight * scale
         return bag(feature, start, self.weight, scale=weight, sparse=self.sparse)
@@ -75,33 +78,33 @@ class NameTable(nn.Module):
 def bag(
     feature: Tensor, start: Tensor, table: Tensor, *, scale: Tensor | None = None, sparse: bool = True
 ) -> Tensor:
-    """Sum rows of a table bag by bag, with a gradient that holds each touched row once.
+    """Sum the rows of each bag, with a gradient that holds each touched row once.
 
     Args:
-        feature: ``(F,)`` rows, bag by bag.
-        start: ``(bags,)`` where each bag begins.
+        feature: ``(F,)`` rows of the table, bag by bag.
+        start: ``(bags,)`` position of each bag's first feature.
         table: ``(rows, L)``.
         scale: ``(F,)`` weights of the rows.
-        sparse: the table's gradient is sparse; a dense one is cheaper if most rows are touched.
+        sparse: Give the table a sparse gradient. A dense one is cheaper if most rows are touched.
 
     Returns:
         ``(bags, L)``.
     """
     if not (sparse and torch.is_grad_enabled()):
         return F.embedding_bag(feature, table, start, mode="sum", per_sample_weights=scale)
-    # embedding_bag's own sparse gradient holds a row for each feature, several times as many as there are
-    touched, at = torch.unique(feature, return_inverse=True)
-    rows = F.embedding(touched, table, sparse=True)
-    return F.embedding_bag(at, rows, start, mode="sum", per_sample_weights=scale)
+    # the sparse gradient of embedding_bag itself would hold one row per feature, repeated rows included
+    touched, row = torch.unique(feature, return_inverse=True)
+    rows = F.embedding(touched, table, sparse=True)  # (touched, L)
+    return F.embedding_bag(row, rows, start, mode="sum", per_sample_weights=scale)
 
 
 class WordTable(nn.Module):
-    """Vectors of words, of questions and of relations alike, so that the same word meets itself.
+    """Vectors of words. Questions and relations share them, so that equal words match.
 
-    A word's vector is its own and the sum of its n-grams', both hashed.
+    A word's vector is the sum of its own row and its n-grams' rows; both are found by hashing.
 
     Args:
-        config: sizes.
+        config: Sizes of the model.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -114,27 +117,29 @@ class WordTable(nn.Module):
         self.match = nn.Linear(size, config.relation_features, bias=False)
 
     def forward(self, bags: WordBags) -> Tensor:
-        """Vectors ``(W, size)`` of the words of some texts."""
+        """Vectors ``(W, size)`` of all words of some texts."""
         feature, start = tensors(self.word.device, bags.feature.flat, bags.feature.start)
         feature = feature % self.word.shape[0]
-        whole = F.embedding(feature[start[:-1]], self.word, sparse=self.sparse)
+        whole = F.embedding(feature[start[:-1]], self.word, sparse=self.sparse)  # (W, size)
         if self.training and self.word_dropout:
-            # without its own vector a word is known by its n-grams alone, as an unseen word is
+            # without its own row, a word is known only by its n-grams, as an unseen word is
             whole = whole * (torch.rand(len(whole), 1, device=whole.device) >= self.word_dropout)
-        ngrams = bag(feature, start[:-1], self.ngram, sparse=self.sparse)
+        ngrams = bag(feature, start[:-1], self.ngram, sparse=self.sparse)  # (W, size)
         return whole + ngrams / (start.diff().float().sqrt().unsqueeze(1))
 
     def matching(self, word: Tensor, weight: Tensor, text: Tensor, texts: int) -> Tensor:
-        """What the words of each text add to the relation block, where equal words meet: ``(texts, R)``.
+        """What the words of each text add to its relation block, in which equal words match: ``(texts, R)``.
 
         Args:
             word: ``(W, size)`` vectors of words.
-            weight: ``(W,)`` their weights.
-            text: ``(W,)`` the text that each belongs to.
-            texts: number of texts.
+            weight: ``(W,)`` weights of the words.
+            text: ``(W,)`` number of the text that each word belongs to.
+            texts: Number of texts.
         """
-        summed = word.new_zeros(texts, word.shape[1]).index_add(0, text, word * weight.unsqueeze(1))
-        total = weight.new_zeros(texts).index_add(0, text, weight)
+        summed = word.new_zeros(texts, word.shape[1]).index_add(
+            0, text, word * weight.unsqueeze(1)
+        )  # (texts, size)
+        total = weight.new_zeros(texts).index_add(0, text, weight)  # (texts,)
         matched: Tensor = self.match(summed / total.clamp(min=1).sqrt().unsqueeze(1))
         return matched
 
@@ -145,5 +150,5 @@ def tensors(device: torch.device, *arrays: NDArray[np.int64]) -> list[Tensor]:
 
 
 def within_text(length: Tensor) -> Tensor:
-    """``(B, T)`` true where a word of a text of that length stands."""
+    """Mask ``(B, T)`` of the positions that hold a word, from the texts' lengths ``(B,)``."""
     return torch.arange(int(length.max()), device=length.device).unsqueeze(0) < length.unsqueeze(1)
