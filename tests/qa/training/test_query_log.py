@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-import hmn.qa.training.query_log as lessons_module
+import hmn.qa.training.query_log as query_log
 from hmn.index.structures.cluster import ClusterIndex
 from hmn.index.structures.hierarchy.index import HierarchicalIndex
-from hmn.qa.training.query_log import Lessons
+from hmn.qa.training.query_log import QueryLog
 
 
 class Pupil(HierarchicalIndex):
-    """Remembers what it is taught."""
+    """Records what it is taught."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class Pupil(HierarchicalIndex):
 
 
 def step(number: int, size: int = 3) -> dict[str, Tensor]:
-    """Questions number * size and on, of which the second has no right candidate."""
+    """Three questions from number * size on; the second has no right candidate."""
     right = torch.tensor([[True, True, False], [False, False, False], [False, False, True]])
     return {
         "query": torch.arange(number * size, (number + 1) * size).float().unsqueeze(1).repeat(1, 2),
@@ -34,31 +34,31 @@ def step(number: int, size: int = 3) -> dict[str, Tensor]:
     }
 
 
-def test_the_last_questions_are_kept_with_the_right_cell_that_scored_best(
+def test_recent_queries_are_kept_with_their_best_right_cell(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lessons_module, "ENOUGH", 4)
+    monkeypatch.setattr(query_log, "ENOUGH", 4)
     pupil = Pupil()
-    lessons = Lessons(pupil, kept=5)
-    lessons.note(**step(0))
-    lessons.teach()
-    assert pupil.heard == [] and lessons.state()["query"].tolist() == [[0, 0], [2, 2]]
+    log = QueryLog(pupil, kept=5)
+    log.note(**step(0))
+    log.teach()
+    assert pupil.heard == [] and log.state()["query"].tolist() == [[0, 0], [2, 2]]
     for number in (1, 2):
-        lessons.note(**step(number))
-    lessons.teach()
+        log.note(**step(number))
+    log.teach()
     taught = dict(zip(pupil.heard[0][0][:, 0].tolist(), pupil.heard[0][1].tolist(), strict=True))
     assert taught == {2: 30, 3: 120, 5: 130, 6: 220, 8: 230}
-    other = Lessons(Pupil(), kept=5)
-    other.load({name: value.clone() for name, value in lessons.state().items()})
-    for each in (lessons, other):
+    other = QueryLog(Pupil(), kept=5)
+    other.load({name: value.clone() for name, value in log.state().items()})
+    for each in (log, other):
         each.note(**step(3))
-    states: list[dict[str, Any]] = [lessons.state(), other.state()]
+    states: list[dict[str, Any]] = [log.state(), other.state()]
     assert all(torch.equal(states[0][name], states[1][name]) for name in ("query", "cell", "seen"))
 
 
-def test_nothing_is_kept_for_an_index_that_learns_nothing() -> None:
-    lessons = Lessons(ClusterIndex())
-    lessons.note(**step(0))
-    lessons.teach()
-    assert lessons.state() == {}
-    lessons.load({})
+def test_nothing_is_kept_for_an_index_that_does_not_learn() -> None:
+    log = QueryLog(ClusterIndex())
+    log.note(**step(0))
+    log.teach()
+    assert log.state() == {}
+    log.load({})

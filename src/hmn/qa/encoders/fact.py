@@ -138,7 +138,7 @@ class FactEncoder(nn.Module):
         return F.normalize(self.table(feature, kind, start), dim=1)
 
     def encode_relations(self, relations: NDArray[np.int64]) -> Tensor:
-        """Vectors ``(n, R)`` of relations ``(n,)``: from their features and words, and a part of their own."""
+        """Vectors ``(n, R)`` of relations ``(n,)``: from their features, words and a part of their own."""
         bags = self._relation_bags.take(relations)
         feature, start = tensors(self.word.device, bags.flat, bags.start[:-1])
         summed = bag(feature, start, self.word, sparse=self.table.sparse)  # (n, 2 * R)

@@ -136,9 +136,8 @@ class WordTable(nn.Module):
             text: ``(W,)`` number of the text that each word belongs to.
             texts: Number of texts.
         """
-        summed = word.new_zeros(texts, word.shape[1]).index_add(
-            0, text, word * weight.unsqueeze(1)
-        )  # (texts, size)
+        weighted = word * weight.unsqueeze(1)  # (W, size)
+        summed = word.new_zeros(texts, word.shape[1]).index_add(0, text, weighted)  # (texts, size)
         total = weight.new_zeros(texts).index_add(0, text, weight)  # (texts,)
         matched: Tensor = self.match(summed / total.clamp(min=1).sqrt().unsqueeze(1))
         return matched

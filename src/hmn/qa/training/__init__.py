@@ -1,1 +1,1 @@
-"""Training a question-answering model."""
+"""Training of a question-answering model."""

@@ -11,17 +11,21 @@ from hmn.nn.row_adam import RowAdam
 from hmn.qa.config import TrainConfig
 
 TABLES = ("table.weight", "words.word", "words.ngram", "encoder.word")
+"""Endings of the names of tables, of which a step touches few rows. The first is the table of names."""
 PRETRAINED = "phrasing.pretrained."
+"""Part of the names of a pretrained encoder's parameters."""
 
 
 class Optimisers:
-    """Adam for the network's parts; where few rows of a table are touched, Adam on these rows alone.
+    """Adam for the parts of the network, each with its own learning rate.
+
+    Tables with sparse gradients are updated only in the rows that a step touches.
 
     Args:
-        network: the model.
-        config: learning rates.
-        total_steps: the rates fall to zero over so many steps.
-        sparse: gradients of the tables come as sparse rows.
+        network: The model.
+        config: Learning rates.
+        total_steps: Number of steps over which the rates fall.
+        sparse: Whether the gradients of the tables are sparse.
     """
 
     def __init__(self, network: nn.Module, config: TrainConfig, total_steps: int, *, sparse: bool) -> None:
@@ -48,7 +52,7 @@ class Optimisers:
                 self._rates.append(rate)
 
     def step(self, step: int) -> None:
-        """Take step number ``step`` (from 0) with the gradients at hand, and clear them."""
+        """Take a step with the present gradients and clear them. Steps are numbered from 0."""
         share = self.share(step)
         for optimiser, rate in zip(self._all, self._rates, strict=True):
             for group in optimiser.param_groups:
@@ -57,21 +61,21 @@ class Optimisers:
             optimiser.zero_grad(set_to_none=True)
 
     def share(self, step: int) -> float:
-        """The share of the peak learning rate at a step: up in the warm-up, then down in a line."""
-        up = min(1.0, (step + 1) / max(1, self.config.warmup))
-        return up * max(0.01, 1 - step / self.total_steps)
+        """Share of the peak learning rate at a step: it rises in the warm-up and falls linearly to 1 %."""
+        warm = min(1.0, (step + 1) / max(1, self.config.warmup))
+        return warm * max(0.01, 1 - step / self.total_steps)
 
     def state(self) -> dict[str, Tensor]:
-        """The state as tensors, by parameter and name."""
-        found = {}
+        """State as tensors, by parameter and name."""
+        state = {}
         for optimiser in self._all:
             for weight in _weights(optimiser):
                 for name, value in optimiser.state[weight].items():
-                    found[f"{self.names[weight]}|{name}"] = torch.as_tensor(value)
-        return found
+                    state[f"{self.names[weight]}|{name}"] = torch.as_tensor(value)
+        return state
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what ``state`` gave."""
+        """Restore a state from ``state``."""
         for optimiser in self._all:
             for weight in _weights(optimiser):
                 prefix = f"{self.names[weight]}|"

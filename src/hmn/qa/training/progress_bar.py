@@ -1,4 +1,4 @@
-"""What training shows: a bar on a terminal, a line now and then elsewhere."""
+"""Progress on standard error: a bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from hmn.qa.training.trainer import Progress as TrainingProgress
 
 LINE_SECONDS = 15.0
+"""Seconds between two lines where there is no terminal."""
 
 
 class Display:
-    """Shows training on standard error.
+    """Shows progress on standard error.
 
     Args:
-        quiet: show nothing.
+        quiet: Show nothing.
     """
 
     def __init__(self, quiet: bool) -> None:
@@ -37,24 +38,23 @@ class Display:
             disable=quiet or not self.console.is_terminal,
         )
         self._task: TaskID | None = None
-        self._steps_an_epoch = 1
         self._total = 0
         self._shown_at = self._began = time.monotonic()
         self._first_step = 0
 
     def log(self, text: str) -> None:
-        """Show a line."""
+        """Print a line."""
         self.console.print(text, markup=False, soft_wrap=True)
 
     def __enter__(self) -> Display:
-        """Start the bar."""
+        """Start the bar of training."""
         self._bar.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop the bar, whatever happened."""
+        """Stop the bar, also after an error."""
         self._bar.stop()
 
     @contextmanager
@@ -105,9 +105,9 @@ class Display:
 
             yield on_progress
 
-    def begin(self, progress: TrainingProgress, total_steps: int, steps_an_epoch: int) -> None:
-        """Training begins, or goes on."""
-        self._total, self._steps_an_epoch, self._first_step = total_steps, steps_an_epoch, progress.step
+    def begin(self, progress: TrainingProgress, total_steps: int) -> None:
+        """See ``Watcher.begin``."""
+        self._total, self._first_step = total_steps, progress.step
         self._task = self._bar.add_task(
             "training", total=total_steps, completed=progress.step, loss=progress.running_loss
         )
@@ -116,7 +116,7 @@ class Display:
             self.log(f"resumed at step {progress.step} of {total_steps}")
 
     def stepped(self, progress: TrainingProgress) -> None:
-        """A step was taken."""
+        """See ``Watcher.stepped``."""
         if self._task is not None:
             self._bar.update(self._task, completed=progress.step, loss=progress.running_loss)
         now = time.monotonic()
@@ -127,7 +127,7 @@ class Display:
         self.log(f"step {progress.step}/{self._total}  loss {progress.running_loss:.3f}  {left:.0f} s left")
 
     def epoch(self, figures: dict[str, Any], better: bool) -> None:
-        """An epoch ended."""
+        """See ``Watcher.epoch``."""
         shown = {
             "facts": figures.get("valid_fact_accuracy"),
             "pairs": figures.get("valid_pair_accuracy"),

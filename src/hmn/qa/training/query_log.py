@@ -1,4 +1,4 @@
-"""Questions of the training so far, from which an index learns where questions go."""
+"""The most recent queries of training, from which an index learns where queries lead."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from torch import Tensor
 from hmn.index.protocol import Index, Teachable
 
 KEPT = 16_384
+"""Number of queries that are kept, the most recent ones."""
 ENOUGH = 2_048
+"""Number of queries from which an index begins to learn."""
 
 
-class Lessons:
-    """The last questions that passed in training, as queries with the right cell that scored best.
+class QueryLog:
+    """The most recent queries of training, each with its best-scoring right cell.
 
     Args:
-        index: of the network; nothing is kept where it learns nothing.
-        kept: questions that are kept, the last ones.
+        index: Index of the network. Nothing is kept unless it is ``Teachable``.
+        kept: Number of queries that are kept.
     """
 
     def __init__(self, index: Index, kept: int = KEPT) -> None:
@@ -28,39 +30,39 @@ class Lessons:
         self._seen = 0
 
     def note(self, query: Tensor, cell: Tensor, score: Tensor, right: Tensor) -> None:
-        """Keep the questions of a step.
+        """Keep the queries of a step that have a right candidate.
 
         Args:
-            query: ``(B, D)``.
+            query: ``(B, D)`` queries.
             cell: ``(C,)`` candidates.
-            score: ``(B, C)``.
-            right: ``(B, C)`` bool, which are right; questions without a right one are not kept.
+            score: ``(B, C)`` scores.
+            right: ``(B, C)`` mask of the right candidates.
         """
         if not isinstance(self._index, Teachable):
             return
-        there = right.any(dim=1)
-        best = score.detach().masked_fill(~right, -torch.inf).argmax(dim=1)
-        query, chosen = query.detach()[there].float().cpu(), cell[best[there]].cpu()
+        has_right = right.any(dim=1)  # (B,)
+        best = score.detach().masked_fill(~right, -torch.inf).argmax(dim=1)  # (B,)
+        query, chosen = query.detach()[has_right].float().cpu(), cell[best[has_right]].cpu()
         if not len(self._query):
             self._query = torch.zeros(self._kept, query.shape[1])
             self._cell = torch.zeros(self._kept, dtype=torch.int64)
-        place = torch.arange(self._seen, self._seen + len(query)) % self._kept
-        self._query[place], self._cell[place] = query, chosen
+        row = torch.arange(self._seen, self._seen + len(query)) % self._kept  # oldest rows are overwritten
+        self._query[row], self._cell[row] = query, chosen
         self._seen += len(query)
 
     def teach(self, *, vectors: bool = True) -> None:
-        """Let the index learn from what was kept, if it is enough; see ``Teachable.learn``."""
+        """Let the index learn from the queries, if there are enough of them; see ``Teachable.learn``."""
         if isinstance(self._index, Teachable) and self._seen >= ENOUGH:
             count = min(self._seen, self._kept)
             self._index.learn(self._query[:count], self._cell[:count], vectors=vectors)
 
     def forget(self) -> None:
-        """Let the index forget what will be wrong when keys move."""
+        """Let the index forget what will be wrong once the keys change."""
         if isinstance(self._index, Teachable) and len(self._index):
             self._index.forget()
 
     def state(self) -> dict[str, Tensor]:
-        """What ``load`` takes back: nothing where nothing was kept."""
+        """State for ``load``; empty if nothing was kept."""
         if not self._seen:
             return {}
         count = min(self._seen, self._kept)
@@ -71,7 +73,7 @@ class Lessons:
         }
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what ``state`` gave."""
+        """Restore a state from ``state``."""
         if not state:
             return
         self._seen, count = int(state["seen"]), len(state["query"])

@@ -1,7 +1,7 @@
-"""A training run on disk and on screen: checkpoints, the metrics log, and the progress bar.
+"""A training run on disk and on screen: checkpoints, the log of metrics and the progress bar.
 
-Beside the model's folder ``DIR`` lies ``DIR.run``: ``metrics.jsonl``, ``checkpoint`` (a bundle, while
-training is unfinished) and, where TensorBoard is installed, its event files.
+The folder ``DIR.run`` is next to the model's folder ``DIR``. It holds ``metrics.jsonl``, a bundle
+``checkpoint`` until training is finished and, if TensorBoard is installed, its event files.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from hmn.qa.training.trainer import Progress
 from hmn.store.bundle import BundleReader, write_json, write_tensors, writing_bundle
 
 LOG_FILE = "metrics.jsonl"
+"""Name of the log of metrics."""
 
 OnProgress = Callable[[int, int], None]
 """Called with the number of steps done and their total."""
@@ -30,21 +31,23 @@ OnProgress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state of an unfinished run."""
+    """State of an unfinished run."""
 
     progress: dict[str, Any]
+    """Fields of ``Progress``."""
     tensors: dict[str, Tensor]
+    """Weights, optimisers, snapshot, index and random numbers; see ``Trainer.state``."""
 
 
 class Run:
-    """Watches one training run.
+    """Watches one training run; see ``Watcher``.
 
     Args:
-        out: folder of the model, or None for a run that leaves nothing on disk.
-        settings: all settings; a checkpoint of others is refused.
-        data: fingerprint of facts and questions; a checkpoint of others is refused.
-        checkpoint_seconds: time between checkpoints.
-        quiet: show nothing.
+        out: Folder of the model, or None for a run that leaves nothing on disk.
+        settings: All settings. A checkpoint with other settings is refused.
+        data: Fingerprint of facts and questions. A checkpoint with other data is refused.
+        checkpoint_seconds: Seconds between checkpoints.
+        quiet: Show nothing.
     """
 
     def __init__(
@@ -63,11 +66,11 @@ class Run:
         self._board: Any = None
 
     def prepare(self, *, resume: bool, overwrite: bool) -> Checkpoint | None:
-        """Make the folder ready; gives the checkpoint to go on from, if that was asked for and there is one.
+        """Prepare the folder, and return the checkpoint to resume from, if there is one to resume.
 
         Raises:
-            ConfigError: something is there that was not asked to be resumed or overwritten, or the
-                checkpoint is of a run with other settings or data.
+            ConfigError: A model or an unfinished run exists that is neither to be resumed nor overwritten, or
+                the checkpoint is of a run with other settings or data.
         """
         if self.out is None or self.folder is None:
             if resume:
@@ -76,21 +79,22 @@ class Run:
         unfinished = (self.folder / "checkpoint").exists()
         if resume and unfinished:
             return self._checkpoint()
-        there = (self.out.exists() and any(self.out.iterdir())) if self.out.is_dir() else self.out.exists()
-        if resume and there and self.folder.exists():
-            self._display.log(f"{self.out}: training had finished; nothing is left to resume")
+        occupied = any(self.out.iterdir()) if self.out.is_dir() else self.out.exists()
+        if resume and occupied and self.folder.exists():
+            self._display.log(f"{self.out}: training has finished, so there is nothing to resume")
             self.finished = True
             return None
-        if (there or unfinished) and not overwrite:
-            kind = "an unfinished run" if unfinished else "something already"
+        if (occupied or unfinished) and not overwrite:
+            content = "an unfinished run" if unfinished else "something already"
             raise ConfigError(
-                f"{self.out} holds {kind}: choose another folder, or ask to resume or overwrite"
+                f"{self.out} holds {content}: choose another folder, or ask to resume or overwrite"
             )
         if self.folder.exists():
             shutil.rmtree(self.folder)
         return None
 
     def _checkpoint(self) -> Checkpoint:
+        """Read the checkpoint, and refuse it if it is of a run with other settings or data."""
         assert self.folder is not None
         saved = BundleReader(self.folder / "checkpoint")
         state = saved.json("state.json")
@@ -117,7 +121,7 @@ class Run:
         """Show and log training.
 
         Args:
-            keep: is called whenever the model is the best so far.
+            keep: Called whenever the model is the best so far.
             on_progress: Called after every step with the steps done and their total.
         """
         self._keep, self._on_progress = keep, on_progress
@@ -131,15 +135,15 @@ class Run:
             if self._board is not None:
                 self._board.close()
 
-    def begin(self, progress: Progress, total_steps: int, steps_an_epoch: int) -> None:
+    def begin(self, progress: Progress, total_steps: int) -> None:
         """See ``Watcher.begin``."""
         self._total_steps = total_steps
-        self._display.begin(progress, total_steps, steps_an_epoch)
+        self._display.begin(progress, total_steps)
         if self.folder is None:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / LOG_FILE
-        # a line cut off by a kill, and records from after the checkpoint, are written again
+        # drop a line that a kill has cut off, and records made after the checkpoint, which will be repeated
         kept = _records(path, progress.step) if path.exists() else []
         path.write_text("".join(kept), encoding="utf-8")
         self._log = path.open("a", encoding="utf-8", buffering=1)
@@ -161,9 +165,9 @@ class Run:
             self._keep()
 
     def checkpoint(self, save: Callable[[], tuple[dict[str, Any], dict[str, Tensor]]]) -> None:
-        """See ``Watcher.checkpoint``: saves if there is none or the last one is old enough.
+        """See ``Watcher.checkpoint``. Saves if there is no checkpoint yet, or the last one is old enough.
 
-        As long as a run is unfinished it has a checkpoint, from its very beginning: that is how it is known.
+        A run has a checkpoint from its first step until it is finished; this marks it as unfinished.
         """
         if self.folder is None:
             return
@@ -179,7 +183,7 @@ class Run:
         self._saved_at = time.monotonic()
 
     def finish(self) -> None:
-        """Remove the checkpoint: the model is whole."""
+        """Remove the checkpoint, since the model is complete."""
         if self.folder is not None:
             shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
 
@@ -193,7 +197,7 @@ class Run:
 
 
 def _records(path: Path, step: int) -> list[str]:
-    """Lines of a log up to a step, without what cannot be read."""
+    """Lines of a log up to a step, without lines that cannot be read."""
     kept = []
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True):
         try:

@@ -1,4 +1,4 @@
-"""What a training step must know of its questions: the right cells, and those neither right nor wrong."""
+"""Targets of training: the right cells of each question, and the cells that the loss ignores."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hmn.facts.table import FactTable
 from hmn.qa.cells import Cells
 
 MOST_ADDED = 32
-"""Of a question with more right cells than this, only the best are added to the candidates."""
+"""Maximum number of right cells per question that are added to the candidates."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,9 +23,11 @@ class Targets:
     """Right and ignored cells of Q questions.
 
     Attributes:
-        facts, cells: the table and its cells.
-        right: Q rows; the cells of the question's fact, or of all facts that give a right answer.
-        ignored: Q rows; cells of other facts of the same subject and relation, which are as right.
+        facts: The table.
+        cells: The cells of the table.
+        right: Q rows of cells: those of the question's fact, or of all facts that give a right answer.
+        ignored: Q rows of cells: those of other facts with the same subject and relation. They are as right,
+            but the question was not asked about them.
     """
 
     facts: FactTable
@@ -46,27 +48,30 @@ class Targets:
         return cls(facts, cells, Ragged.of(right), Ragged.of(ignored))
 
     def asking(self, questions: NDArray[np.int64], pair: NDArray[np.int64]) -> Targets:
-        """Targets of a batch in which some questions ask for another subject and relation than their own.
+        """Targets of a batch in which some questions ask for a subject and relation other than their own.
 
         Args:
-            questions: ``(B,)`` numbers; their targets are kept where ``pair`` is -1.
-            pair: ``(B,)`` pairs, whose facts are then all right, since nothing is known of the object.
+            questions: ``(B,)`` numbers of the questions.
+            pair: ``(B,)`` pairs (subject, relation) that they ask for, or -1 for their own. All facts of such
+                a pair are right, since nothing is known about the object.
         """
-        chosen = list(zip(questions.tolist(), pair.tolist(), strict=True))
-        right = [self.right.row(number) if one < 0 else self._of_pair(one) for number, one in chosen]
-        ignored = [self.ignored.row(number) if one < 0 else np.zeros(0, np.int64) for number, one in chosen]
+        asked = list(zip(questions.tolist(), pair.tolist(), strict=True))
+        right = [self.right.row(number) if other < 0 else self._of_pair(other) for number, other in asked]
+        ignored = [
+            self.ignored.row(number) if other < 0 else np.zeros(0, np.int64) for number, other in asked
+        ]
         return Targets(self.facts, self.cells, Ragged.of(right), Ragged.of(ignored))
 
     def _of_pair(self, pair: int) -> NDArray[np.int64]:
         return np.unique(self.cells.of_fact.take(self.facts.cells_of_pair(pair)).flat)
 
     def added(self, questions: NDArray[np.int64], query: Tensor, snapshot: Tensor) -> Tensor:
-        """Right cells ``(T,)`` that the candidates of a batch must hold, at most ``MOST_ADDED`` a question.
+        """Right cells ``(T,)`` that the candidates of a batch must hold, at most ``MOST_ADDED`` per question.
 
         Args:
-            questions: ``(B,)`` numbers.
-            query: ``(B, D)`` their queries, which choose among more.
-            snapshot: ``(N, D)`` keys to choose by.
+            questions: ``(B,)`` numbers of the questions.
+            query: ``(B, D)`` queries. If a question has more right cells, those that score best are taken.
+            snapshot: ``(N, D)`` keys that they are scored with.
         """
         right = self.right.take(questions)
         chosen = []
@@ -79,14 +84,11 @@ class Targets:
         return torch.cat(chosen)
 
     def masks(self, questions: NDArray[np.int64], cells: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Which candidates are right, and which are ignored (None: none of them).
+        """Masks ``(B, C)`` of the right and of the ignored candidates; None if none are ignored.
 
         Args:
-            questions: ``(B,)`` numbers.
+            questions: ``(B,)`` numbers of the questions.
             cells: ``(C,)`` candidates, ascending.
-
-        Returns:
-            Two ``(B, C)`` bool masks.
         """
         right = _mask(self.right.take(questions), cells)
         ignored = self.ignored.take(questions)
@@ -94,19 +96,20 @@ class Targets:
 
 
 def _as_right(facts: FactTable, cells: Cells, fact: int) -> NDArray[np.int64]:
-    """Cells of the other facts of a fact's subject and relation."""
+    """Cells of the other facts that share a fact's subject and relation."""
     if fact < 0 or cells.object is None:
-        # without objects the facts of one subject and relation read the same, so they share their cells
+        # without objects, the facts of one subject and relation read the same, so they share their cells
         return np.zeros(0, np.int64)
     others = facts.cells_of_pair(int(facts.pair[fact]))
     return np.setdiff1d(cells.of_fact.take(others).flat, cells.of_fact.row(fact))
 
 
 def _mask(wanted: Ragged, cells: Tensor) -> Tensor:
-    known = cells.cpu().numpy()
+    """Mask ``(B, C)`` of the candidates ``(C,)``, ascending, that are in each of the B rows of ``wanted``."""
+    candidates = cells.cpu().numpy()
     row = np.repeat(np.arange(wanted.rows), wanted.length)
-    place = np.minimum(np.searchsorted(known, wanted.flat), len(known) - 1)
-    held = known[place] == wanted.flat
-    mask = torch.zeros(wanted.rows, len(known), dtype=torch.bool)
-    mask[torch.from_numpy(row[held]), torch.from_numpy(place[held])] = True
+    column = np.minimum(np.searchsorted(candidates, wanted.flat), len(candidates) - 1)
+    held = candidates[column] == wanted.flat
+    mask = torch.zeros(wanted.rows, len(candidates), dtype=torch.bool)
+    mask[torch.from_numpy(row[held]), torch.from_numpy(column[held])] = True
     return mask.to(cells.device)

@@ -26,7 +26,7 @@ from hmn.qa.metrics import Evaluation
 from hmn.qa.text import Texts
 from hmn.qa.training.artificial_questions import ArtificialQuestions
 from hmn.qa.training.optim import Optimisers
-from hmn.qa.training.query_log import Lessons
+from hmn.qa.training.query_log import QueryLog
 from hmn.qa.training.search_depth import Depth
 from hmn.qa.training.targets import Targets
 
@@ -56,7 +56,7 @@ class Progress:
 class Watcher(Protocol):
     """Is told how training goes: draws the bar, writes the log, saves checkpoints."""
 
-    def begin(self, progress: Progress, total_steps: int, steps_an_epoch: int) -> None:
+    def begin(self, progress: Progress, total_steps: int) -> None:
         """Training begins, or goes on."""
         ...
 
@@ -99,7 +99,7 @@ class Trainer:
         config: TrainConfig,
         depth: Depth,
     ) -> None:
-        self.depth, self.lessons = depth, Lessons(depth.index)
+        self.depth, self.lessons = depth, QueryLog(depth.index)
         self.network, self.texts, self.targets = network, texts, targets
         self.artificial = artificial
         self.validate, self.config = validate, config
@@ -129,7 +129,7 @@ class Trainer:
         Interrupted at any place, it goes on from the last checkpoint to the same weights, bit for bit.
         """
         self.network.train()
-        watcher.begin(self.progress, self.total_steps, self.steps_an_epoch)
+        watcher.begin(self.progress, self.total_steps)
         while self.progress.step < self.total_steps and not self._stale():
             watcher.checkpoint(self.state)
             epoch, place = divmod(self.progress.step, self.steps_an_epoch)
