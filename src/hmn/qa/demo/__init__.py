@@ -1,1 +1,1 @@
-"""The built-in facts about the world, and the demonstration on them."""
+"""The demonstration: built-in facts about the world, questions about them, and a model on top."""

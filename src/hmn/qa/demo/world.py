@@ -1,7 +1,7 @@
 """The built-in knowledge base: a quarter of a million real facts, and questions about them.
 
-The facts come from public packages (:mod:`hmn.qa.demo.facts`), the wording of the questions from
-:mod:`hmn.qa.demo.phrases`, and a seed decides who is asked about, how, and in which part.
+The facts come from public packages (:mod:`hmn.qa.demo.facts`), and the wording of the questions from
+:mod:`hmn.qa.demo.phrases`. A seed decides which entities are asked about, in which words, and in which set.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from hmn.qa.demo.facts import Triple, build_facts
 from hmn.qa.demo.phrases import PHRASINGS, ask
 
 Question = tuple[str, str, str, str]
+"""Subject, relation and object of a fact, and a question for it."""
 
 _SAMPLES = (
     ("country/JP", "what is the capital of japan"),
@@ -30,14 +31,22 @@ _SAMPLES = (
     ("city/184745", "what time zone is nairobi in"),
     ("country/MN", "Which countries border Mongolia?"),
 )
+"""Questions for a demonstration, each with its subject."""
 SAMPLE_QUESTIONS = tuple(question for _, question in _SAMPLES)
-"""Six questions for a demonstration: no subject of theirs is trained on, the fourth wording is held out."""
+"""Six questions for a demonstration. Training sees none of their subjects, nor the wording of the fourth."""
 
-_TEST_SHARE, _VALID_SHARE = 0.25, 0.10
+_TEST_SHARE = 0.25
+"""Share of the subjects of each kind that are kept for the test."""
+_VALID_SHARE = 0.10
+"""Share of the subjects of each kind that are kept for validation."""
 _HELD_OUT_SHARE = 0.5
+"""Share of the test questions in held-out phrasings."""
 _ALTERNATE_SHARE = 0.1
+"""Share of the questions that use another name than the main one."""
 _ATTEMPTS = 8
+"""Number of phrasings tried before a subject whose questions have all been used is skipped."""
 _AFTER_ALL = chr(sys.maxunicode)
+"""Text that sorts after every object."""
 
 
 @dataclass(frozen=True)
@@ -51,31 +60,31 @@ class World:
     train: list[Question]
     """Questions (subject, relation, object, question)."""
     valid: list[Question]
-    """As ``train``, in the same phrasings, about other subjects."""
+    """Questions in the same phrasings, about other subjects."""
     test: list[Question]
-    """About other subjects again; about half of them in phrasings that occur nowhere else."""
+    """Questions about yet other subjects, about half of them in phrasings that occur nowhere else."""
 
 
 def build_world(
     seed: int = 0, *, train_questions: int = 8000, valid_questions: int = 1000, test_questions: int = 2000
 ) -> World:
-    """Build the knowledge base and its questions; takes a few seconds.
+    """Build the knowledge base and its questions. This takes a few seconds.
 
-    An entity is the subject of questions of one part only, and no text of a question occurs twice. The
-    relations share the questions evenly as far as they have subjects. The facts do not depend on the seed.
+    An entity is the subject of questions of one set only, and no question occurs twice. The relations share
+    the questions evenly, as long as they have subjects left. The facts do not depend on the seed.
 
     Args:
-        seed: decides the questions; the same seed gives the same world in every process.
-        train_questions: length of ``train``, at least 1.
-        valid_questions: length of ``valid``, at least 1.
-        test_questions: length of ``test``, at least 1.
+        seed: Seed of the questions. The same seed gives the same world in every process.
+        train_questions: Number of training questions, at least 1.
+        valid_questions: Number of validation questions, at least 1.
+        test_questions: Number of test questions, at least 1.
 
     Returns:
         The facts, the names and the questions.
 
     Raises:
-        ConfigError: a number of questions is below 1, or more than there are subjects for.
-        MissingPackageError: one of the packages of the extra ``demo`` is not installed.
+        ConfigError: A number of questions is below 1, or larger than the subjects allow.
+        MissingPackageError: A package of the extra ``demo`` is not installed.
     """
     counts = {"train": train_questions, "valid": valid_questions, "test": test_questions}
     for part, count in counts.items():
@@ -92,14 +101,13 @@ def build_world(
 def write_world(world: World, folder: Path) -> None:
     """Write ``facts.tsv``, ``names.tsv``, ``train.tsv``, ``valid.tsv`` and ``test.tsv``.
 
-    The same world gives the same bytes. All five files are complete before the first takes its place; files
-    of the same names are replaced. There are no headers; the columns are subject, relation, object (facts);
-    entity, name, the main name in the first of the lines of an entity (names); subject, relation, object,
-    question (the others).
+    The same world gives the same bytes. Files of these names are replaced, and only once all five new ones
+    are complete. There are no headers. The columns are subject, relation and object (facts); entity and name,
+    with an entity's main name first (names); subject, relation, object and question (the others).
 
     Args:
-        world: what to write.
-        folder: made if it does not exist.
+        world: The facts, names and questions.
+        folder: Folder to write to. It is created if it does not exist.
 
     Raises:
         DataError: ``folder`` is not a folder, or cannot be written to.
@@ -124,12 +132,12 @@ def write_world(world: World, folder: Path) -> None:
     except OSError as error:
         raise DataError(
             f"{folder}: cannot write the built-in knowledge base ({error.strerror or error}), "
-            "expected a folder that can be written to: give another folder"
+            "expected a folder with write access: give another folder"
         ) from error
 
 
 def _deal_subjects(subjects: set[str], rng: random.Random) -> dict[str, dict[str, list[str]]]:
-    """Deal the subjects out to train, valid and test: in each, a shuffled list of every kind of entity."""
+    """Divide the subjects among train, valid and test. Each gets a shuffled list per kind of entity."""
     reserved = {subject for subject, _ in _SAMPLES}
     kinds: dict[str, list[str]] = defaultdict(list)
     for subject in sorted(subjects):
@@ -146,6 +154,7 @@ def _deal_subjects(subjects: set[str], rng: random.Random) -> dict[str, dict[str
 
 
 def _kind(entity: str) -> str:
+    """Kind of an entity or relation, such as ``city``."""
     return entity.partition("/")[0]
 
 
@@ -157,7 +166,7 @@ class _QuestionWriter:
         self._asked = {_bare(question) for question in SAMPLE_QUESTIONS}
 
     def write(self, part: str, subjects: dict[str, list[str]], count: int) -> list[Question]:
-        """Write ``count`` questions about ``subjects``, the relations taking turns until they run out."""
+        """Write ``count`` questions about ``subjects``. The relations take turns until they run out."""
         held_out_share = _HELD_OUT_SHARE if part == "test" else 0.0
         supply = {
             relation: self._questions(relation, subjects[_kind(relation)], held_out_share)
@@ -171,15 +180,15 @@ class _QuestionWriter:
             questions += [question for _, question in turn if question is not None]
             if not supply and len(questions) < count:
                 raise ConfigError(
-                    f"{part}_questions is {count}, but the built-in facts give {len(questions)}: "
-                    "ask for at most that many"
+                    f"{part}_questions is {count}, but the built-in facts give only {len(questions)}: "
+                    f"ask for {len(questions)} or fewer"
                 )
         del questions[count:]
         self._rng.shuffle(questions)
         return questions
 
     def _questions(self, relation: str, subjects: list[str], held_out_share: float) -> Iterator[Question]:
-        """Ask for ``relation`` of every subject that has it, in texts that were not used before."""
+        """Ask each subject that has ``relation`` for it, in a text that was not used before."""
         phrasings = PHRASINGS[relation]
         start = self._rng.randrange(len(subjects))
         for subject in subjects[start:] + subjects[:start]:
@@ -194,18 +203,20 @@ class _QuestionWriter:
                         break
 
     def _answers(self, subject: str, relation: str) -> list[str]:
+        """Objects of a subject's facts of one relation; the triples are sorted."""
         first = bisect_left(self._triples, (subject, relation, ""))
         last = bisect_left(self._triples, (subject, relation, _AFTER_ALL), lo=first)
         return [value for _, _, value in self._triples[first:last]]
 
     def _name(self, subject: str, answers: list[str]) -> str:
-        """Choose a name to ask by, but none that is the answer, as in "the IATA code of SFO"."""
+        """Choose a name to ask by that does not give the answer away, as in "the IATA code of SFO"."""
         name, *others = self._names[subject]
         if others and self._rng.random() < _ALTERNATE_SHARE:
-            told = {text for answer in answers for text in self._names[answer]}
-            name = self._rng.choice([other for other in others if other not in told] or [name])
+            spoilers = {text for answer in answers for text in self._names[answer]}
+            name = self._rng.choice([other for other in others if other not in spoilers] or [name])
         return name
 
 
 def _bare(question: str) -> str:
+    """A question as it is compared with others: in lower case, without its final mark."""
     return question.casefold().rstrip("?.").strip()
