@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -14,6 +16,7 @@ from torch import Tensor
 from hmn.errors import CellError, ConfigError, NonFiniteError, NotFittedError, ShapeError
 from hmn.index.protocol import Index
 from hmn.index.registry import make_index
+from hmn.index.structures.base import Structure
 
 EVERYWHERE = [
     "exact",
@@ -345,6 +348,57 @@ def test_keys_changed_in_place_are_scored_as_they_are(
     index.build(keys)
     keys[7] = 50
     assert_best(index.search(torch.ones(1, D, device=device), 20), torch.ones(1, D), model_of(keys), 20)
+
+
+def test_threads_search_while_another_changes_it(make: Callable[..., Index], device: torch.device) -> None:
+    index, stop, errors = make(), threading.Event(), list[BaseException]()
+    if not isinstance(index, Structure):
+        pytest.skip("has no lock yet")
+    keys, query = whole(1, 300, D).to(device), whole(2, 5, D).to(device)
+    rebuilt = 2 * keys
+    index.build(keys)
+    # whenever a search comes, these 100 cells have one of two keys each
+    scores = {cell: {float(a @ b) for a in query for b in (keys[cell], rebuilt[cell])} for cell in range(100)}
+
+    def search() -> None:
+        try:
+            while not stop.is_set():
+                found = index.search(query, 20)
+                for cell, score in zip(
+                    found.cell.flatten().tolist(), found.score.flatten().tolist(), strict=True
+                ):
+                    assert 0 <= cell < 400
+                    assert cell >= 100 or score in scores[cell]
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=search) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for turn in range(8):
+        index.add(torch.arange(300, 400), whole(turn, 100, D))
+        index.update(torch.arange(200, 400, 3), whole(turn, 67, D))
+        index.remove(torch.arange(300, 400))
+        index.stats()
+        if turn == 4:
+            index.load_state_dict({name: part.clone() for name, part in index.state_dict().items()})
+        index.build(rebuilt.clone() if turn % 2 else keys.clone())
+    stop.set()
+    for thread in threads:
+        thread.join(30)
+        assert not thread.is_alive()
+    assert not errors, errors[0]
+
+
+def test_a_copy_is_an_index_of_its_own(make: Callable[..., Index], device: torch.device) -> None:
+    keys, query = whole(1, 30, D).to(device), whole(2, 5, D).to(device)
+    index = make()
+    index.build(keys)
+    index.search(query, 3)
+    copied = copy.deepcopy(index)
+    index.remove(torch.arange(20))
+    assert_best(copied.search(query, 33), query, model_of(keys), 33)
+    assert_best(index.search(query, 12), query, model_of(keys[20:], torch.arange(20, 30)), 12)
 
 
 def test_takes_other_keys(make: Callable[..., Index], device: torch.device) -> None:

@@ -52,13 +52,15 @@ def test_duplicates_zero_vectors_and_as_many_clusters_as_points() -> None:
         assert found.shape == points.shape
 
 
-def test_same_seed_same_clusters_and_progress_is_told() -> None:
+def test_same_seed_same_clusters_and_progress_is_reported() -> None:
     points = torch.randn(400, 8, generator=generator(0))
-    told: list[tuple[int, int]] = []
-    one = kmeans(points, 10, generator=generator(5), iterations=3, told=lambda *done: told.append(done))
+    reported: list[tuple[int, int]] = []
+    one = kmeans(
+        points, 10, generator=generator(5), iterations=3, on_progress=lambda *done: reported.append(done)
+    )
     assert torch.equal(one, kmeans(points, 10, generator=generator(5), iterations=3))
     assert not torch.equal(one, kmeans(points, 10, generator=generator(6), iterations=3))
-    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert reported == [(1, 3), (2, 3), (3, 3)]
 
 
 def test_it_fits_better_than_random_points_and_about_as_well_as_lloyd_in_float64() -> None:

@@ -7,18 +7,18 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hmn.errors import CellError, ConfigError, ShapeError
-from hmn.index.storage.key_rows import Rows
+from hmn.index.storage.key_rows import KeyRows
 
 
-def key_of(rows: Rows, cell: int) -> Tensor:
+def key_of(rows: KeyRows, cell: int) -> Tensor:
     return rows.keys[rows.rows_of(torch.tensor([cell]))[0]].float()
 
 
 def test_keys_of_the_storage_type_are_shared_others_are_copied() -> None:
     keys = torch.randn(5, 3)
-    assert Rows(keys).keys.data_ptr() == keys.data_ptr()
-    assert Rows(keys, storage=torch.float16).keys.dtype == torch.float16
-    assert Rows(keys.double()).keys.dtype == torch.float32
+    assert KeyRows(keys).keys.data_ptr() == keys.data_ptr()
+    assert KeyRows(keys, storage=torch.float16).keys.dtype == torch.float16
+    assert KeyRows(keys.double()).keys.dtype == torch.float32
 
 
 @pytest.mark.parametrize("own_ids", [False, True])
@@ -28,7 +28,7 @@ def test_any_sequence_of_changes_leaves_what_a_dictionary_would_hold(
 ) -> None:
     keys = torch.arange(8.0).view(4, 2)
     cells = torch.tensor([7, 0, 12, 3]) if own_ids else torch.arange(4)
-    rows, expected = Rows(keys.clone(), cells), dict(zip(cells.tolist(), keys.tolist(), strict=True))
+    rows, expected = KeyRows(keys.clone(), cells), dict(zip(cells.tolist(), keys.tolist(), strict=True))
     for number, (kind, cell) in enumerate(changes):
         one, key = torch.tensor([cell]), torch.full((1, 2), float(number + 100))
         if kind == "a" and cell not in expected:
@@ -43,7 +43,7 @@ def test_any_sequence_of_changes_leaves_what_a_dictionary_would_hold(
         else:
             with pytest.raises(CellError):
                 rows.add(one, key) if kind == "a" else rows.remove(one)
-    again = Rows.from_state(rows.state_dict())
+    again = KeyRows.from_state(rows.state_dict())
     for each in (rows, again):
         assert len(each) == len(expected)
         assert sorted(each.cells_at(each.live()).tolist()) == sorted(expected)
@@ -52,7 +52,7 @@ def test_any_sequence_of_changes_leaves_what_a_dictionary_would_hold(
 
 
 def test_the_row_of_a_removed_cell_is_used_again_and_other_cells_keep_theirs() -> None:
-    rows = Rows(torch.eye(4))
+    rows = KeyRows(torch.eye(4))
     kept = rows.rows_of(torch.tensor([0, 1, 3]))
     gone = rows.remove(torch.tensor([2]))
     assert rows.add(torch.tensor([99]), torch.ones(1, 4)).tolist() == gone.tolist()
@@ -61,7 +61,7 @@ def test_the_row_of_a_removed_cell_is_used_again_and_other_cells_keep_theirs() -
 
 
 def test_cells_in_order_need_no_table_also_after_more_are_added() -> None:
-    rows = Rows(torch.eye(3))
+    rows = KeyRows(torch.eye(3))
     rows.add(torch.tensor([3, 4]), torch.zeros(2, 3))
     assert set(rows.state_dict()) == {"rows.used", "rows.keys"}
 
@@ -78,11 +78,11 @@ def test_cells_in_order_need_no_table_also_after_more_are_added() -> None:
 )
 def test_bad_ids_are_refused(cells: list[object], error: type[Exception]) -> None:
     with pytest.raises(error):
-        Rows(torch.eye(3), torch.tensor(cells))
+        KeyRows(torch.eye(3), torch.tensor(cells))
 
 
 def test_nothing_changes_when_a_change_is_refused() -> None:
-    rows = Rows(torch.eye(3))
+    rows = KeyRows(torch.eye(3))
     before = {name: value.clone() for name, value in rows.state_dict().items()}
     for refused in (
         lambda: rows.add(torch.tensor([5, 5]), torch.ones(2, 3)),
@@ -103,18 +103,18 @@ def test_nothing_changes_when_a_change_is_refused() -> None:
 
 def test_more_rows_than_32_bits_number_are_refused() -> None:
     with pytest.raises(ShapeError, match="2147483648 keys, expected at most 2147483647"):
-        Rows(torch.zeros(1, 1).expand(2**31, 1))
+        KeyRows(torch.zeros(1, 1).expand(2**31, 1))
 
 
 def test_another_storage_type_is_refused() -> None:
     with pytest.raises(ConfigError, match="float32"):
-        Rows(torch.eye(3), storage=torch.int8)
+        KeyRows(torch.eye(3), storage=torch.int8)
 
 
 def test_a_state_without_keys_needs_them() -> None:
-    state = Rows(torch.eye(3), torch.tensor([4, 5, 6])).state_dict(with_keys=False)
+    state = KeyRows(torch.eye(3), torch.tensor([4, 5, 6])).state_dict(with_keys=False)
     with pytest.raises(ShapeError, match="keys"):
-        Rows.from_state(state)
+        KeyRows.from_state(state)
     with pytest.raises(ShapeError, match="3"):
-        Rows.from_state(state, torch.eye(2))
-    assert Rows.from_state(state, torch.eye(3)).rows_of(torch.tensor([6])).tolist() == [2]
+        KeyRows.from_state(state, torch.eye(2))
+    assert KeyRows.from_state(state, torch.eye(3)).rows_of(torch.tensor([6])).tolist() == [2]

@@ -46,8 +46,8 @@ def test_reads_count_every_byte_that_is_touched() -> None:
     index.build(keys)
     found = index.search(query[:1], 10)
     # codes of 24 bytes and two numbers of 4 an entry; a key in float32 has 96 bytes
-    root, inner, leaves = (part.level for part in (*index._hierarchy.upper, index._hierarchy.leaves))
-    score = query[:1] @ index._hierarchy.directions[0].T
+    root, inner, leaves = (part.level for part in (*index._parts.upper, index._parts.leaves))
+    score = query[:1] @ index._parts.directions[0].T
     entered = score.topk(2).indices[0]
     inner_entries = int(inner.length[entered].sum())
     total = found.reads[0] * 96

@@ -146,7 +146,7 @@ def test_the_seed_is_that_of_the_clustering() -> None:
     for seed in (1, 1, 2):
         index = FaissIndex(IVF, seed=seed)
         index.build(keys)
-        centroid.append(faiss.extract_index_ivf(index._held.index).quantizer.reconstruct_n(0, 16))
+        centroid.append(faiss.extract_index_ivf(index._parts.vectors.index).quantizer.reconstruct_n(0, 16))
     assert np.array_equal(centroid[0], centroid[1]) and not np.array_equal(centroid[0], centroid[2])
 
 

@@ -19,7 +19,7 @@ def test_reads_of_inverted_lists_are_exact(codes: str, code_bytes: int, tables: 
     keys, query = clustered(0, 2000, 20)
     index = FaissIndex(f"IVF16,{codes}", num_probes=2)
     index.build(keys)
-    centroid = faiss.extract_index_ivf(index._held.index).quantizer.reconstruct_n(0, 16)
+    centroid = faiss.extract_index_ivf(index._parts.vectors.index).quantizer.reconstruct_n(0, 16)
     visited = np.argsort(-(query.numpy() @ centroid.T), axis=1)[:, :2]
     filed = (keys.numpy() @ centroid.T).argmax(axis=1)
     for held in (2000, 700, 1200):

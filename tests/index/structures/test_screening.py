@@ -16,7 +16,7 @@ import hmn._native as native
 from hmn._native import backend, screens
 from hmn._native.codes import codes_of as decoded_of
 from hmn.errors import NonFiniteError
-from hmn.index.storage.key_rows import Rows
+from hmn.index.storage.key_rows import KeyRows
 from hmn.index.structures import screening as screen
 from hmn.index.structures.exact import ExactIndex
 from hmn.index.structures.screening import Codes
@@ -78,7 +78,7 @@ def assert_found(index: ExactIndex, keys: Tensor, query: Tensor, k: int, cells: 
 
 
 def codes_of(index: ExactIndex) -> Codes:
-    made = index._screen._codes
+    made = index._parts._codes
     assert made is not None
     return made
 
@@ -119,7 +119,7 @@ def test_who_is_certain_is_right(
 
 def who_is_certain_is_right(kind: Callable[[int, int, int], Tensor]) -> None:
     keys, query = kind(0, 6000, D), kind(1, 300, D)
-    score, _, certain = Codes(Rows(keys)).search(query, 10)
+    score, _, certain = Codes(KeyRows(keys)).search(query, 10)
     best = (query.double() @ keys.double().T).topk(10).values
     off = (score - best).abs().amax(dim=1)
     slack = 1e-5 * query.norm(dim=1) * keys.norm(dim=1).max()
@@ -132,7 +132,7 @@ def test_too_little_room_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """With room for the ten best by their bounds alone, some of the ten best are missed, and this is said."""
     monkeypatch.setattr(screen, "LEAST_SHARE", 600)
     keys, query = normal(0, 6000, D), normal(1, 300, D)
-    codes = Codes(Rows(keys))
+    codes = Codes(KeyRows(keys))
     _, row, certain = codes.search(query, 10)
     best = (query.double() @ keys.double().T).topk(10).indices
     right = (row.sort(dim=1).values == best.sort(dim=1).values).all(dim=1)
@@ -263,14 +263,14 @@ def test_codes_are_made_when_they_pay(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(3):
         index.search(query, 10)
         never.search(query, 10)
-        made.append(index._screen._codes is not None)
+        made.append(index._parts._codes is not None)
     assert made == [False, False, True]
-    assert never._screen._codes is None
+    assert never._parts._codes is None
     monkeypatch.setattr(screen, "LEAST_ROWS", N + 1)
     small = ExactIndex(keys)
     for _ in range(3):
         small.search(query, 10)
-    assert small._screen._codes is None
+    assert small._parts._codes is None
 
 
 def test_many_features_have_codes_whose_products_fit(monkeypatch: pytest.MonkeyPatch, bits: int) -> None:
@@ -288,7 +288,7 @@ def test_codes_of_16_bits_come_close(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(screen, "screening_bits", lambda: 16)
     keys = outliers(0, N, 33)
     keys[7] = 0
-    codes = Codes(Rows(keys))
+    codes = Codes(KeyRows(keys))
     level, entry = codes._level, torch.arange(N)
     decoded = decoded_of(level, entry, 33) * level.step[entry].unsqueeze(1)
     off = (decoded - keys).norm(dim=1)

@@ -26,7 +26,7 @@ def kmeans(
     *,
     generator: torch.Generator,
     iterations: int = 8,
-    told: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Find directions that the points lie around (Dhillon & Modha 2001).
 
@@ -38,7 +38,7 @@ def kmeans(
         num_clusters: C, at most N.
         generator: of all randomness.
         iterations: rounds of assignment and averaging.
-        told: is called with the rounds done and their number.
+        on_progress: called with the rounds done and their number.
 
     Returns:
         ``(C, D)`` unit centroids.
@@ -55,8 +55,8 @@ def kmeans(
             worst = cosine.topk(int(empty.sum()), largest=False).indices
             total[empty] = unit[worst]
         centroid = F.normalize(total, dim=1)
-        if told is not None:
-            told(done + 1, iterations)
+        if on_progress is not None:
+            on_progress(done + 1, iterations)
     return centroid
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hmn._native import best_of, list_rows
-from hmn.index.storage.key_rows import Rows
+from hmn.index.storage.key_rows import KeyRows
 from hmn.results import SearchResult
 
 LATE_AT_LEAST = 1024
@@ -80,6 +80,19 @@ class Buckets:
         """File rows ``(n,)`` no longer."""
         self.file(rows, self._code.new_full((len(rows), self._code.shape[1]), -1))
 
+    def is_listed(self) -> bool:
+        """Whether all changed rows are in a list, as ``find`` needs them."""
+        return not self._touched or self._late is not None
+
+    def list_late(self) -> None:
+        """List the rows that changed since all were listed, or all again if those are many."""
+        touched = torch.unique(torch.cat(self._touched))
+        self._touched = [touched]
+        if len(touched) > max(LATE_AT_LEAST, self._used // LATE_SHARE):
+            self.settle()
+        else:
+            self._late = self._sorted(touched)
+
     def settle(self) -> None:
         """Make one list of all rows again."""
         if self._touched:
@@ -89,8 +102,13 @@ class Buckets:
             self._main = self._sorted(torch.arange(self._used, device=self._code.device))
 
     def find(self, code: Tensor) -> Iterator[Found]:
-        """Rows filed under any of the codes ``(B, L)``, distinct in each line, in parts of bounded memory."""
-        lists = self._lists()
+        """Rows filed under any of the codes ``(B, L)``, distinct in each line, in parts of bounded memory.
+
+        Threads may do so at the same time where ``is_listed``.
+        """
+        if not self.is_listed():
+            self.list_late()
+        lists = [self._main] if self._late is None else [self._main, self._late]
         places = [_places(each, code) for each in lists]
         total = sum((size.sum(dim=1) for _, size in places), torch.zeros_like(code[:, 0]))  # (B,)
         cost = (LOOKUP_BYTES * len(lists) * code.shape[1] + total * (LISTED_BYTES + len(lists) - 1)).float()
@@ -122,17 +140,6 @@ class Buckets:
             self._changed = torch.cat([self._changed, self._changed.new_zeros(more)])
         self._used = max(self._used, count)
 
-    def _lists(self) -> list[_Sorted]:
-        """The list, or the list and the small one of the rows that changed since."""
-        if self._touched and self._late is None:
-            touched = torch.unique(torch.cat(self._touched))
-            self._touched = [touched]
-            if len(touched) > max(LATE_AT_LEAST, self._used // LATE_SHARE):
-                self.settle()
-            else:
-                self._late = self._sorted(touched)
-        return [self._main] if self._late is None else [self._main, self._late]
-
     def _sorted(self, rows: Tensor) -> _Sorted:
         rows = rows[self._code[rows, 0] >= 0] if self._code.shape[1] else rows
         code, order = self._code[rows].flatten().sort(stable=True)
@@ -144,13 +151,13 @@ class Buckets:
 
 def search_buckets(
     query: Tensor,
-    rows: Rows,
+    rows: KeyRows,
     k: int,
     found: Iterator[Found],
     narrow: Callable[[Tensor], Tensor],
     more_bytes: float,
 ) -> SearchResult:
-    """Score the candidates that were found and keep the best.
+    """Score the candidates that were found and keep the best; the result names rows in place of cells.
 
     Args:
         query: ``(B, D)`` float32 on the device of the keys.
@@ -170,7 +177,7 @@ def search_buckets(
         scored[chosen] = (candidate >= 0).sum(dim=1)
         reads[chosen] = cost
     reads += more_bytes + scored * (rows.features * rows.keys.element_size())
-    return SearchResult(score, rows.cells_at(row), reads / (4 * max(1, rows.features)), scored)
+    return SearchResult(score, row, reads / (4 * max(1, rows.features)), scored)
 
 
 def _places(listed: _Sorted, code: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ MOST_ROWS = 2**31 - 1
 """Structures number rows in 32 bits."""
 
 
-class Rows:
+class KeyRows:
     """Keys row by row, and the cells that they belong to; what every structure of this room stands on.
 
     A row keeps its number until its cell is removed; the row is then used for the next cell that is added.
@@ -166,7 +166,7 @@ class Rows:
     @classmethod
     def from_state(
         cls, state: Mapping[str, Tensor], keys: Tensor | None = None, storage: torch.dtype | None = None
-    ) -> Rows:
+    ) -> KeyRows:
         """Rows as they were when ``state_dict`` was called; see ``Index.load_state_dict``."""
         shared = keys is not None
         keys = keys if shared else state.get("rows.keys")
@@ -232,7 +232,10 @@ class Rows:
         return torch.tensor(rows, dtype=torch.int64, device=self.keys.device)
 
 
-def built(rows: Rows | None) -> Rows:
+Rows = KeyRows  # the name that the hierarchy still uses
+
+
+def built(rows: Rows | None) -> KeyRows:
     """The rows of an index that was built.
 
     Raises:

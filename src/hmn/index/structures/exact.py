@@ -7,9 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from hmn.index.checks import check_query
-from hmn.index.precision import structure
-from hmn.index.storage.key_rows import Rows, built
+from hmn.index.storage.key_rows import KeyRows
+from hmn.index.structures.base import Structure
 from hmn.index.structures.screening import Screen
 from hmn.results import SearchResult
 
@@ -18,8 +17,7 @@ CHUNK_SCORES, LEAST_QUERIES = 1 << 24, 64
 """Scores at a time, and queries at a time at least: each pass over the keys reads all of them."""
 
 
-@structure
-class ExactIndex:
+class ExactIndex(Structure[Screen]):
     """Finds the best of all N cells; the reference of every other structure.
 
     On the CPU, keys that are asked again and again are screened: codes of 8 bits (16 with AVX2), a quarter
@@ -37,44 +35,28 @@ class ExactIndex:
         NonFiniteError: keys hold NaN or infinity.
     """
 
+    kind = "exact"
+
     def __init__(
         self, keys: Tensor | None = None, *, storage: torch.dtype | None = None, screened: bool = True
     ) -> None:
-        self.storage, self.screened = storage, screened
-        self._rows: Rows | None = None
-        self._screen = Screen()
+        super().__init__(storage)
+        self.screened = screened
         if keys is not None:
             self.build(keys)
 
-    def __len__(self) -> int:
-        """Number of cells, N."""
-        return 0 if self._rows is None else len(self._rows)
+    @property
+    def has_structure(self) -> bool:
+        """See ``Index.has_structure``: it needs nothing but the keys."""
+        return False
 
-    def build(self, keys: Tensor, cells: Tensor | None = None) -> None:
-        """See ``Index.build``."""
-        self._rows = Rows(keys, cells, self.storage)
-        self._screen.forget()
+    def _make(self, rows: KeyRows) -> Screen:  # noqa: ARG002
+        return Screen()
 
-    def add(self, cells: Tensor, keys: Tensor) -> None:
-        """See ``Index.add``."""
-        built(self._rows).add(cells, keys)
-        self._screen.forget()
-
-    def remove(self, cells: Tensor) -> None:
-        """See ``Index.remove``."""
-        built(self._rows).remove(cells)
-        self._screen.forget()
-
-    def update(self, cells: Tensor, keys: Tensor) -> None:
-        """See ``Index.update``."""
-        self._screen.write(built(self._rows), cells, keys)
-
-    def search(self, query: Tensor, k: int) -> SearchResult:
-        """See ``Index.search``. Equal scores are in no particular order."""
-        rows = built(self._rows)
-        query = check_query(query, rows.features, k).to(rows.keys.device)
+    def _search(self, rows: KeyRows, screen: Screen, query: Tensor, k: int) -> SearchResult:
+        """Equal scores are in no particular order."""
         n, b = len(rows), len(query)
-        codes = self._screen.codes(rows, b) if self.screened and k <= n else None
+        codes = screen.codes(b) if self.screened and k <= n else None
         if codes is None:
             score, found = _best_rows(rows, query, k)
         else:
@@ -84,23 +66,34 @@ class ExactIndex:
                 score[left], found[left] = _best_rows(rows, query[left], k)
         scored = torch.full((b,), n, dtype=torch.int64, device=query.device)
         reads = scored * (rows.keys.element_size() / 4)
-        return SearchResult(score, rows.cells_at(found), reads.float(), scored)
+        return SearchResult(score, found, reads.float(), scored)
 
-    def state_dict(self, *, with_keys: bool = True) -> dict[str, Tensor]:
-        """See ``Index.state_dict``."""
-        return built(self._rows).state_dict(with_keys=with_keys)
+    def _is_settled(self, rows: KeyRows, screen: Screen) -> bool:
+        return not self.screened or screen.is_settled(rows)
 
-    def load_state_dict(self, state: Mapping[str, Tensor], keys: Tensor | None = None) -> None:
-        """See ``Index.load_state_dict``."""
-        self._rows = Rows.from_state(state, keys, self.storage)
-        self._screen.forget()
+    def _settle(self, rows: KeyRows, screen: Screen) -> None:
+        screen.settle(rows)
 
-    def stats(self) -> dict[str, int | float | str]:
-        """See ``Index.stats``."""
-        return {"structure": "exact", **built(self._rows).stats()}
+    def _insert(self, rows: KeyRows, screen: Screen, touched: Tensor) -> None:  # noqa: ARG002
+        screen.forget()
+
+    def _discard(self, rows: KeyRows, screen: Screen, touched: Tensor) -> None:  # noqa: ARG002
+        screen.forget()
+
+    def _write(self, rows: KeyRows, screen: Screen, cells: Tensor, keys: Tensor) -> None:
+        screen.write(rows, cells, keys)
+
+    def _save(self, rows: KeyRows, screen: Screen) -> dict[str, Tensor]:  # noqa: ARG002
+        return {}
+
+    def _load(self, rows: KeyRows, state: Mapping[str, Tensor]) -> Screen:  # noqa: ARG002
+        return Screen()
+
+    def _describe(self, rows: KeyRows, screen: Screen) -> dict[str, int | float | str]:  # noqa: ARG002
+        return {}
 
 
-def _best_rows(rows: Rows, query: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _best_rows(rows: KeyRows, query: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Score every row; the best ``score`` (B, k) and ``row`` (B, k), unused places ``-inf`` and ``-1``."""
     keys, live, b = rows.keys[: rows.used], rows.live(), len(query)
     score = query.new_full((b, k), -torch.inf)

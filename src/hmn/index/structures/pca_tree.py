@@ -4,23 +4,49 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from hmn.errors import ShapeError
-from hmn.index.checks import check_count, check_query
+from hmn.index.checks import check_count
 from hmn.index.clustering.reduction import OneColumnReduction, Reduction
-from hmn.index.precision import structure
 from hmn.index.storage.buckets import Buckets, search_buckets
-from hmn.index.storage.key_rows import Rows, built
+from hmn.index.storage.key_rows import KeyRows
+from hmn.index.structures.base import Structure
 from hmn.results import SearchResult
 
 CHUNK_NUMBERS = 1 << 22
 
 
-@structure
-class PCATreeIndex:
+@dataclass
+class _Tree:
+    """What is built over the rows.
+
+    Attributes:
+        unit: root mean square length of the reduced keys.
+        mean: ``(D',)`` of the reduced keys, in these units.
+        component: ``(depth, D')`` principal components.
+        threshold: ``(2^depth - 1,)`` thresholds of the nodes, level by level.
+        buckets: rows by leaf.
+        reduction: of keys and queries before they are filed; fitted.
+    """
+
+    unit: float
+    mean: Tensor
+    component: Tensor
+    threshold: Tensor
+    buckets: Buckets
+    reduction: Reduction
+
+    def projections(self, rows: KeyRows, chosen: Tensor) -> Tensor:
+        """Projections ``(n, depth)`` of the keys in rows ``(n,)``, as they are stored."""
+        parts = [self.reduction.keys(rows.keys[part]) for part in torch.split(chosen, _part(rows))]
+        return torch.cat([(part / self.unit - self.mean) @ self.component.T for part in parts])
+
+
+class PCATreeIndex(Structure[_Tree]):
     """Scores the cells in the leaves of a binary tree that are nearest to the query.
 
     All nodes of level j split at the median of their cells' projections on the j-th principal component of
@@ -48,6 +74,8 @@ class PCATreeIndex:
         ConfigError: a setting is out of its range.
     """
 
+    kind = "pca-tree"
+
     def __init__(
         self,
         leaf_size: int = 64,
@@ -57,88 +85,78 @@ class PCATreeIndex:
         storage: torch.dtype | None = None,
         seed: int = 0,
     ) -> None:
+        super().__init__(storage)
         self.leaf_size = check_count("leaf_size", leaf_size)
         self.num_leaves = check_count("num_leaves", num_leaves)
-        self.storage = storage
         self.seed = check_count("seed", seed, least=0)
         self._reduction: Reduction = OneColumnReduction() if reduction is None else copy.copy(reduction)
-        self._rows: Rows | None = None
-        self._unit = 1.0  # root mean square length of the reduced keys
-        self._mean = torch.empty(0)  # (D',) of the reduced keys, in these units
-        self._component = torch.empty(0, 0)  # (depth, D')
-        self._threshold = torch.empty(0)  # (2^depth - 1,), level by level
-        self._buckets = Buckets(torch.empty(0, 1, dtype=torch.int64))
 
-    def __len__(self) -> int:
-        """Number of cells, N."""
-        return 0 if self._rows is None else len(self._rows)
+    def knob(self) -> tuple[str, int]:
+        """See ``Tunable.knob``."""
+        return "num_leaves", len(self._current()[1].threshold) + 1
 
-    def build(self, keys: Tensor, cells: Tensor | None = None) -> None:
-        """See ``Index.build``."""
-        rows = Rows(keys, cells, self.storage)
-        self._reduction.fit(rows.keys[: rows.used])
-        self._rows = rows
-        n, features = rows.used, self._reduction.features(rows.features)
+    def _make(self, rows: KeyRows) -> _Tree:
+        reduction = copy.copy(self._reduction)
+        reduction.fit(rows.keys[: rows.used])
+        n, features = rows.used, reduction.features(rows.features)
         depth = 0
         while n > self.leaf_size << depth and depth < features:
             depth += 1
-        self._fit_components(depth)
+        unit, mean, component = _components(rows, reduction, depth)
+        nothing = Buckets(torch.empty(0, 1, dtype=torch.int64))
+        tree = _Tree(unit, mean, component, mean.new_empty(0), nothing, reduction)
         every = torch.arange(n, device=rows.keys.device)
-        self._threshold, leaf = grow(self._projections(every))
-        self._buckets = Buckets(leaf.unsqueeze(1))
+        tree.threshold, leaf = grow(tree.projections(rows, every))
+        tree.buckets = Buckets(leaf.unsqueeze(1))
+        return tree
 
-    def search(self, query: Tensor, k: int) -> SearchResult:
-        """See ``Index.search``.
-
-        Reads count the mean and the components, the thresholds of the nodes visited, for every leaf its
+    def _search(self, rows: KeyRows, tree: _Tree, query: Tensor, k: int) -> SearchResult:
+        """Reads count the mean and the components, the thresholds of the nodes visited, for every leaf its
         number, where it begins and ends, and the rows that it lists, and the keys scored.
         """
-        rows = built(self._rows)
-        query = check_query(query, rows.features, k).to(rows.keys.device)
-        wanted, depth = check_count("num_leaves", self.num_leaves), len(self._component)
-        reduced = self._reduction.queries(query)
+        wanted, depth = check_count("num_leaves", self.num_leaves), len(tree.component)
+        reduced = tree.reduction.queries(query)
         length = torch.linalg.vector_norm(reduced, dim=1, keepdim=True, dtype=torch.float64)
         reduced = (reduced.double() / length.clamp(min=torch.finfo(torch.float64).tiny)).float()
-        leaf = nearest_leaves((reduced - self._mean) @ self._component.T, self._threshold, wanted)
+        leaf = nearest_leaves((reduced - tree.mean) @ tree.component.T, tree.threshold, wanted)
         visited = sum(min(wanted, 1 << level) for level in range(depth))
-        more = 4.0 * (visited + (depth + 1) * len(self._mean) * (depth > 0))
-        return search_buckets(query, rows, k, self._buckets.find(leaf), lambda every: every, more)
+        more = 4.0 * (visited + (depth + 1) * len(tree.mean) * (depth > 0))
+        return search_buckets(query, rows, k, tree.buckets.find(leaf), lambda every: every, more)
 
-    def add(self, cells: Tensor, keys: Tensor) -> None:
-        """See ``Index.add``."""
-        self._file(built(self._rows).add(cells, keys))
+    def _is_settled(self, rows: KeyRows, tree: _Tree) -> bool:  # noqa: ARG002
+        return tree.buckets.is_listed()
 
-    def remove(self, cells: Tensor) -> None:
-        """See ``Index.remove``."""
-        self._buckets.drop(built(self._rows).remove(cells))
+    def _settle(self, rows: KeyRows, tree: _Tree) -> None:  # noqa: ARG002
+        tree.buckets.list_late()
 
-    def update(self, cells: Tensor, keys: Tensor) -> None:
-        """See ``Index.update``."""
-        self._file(built(self._rows).write(cells, keys))
+    def _insert(self, rows: KeyRows, tree: _Tree, touched: Tensor) -> None:
+        tree.buckets.file(touched, nearest_leaves(tree.projections(rows, touched), tree.threshold, 1))
 
-    def state_dict(self, *, with_keys: bool = True) -> dict[str, Tensor]:
-        """See ``Index.state_dict``."""
-        rows = built(self._rows).state_dict(with_keys=with_keys)
-        self._buckets.settle()
+    def _discard(self, rows: KeyRows, tree: _Tree, touched: Tensor) -> None:  # noqa: ARG002
+        tree.buckets.drop(touched)
+
+    def _write(self, rows: KeyRows, tree: _Tree, cells: Tensor, keys: Tensor) -> None:
+        self._insert(rows, tree, rows.write(cells, keys))
+
+    def _save(self, rows: KeyRows, tree: _Tree) -> dict[str, Tensor]:  # noqa: ARG002
+        tree.buckets.settle()
         return {
-            **rows,
-            **self._reduction.state_dict(),
-            "tree.unit": torch.tensor(self._unit, dtype=torch.float64),
-            "tree.mean": self._mean,
-            "tree.component": self._component,
-            "tree.threshold": self._threshold,
-            "tree.leaf": self._buckets.code[:, 0],
+            **tree.reduction.state_dict(),
+            "tree.unit": torch.tensor(tree.unit, dtype=torch.float64),
+            "tree.mean": tree.mean,
+            "tree.component": tree.component,
+            "tree.threshold": tree.threshold,
+            "tree.leaf": tree.buckets.code[:, 0],
         }
 
-    def load_state_dict(self, state: Mapping[str, Tensor], keys: Tensor | None = None) -> None:
-        """See ``Index.load_state_dict``."""
-        rows = Rows.from_state(state, keys, self.storage)
-        device, features = rows.keys.device, self._reduction.features(rows.features)
-        component = _entry(state, "tree.component", (-1, features)).to(device, torch.float32)
+    def _load(self, rows: KeyRows, state: Mapping[str, Tensor]) -> _Tree:
+        reduction = copy.copy(self._reduction)
+        device, features = rows.keys.device, reduction.features(rows.features)
+        component = _entry(state, "tree.component", (-1, features)).to(device, torch.float32, copy=True)
         leaves = 1 << len(component)
         unit = _entry(state, "tree.unit", ())
-        mean = _entry(state, "tree.mean", (features,)).to(device, torch.float32)
-        threshold = _entry(state, "tree.threshold", (leaves - 1,)).to(device, torch.float32)
+        mean = _entry(state, "tree.mean", (features,)).to(device, torch.float32, copy=True)
+        threshold = _entry(state, "tree.threshold", (leaves - 1,)).to(device, torch.float32, copy=True)
         leaf = _entry(state, "tree.leaf", (rows.used,)).to(device, torch.int64)
         filed = leaf[rows.live()]
         if bool(((filed < 0) | (filed >= leaves)).any()):
@@ -146,66 +164,46 @@ class PCATreeIndex:
         # a row without a cell is in no leaf, whatever the state says
         clean = torch.full_like(leaf, -1)
         clean[rows.live()] = filed
-        self._reduction.load_state_dict(state)
-        self._rows, self._unit, self._mean = rows, float(unit), mean
-        self._component, self._threshold = component, threshold
-        self._buckets = Buckets(clean.unsqueeze(1))
+        reduction.load_state_dict(state)
+        return _Tree(float(unit), mean, component, threshold, Buckets(clean.unsqueeze(1)), reduction)
 
-    def stats(self) -> dict[str, int | float | str]:
-        """See ``Index.stats``."""
-        rows, sizes = built(self._rows), self._buckets.sizes()
+    def _describe(self, rows: KeyRows, tree: _Tree) -> dict[str, int | float | str]:  # noqa: ARG002
+        sizes = tree.buckets.sizes()
         return {
-            "structure": "pca-tree",
-            **rows.stats(),
             "leaf_size": self.leaf_size,
             "num_leaves": self.num_leaves,
-            "reduction": self._reduction.name,
-            "depth": len(self._component),
-            "leaves": len(self._threshold) + 1,
+            "reduction": tree.reduction.name,
+            "depth": len(tree.component),
+            "leaves": len(tree.threshold) + 1,
             "largest_leaf": int(sizes.max()) if len(sizes) else 0,
         }
 
-    def knob(self) -> tuple[str, int]:
-        """See ``Tunable.knob``."""
-        built(self._rows)
-        return "num_leaves", len(self._threshold) + 1
 
-    def _fit_components(self, depth: int) -> None:
-        """Find unit, mean and the first ``depth`` principal components of the reduced keys."""
-        rows = built(self._rows)
-        features = self._reduction.features(rows.features)
-        self._unit, self._mean = 1.0, rows.keys.new_zeros(features, dtype=torch.float32)
-        self._component = self._mean.new_zeros(depth, features)
-        if not depth:
-            return
-        total = rows.keys.new_zeros(features, dtype=torch.float64)
-        product = rows.keys.new_zeros(features, features, dtype=torch.float64)
-        for part in torch.split(rows.keys[: rows.used], self._part()):
-            reduced = self._reduction.keys(part).double()
-            total += reduced.sum(dim=0)
-            product += reduced.T @ reduced
-        squared, mean = float(product.trace()) / rows.used or 1.0, total / rows.used
-        covariance = (product / rows.used - torch.outer(mean, mean)) / squared
-        axis = torch.linalg.eigh(covariance).eigenvectors.T.flip(0)[:depth]  # largest variance first
-        # an axis is one up to its sign: make its largest entry positive, so that all machines agree
-        largest = axis.gather(1, axis.abs().argmax(dim=1, keepdim=True))
-        self._component = (axis * torch.where(largest < 0, -1.0, 1.0)).float()
-        self._unit = squared**0.5
-        self._mean = (mean / self._unit).float()
+def _part(rows: KeyRows) -> int:
+    """Keys to reduce at a time."""
+    return max(1, CHUNK_NUMBERS // max(1, rows.features))
 
-    def _part(self) -> int:
-        """Keys to reduce at a time."""
-        return max(1, CHUNK_NUMBERS // max(1, built(self._rows).features))
 
-    def _projections(self, rows: Tensor) -> Tensor:
-        """Projections ``(n, depth)`` of the keys in rows ``(n,)``, as they are stored."""
-        keys = built(self._rows).keys
-        parts = [self._reduction.keys(keys[at]) / self._unit for at in torch.split(rows, self._part())]
-        return torch.cat([(part - self._mean) @ self._component.T for part in parts])
-
-    def _file(self, rows: Tensor) -> None:
-        leaf = nearest_leaves(self._projections(rows), self._threshold, 1)
-        self._buckets.file(rows, leaf)
+def _components(rows: KeyRows, reduction: Reduction, depth: int) -> tuple[float, Tensor, Tensor]:
+    """Unit, mean ``(D',)`` and the first principal components ``(depth, D')`` of the reduced keys."""
+    features = reduction.features(rows.features)
+    if not depth:
+        mean = rows.keys.new_zeros(features, dtype=torch.float32)
+        return 1.0, mean, mean.new_zeros(0, features)
+    total = rows.keys.new_zeros(features, dtype=torch.float64)
+    product = rows.keys.new_zeros(features, features, dtype=torch.float64)
+    for part in torch.split(rows.keys[: rows.used], _part(rows)):
+        reduced = reduction.keys(part).double()
+        total += reduced.sum(dim=0)
+        product += reduced.T @ reduced
+    squared, mean = float(product.trace()) / rows.used or 1.0, total / rows.used
+    covariance = (product / rows.used - torch.outer(mean, mean)) / squared
+    axis = torch.linalg.eigh(covariance).eigenvectors.T.flip(0)[:depth]  # largest variance first
+    # an axis is one up to its sign: make its largest entry positive, so that all machines agree
+    largest = axis.gather(1, axis.abs().argmax(dim=1, keepdim=True))
+    component = (axis * torch.where(largest < 0, -1.0, 1.0)).float()
+    unit = squared**0.5
+    return unit, (mean / unit).float(), component
 
 
 def grow(projection: Tensor) -> tuple[Tensor, Tensor]:

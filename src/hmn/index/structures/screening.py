@@ -12,7 +12,7 @@ from torch import Tensor
 from hmn._native import screened, screening_bits, screens, write_entries
 from hmn._native.codes import codes_of
 from hmn._native.level import GROUP, LANES, Level
-from hmn.index.storage.key_rows import Rows
+from hmn.index.storage.key_rows import KeyRows
 
 LEAST_ROWS = 1 << 13
 """Fewer rows are as soon scored in full."""
@@ -47,19 +47,27 @@ class Screen:
         self._keys: Tensor | None = None
         self._version = self._asked = 0
 
-    def codes(self, rows: Rows, queries: int) -> Codes | None:
-        """The codes of all rows as they are now, None while they do not pay, for so many more queries."""
+    def is_settled(self, rows: KeyRows) -> bool:
+        """Whether there is nothing to forget and no codes are to be made before a search of these rows."""
         if rows.keys.device.type != "cpu" or len(rows) < LEAST_ROWS or not rows.features or not screens():
-            return None
+            return True
+        return self._is_of(rows) and (self._codes is not None or self._asked < AFTER)
+
+    def settle(self, rows: KeyRows) -> None:
+        """Forget the codes of keys that others have changed, and make codes of the keys once that pays."""
         if not self._is_of(rows):
             self.forget()
             self._keys, self._version = rows.keys, rows.keys._version
-        if self._codes is None and self._asked >= AFTER:
+        if self._asked >= AFTER:
             self._codes = Codes(rows)
-        self._asked += queries
-        return self._codes if self._codes is not None and self._codes.sound else None
 
-    def write(self, rows: Rows, cells: Tensor, keys: Tensor) -> None:
+    def codes(self, queries: int) -> Codes | None:
+        """The codes for this number of queries more, None while they do not pay; it is settled."""
+        self._asked += queries
+        codes = self._codes
+        return codes if codes is not None and codes.sound else None
+
+    def write(self, rows: KeyRows, cells: Tensor, keys: Tensor) -> None:
         """Give cells ``(n,)`` new keys ``(n, D)``, and codes of them; see ``Index.update``."""
         known = self._is_of(rows)
         written = rows.write(cells, keys)
@@ -70,7 +78,7 @@ class Screen:
             if self._codes is not None:
                 self._codes.write(written)
 
-    def _is_of(self, rows: Rows) -> bool:
+    def _is_of(self, rows: KeyRows) -> bool:
         return self._keys is rows.keys and self._version == rows.keys._version
 
 
@@ -84,7 +92,7 @@ class Codes:
         sound: whether they are of use: no key's length is beyond bounds, and most queries have been certain.
     """
 
-    def __init__(self, rows: Rows) -> None:
+    def __init__(self, rows: KeyRows) -> None:
         live = rows.live()
         count, panels = len(live), -(-len(live) // LANES)
         self._keys, self._live = rows.keys, live

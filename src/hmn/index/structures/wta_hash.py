@@ -5,25 +5,40 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from hmn._native import most_frequent
 from hmn.errors import ConfigError, ShapeError
-from hmn.index.checks import check_count, check_query
+from hmn.index.checks import check_count
 from hmn.index.clustering.reduction import NoReduction, Reduction
-from hmn.index.precision import structure
 from hmn.index.storage.buckets import Buckets, search_buckets
-from hmn.index.storage.key_rows import Rows, built
+from hmn.index.storage.key_rows import KeyRows
+from hmn.index.structures.base import Structure
 from hmn.results import SearchResult
 
 KEY_BITS = 62
 CHUNK_NUMBERS = 1 << 22
 
 
-@structure
-class WTAHashIndex:
+@dataclass
+class _Tables:
+    """What is built over the rows.
+
+    Attributes:
+        seen: ``(num_tables, num_permutations, prefix)`` int32 features looked at.
+        buckets: rows by the buckets of all tables, which are numbered one after another.
+        reduction: of keys and queries before they are hashed; fitted.
+    """
+
+    seen: Tensor
+    buckets: Buckets
+    reduction: Reduction
+
+
+class WTAHashIndex(Structure[_Tables]):
     """Scores the cells that share a bucket with the query in one of several hash tables.
 
     A table draws ``num_permutations`` random orders of the features and looks at the first ``prefix``
@@ -53,6 +68,8 @@ class WTAHashIndex:
         ConfigError: a setting is out of its range, or the buckets of all tables take more than 62 bits.
     """
 
+    kind = "wta-hash"
+
     def __init__(
         self,
         num_tables: int = 8,
@@ -65,12 +82,12 @@ class WTAHashIndex:
         storage: torch.dtype | None = None,
         seed: int = 0,
     ) -> None:
+        super().__init__(storage)
         self.num_tables = check_count("num_tables", num_tables)
         self.num_permutations = check_count("num_permutations", num_permutations)
         self.prefix = check_count("prefix", prefix)
         self.num_probes = num_probes
         self.max_candidates = max_candidates
-        self.storage = storage
         self.seed = check_count("seed", seed, least=0)
         self._check_search_settings()
         self._table = prefix**num_permutations  # buckets of a table
@@ -81,79 +98,63 @@ class WTAHashIndex:
                 f"expected at most {KEY_BITS}: lower num_permutations or prefix"
             )
         self._reduction: Reduction = NoReduction() if reduction is None else copy.copy(reduction)
-        self._rows: Rows | None = None
-        self._seen = torch.empty(0)  # (num_tables, num_permutations, prefix) int32, features looked at
-        self._buckets = Buckets(torch.empty(0, num_tables, dtype=torch.int64))
 
-    def __len__(self) -> int:
-        """Number of cells, N."""
-        return 0 if self._rows is None else len(self._rows)
+    def knob(self) -> tuple[str, int]:
+        """See ``Tunable.knob``: ``max_candidates``, up to all cells that share a bucket with a query.
 
-    def build(self, keys: Tensor, cells: Tensor | None = None) -> None:
-        """See ``Index.build``.
-
-        Raises:
-            ConfigError: ``prefix`` is larger than the number of features.
+        A recall that is out of its reach takes more of ``num_probes``, or of ``num_tables`` and a new build.
         """
-        rows = Rows(keys, cells, self.storage)
-        features = self._reduction.features(rows.features)
+        return "max_candidates", max(1, len(self._current()[0]))
+
+    def _make(self, rows: KeyRows) -> _Tables:
+        reduction = copy.copy(self._reduction)
+        features = reduction.features(rows.features)
         if self.prefix > features:
             raise ConfigError(f"prefix is {self.prefix} but the keys have {features} features: lower prefix")
         generator = torch.Generator().manual_seed(self.seed)
         count = self.num_tables * self.num_permutations
         orders = [torch.randperm(features, generator=generator)[: self.prefix] for _ in range(count)]
         seen = torch.stack(orders).view(self.num_tables, self.num_permutations, self.prefix)
-        self._seen = seen.to(rows.keys.device, torch.int32)
-        self._reduction.fit(rows.keys[: rows.used])
-        self._rows = rows
-        self._buckets = Buckets(self._codes(torch.arange(rows.used, device=rows.keys.device)))
+        seen = seen.to(rows.keys.device, torch.int32)
+        reduction.fit(rows.keys[: rows.used])
+        every = torch.arange(rows.used, device=rows.keys.device)
+        return _Tables(seen, Buckets(self._codes(rows, seen, reduction, every)), reduction)
 
-    def search(self, query: Tensor, k: int) -> SearchResult:
-        """See ``Index.search``.
-
-        Reads count, for every probe, a bucket's number, where it begins and ends, and the rows that it lists,
+    def _search(self, rows: KeyRows, tables: _Tables, query: Tensor, k: int) -> SearchResult:
+        """Reads count, for every probe, a bucket's number, where it begins and ends, and the rows it lists,
         besides the features looked at and the keys scored.
         """
-        rows = built(self._rows)
-        query = check_query(query, rows.features, k).to(rows.keys.device)
         self._check_search_settings()
         parts = torch.split(query, self._part())
-        code = torch.cat([self._probes(self._reduction.queries(part)) for part in parts])
-        found = self._buckets.find(code)
-        return search_buckets(query, rows, k, found, self._narrow, float(self._seen.nbytes))
+        code = torch.cat([self._probes(tables.reduction.queries(part), tables.seen) for part in parts])
+        found = tables.buckets.find(code)
+        return search_buckets(query, rows, k, found, self._narrow, float(tables.seen.nbytes))
 
-    def add(self, cells: Tensor, keys: Tensor) -> None:
-        """See ``Index.add``."""
-        touched = built(self._rows).add(cells, keys)
-        self._buckets.file(touched, self._codes(touched))
+    def _is_settled(self, rows: KeyRows, tables: _Tables) -> bool:  # noqa: ARG002
+        return tables.buckets.is_listed()
 
-    def remove(self, cells: Tensor) -> None:
-        """See ``Index.remove``."""
-        self._buckets.drop(built(self._rows).remove(cells))
+    def _settle(self, rows: KeyRows, tables: _Tables) -> None:  # noqa: ARG002
+        tables.buckets.list_late()
 
-    def update(self, cells: Tensor, keys: Tensor) -> None:
-        """See ``Index.update``."""
-        touched = built(self._rows).write(cells, keys)
-        self._buckets.file(touched, self._codes(touched))
+    def _insert(self, rows: KeyRows, tables: _Tables, touched: Tensor) -> None:
+        tables.buckets.file(touched, self._codes(rows, tables.seen, tables.reduction, touched))
 
-    def state_dict(self, *, with_keys: bool = True) -> dict[str, Tensor]:
-        """See ``Index.state_dict``."""
-        rows = built(self._rows).state_dict(with_keys=with_keys)
-        self._buckets.settle()
-        return {
-            **rows,
-            **self._reduction.state_dict(),
-            "wta.seen": self._seen,
-            "wta.code": self._buckets.code,
-        }
+    def _discard(self, rows: KeyRows, tables: _Tables, touched: Tensor) -> None:  # noqa: ARG002
+        tables.buckets.drop(touched)
 
-    def load_state_dict(self, state: Mapping[str, Tensor], keys: Tensor | None = None) -> None:
-        """See ``Index.load_state_dict``."""
-        rows = Rows.from_state(state, keys, self.storage)
-        device = rows.keys.device
-        seen = state.get("wta.seen", torch.empty(0)).to(device, torch.int32)
+    def _write(self, rows: KeyRows, tables: _Tables, cells: Tensor, keys: Tensor) -> None:
+        self._insert(rows, tables, rows.write(cells, keys))
+
+    def _save(self, rows: KeyRows, tables: _Tables) -> dict[str, Tensor]:  # noqa: ARG002
+        tables.buckets.settle()
+        state = {"wta.seen": tables.seen, "wta.code": tables.buckets.code}
+        return {**tables.reduction.state_dict(), **state}
+
+    def _load(self, rows: KeyRows, state: Mapping[str, Tensor]) -> _Tables:
+        device, reduction = rows.keys.device, copy.copy(self._reduction)
+        seen = state.get("wta.seen", torch.empty(0)).to(device, torch.int32, copy=True)
         code = state.get("wta.code", torch.empty(0)).to(device, torch.int64)
-        features = self._reduction.features(rows.features)
+        features = reduction.features(rows.features)
         if seen.shape != (self.num_tables, self.num_permutations, self.prefix) or bool(
             ((seen < 0) | (seen >= features)).any()
         ):
@@ -169,33 +170,23 @@ class WTAHashIndex:
         # a row without a cell is in no bucket, whatever the state says
         clean = torch.full_like(code, -1)
         clean[rows.live()] = code[rows.live()]
-        self._reduction.load_state_dict(state)
-        self._rows, self._seen, self._buckets = rows, seen, Buckets(clean)
+        reduction.load_state_dict(state)
+        return _Tables(seen, Buckets(clean), reduction)
 
-    def stats(self) -> dict[str, int | float | str]:
-        """See ``Index.stats``."""
-        rows, sizes = built(self._rows), self._buckets.sizes()
+    def _describe(self, rows: KeyRows, tables: _Tables) -> dict[str, int | float | str]:  # noqa: ARG002
+        sizes = tables.buckets.sizes()
         return {
-            "structure": "wta-hash",
-            **rows.stats(),
             "num_tables": self.num_tables,
             "num_permutations": self.num_permutations,
             "prefix": self.prefix,
             "num_probes": self.num_probes,
             "max_candidates": "all" if self.max_candidates is None else self.max_candidates,
-            "reduction": self._reduction.name,
+            "reduction": tables.reduction.name,
             "seed": self.seed,
             "buckets": len(sizes),
             "largest_bucket": int(sizes.max()) if len(sizes) else 0,
             "mean_bucket": round(float(sizes.float().mean()), 2) if len(sizes) else 0.0,
         }
-
-    def knob(self) -> tuple[str, int]:
-        """See ``Tunable.knob``: ``max_candidates``, up to all cells that share a bucket with a query.
-
-        A recall that is out of its reach takes more of ``num_probes``, or of ``num_tables`` and a new build.
-        """
-        return "max_candidates", max(1, len(built(self._rows)))
 
     def _check_search_settings(self) -> None:
         """Check those that may be set between searches too."""
@@ -212,22 +203,21 @@ class WTAHashIndex:
         """Vectors to hash at a time."""
         return max(1, CHUNK_NUMBERS // max(1, self.num_tables * self.num_permutations * self.prefix))
 
-    def _codes(self, rows: Tensor) -> Tensor:
-        """Buckets ``(n, num_tables)`` of rows ``(n,)``, by their keys as they are stored."""
-        keys = built(self._rows).keys
-        parts = [self._hash(self._reduction.keys(keys[at]))[0] for at in torch.split(rows, self._part())]
-        return torch.cat(parts)
+    def _codes(self, rows: KeyRows, seen: Tensor, reduction: Reduction, chosen: Tensor) -> Tensor:
+        """Buckets ``(n, num_tables)`` of chosen rows ``(n,)``, by their keys as they are stored."""
+        parts = [reduction.keys(rows.keys[part]) for part in torch.split(chosen, self._part())]
+        return torch.cat([self._hash(part, seen)[0] for part in parts])
 
-    def _hash(self, reduced: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _hash(self, reduced: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Of ``reduced`` (n, D'): buckets (n, T), features seen (n, T, p, prefix), places of the largest."""
-        seen = reduced.index_select(1, self._seen.flatten()).view(len(reduced), *self._seen.shape)
+        seen = reduced.index_select(1, features.flatten()).view(len(reduced), *features.shape)
         largest = seen.argmax(dim=3)  # the first one among equals, which topk would not promise
         table = torch.arange(self.num_tables, device=reduced.device) * self._table
         return (largest * self._radix(reduced.device)).sum(dim=2) + table, seen, largest
 
-    def _probes(self, reduced: Tensor) -> Tensor:
+    def _probes(self, reduced: Tensor, features: Tensor) -> Tensor:
         """Buckets ``(B, num_tables * num_probes)`` in which to look for queries ``(B, D')``."""
-        code, seen, largest = self._hash(reduced)
+        code, seen, largest = self._hash(reduced, features)
         code = code.unsqueeze(2)  # (B, T, 1)
         if self.num_probes > 1:
             best = seen.gather(3, largest.unsqueeze(3))

@@ -1,0 +1,187 @@
+"""What all structures do alike: they keep keys in rows, change one at a time, and compute in float32."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from hmn.errors import NotFittedError
+from hmn.index.checks import check_query
+from hmn.index.locking import ReadersWriterLock
+from hmn.index.precision import own_arithmetic
+from hmn.index.storage.key_rows import KeyRows
+from hmn.results import SearchResult
+
+Parts = TypeVar("Parts")
+
+
+class Structure(ABC, Generic[Parts]):
+    """Base of the structures, with all methods of ``Index``.
+
+    A structure is made of *rows*, which hold the keys and know the cells, and of *parts*, which it builds
+    over the rows: clusters, hash tables, a tree. A subclass says how parts are made, searched, changed and
+    saved, in the methods below that begin with an underscore. They know rows, not cells, and need no lock:
+    the methods here hold it, and switch off what would change the arithmetic (``own_arithmetic``).
+
+    A build makes new parts beside the existing ones and then takes their place, so that searches go on
+    meanwhile, and one that fails leaves the index as it was.
+
+    Args:
+        storage: type in which keys are kept: float32, float16 or bfloat16; as they come if None.
+    """
+
+    kind: str
+    """Name of the structure in ``stats``."""
+    checks_queries: ClassVar[bool] = False
+    """Whether ``_search`` itself refuses NaN and infinity, as the kernels do."""
+
+    def __init__(self, storage: torch.dtype | None) -> None:
+        self.storage = storage
+        self._lock = ReadersWriterLock()
+        self._rows: KeyRows | None = None
+        self._parts: Parts | None = None
+
+    @property
+    def has_structure(self) -> bool:
+        """See ``Index.has_structure``."""
+        return True
+
+    def __len__(self) -> int:
+        """Number of cells, N."""
+        return 0 if self._rows is None else len(self._rows)
+
+    @own_arithmetic
+    def build(self, keys: Tensor, cells: Tensor | None = None) -> None:
+        """See ``Index.build``."""
+        rows = KeyRows(keys, cells, self.storage)
+        self._take(rows, self._make(rows))
+
+    @own_arithmetic
+    def search(self, query: Tensor, k: int) -> SearchResult:
+        """See ``Index.search``."""
+        with self._lock.reading:
+            rows, parts = self._current()
+            if self._is_settled(rows, parts):
+                return self._answer(rows, parts, query, k)
+        with self._lock.writing:
+            return self._answer(*self._settled(), query, k)
+
+    @own_arithmetic
+    def add(self, cells: Tensor, keys: Tensor) -> None:
+        """See ``Index.add``."""
+        with self._lock.writing:
+            rows, parts = self._current()
+            self._insert(rows, parts, rows.add(cells, keys))
+
+    @own_arithmetic
+    def remove(self, cells: Tensor) -> None:
+        """See ``Index.remove``."""
+        with self._lock.writing:
+            rows, parts = self._current()
+            self._discard(rows, parts, rows.remove(cells))
+
+    @own_arithmetic
+    def update(self, cells: Tensor, keys: Tensor) -> None:
+        """See ``Index.update``."""
+        with self._lock.writing:
+            rows, parts = self._current()
+            self._write(rows, parts, cells, keys)
+
+    @own_arithmetic
+    def state_dict(self, *, with_keys: bool = True) -> dict[str, Tensor]:
+        """See ``Index.state_dict``."""
+        with self._lock.writing:
+            rows, parts = self._settled()
+            return {**rows.state_dict(with_keys=with_keys), **self._save(rows, parts)}
+
+    @own_arithmetic
+    def load_state_dict(self, state: Mapping[str, Tensor], keys: Tensor | None = None) -> None:
+        """See ``Index.load_state_dict``."""
+        rows = KeyRows.from_state(state, keys, self.storage)
+        self._take(rows, self._load(rows, state))
+
+    def stats(self) -> dict[str, int | float | str]:
+        """See ``Index.stats``."""
+        with self._lock.writing:
+            rows, parts = self._current()
+            return {"structure": self.kind, **rows.stats(), **self._describe(rows, parts)}
+
+    @abstractmethod
+    def _make(self, rows: KeyRows) -> Parts:
+        """The parts over rows that were never changed; nothing of the index is changed."""
+
+    @abstractmethod
+    def _search(self, rows: KeyRows, parts: Parts, query: Tensor, k: int) -> SearchResult:
+        """The best ``k`` rows, in place of cells, for queries ``(B, D)`` float32 where the keys are.
+
+        Several threads are here at the same time.
+        """
+
+    @abstractmethod
+    def _insert(self, rows: KeyRows, parts: Parts, touched: Tensor) -> None:
+        """File rows ``(n,)`` that are not filed."""
+
+    @abstractmethod
+    def _discard(self, rows: KeyRows, parts: Parts, touched: Tensor) -> None:
+        """File rows ``(n,)`` no longer."""
+
+    def _write(self, rows: KeyRows, parts: Parts, cells: Tensor, keys: Tensor) -> None:
+        """Give cells ``(n,)`` new keys ``(n, D)`` with ``rows.write``, and file their rows by these."""
+        touched = rows.write(cells, keys)
+        self._discard(rows, parts, touched)
+        self._insert(rows, parts, touched)
+
+    def _is_settled(self, rows: KeyRows, parts: Parts) -> bool:  # noqa: ARG002
+        """Whether changes have put off no work that a search needs; asked before each."""
+        return True
+
+    def _settle(self, rows: KeyRows, parts: Parts) -> None:
+        """Do the work that was put off; no other thread is in the index meanwhile."""
+
+    @abstractmethod
+    def _save(self, rows: KeyRows, parts: Parts) -> dict[str, Tensor]:
+        """What ``_load`` needs to make the same parts; no other thread is in the index meanwhile."""
+
+    @abstractmethod
+    def _load(self, rows: KeyRows, state: Mapping[str, Tensor]) -> Parts:
+        """The parts of a state over its rows; nothing of the index is changed, and the state is copied.
+
+        Raises:
+            ShapeError: a tensor is missing or does not fit.
+        """
+
+    @abstractmethod
+    def _describe(self, rows: KeyRows, parts: Parts) -> dict[str, int | float | str]:
+        """Settings and shape of the parts, for ``stats``; no other thread is in the index meanwhile."""
+
+    def _current(self) -> tuple[KeyRows, Parts]:
+        """Rows and parts.
+
+        Raises:
+            NotFittedError: the index was not built.
+        """
+        if self._rows is None or self._parts is None:
+            raise NotFittedError("the index has no cells yet: call build(keys) or load_state_dict first")
+        return self._rows, self._parts
+
+    def _settled(self) -> tuple[KeyRows, Parts]:
+        """Rows and parts, fit to search; no other thread is in the index meanwhile."""
+        rows, parts = self._current()
+        if not self._is_settled(rows, parts):
+            self._settle(rows, parts)
+        return self._current()
+
+    def _take(self, rows: KeyRows, parts: Parts) -> None:
+        """Search these from now on."""
+        with self._lock.writing:
+            self._rows, self._parts = rows, parts
+
+    def _answer(self, rows: KeyRows, parts: Parts, query: Tensor, k: int) -> SearchResult:
+        """Check queries and search; the result names cells."""
+        query = check_query(query, rows.features, k, finite=not self.checks_queries).to(rows.keys.device)
+        result = self._search(rows, parts, query, k)
+        return result._replace(cell=rows.cells_at(result.cell))

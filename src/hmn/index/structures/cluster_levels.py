@@ -1,0 +1,196 @@
+"""The levels of a ``ClusterIndex``: wide clusters that lead to narrow ones, and these to their cells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from hmn._native.level import IN_FULL
+from hmn.errors import ShapeError
+from hmn.index.clustering.kmeans import assign, kmeans
+from hmn.index.clustering.reduction import Reduction
+from hmn.index.storage.coded_lists import CODES, Lists
+from hmn.index.storage.key_rows import KeyRows
+
+BITS = {name: bits for name, bits in CODES.items() if bits > 1} | {None: IN_FULL}
+"""Bits per feature of the codes of cells, by the name of the codes."""
+UPPER_BITS = 8
+"""Bits per feature of the codes of clusters."""
+
+
+@dataclass
+class Levels:
+    """Clusters of each level, and the cells of the narrowest ones.
+
+    Attributes:
+        centroid: ``(C, D')`` unit vectors in the reduced space, by which cells are filed.
+        directions: ``(lists, D)`` vectors of the lists of each level but the first, by which queries search.
+        upper: the levels that lead to the clusters.
+        leaves: the clusters' cells, in codes if there are any.
+        cluster: ``(capacity,)`` int64 cluster of each row.
+        place: ``(capacity,)`` int64 place of each row in the leaves.
+        reduction: decides where cells are filed; fitted.
+    """
+
+    centroid: Tensor
+    directions: list[Tensor]
+    upper: list[Lists]
+    leaves: Lists
+    cluster: Tensor
+    place: Tensor
+    reduction: Reduction
+
+    @cached_property
+    def counts(self) -> tuple[int, ...]:
+        """Clusters of each level, from the widest to the narrowest."""
+        return tuple(map(len, self.directions))
+
+    def file(self, keys: Tensor, rows: Tensor) -> None:
+        """Enter rows ``(n,)`` of the keys into the clusters whose centroid they lie nearest to."""
+        vectors = keys[rows]  # (n, D)
+        cluster = assign(self.reduction.keys(vectors).float(), self.centroid)[0]
+        more = len(keys) - len(self.place)
+        if more > 0:
+            self.place = F.pad(self.place, (0, more), value=-1)
+            self.cluster = F.pad(self.cluster, (0, more), value=-1)
+        self.leaves.add(cluster, rows, vectors, self.directions[-1], self.place)
+        self.cluster[rows] = cluster
+
+    def unfile(self, rows: Tensor) -> None:
+        """Take rows ``(n,)`` out of their clusters."""
+        self.leaves.remove(self.cluster[rows], rows, self.place)
+        self.cluster[rows] = -1
+
+    def state_dict(self, used: int) -> dict[str, Tensor]:
+        """The tensors by name, for the rows in use."""
+        state = {"centroid": self.centroid, "cluster": self.cluster[:used], "place": self.place[:used]}
+        for number, (lists, direction) in enumerate(zip(self.upper, self.directions, strict=True)):
+            state |= lists.state_dict(f"level{number}.")
+            state[f"direction{number}"] = direction
+        state |= {f"reduction.{name}": value for name, value in self.reduction.state_dict().items()}
+        return state | self.leaves.state_dict("leaves.")
+
+
+def build_levels(
+    rows: KeyRows,
+    counts: Sequence[int],
+    bits: int,
+    reduction: Reduction,
+    *,
+    generator: torch.Generator,
+    iterations: int,
+    on_progress: Callable[[int, int], None] | None,
+) -> Levels:
+    """Cluster the keys, then the clusters, from the narrowest level to the widest.
+
+    Args:
+        rows: that were never changed.
+        counts: clusters of each level, from the widest to the narrowest.
+        bits: of the codes of cells.
+        reduction: is fitted.
+        generator: source of all randomness.
+        iterations: rounds of k-means.
+        on_progress: called with the rounds done and their number, for each level.
+    """
+    keys = rows.keys[: rows.used]
+    reduction.fit(keys)
+    points = reduction.keys(keys).float()  # (N, D')
+    centroids, filed = [], []
+    for count in reversed(counts):
+        if len(points):
+            centroid = kmeans(
+                points, count, generator=generator, iterations=iterations, on_progress=on_progress
+            )
+        else:
+            centroid = points.new_zeros(1, points.shape[1])
+        centroids.append(centroid)
+        filed.append(assign(points, centroid)[0])
+        points = centroid
+    directions = _directions(keys, centroids, filed)
+    leaves = Lists(rows.features, bits, keys.device)
+    place = leaves.build(filed[0], torch.arange(len(keys), device=keys.device), keys, directions[0])
+    upper = _upper_levels(directions, filed)
+    return Levels(centroids[0], directions[::-1], upper[::-1], leaves, filed[0], place, reduction)
+
+
+def _directions(keys: Tensor, centroids: list[Tensor], filed: list[Tensor]) -> list[Tensor]:
+    """Vectors ``(C, D)`` of the clusters of each level, from the narrowest to the widest.
+
+    Clusters of long keys must be entered first. So a direction is as long as its keys are, longer ones
+    counting more, since they are the ones that queries ask for.
+    """
+    length = torch.linalg.vector_norm(keys, dim=1, dtype=torch.float64)  # (N,)
+    directions = []
+    for centroid, nearest in zip(centroids, filed, strict=True):
+        both = torch.stack([length, length * length], dim=1)
+        total = both.new_zeros(len(centroid), 2).index_add_(0, nearest, both)
+        length = total[:, 1] / torch.where(total[:, 0] > 0, total[:, 0], 1.0)  # (C,)
+        directions.append((centroid[:, : keys.shape[1]] * length.unsqueeze(1)).float())
+    return directions
+
+
+def _upper_levels(directions: list[Tensor], filed: list[Tensor]) -> list[Lists]:
+    """The clusters of each level in lists, one for each cluster of the level above."""
+    upper = []
+    nothing = directions[0].new_zeros(1, 1)
+    for level, direction in enumerate(directions):
+        lists = Lists(direction.shape[1], UPPER_BITS, direction.device)
+        top = level == len(directions) - 1
+        entries = torch.arange(len(direction), device=direction.device)
+        into = torch.zeros_like(entries) if top else filed[level + 1]
+        lists.build(into, entries, direction, nothing if top else directions[level + 1])
+        upper.append(lists)
+    return upper
+
+
+def load_levels(rows: KeyRows, state: Mapping[str, Tensor], bits: int, reduction: Reduction) -> Levels:
+    """The levels of a state, which is copied.
+
+    Raises:
+        ShapeError: a tensor is missing or does not fit.
+    """
+    count = max(1, sum(name.startswith("direction") for name in state))
+    names = ("centroid", "cluster", "place", *(f"direction{number}" for number in range(count)))
+    missing = [name for name in names if name not in state]
+    if missing:
+        raise ShapeError(f"the state has no {missing[0]}: it is of another structure or not whole")
+    directions = [state[f"direction{number}"].clone() for number in range(count)]
+    upper = [
+        Lists.from_state(state, f"level{number}.", rows.features, UPPER_BITS, len(directions[number]))
+        for number in range(count)
+    ]
+    leaves = Lists.from_state(state, "leaves.", rows.features, bits, rows.used)
+    _check_levels(rows, state, directions, [*upper, leaves])
+    reduction.load_state_dict(
+        {
+            name.removeprefix("reduction."): value
+            for name, value in state.items()
+            if name.startswith("reduction.")
+        }
+    )
+    centroid, cluster, place = (state[name].clone() for name in ("centroid", "cluster", "place"))
+    return Levels(centroid, directions, upper, leaves, cluster, place, reduction)
+
+
+def _check_levels(
+    rows: KeyRows, state: Mapping[str, Tensor], directions: list[Tensor], levels: list[Lists]
+) -> None:
+    """Refuse tensors that do not fit each other or the rows."""
+    lists = [len(level.level.length) for level in levels]
+    fitting = [(count, rows.features) for count in lists[1:]]
+    if lists[0] != 1 or [tuple(direction.shape) for direction in directions] != fitting:
+        raise ShapeError(f"directions do not fit the lists, expected {fitting}: the state is not whole")
+    if any(direction.dtype != torch.float32 for direction in directions):
+        raise ShapeError("directions are not float32: the state is damaged")
+    if len(state["centroid"]) != lists[-1] or len(state["place"]) != len(state["cluster"]):
+        raise ShapeError("centroid or place does not fit the clusters: the state is not whole")
+    if len(state["cluster"]) != rows.used or len(levels[-1]) != len(rows):
+        got = len(levels[-1])
+        raise ShapeError(
+            f"the state files {got} cells, expected {len(rows)}: give the keys it was saved with"
+        )
