@@ -11,13 +11,15 @@ pytest.importorskip("matplotlib", reason='the report needs Matplotlib: pip insta
 
 from hmn.paper.grid import KEYWORDS, KMIPS, ROWS, TEXT, Row, title_of
 from hmn.paper.preset import PRESETS
-from hmn.paper.report.columns import FOOTNOTE, MISSING
+from hmn.paper.report.columns import MISSING
 from hmn.paper.report.document import Block, as_html, as_markdown
 from hmn.paper.report.plots import common_epochs, swept
+from hmn.paper.report.prose import paragraph
 from hmn.paper.report.report import report_blocks, write_report
 from hmn.paper.verdicts.table import Table
 
 FULL = PRESETS["full"]
+FOOTNOTE = paragraph("columns", "missed reads")
 
 
 def made_run(row: Row, number: int, seed: int = 0) -> dict[str, Any]:

@@ -6,16 +6,9 @@ import pytest
 
 from hmn.paper.grid import ROWS
 from hmn.paper.published import PUBLISHED
-from hmn.paper.verdicts.claims import (
-    DOES_NOT,
-    HOLDS,
-    OURS,
-    OURS_AT_A_TENTH,
-    STRATEGIES,
-    UNDECIDED,
-    Verdict,
-    verdicts,
-)
+from hmn.paper.verdicts.claims import Verdict, verdicts
+from hmn.paper.verdicts.compared import OURS, OURS_AT_A_TENTH, STRATEGIES
+from hmn.paper.verdicts.decisions import DOES_NOT, HOLDS, UNDECIDED
 from hmn.paper.verdicts.significance import Mean
 from hmn.paper.verdicts.table import Table
 
@@ -291,20 +284,20 @@ def test_without_its_rows_a_claim_is_undecided_and_says_what_is_missing() -> Non
 def test_a_row_that_was_cut_while_it_rose_decides_nothing(stopped: str, best: int, expected: str) -> None:
     cut = run("keyword filter", 0.5, stopped=stopped, best=best, curve=[(0.5, 1.0)] * 6)
     found = judged("5", run("exact 10-MIPS", 0.6), cut)
-    assert found.told == expected
+    assert found.text == expected
     assert ("cut while rising: keyword filter" in found.figures) == ("rising" in expected)
 
 
 def test_with_one_seed_a_verdict_says_so_unless_other_rows_tell_the_noise() -> None:
     pair = run("exact 10-MIPS", 0.6), run("keyword filter", 0.5)
-    assert judged("5", *pair).told == "holds (one seed)"
+    assert judged("5", *pair).text == "holds (one seed)"
     calm = [run("REINFORCE", fact, seed=seed) for seed, fact in enumerate((0.3, 0.301, 0.302))]
-    assert judged("5", *pair, *calm).told == "holds"
+    assert judged("5", *pair, *calm).text == "holds"
     wild = [run("REINFORCE", fact, seed=seed) for seed, fact in enumerate((0.2, 0.3, 0.4))]
-    assert judged("5", *pair, *wild).told == "undecided"
+    assert judged("5", *pair, *wild).text == "undecided"
     # of when an accuracy is reached they tell nothing
     both = run("full softmax", 0.6, curve=FLAT), run("exact 10-MIPS", 0.6, curve=FLAT)
-    assert judged("2a", *both, *calm).told == "holds (one seed)"
+    assert judged("2a", *both, *calm).text == "holds (one seed)"
 
 
 def test_seeds_that_differ_much_make_a_difference_unsure() -> None:

@@ -10,22 +10,13 @@ from hmn.paper.network.search_budget import strategy_reads, target_reads
 from hmn.paper.preset import Preset
 from hmn.paper.published import PUBLISHED
 from hmn.paper.report.document import Block
+from hmn.paper.report.prose import paragraph, paragraphs
 from hmn.paper.verdicts.significance import Mean
 from hmn.paper.verdicts.table import Table, best_validation
 
 MISSING = "–"
 UNITS = {KEYWORDS: " (keys alone)", BM25: " (list entries)"}
 MISSED = " †"
-FOOTNOTE = (
-    "† With a seed at least, over a tenth from the reads that the search was to spend: no setting is nearer, "
-    "or these questions spend other reads than those that it was tuned on."
-)
-EQUAL_READS = (
-    "Equal reads are not equal training: how many candidates the questions of a batch find together "
-    "(softmax size) differs between structures. Upper levels of clusters are scanned in 8-bit codes, which "
-    "count by their bytes (about a quarter of a read a centroid), while the strategies of the paper score "
-    "centroids in full (one read each)."
-)
 
 
 class Column(NamedTuple):
@@ -56,8 +47,12 @@ def row_table(
             told[0] = "failed" if row.name in failed else "not run"
         lines.append([title_of(row.name, preset), _paper_accuracy(row), _paper_size(row), *told])
     head = ["row", "paper: accuracy", "paper: softmax size", *(column.head for column in columns)]
-    text = [EQUAL_READS] if any(row.index != "exact" for row in rows) else []
-    notes = [FOOTNOTE] if any(MISSED in cell for line in lines for cell in line) else []
+    text = [paragraph("columns", "equal reads")] if any(row.index != "exact" for row in rows) else []
+    notes = (
+        [paragraph("columns", "missed reads")]
+        if any(MISSED in cell for line in lines for cell in line)
+        else []
+    )
     return _without_empty(Block(title, text, head, lines, notes))
 
 
@@ -208,31 +203,4 @@ COSTS = (
 
 def what_columns_say() -> Block:
     """Explains the columns."""
-    return Block(
-        "What the columns say",
-        [
-            "fact: the best cell is the question's exact fact, found with the row's own search; with "
-            "exact search: the same network, tested with exact search over all cells; with common search: "
-            "by the best clusters alone, at the same reads for all strategies. Best epoch under exact "
-            "search: training stops, and an epoch is kept, by the row's own search; where that finds "
-            "little, this may be early, so here is what exact search found in validation after the epoch "
-            "that was best for it. pair: subject and relation are both right. ± is the standard deviation "
-            "over seeds.",
-            "softmax size: cells that the training softmax normalises over, after the union over the "
-            "batch and with the correct ones, mean over all steps. reads: bytes of memory and index "
-            "touched for one question as if it came alone, in units of a key; exact search reads all "
-            "cells. tuned to: what the search is set to at the end, for each seed if they differ. "
-            "speed-up in reads: all cells divided by reads. recall@10: share of the ten best cells of "
-            "exact search that the row's own search finds. coverage: questions whose fact is among the "
-            "filter's candidates.",
-            "step / full softmax: what a step takes, from words to the moved vectors, divided by what one "
-            "of the full softmax over the same cells takes, both timed in turns after training: so other "
-            "work on the machine, another day or another machine change little. s a step: this multiple "
-            "of the full softmax's step, of which the least of all rows with such cells is taken. s an "
-            "epoch: all its steps. Rows without a multiple have their own times. All without validation. "
-            "s to build: the search structure, once; MiniLM's with the texts that it encodes. questions a "
-            "second: of the search at test time alone, in batches. Peak MiB: of a process that trains the "
-            "row alone, data and libraries included, at the end of training; memory that is freed is kept "
-            "by the process for its next step.",
-        ],
-    )
+    return Block("What the columns say", paragraphs("columns", "columns"))

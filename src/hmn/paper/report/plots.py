@@ -10,7 +10,7 @@ from typing import Any
 
 from hmn.errors import MissingPackageError
 from hmn.paper.grid import BM25, KEYWORDS, ROWS
-from hmn.paper.verdicts.claims import (
+from hmn.paper.verdicts.compared import (
     BY_CLUSTERS,
     FAMILIES,
     FILTER,
