@@ -12,7 +12,7 @@ from typing import Any
 from bench.index import attention
 from bench.index.rounds import OURS, REFERENCE, label, ratios
 from bench.machine import described
-from hmn.index.clustering.kmeans import POINTS_A_CLUSTER
+from hmn.index.clustering.kmeans import POINTS_PER_CLUSTER
 from hmn.index.structures.cluster import ClusterIndex
 from hmn.store.bundle import write_atomically
 
@@ -105,7 +105,7 @@ def markdown(results: dict[str, Any]) -> str:
     lines = ["# Search structures beside the libraries that people use", ""]
     lines += [f"`{results['command']}`. {described(results['machine'])}; {versions}.", ""]
     effort = {"iterations": inspect.signature(ClusterIndex).parameters["iterations"].default}
-    effort |= {"points": POINTS_A_CLUSTER}
+    effort |= {"points": POINTS_PER_CLUSTER}
     load = {"load_average_at_start": results["machine"]["load_average_at_start"]}
     load |= {"load_average_at_end": results["load_average_at_end"]}
     lines += [METHOD.format(**options, **effort, **load), "", "## Targets", ""]

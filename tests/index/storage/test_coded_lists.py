@@ -78,11 +78,11 @@ def changed_as_a_dictionary_is(bits: int, changes: list[tuple[bool, list[int]]],
     place = torch.full((400,), -1)
     place[:first] = lists.build(of, torch.arange(first), stacked, direction)
     held_in = dict(enumerate(of.tolist()))
-    number = first
+    next_child = first
     for adds, chosen in changes:
         if adds:
-            children = list(range(number, number + len(chosen)))
-            number += len(chosen)
+            children = list(range(next_child, next_child + len(chosen)))
+            next_child += len(chosen)
             fresh = torch.randn(len(chosen), 6, generator=generator)
             into = torch.tensor(chosen, dtype=torch.int64)
             lists.add(into, torch.tensor(children, dtype=torch.int64), fresh, direction, place)
@@ -96,15 +96,15 @@ def changed_as_a_dictionary_is(bits: int, changes: list[tuple[bool, list[int]]],
                 del held_in[child], vectors[child]
         assert len(lists) == len(held_in)
         assert (place >= 0).nonzero().squeeze(1).tolist() == sorted(held_in)
-        for one in range(5):
-            at, length = lists.level.entries_of(torch.tensor([one]))
-            held = lists.level.child[at].tolist()
-            assert sorted(held) == sorted(child for child in held_in if held_in[child] == one)
-            assert place[held].tolist() == at.tolist()
+        for owner in range(5):
+            entries, length = lists.level.entries_of(torch.tensor([owner]))
+            held = lists.level.child[entries].tolist()
+            assert sorted(held) == sorted(child for child in held_in if held_in[child] == owner)
+            assert place[held].tolist() == entries.tolist()
             assert length.tolist() == [len(held)]
-    for child, one in held_in.items():
-        found = decoded(lists, place[child].view(1), direction[one].unsqueeze(0))[0]
-        assert float((found - vectors[child]).norm()) < {1: 2.0, 4: 0.2, 8: 0.02}[bits] * 6
+    for child, owner in held_in.items():
+        vector = decoded(lists, place[child].view(1), direction[owner].unsqueeze(0))[0]
+        assert float((vector - vectors[child]).norm()) < {1: 2.0, 4: 0.2, 8: 0.02}[bits] * 6
 
 
 def test_a_list_without_entries_and_one_of_a_whole_panel() -> None:

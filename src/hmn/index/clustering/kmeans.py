@@ -11,13 +11,20 @@ from torch.nn import functional as F
 from hmn._native import search_levels
 from hmn.index.storage.coded_lists import Lists
 
-POINTS_A_CLUSTER, MANY_POINTS, FEW_A_CLUSTER = 128, 1 << 20, 40
-"""More points than this a cluster are sampled: further ones hardly move a mean. Many points in all are enough
-where they are at least a few a cluster."""
+POINTS_PER_CLUSTER = 128
+"""Points per cluster that k-means works on; where there are more it samples: they hardly move a mean."""
+MANY_POINTS = 1 << 20
+"""Points in all that are enough, as long as there are ``FEW_PER_CLUSTER``."""
+FEW_PER_CLUSTER = 40
+"""Points per cluster below which sampling never goes."""
 SEEDING_ROUNDS = 4
-CHECKED = 4
+"""Rounds of k-means||."""
+SCORED_IN_FULL = 4
+"""Centroids per point whose products are computed in full, once codes have said which look best."""
 DRAWS = 4
-PART = 1 << 16
+"""Candidates for each centroid that k-means++ draws to choose the best of them."""
+POINTS_AT_A_TIME = 1 << 16
+"""Points assigned at a time."""
 
 
 def kmeans(
@@ -30,8 +37,8 @@ def kmeans(
 ) -> Tensor:
     """Find directions that the points lie around (Dhillon & Modha 2001).
 
-    Seeded by k-means|| (Bahmani et al. 2012), which chooses as k-means++ does, but many centroids a round.
-    A cluster that loses all its points begins anew at the point that fits its own cluster worst.
+    Seeded by k-means|| (Bahmani et al. 2012), which chooses like k-means++, but many centroids per round.
+    A cluster that loses all its points starts again at the point that fits its own cluster worst.
 
     Args:
         points: ``(N, D)`` float, N at least 1; only their directions count.
@@ -43,12 +50,12 @@ def kmeans(
     Returns:
         ``(C, D)`` unit centroids.
     """
-    some = min(num_clusters * POINTS_A_CLUSTER, max(MANY_POINTS, num_clusters * FEW_A_CLUSTER))
-    chosen = torch.randperm(len(points), generator=generator)[:some]
-    unit = unit_rows(points[chosen.sort().values.to(points.device)].float())
-    centroid = _seeds(unit, num_clusters, generator)
+    enough = min(num_clusters * POINTS_PER_CLUSTER, max(MANY_POINTS, num_clusters * FEW_PER_CLUSTER))
+    sample = torch.randperm(len(points), generator=generator)[:enough]
+    unit = unit_rows(points[sample.sort().values.to(points.device)].float())  # (n, D)
+    centroid = _seeds(unit, num_clusters, generator)  # (C, D)
     for done in range(iterations):
-        nearest, cosine = assign(unit, centroid)
+        nearest, cosine = assign(unit, centroid)  # (n,), (n,)
         total = torch.zeros_like(centroid).index_add_(0, nearest, unit)
         empty = torch.bincount(nearest, minlength=num_clusters) == 0
         if bool(empty.any()):
@@ -61,40 +68,46 @@ def kmeans(
 
 
 def assign(points: Tensor, centroid: Tensor) -> tuple[Tensor, Tensor]:
-    """The centroid ``(n,)`` of largest inner product with each point ``(n, D)``, and the product ``(n,)``."""
+    """The centroid ``(n,)`` of largest inner product with each point ``(n, D)``, and the product ``(n,)``.
+
+    Codes of 8 bits decide which ``SCORED_IN_FULL`` centroids are compared in full.
+    """
     lists = Lists(centroid.shape[1], bits=8, device=centroid.device)
-    one = torch.zeros(len(centroid), dtype=torch.int64, device=centroid.device)
-    lists.build(one, torch.arange(len(centroid), device=centroid.device), centroid, centroid.new_zeros(1, 1))
+    number = torch.arange(len(centroid), device=centroid.device)
+    lists.build(torch.zeros_like(number), number, centroid, centroid.new_zeros(1, 1))
     nearest, product = [], []
-    for part in torch.split(points, PART):
-        found = search_levels(part.float(), [lists.level], [], [], centroid, CHECKED, 1)
-        nearest.append(found.cell[:, 0])
-        product.append(found.score[:, 0])
+    for part in torch.split(points, POINTS_AT_A_TIME):
+        result = search_levels(part.float(), [lists.level], [], [], centroid, SCORED_IN_FULL, 1)
+        nearest.append(result.cell[:, 0])
+        product.append(result.score[:, 0])
     if not nearest:
-        return one[:0], points.new_empty(0)
+        return number[:0], points.new_empty(0)
     return torch.cat(nearest), torch.cat(product)
 
 
 def unit_rows(points: Tensor) -> Tensor:
-    """Directions ``(n, D)`` of points ``(n, D)`` of any size; nothing stays nothing."""
-    largest = points.abs().amax(dim=1, keepdim=True)  # squares of very large and very small numbers are none
+    """Points ``(n, D)`` scaled to length 1, however large or small they are; zeros stay zeros."""
+    largest = points.abs().amax(dim=1, keepdim=True)  # first, since squares overflow or vanish in float32
     return F.normalize(points / torch.where(largest > 0, largest, 1.0), dim=1)
 
 
 def _seeds(unit: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Directions to begin with, far from each other."""
+    """Choose ``count`` directions ``(count, D)`` that are far from each other, to start k-means from."""
+    # 1. k-means||: in each round, draw about half of the count, likelier the farther from those drawn so far.
+    # 2. Weight each direction drawn by the points that are nearest to it.
+    # 3. Reduce them to the count with k-means++. If there are too few, fill up with random points.
     n = len(unit)
     if count >= n:
         return unit[torch.arange(count, device=unit.device) % n]
     sampled = unit[torch.randint(n, (1,), generator=generator).to(unit.device)]
-    distance = 1 - (unit @ sampled.T).squeeze(1)
+    distance = 1 - (unit @ sampled.T).squeeze(1)  # (n,)
     for _ in range(SEEDING_ROUNDS):
         share = distance.clamp(min=0).double().cpu()
         if float(share.sum()) <= 0:
             break
         wanted = min(count, int((share > 0).sum()))
         drawn = torch.multinomial(share, wanted // 2 + 1, generator=generator)
-        fresh = unit[drawn.to(unit.device)]
+        fresh = unit[drawn.to(unit.device)]  # (drawn, D)
         sampled = torch.cat([sampled, fresh])
         distance = torch.minimum(distance, 1 - assign(unit, fresh)[1])
     if len(sampled) <= count:
@@ -105,7 +118,7 @@ def _seeds(unit: Tensor, count: int, generator: torch.Generator) -> Tensor:
 
 
 def _plus_plus(points: Tensor, weight: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Greedy k-means++ (Arthur & Vassilvitskii 2007) on weighted unit vectors: the best of some draws."""
+    """Greedy k-means++ (Arthur & Vassilvitskii 2007) on weighted unit vectors, each the best of ``DRAWS``."""
     weight = weight + 1e-6
     distance = points.new_full((len(points),), 2.0, dtype=torch.float64)
     # inverse sampling of the running sum is several times as fast as multinomial
@@ -113,7 +126,7 @@ def _plus_plus(points: Tensor, weight: Tensor, count: int, generator: torch.Gene
     chosen = torch.empty(count, dtype=torch.int64, device=points.device)
     for number in range(count):
         mass = (weight * distance).cumsum(0)
-        tried = torch.searchsorted(mass, draws[number] * mass[-1]).clamp(max=len(points) - 1)
+        tried = torch.searchsorted(mass, draws[number] * mass[-1]).clamp(max=len(points) - 1)  # (draws,)
         left = torch.minimum(distance, (1 - points[tried] @ points.T).double().clamp(min=0))  # (draws, n)
         best = (left @ weight).argmin()
         chosen[number], distance = tried[best], left[best]

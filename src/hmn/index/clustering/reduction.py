@@ -1,4 +1,4 @@
-"""From the largest inner product to the largest cosine: a few columns more, and all keys are as long.
+"""From largest inner product to largest cosine: a few more columns, so that all keys have one length.
 
 A reduction decides only where a cell is filed (its cluster, bucket or leaf) and where a query looks. Scores
 are always inner products of the keys and queries themselves.
@@ -16,11 +16,11 @@ from hmn.errors import ConfigError, ShapeError
 
 
 class Reduction(Protocol):
-    """Columns that are appended to keys (P) and to queries (Q), so that long keys lie in no one's way."""
+    """Columns appended to keys (P) and queries (Q), so that cosines rank keys as inner products do."""
 
     @property
     def name(self) -> str:
-        """As ``make_reduction`` takes it."""
+        """Name that ``make_reduction`` knows it by."""
         ...
 
     def fit(self, keys: Tensor) -> None:
@@ -36,7 +36,7 @@ class Reduction(Protocol):
         ...
 
     def features(self, d: int) -> int:
-        """D' of keys with D features."""
+        """D', the features of reduced keys that had D."""
         ...
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -44,10 +44,10 @@ class Reduction(Protocol):
         ...
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take back what ``state_dict`` gave, from among other entries too.
+        """Restore what ``state_dict`` gave; other entries of the state are left alone.
 
         Raises:
-            ShapeError: the state is that of another reduction; nothing is changed then.
+            ShapeError: the state is that of another reduction; then nothing is changed.
         """
         ...
 
@@ -56,15 +56,15 @@ class PaperReduction:
     """P(x) = [x, 1/2 - |x|^2, 1/2 - |x|^4, ..., 1/2 - |x|^(2^m)], x scaled so that the longest has norm u.
 
     Then |P(x)|^2 = m/4 + |x|^(2^(m+1)), which is m/4 for all keys within u^(2^(m+1)), so that the order by
-    cosine is nearly that by inner product. A key that comes later and is longer than 1/u times the longest
-    fitted is given the columns of one of norm 1.
+    cosine is nearly that by inner product. A key that is added later and is more than 1/u times as long as
+    the longest fitted gets the columns of a key of norm 1.
 
     Source: Shrivastava and Li, "Improved asymmetric locality sensitive hashing (ALSH) for maximum inner
     product search", 2014; used by Chandar et al., "Hierarchical memory networks", 2016.
 
     Args:
         u: norm of the longest key after scaling, between 0 and 1.
-        m: columns that are appended, at least 1.
+        m: appended columns, at least 1.
 
     Raises:
         ConfigError: u or m is out of range.
@@ -116,9 +116,9 @@ class PaperReduction:
 
 
 class OneColumnReduction:
-    """P(x) = [x, sqrt(max|x|^2 - |x|^2)]: all keys are as long, so cosines order them as inner products do.
+    """P(x) = [x, sqrt(max|x|^2 - |x|^2)]: all keys get one length, so cosines rank them as inner products do.
 
-    A key that comes later and is longer than the longest fitted gets 0: it is filed as if by cosine.
+    A key that is added later and is longer than the longest fitted gets 0: it is filed by its own cosine.
 
     Source: Bachrach et al., "Speeding up the Xbox recommender system using a Euclidean transformation for
     inner-product spaces", 2014; Neyshabur and Srebro, "On symmetric and asymmetric LSHs for inner product
@@ -137,7 +137,7 @@ class OneColumnReduction:
     def keys(self, keys: Tensor) -> Tensor:
         """See ``Reduction.keys``."""
         norm = _norm(keys).clamp(max=self._longest).unsqueeze(1)
-        # a product of two factors loses no digits where the norm is close to the largest
+        # as a product of two factors, since a difference of squares loses digits near the largest norm
         column = ((self._longest - norm) * (self._longest + norm)).sqrt()
         column = column.clamp(max=torch.finfo(torch.float32).max)
         return torch.cat([keys.float(), column.float()], dim=1)
@@ -160,7 +160,7 @@ class OneColumnReduction:
 
 
 class NoReduction:
-    """P(x) = x: cells are filed by their keys as they are."""
+    """P(x) = x: cells are filed by their own keys."""
 
     name = "none"
 
@@ -187,7 +187,9 @@ class NoReduction:
         """See ``Reduction.load_state_dict``."""
         others = [name for name in state if name.startswith("reduction.")]
         if others:
-            raise ShapeError(f"the state has {others[0]}, expected none: make the index with that reduction")
+            raise ShapeError(
+                f"the state has {others[0]}, expected no reduction: make the index with that one"
+            )
 
 
 REDUCTIONS = {"paper": PaperReduction, "one-column": OneColumnReduction, "none": NoReduction}
@@ -197,7 +199,7 @@ def make_reduction(name: str) -> Reduction:
     """The reduction called ``paper``, ``one-column`` or ``none``, with its usual settings.
 
     Raises:
-        ConfigError: there is none of that name.
+        ConfigError: no reduction has that name.
     """
     if name not in REDUCTIONS:
         raise ConfigError(f"there is no reduction {name!r}, expected one of {', '.join(REDUCTIONS)}")
@@ -206,7 +208,7 @@ def make_reduction(name: str) -> Reduction:
 
 
 def _norm(keys: Tensor) -> Tensor:
-    """Norms ``(n,)`` in float64, in which the square of no float32 overflows."""
+    """Norms ``(n,)`` in float64, in which squares of float32 numbers cannot overflow."""
     norm: Tensor = torch.linalg.vector_norm(keys, dim=1, dtype=torch.float64)
     return norm
 

@@ -1,4 +1,4 @@
-"""Lists of vectors in short codes, which grow and shrink in place: one level of a hierarchy."""
+"""Lists of vectors in short codes that grow and shrink in place: one level of a hierarchy."""
 
 from __future__ import annotations
 
@@ -14,19 +14,26 @@ from hmn._native.level import GROUP, IN_FULL, LANES, Level
 from hmn.errors import ShapeError
 
 SPARE = 1.25
+"""Room of a list when it is built, in multiples of its entries."""
 CODES = {"int1": 1, "int4": 4, "int8": 8}
+"""Bits per feature of the codes that the setting ``codes`` names."""
+STATE_NAMES = ("codes", "along", "step", "child", "first_panel", "length", "room")
+"""Names in the state, after the prefix."""
+ENCODED_AT_A_TIME = 1 << 16
+"""Entries encoded at a time while lists are built."""
 
 
 class Lists:
-    """L lists of entries, each a vector in codes of 1, 4 or 8 bits a feature, or without codes.
+    """L lists of entries, each a vector in a code of 1, 4 or 8 bits per feature, or without a code.
 
-    A vector x in a list of direction v is kept as ``along * v + step * (code - zero)``: the part along v in
-    full, the rest in codes. A list has room to grow; where it runs out of it, the list moves.
+    An entry stands for a *child*: a number that the owner gives it. A list has a direction v, in which its
+    vectors lie roughly. A vector x is kept as ``along * v + step * (code - zero)``: its part along v as one
+    number, the rest as a code. Each list has room to grow; one that runs out of room moves.
 
     Args:
         features: D.
         bits: 1, 4 or 8; ``IN_FULL`` for entries without codes.
-        device: where the tensors lie.
+        device: device of the tensors.
 
     Attributes:
         level: the tensors, for the kernels.
@@ -57,30 +64,30 @@ class Lists:
         return self._count
 
     def build(self, lists: Tensor, child: Tensor, vectors: Tensor, direction: Tensor) -> Tensor:
-        """Fill the lists anew.
+        """Fill the lists from the start; what they held is gone.
 
         Args:
             lists: ``(n,)`` int64 list of each entry.
-            child: ``(n,)`` int64 what each stands for.
+            child: ``(n,)`` int64 what each entry stands for.
             vectors: ``(children, D)`` float, by child.
             direction: ``(L, D)`` vectors of the lists; ``(L, 1)`` zeros where lists have none.
 
         Returns:
             ``(n,)`` int64 place of each entry.
         """
-        count = torch.bincount(lists, minlength=len(direction))
+        count = torch.bincount(lists, minlength=len(direction))  # (L,)
         self._room = ((count * SPARE).ceil().long() + LANES - 1) // LANES
         self._used = int(self._room.sum())
         self.level = self._empty(self._used, len(direction), lists.device)
         self.level.first_panel.copy_(self._room.cumsum(0) - self._room)
-        order = lists.argsort(stable=True)
-        begin = count.cumsum(0) - count
-        place = torch.empty_like(lists)
-        within = torch.arange(len(lists), device=lists.device) - begin[lists[order]]
-        place[order] = self.level.first_panel[lists[order]] * LANES + within
         self.level.length.copy_(count)
         self._count = len(lists)
-        for part in torch.split(torch.arange(len(lists), device=lists.device), 1 << 16):
+        order = lists.argsort(stable=True)  # (n,) entries, list by list
+        begin = count.cumsum(0) - count
+        within = torch.arange(len(lists), device=lists.device) - begin[lists[order]]
+        place = torch.empty_like(lists)  # (n,)
+        place[order] = self.level.first_panel[lists[order]] * LANES + within
+        for part in torch.split(torch.arange(len(lists), device=lists.device), ENCODED_AT_A_TIME):
             self.level.child[place[part]] = child[part].to(torch.int32)
             self._encode(place[part], vectors, child[part], lists[part], direction)
         return place
@@ -91,8 +98,7 @@ class Lists:
         Args:
             lists, child, direction: as for ``build``.
             vector: ``(n, D)`` float, of each entry.
-            where: by child, the place of each entry: those of the new ones, and of others that had to
-                move, are written there.
+            where: by child, the place of its entry; written for new entries, and for those that had to move.
         """
         if not len(lists):
             return
@@ -105,26 +111,26 @@ class Lists:
         self._encode(where[child], vector, torch.arange(len(vector), device=vector.device), lists, direction)
 
     def remove(self, lists: Tensor, child: Tensor, where: Tensor) -> None:
-        """Remove entries for children ``(n,)`` of lists ``(n,)``; the last of each list take their places.
+        """Remove entries; the last entries of their lists take their places.
 
         Args:
-            lists: of each.
-            child: what they stand for.
-            where: by child, the place of each entry: -1 from then on for those, and others move.
+            lists: ``(n,)`` int64 list of each entry.
+            child: ``(n,)`` int64 what each entry stands for.
+            where: by child, the place of its entry; becomes -1 for these, and is written for those that move.
         """
         if len(lists):
             take_out(self.level, lists, where[child], where)
             self._count -= len(lists)
 
     def more(self, count: int) -> None:
-        """So many more lists, without entries."""
+        """Append ``count`` empty lists."""
         level = self.level
         level.first_panel = F.pad(level.first_panel, (0, count))
         level.length = F.pad(level.length, (0, count))
         self._room = F.pad(self._room, (0, count))
 
     def vectors_at(self, place: Tensor, lists: Tensor, direction: Tensor) -> Tensor:
-        """What the codes at places ``(n,)`` of lists ``(n,)`` stand for, ``(n, D)``."""
+        """Vectors ``(n, D)`` that the codes at places ``(n,)``, in lists ``(n,)``, stand for."""
         rest = self.level.step[place].unsqueeze(1) * (
             codes_of(self.level, place, self.features) - self.level.zero
         )
@@ -152,57 +158,62 @@ class Lists:
         """Lists as they were when ``state_dict`` was called.
 
         Args:
-            state: by name.
-            prefix: of the names.
+            state: tensors by name; they are copied.
+            prefix: beginning of their names.
             features: D.
-            bits: as they were made with.
-            children: entries stand for numbers below this one, which the kernels trust.
+            bits: as for the class.
+            children: number that all children are below; the kernels rely on it.
 
         Raises:
             ShapeError: a tensor is missing or does not fit.
         """
-        names = ("codes", "along", "step", "child", "first_panel", "length", "room")
-        missing = [name for name in names if f"{prefix}{name}" not in state]
+        missing = [name for name in STATE_NAMES if f"{prefix}{name}" not in state]
         if missing:
             raise ShapeError(f"the state has no {prefix}{missing[0]}: save it with the same settings")
-        found = {name: state[f"{prefix}{name}"].clone() for name in names}
-        lists = cls(features, bits, found["codes"].device)
-        panels, rows = len(found["codes"]), len(found["length"])
-        expected = {
-            "codes": (panels, lists._bytes // GROUP, LANES, GROUP),
-            **dict.fromkeys(("along", "step", "child"), (panels * LANES,)),
-            **dict.fromkeys(("first_panel", "room"), (rows,)),
-        }
-        types = {name: getattr(lists.level, name, lists._room).dtype for name in names}
-        for name, dtype in types.items():
-            shape = expected.get(name, (rows,))
-            if found[name].shape != shape or found[name].dtype != dtype:
-                got = f"{tuple(found[name].shape)} of {found[name].dtype}"
-                wanted = f"{shape} of {dtype}"
-                raise ShapeError(f"{prefix}{name} is {got}, expected {wanted}: use the same settings")
-        lists._room, lists._used = found.pop("room"), panels
-        ends = found["first_panel"] + (found["length"].long() + LANES - 1) // LANES
-        if rows and not (
-            int(found["length"].min()) >= 0
-            and 0 <= int(found["first_panel"].min()) <= int(found["first_panel"].max()) <= panels
-            and int(ends.max()) <= panels
-        ):
-            raise ShapeError(f"{prefix}first_panel points outside of the codes: the state is damaged")
+        tensors = {name: state[f"{prefix}{name}"].clone() for name in STATE_NAMES}
+        lists = cls(features, bits, tensors["codes"].device)
+        lists._check_shapes(tensors, prefix)
+        lists._room, lists._used = tensors["room"], len(tensors["codes"])
         lists.level = Level(
-            codes=found["codes"],
-            along=found["along"],
-            step=found["step"],
-            child=found["child"],
-            first_panel=found["first_panel"],
-            length=found["length"],
+            codes=tensors["codes"],
+            along=tensors["along"],
+            step=tensors["step"],
+            child=tensors["child"],
+            first_panel=tensors["first_panel"],
+            length=tensors["length"],
             bits=bits,
         )
-        place, _ = lists.level.entries_of(torch.arange(rows, device=found["length"].device))
-        lists._count = len(place)
-        child = lists.level.child[place]
+        lists._count_entries(prefix, children)
+        return lists
+
+    def _check_shapes(self, tensors: Mapping[str, Tensor], prefix: str) -> None:
+        panels, count = len(tensors["codes"]), len(tensors["length"])
+        shapes = {
+            "codes": (panels, self._bytes // GROUP, LANES, GROUP),
+            **dict.fromkeys(("along", "step", "child"), (panels * LANES,)),
+            **dict.fromkeys(("first_panel", "length", "room"), (count,)),
+        }
+        for name, shape in shapes.items():
+            tensor, dtype = tensors[name], getattr(self.level, name, self._room).dtype
+            if tensor.shape != shape or tensor.dtype != dtype:
+                got, wanted = f"{tuple(tensor.shape)} of {tensor.dtype}", f"{shape} of {dtype}"
+                raise ShapeError(f"{prefix}{name} is {got}, expected {wanted}: use the same settings")
+
+    def _count_entries(self, prefix: str, children: int) -> None:
+        """Count the entries of a loaded level, after checking all numbers that the kernels follow."""
+        first, length = self.level.first_panel, self.level.length
+        end = first + (length.long() + LANES - 1) // LANES
+        if len(first) and not (
+            int(length.min()) >= 0
+            and 0 <= int(first.min()) <= int(first.max()) <= self._used
+            and int(end.max()) <= self._used
+        ):
+            raise ShapeError(f"{prefix}first_panel points outside of the codes: the state is damaged")
+        place, _ = self.level.entries_of(torch.arange(len(length), device=length.device))
+        self._count = len(place)
+        child = self.level.child[place]
         if len(child) and not 0 <= int(child.min()) <= int(child.max()) < children:
             raise ShapeError(f"{prefix}child is not between 0 and {children - 1}: the state is damaged")
-        return lists
 
     def _encode(self, place: Tensor, vectors: Tensor, rows: Tensor, lists: Tensor, direction: Tensor) -> None:
         if self.bits != IN_FULL:
