@@ -8,7 +8,7 @@
 #include <string>
 
 #include "buckets.hpp"
-#include "filing.hpp"
+#include "lists.hpp"
 #include "search.hpp"
 
 namespace nb = nanobind;

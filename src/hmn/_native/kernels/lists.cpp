@@ -1,5 +1,5 @@
 // Entries into and out of lists; hmn._native.filing does the same in PyTorch.
-#include "filing.hpp"
+#include "lists.hpp"
 
 #include <algorithm>
 #include <cmath>
