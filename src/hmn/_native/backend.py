@@ -1,7 +1,7 @@
-"""Which kernels run: the compiled ones for tensors on the CPU, and PyTorch for all others.
+"""Which kernels run: the compiled ones for tensors on the CPU, PyTorch for all others.
 
-The environment variable ``HMN_KERNELS`` overrides the choice: ``pytorch`` (or its older name, ``twin``) never
-uses the compiled kernels; ``portable``, ``avx2`` and ``avx512`` say which instructions these use.
+The environment variable ``HMN_KERNELS`` overrides the choice. ``pytorch``, or its older name ``twin``, turns
+the compiled kernels off; ``portable``, ``avx2`` and ``avx512`` choose the instructions that they use.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from torch import Tensor
 from hmn.errors import ConfigError
 
 PYTORCH = ("pytorch", "twin")
-"""Values of ``HMN_KERNELS`` that ask for PyTorch; ``kernels`` reports the last."""
+"""Values of ``HMN_KERNELS`` that turn the compiled kernels off; ``kernels`` reports the last one."""
 STORAGE = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
-"""Number of each type of stored vectors, as in ``Storage`` of ``kernels/simd.hpp``."""
+"""Number of each type of key, as in ``Storage`` of ``kernels/simd.hpp``."""
 
 
 def load(wanted: str) -> ModuleType | None:
     """Load the compiled kernels.
 
     Args:
-        wanted: a value of ``HMN_KERNELS``; "" for the fastest instructions that the processor has.
+        wanted: a value of ``HMN_KERNELS``; "" chooses the fastest instructions that the processor has.
 
     Returns:
-        The module; None if PyTorch is wanted, or if the kernels were not built, which is warned of.
+        The module; None if PyTorch is wanted, or, with a warning, if the kernels were not built.
 
     Raises:
-        ConfigError: the processor or this package has nothing of that name.
+        ConfigError: ``wanted`` is unknown, or the processor lacks these instructions.
     """
     if wanted in PYTORCH:
         return None
@@ -40,8 +40,8 @@ def load(wanted: str) -> ModuleType | None:
         module = import_module("hmn._native._kernels")
     except ImportError:
         warnings.warn(
-            "hmn was installed without a C++ compiler: searches run on PyTorch alone, several times slower; "
-            "install a compiler and hmn again",
+            "hmn was installed without its compiled kernels, so searches run on PyTorch, several times "
+            "slower: install a C++ compiler, then reinstall hmn",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -56,7 +56,7 @@ def load(wanted: str) -> ModuleType | None:
 
 
 compiled = load(os.environ.get("HMN_KERNELS", ""))
-"""The compiled kernels, or None where only PyTorch runs."""
+"""The compiled kernels; None if everything runs on PyTorch."""
 
 
 def kernels_for(tensor: Tensor) -> ModuleType | None:
@@ -65,9 +65,9 @@ def kernels_for(tensor: Tensor) -> ModuleType | None:
 
 
 def kernels(device: torch.device | None = None) -> str:
-    """What searches on a device (the CPU if None) run on: ``avx512``, ``avx2``, ``portable``, or ``twin``.
+    """What searches on a device (default: the CPU) run on: ``avx512``, ``avx2``, ``portable`` or ``twin``.
 
-    ``twin`` stands for PyTorch.
+    ``twin`` means PyTorch.
     """
     if compiled is None or (device is not None and device.type != "cpu"):
         return PYTORCH[-1]

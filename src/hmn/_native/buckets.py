@@ -1,4 +1,4 @@
-"""Rows that lookups list, and which of them are listed most often."""
+"""Candidates from buckets: gather the rows that lookups list, and keep the most frequent."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from hmn._native.fallback import buckets as pytorch
 
 
 def list_rows(listed: Tensor, begin: Tensor, size: Tensor, filled: Tensor, candidate: Tensor) -> None:
-    """Write the rows that lookups list one after another into the lines of their queries.
+    """Copy the rows of each query's lookups, one lookup after another, into its line of candidates.
 
     Args:
-        listed: ``(M,)`` int32 rows.
-        begin: ``(B, L)`` int64, where each lookup's rows begin among them.
-        size: ``(B, L)`` int64, how many they are.
-        filled: ``(B,)`` int64, how many places of each line are taken already.
-        candidate: ``(B, C)`` int64, contiguous, is changed; wide enough.
+        listed: ``(M,)`` int32 rows of all buckets.
+        begin: ``(B, L)`` int64 position in ``listed`` of each lookup's first row.
+        size: ``(B, L)`` int64 rows per lookup.
+        filled: ``(B,)`` int64 places at the start of each line that are taken already.
+        candidate: ``(B, C)`` int64, contiguous and wide enough; modified in place.
     """
     kernels = kernels_for(listed)
     if kernels is None:
         pytorch.list_rows(listed, begin, size, filled, candidate)
         return
-    listed, begin, size, filled = (one.contiguous() for one in (listed, begin, size, filled))
+    listed, begin, size, filled = (part.contiguous() for part in (listed, begin, size, filled))
     kernels.list_rows(
         listed.data_ptr(),
         begin.data_ptr(),
@@ -37,11 +37,11 @@ def list_rows(listed: Tensor, begin: Tensor, size: Tensor, filled: Tensor, candi
 
 
 def most_frequent(candidate: Tensor, limit: int) -> Tensor:
-    """The candidates of each query that are listed most often.
+    """Keep the candidates of each query that are listed most often.
 
     Args:
-        candidate: ``(B, C)`` int64 rows below 2^31; ``-1`` for none.
-        limit: kept for a query at most, at least 1; of those that are there equally often the smallest rows.
+        candidate: ``(B, C)`` int64 rows below 2^31; ``-1`` is skipped.
+        limit: most candidates to keep per query, at least 1. Of equally frequent rows, the smallest stay.
 
     Returns:
         ``(B, W)`` int64, each row once and in no particular order, unused places ``-1``.

@@ -1,4 +1,4 @@
-"""Numbers that are none."""
+"""Refuse NaN and infinity."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from hmn.errors import NonFiniteError
 
 def check_finite(rows: Tensor, name: str) -> None:
     """Refuse NaN and infinity in a matrix, naming the first bad row."""
-    # a sum is finite whenever no entry is NaN or infinite (short of overflow), at a tenth of the cost
+    # a finite sum proves all entries finite, at a tenth of the cost of looking at each; an infinite one may
+    # only have overflowed
     if math.isfinite(float(rows.detach().sum(dtype=torch.float32))):
         return
     bad = (~torch.isfinite(rows)).any(dim=1).nonzero()

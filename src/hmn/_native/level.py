@@ -1,4 +1,4 @@
-"""A level of lists of coded entries, as the kernels and their twins read it."""
+"""A level: lists of coded entries, in the memory layout that the kernels read."""
 
 from __future__ import annotations
 
@@ -9,30 +9,34 @@ from typing import Any
 import torch
 from torch import Tensor
 
-LANES, GROUP = 16, 4
-"""A panel has 16 entries; codes lie in groups of 4 features."""
+LANES = 16
+"""Entries per panel."""
+GROUP = 4
+"""Bytes of an entry's code that lie side by side; the same bytes of the other entries of the panel follow."""
 IN_FULL = 32
-"""As bits of a level: its entries have no codes and are scored by their keys."""
+"""Value of ``Level.bits`` for entries without codes, which are scored by their keys."""
 
 
 @dataclass
 class Level:
-    """Entries in lists, each a run of whole panels of 16 entries.
+    """Entries in lists; each list is a run of whole panels of 16 entries.
 
     The score of an entry for a query is ``along * (query . direction of its list) + step * (query . (code -
-    zero))``, where zero is 0.5 for codes of one bit, 7.5 for 4, 127.5 for 8 and 0 for 16, which are signed.
+    zero))``. There, zero is 0.5 for codes of one bit, 7.5 for 4 bits, 127.5 for 8 bits, and 0 for 16 bits,
+    whose codes are signed.
 
     Attributes:
-        codes: ``(P, G, 16, 4)`` uint8. With 8 bits byte ``[p, g, e, i]`` is the code of entry
-            ``16 * p + e`` for feature ``4 * g + i``; with fewer bits its lowest are that, the next the code
-            for feature ``4 * (g + G) + i``, and so on. With 16 bits two bytes are a code, for feature
-            ``2 * g`` and the next.
-        along, step: ``(16 * P,)`` float32.
-        child: ``(16 * P,)`` int32, what each entry stands for.
-        first_panel: ``(L,)`` int64 where each list begins.
-        length: ``(L,)`` int32 entries of each list.
-        bits: 1, 4 or 8, or 16, which only ``screened`` takes; ``IN_FULL`` for the last level if its entries
-            are scored by their keys (G is 0 then).
+        codes: ``(P, G, 16, 4)`` uint8. With 8 bits, byte ``[p, g, e, i]`` is the code of entry ``16 * p + e``
+            for feature ``4 * g + i``. With fewer bits, its lowest bits are that code; the next bits are the
+            code for feature ``4 * (g + G) + i``, and so on. With 16 bits, two bytes make one code: a group
+            holds features ``2 * g`` and ``2 * g + 1``.
+        along: ``(16 * P,)`` float32 coefficient of each entry along the direction of its list.
+        step: ``(16 * P,)`` float32 factor of each entry's codes.
+        child: ``(16 * P,)`` int32, what each entry stands for: a list of the next level, or a row.
+        first_panel: ``(L,)`` int64 panel at which each list begins.
+        length: ``(L,)`` int32 entries per list.
+        bits: 1, 4 or 8 per feature; 16, for ``screened`` only; ``IN_FULL`` for a last level whose entries are
+            scored by their keys (G is 0).
     """
 
     codes: Tensor
@@ -46,28 +50,28 @@ class Level:
 
     @property
     def zero(self) -> float:
-        """The code that stands for nothing."""
+        """The code of a coordinate of 0; a half where no code stands for 0."""
         return 0.0 if self.bits == 16 else ((1 << self.bits) - 1) / 2
 
     @property
     def entry_bytes(self) -> int:
-        """Bytes that scoring an entry by its code touches: its code, along and step."""
+        """Bytes read to score an entry by its code: the code, along and step."""
         return 0 if self.bits == IN_FULL else self.codes.shape[1] * GROUP + 8
 
     def entries_of(self, lists: Tensor) -> tuple[Tensor, Tensor]:
-        """Places of all entries of lists ``(m,)``, list by list, and their numbers ``(m,)``."""
-        length = self.length[lists].long()
+        """Slots of all entries of lists ``(m,)``, list by list, and the length of each list ``(m,)``."""
+        length = self.length[lists].long()  # (m,)
         begin = self.first_panel[lists] * LANES - length.cumsum(0) + length
-        begin = begin.repeat_interleave(length)
+        begin = begin.repeat_interleave(length)  # (entries,)
         return begin + torch.arange(len(begin), device=lists.device), length
 
     def children_of(self, lists: Tensor) -> tuple[Tensor, Tensor]:
-        """What the entries of lists ``(m,)`` stand for, list by list, and their numbers ``(m,)``."""
-        place, length = self.entries_of(lists)
-        return self.child[place].long(), length
+        """Children of all entries of lists ``(m,)``, list by list, and the length of each list ``(m,)``."""
+        slot, length = self.entries_of(lists)
+        return self.child[slot].long(), length
 
     def compiled(self, kernels: Any) -> Any:
-        """The kernels' own view of the tensors, made anew only when one of them is another."""
+        """The kernels' view of the tensors; cached until one of them is replaced."""
         parts = (self.codes, self.along, self.step, self.child, self.first_panel, self.length)
         if self._compiled is None or any(map(is_not, self._compiled[0], parts)):
             self._compiled = (parts, kernels.level(*parts, self.bits))

@@ -1,4 +1,7 @@
-"""Lists of coded entries that change: entries go in and out, are written, and have means."""
+"""Lists of coded entries that change: enter and take out entries, write their codes, average their vectors.
+
+An entry's *slot* is its position in the arrays of its level: ``16 * panel + lane``.
+"""
 
 from __future__ import annotations
 
@@ -12,24 +15,24 @@ from hmn._native.level import Level
 
 
 def write_entries(
-    level: Level, place: Tensor, vectors: Tensor, rows: Tensor, lists: Tensor, direction: Tensor
+    level: Level, slot: Tensor, vectors: Tensor, rows: Tensor, lists: Tensor, direction: Tensor
 ) -> None:
-    """Write entries of a level: the part along the direction of their list in full, the rest in codes.
+    """Encode vectors into slots: the part along the list's direction as a float, the rest in codes.
 
     Args:
-        level: is changed: codes, along and step at these places.
-        place: ``(n,)`` int64, distinct.
+        level: modified in place: codes, along and step at these slots.
+        slot: ``(n,)`` int64, distinct.
         vectors: ``(rows, D)`` float32, float16 or bfloat16.
-        rows: ``(n,)`` int64 which of them the entries are.
+        rows: ``(n,)`` int64 row of ``vectors`` for each entry.
         lists: ``(n,)`` int64 list of each entry.
-        direction: ``(L, D)`` float32 vectors of the lists; ``(L, 1)`` where they have none.
+        direction: ``(L, D)`` float32 vectors of the lists, or ``(L, 1)`` if they have none.
     """
     kernels = kernels_for(vectors)
     if kernels is None or level.bits == 16:
-        codes.write_entries(level, place, vectors, rows, lists, direction)
+        codes.write_entries(level, slot, vectors, rows, lists, direction)
         return
     vectors, direction = vectors.contiguous(), direction.contiguous()
-    rows, place, lists = rows.contiguous(), place.contiguous(), lists.contiguous()
+    rows, slot, lists = rows.contiguous(), slot.contiguous(), lists.contiguous()
     directed = direction.shape[1] == vectors.shape[1]
     kernels.encode(
         level.compiled(kernels),
@@ -40,68 +43,68 @@ def write_entries(
         len(rows),
         lists.data_ptr(),
         direction.data_ptr() if directed else 0,
-        place.data_ptr(),
+        slot.data_ptr(),
         torch.get_num_threads(),
     )
 
 
-def take_out(level: Level, lists: Tensor, place: Tensor, where: Tensor) -> None:
-    """Take entries out of their lists; the last of each list take their places.
+def take_out(level: Level, lists: Tensor, slot: Tensor, slot_of: Tensor) -> None:
+    """Take entries out of their lists; the last entries of each list fill the gaps.
 
     Args:
-        level: is changed.
+        level: modified in place.
         lists: ``(n,)`` int64 list of each entry.
-        place: ``(n,)`` int64, distinct.
-        where: by child, int64: the place of each is followed; -1 for those that are taken out.
+        slot: ``(n,)`` int64, distinct.
+        slot_of: ``(children,)`` int64 slot of each child, updated in place; -1 for children taken out.
     """
     kernels = kernels_for(lists)
     if kernels is None:
-        pytorch.take_out(level, lists, place, where)
+        pytorch.take_out(level, lists, slot, slot_of)
         return
-    lists, place = lists.contiguous(), place.contiguous()
+    lists, slot = lists.contiguous(), slot.contiguous()
     kernels.take_out(
-        level.compiled(kernels), lists.data_ptr(), place.data_ptr(), len(lists), where.data_ptr()
+        level.compiled(kernels), lists.data_ptr(), slot.data_ptr(), len(lists), slot_of.data_ptr()
     )
 
 
-def enter(level: Level, room: Tensor, used: int, lists: Tensor, child: Tensor, where: Tensor) -> int:
-    """Enter children at the ends of lists, without codes; a full list moves, to have room for twice as many.
+def enter(level: Level, room: Tensor, used: int, lists: Tensor, child: Tensor, slot_of: Tensor) -> int:
+    """Append children to lists, without codes; a full list moves to a place with twice the room.
 
     Args:
-        level: is changed.
-        room: ``(L,)`` int64 panels that each list may fill; is changed.
+        level: modified in place.
+        room: ``(L,)`` int64 panels reserved for each list; modified in place.
         used: panels in use.
         lists: ``(n,)`` int64 list of each child.
         child: ``(n,)`` int64, distinct.
-        where: by child, int64: the place of each is followed.
+        slot_of: ``(children,)`` int64 slot of each child, updated in place.
 
     Returns:
-        Panels in use then. If they are more than the level has nothing was changed.
+        Panels in use afterwards. If the level has fewer than that, nothing was changed.
     """
     kernels = kernels_for(lists)
     if kernels is None:
-        return pytorch.enter(level, room, used, lists, child, where)
+        return pytorch.enter(level, room, used, lists, child, slot_of)
     lists, child = lists.contiguous(), child.contiguous()
-    found: int = kernels.enter(
+    panels: int = kernels.enter(
         level.compiled(kernels),
         room.data_ptr(),
         used,
         lists.data_ptr(),
         child.data_ptr(),
         len(lists),
-        where.data_ptr(),
+        slot_of.data_ptr(),
     )
-    return found
+    return panels
 
 
 def means(level: Level, lists: Tensor, vectors: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Means of what is in lists, longer vectors counting more; see ``hmn._native.fallback.lists.means_of``.
+    """Mean vector of the children of each list; longer vectors count more, see ``fallback.lists.means_of``.
 
     Args:
-        level: of the lists.
+        level: level of the lists.
         lists: ``(n,)`` int64.
-        vectors: by child, ``(rows, D)`` float32, float16 or bfloat16.
-        weight: by child, float32; None where all weigh 1.
+        vectors: ``(children, D)`` float32, float16 or bfloat16.
+        weight: ``(children,)`` float32; None if all weigh 1.
 
     Returns:
         ``(n, D)`` float32 means and ``(n,)`` float32 sums of weights.

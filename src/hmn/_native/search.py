@@ -1,4 +1,4 @@
-"""Searches by the kernels that the queries' device has: through levels of lists, by bounds, and in full."""
+"""Search: through levels of coded lists, by upper bounds, and by scoring candidates in full."""
 
 from __future__ import annotations
 
@@ -30,27 +30,28 @@ def search_levels(
 ) -> SearchResult:
     """Find the best rows through levels of lists of coded entries; see ``hmn.index.structures.cluster``.
 
-    Every query enters the one list of the first level. Of the entries that it scores by their codes, the best
-    ``probes[0]`` are entered as lists of the second level, and so on; of the last level's, the best
-    ``rescored`` are scored in full.
+    Every query enters the only list of the first level and scores its entries by their codes. The best
+    ``probes[0]`` of them name the lists of the second level that it enters, and so on. In the last level, the
+    best ``rescored`` entries are scored again by their keys.
 
     Args:
         query: ``(B, D)`` float32.
-        levels: at least one; the children of each are lists of the next, of the last rows of the keys.
-        directions: the vectors ``(lists, D)`` float32 of the lists of each level but the first; None where
-            what their codes stand for is their vector, whose score is known when they are entered.
-        probes: lists to enter at each level but the first.
+        levels: L levels, at least one. The children of a level are lists of the next level; the children of
+            the last level are rows of the keys.
+        directions: for each level but the first, the vectors ``(lists, D)`` float32 of its lists. With None,
+            a list's vector is what its code stands for, and its score by code is used.
+        probes: L - 1 numbers of lists to enter, for each level but the first.
         keys: ``(rows, D)`` float32, float16 or bfloat16.
-        rescored: rows that are scored in full, at least ``k``.
-        k: results a query.
-        margins: of the lists that ``probes`` would have entered, only those are whose score is within so many
-            lengths of the query from the best of their level.
-        weights: for each level, by its children ``(n,)`` float32, above 0: what the scores of entries are
-            multiplied by where they are compared; they are known as they are when a list is entered, which
-            needs ``directions`` to be None. What is scored in full is compared as it is.
+        rescored: rows to score in full, at least ``k``.
+        k: results per query.
+        margins: L - 1 limits on how far a list's score may lie below the best of its level, in lengths of
+            the query. Lists beyond the limit are not entered, although ``probes`` would allow it.
+        weights: for each level, a factor above 0 per child ``(n,)`` float32. Entries of a level are compared
+            by their weighted scores; scores in full are compared without weights. Where a level but the last
+            has weights, ``directions`` must be None.
 
     Returns:
-        The best ``k`` rows, as its cells.
+        The best ``k`` rows per query; ``cell`` holds rows.
 
     Raises:
         NonFiniteError: a query holds NaN or infinity.
@@ -59,8 +60,8 @@ def search_levels(
     if kernels is None:
         check_finite(query, "query")
         return pytorch.search_levels(query, levels, directions, probes, keys, rescored, k, margins, weights)
-    query, keys = _fitting(query, keys)
-    directions = [None if one is None else one.contiguous() for one in directions]
+    query, keys = _checked(query, keys)
+    directions = [None if vectors is None else vectors.contiguous() for vectors in directions]
     score = torch.empty(len(query), k)
     row = torch.empty(len(query), k, dtype=torch.int64)
     reads = torch.empty(len(query))
@@ -69,10 +70,10 @@ def search_levels(
         query.data_ptr(),
         *query.shape,
         [level.compiled(kernels) for level in levels],
-        [0 if one is None else one.data_ptr() for one in directions],
+        [0 if vectors is None else vectors.data_ptr() for vectors in directions],
         list(probes),
         [math.inf] * len(probes) if margins is None else list(margins),
-        [0] * len(levels) if weights is None else [one.data_ptr() for one in weights],
+        [0] * len(levels) if weights is None else [weight.data_ptr() for weight in weights],
         keys.data_ptr(),
         STORAGE[keys.dtype],
         rescored,
@@ -89,15 +90,15 @@ def search_levels(
 
 
 def screens() -> bool:
-    """Whether ``screened`` can be used, and is faster than scoring every key."""
+    """Whether ``screened`` can run here and is faster than scoring every key."""
     return backend.kernels() not in {"twin", "portable"}
 
 
 def screening_bits() -> int:
-    """Bits of the codes that are screened fastest.
+    """Bits per feature of the codes that ``screened`` reads fastest.
 
-    AVX2 multiplies pairs of 16 bits as fast as it does those of 8, which must not overflow; their bounds are
-    fifty times as tight.
+    AVX2 multiplies pairs of 16-bit numbers as fast as pairs of 8-bit numbers, whose sums could overflow. The
+    bounds of 16-bit codes are fifty times as tight.
     """
     return 16 if backend.kernels() == "avx2" else 8
 
@@ -105,28 +106,30 @@ def screening_bits() -> int:
 def screened(
     query: Tensor, level: Level, ratio: float, keys: Tensor, room: int, k: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Find the best rows by bounds on scores, from codes of 8 or 16 bits; see ``structures.screening``.
+    """Find the best rows by upper bounds on their scores; see ``hmn.index.structures.screening``.
+
+    Only compiled kernels do this: call it where ``screens`` is true.
 
     Args:
         query: ``(B, D)`` float32, on the CPU.
-        level: of lists of all rows; ``along`` is the length of what a row's codes stand for, and how far this
-            is from the row divided by ``ratio``.
-        ratio: see there.
+        level: lists of all rows in codes of 8 or 16 bits. ``along`` is the length of a row's decoded vector,
+            plus the distance of that vector from the row divided by ``ratio``.
+        ratio: divisor of the distances in ``along``.
         keys: ``(rows, D)`` float32, float16 or bfloat16.
-        room: rows of highest bound that are kept for each query, to be scored in full.
-        k: results a query, at most ``room``.
+        room: rows to keep per query, those with the highest bounds; only these are scored in full.
+        k: results per query, at most ``room``.
 
     Returns:
-        ``score`` (B, k) float32 and ``row`` (B, k) int64, best first, unused places ``-inf`` and ``-1``, and
-        whether these are the best of all rows, ``(B,)`` bool: no bound of another exceeds the last score.
+        ``score`` (B, k) float32 and ``row`` (B, k) int64, best first, unused places ``-inf`` and ``-1``; and
+        ``certain`` (B,) bool, true where no row left out can be among the best ``k``.
 
     Raises:
         NonFiniteError: a query holds NaN or infinity.
     """
     kernels = kernels_for(query)
     if kernels is None:
-        raise RuntimeError("nothing is screened without compiled kernels: ask screens() first")
-    query, keys = _fitting(query, keys)
+        raise RuntimeError("screened runs on compiled kernels only, got none for this query: ask screens()")
+    query, keys = _checked(query, keys)
     score = torch.empty(len(query), k)
     row = torch.empty(len(query), k, dtype=torch.int64)
     certain = torch.empty(len(query), dtype=torch.bool)
@@ -155,8 +158,8 @@ def best_of(query: Tensor, keys: Tensor, candidate: Tensor, k: int) -> tuple[Ten
     Args:
         query: ``(B, D)`` float32.
         keys: ``(rows, D)`` float32, float16 or bfloat16.
-        candidate: ``(B, C)`` int64 rows; ``-1`` for none, repeats count once.
-        k: results a query.
+        candidate: ``(B, C)`` int64 rows; ``-1`` is skipped and repeats count once.
+        k: results per query.
 
     Returns:
         ``score`` (B, k) float32 and ``row`` (B, k) int64, best first, unused places ``-inf`` and ``-1``.
@@ -164,12 +167,12 @@ def best_of(query: Tensor, keys: Tensor, candidate: Tensor, k: int) -> tuple[Ten
     kernels = kernels_for(query)
     if kernels is None:
         return pytorch_buckets.best_of(query, keys, candidate, k)
-    query, keys = _fitting(query, keys)
+    query, keys = _checked(query, keys)
     if candidate.dtype != torch.int64 or candidate.dim() != 2 or len(candidate) != len(query):
         got = f"{tuple(candidate.shape)} of {candidate.dtype}"
-        raise ValueError(f"candidates are {got}, expected int64 rows, as many as the {len(query)} queries")
+        raise ValueError(f"candidates are {got}, expected ({len(query)}, C) of int64: one line per query")
     if candidate.numel() and int(candidate.max()) >= len(keys):
-        raise ValueError(f"there is a candidate {int(candidate.max())}, expected rows below {len(keys)}")
+        raise ValueError(f"candidates go up to row {int(candidate.max())}, expected rows below {len(keys)}")
     candidate = candidate.contiguous()
     score = torch.empty(len(query), k)
     row = torch.empty(len(query), k, dtype=torch.int64)
@@ -188,8 +191,8 @@ def best_of(query: Tensor, keys: Tensor, candidate: Tensor, k: int) -> tuple[Ten
     return score, row
 
 
-def _fitting(query: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
-    """Queries and keys as the kernels take them, which trust what they are given."""
+def _checked(query: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Contiguous queries and keys that fit each other; the kernels trust their arguments."""
     if query.dtype != torch.float32 or query.shape[1:] != keys.shape[1:]:
         got = f"{tuple(query.shape)} of {query.dtype}"
         raise ValueError(f"queries are {got}, expected float32 with {keys.shape[1]} features")

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hmn._native import backend
-from hmn._native.codes import encode
-from hmn._native.fallback.search import codes_of
+from hmn._native.codes import codes_of, encode
 from hmn._native.level import LANES
 from hmn.errors import ShapeError
 from hmn.index.storage.coded_lists import Lists

@@ -1,1 +1,1 @@
-"""The search kernels in PyTorch: for CUDA tensors, and where the compiled ones are missing."""
+"""The kernels in PyTorch: for tensors on a GPU, and for installations without the compiled ones."""

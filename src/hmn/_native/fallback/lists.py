@@ -1,4 +1,4 @@
-"""Entries into and out of lists, and means of what is in them, in PyTorch: ``kernels/filing.cpp`` as well."""
+"""Lists that change, in PyTorch; ``kernels/lists.cpp`` does the same."""
 
 from __future__ import annotations
 
@@ -8,87 +8,96 @@ from torch import Tensor
 from hmn._native.level import LANES, Level
 
 PART = 1 << 18
+"""Points averaged at a time."""
 
 
-def take_out(level: Level, lists: Tensor, place: Tensor, where: Tensor) -> None:
-    """See ``hmn._native.take_out``."""
-    one, which, count = torch.unique(lists, return_inverse=True, return_counts=True)
-    length = level.length[one].long()
-    # of the places at the end of each list that will be free, those still held must move
-    end = level.first_panel[one] * LANES + length - count
-    within = torch.arange(len(lists), device=lists.device)
-    tail = (end - count.cumsum(0) + count).repeat_interleave(count) + within
-    hole = place < end[which]
-    source = tail[~torch.isin(tail, place)]
-    target = place[hole][which[hole].argsort(stable=True)]
-    where[level.child[place].long()] = -1
+def take_out(level: Level, lists: Tensor, slot: Tensor, slot_of: Tensor) -> None:
+    """See ``hmn._native.lists.take_out``."""
+    # 1. the last slots of each list, one for each entry taken out, will be free: the list's tail
+    # 2. entries in a tail that stay move to the slots left empty before it
+    # 3. the tails are cleared and the lists get shorter
+    changed, which, count = torch.unique(lists, return_inverse=True, return_counts=True)
+    length = level.length[changed].long()
+    end = level.first_panel[changed] * LANES + length - count  # slot at which each tail begins
+    number = torch.arange(len(lists), device=lists.device)
+    tail = (end - count.cumsum(0) + count).repeat_interleave(count) + number  # (n,)
+    hole = slot < end[which]
+    source = tail[~torch.isin(tail, slot)]
+    target = slot[hole][which[hole].argsort(stable=True)]  # one per source, list by list
+    slot_of[level.child[slot].long()] = -1
     for column in (level.along, level.step, level.child):
         column[target] = column[source]
     level.codes[target // LANES, :, target % LANES] = level.codes[source // LANES, :, source % LANES]
-    where[level.child[target].long()] = target
+    slot_of[level.child[target].long()] = target
     level.child[tail] = -1
-    level.length[one] = (length - count).to(torch.int32)
+    level.length[changed] = (length - count).to(torch.int32)
 
 
-def enter(level: Level, room: Tensor, used: int, lists: Tensor, child: Tensor, where: Tensor) -> int:
-    """See ``hmn._native.enter``."""
-    one, which, count = torch.unique(lists, return_inverse=True, return_counts=True)
-    length = level.length[one].long()
-    needed = (length + count + LANES - 1) // LANES
-    grown = needed > room[one]
-    moving, wanted = one[grown], torch.maximum(needed[grown], 2 * room[one[grown]])
+def enter(level: Level, room: Tensor, used: int, lists: Tensor, child: Tensor, slot_of: Tensor) -> int:
+    """See ``hmn._native.lists.enter``."""
+    # 1. lists without room for their new children move behind the panels in use
+    # 2. the children are written at the ends of the lists
+    changed, which, count = torch.unique(lists, return_inverse=True, return_counts=True)
+    length = level.length[changed].long()
+    needed = (length + count + LANES - 1) // LANES  # panels
+    grown = needed > room[changed]
+    moving, wanted = changed[grown], torch.maximum(needed[grown], 2 * room[changed[grown]])
     end = used + int(wanted.sum())
     if end > len(level.codes):
         return end
     if len(moving):
-        _move(level, moving, used + wanted.cumsum(0) - wanted, where)
+        _move(level, moving, used + wanted.cumsum(0) - wanted, slot_of)
         room[moving] = wanted
     order = which.argsort(stable=True)
-    within = torch.arange(len(lists), device=lists.device) - (count.cumsum(0) - count)[which[order]]
-    place = (level.first_panel[one] * LANES + length)[which[order]] + within
-    level.child[place] = child[order].to(torch.int32)
-    where[child[order]] = place
-    level.length[one] = (length + count).to(torch.int32)
+    number = torch.arange(len(lists), device=lists.device) - (count.cumsum(0) - count)[which[order]]
+    slot = (level.first_panel[changed] * LANES + length)[which[order]] + number
+    level.child[slot] = child[order].to(torch.int32)
+    slot_of[child[order]] = slot
+    level.length[changed] = (length + count).to(torch.int32)
     return end
 
 
 def means(level: Level, lists: Tensor, vectors: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
-    """See ``hmn._native.means``."""
+    """See ``hmn._native.lists.means``."""
     child, length = level.children_of(lists)
-    part = torch.repeat_interleave(torch.arange(len(lists), device=lists.device), length)
-    return means_of(vectors[child], None if weight is None else weight[child], part, len(lists))
+    group = torch.repeat_interleave(torch.arange(len(lists), device=lists.device), length)
+    return means_of(vectors[child], None if weight is None else weight[child], group, len(lists))
 
 
 def means_of(points: Tensor, weight: Tensor | None, group: Tensor, groups: int) -> tuple[Tensor, Tensor]:
-    """Means ``(groups, D)`` of points ``(n, D)`` of weights ``(n,)`` by their group, and sums of weights.
+    """Means ``(groups, D)`` of points ``(n, D)`` with weights ``(n,)``, by group, and the sums of weights.
 
-    Longer points count more: the mean is as much longer as their lengths weighted by themselves are.
+    Longer points count more: a mean is multiplied by the ratio of the points' mean length when each is
+    weighted by its length to their plain mean length.
     """
+    # weight, weight * length and weight * length^2, summed per group
     moments = torch.zeros(groups, 3, dtype=torch.float64, device=points.device)
     total = torch.zeros(groups, points.shape[1], device=points.device)
-    for begin in range(0, len(points), PART):  # what is made of the points for a moment is as large as they
-        of = slice(begin, begin + PART)
-        vector = points[of].float()
-        by = vector.new_ones(len(vector)) if weight is None else weight[of]
+    for begin in range(0, len(points), PART):  # in parts: the intermediate tensors are as large as the points
+        part = slice(begin, begin + PART)
+        vector = points[part].float()
+        factor = vector.new_ones(len(vector)) if weight is None else weight[part]  # (p,)
         length = vector.square().sum(dim=1).sqrt().double()
-        moments.index_add_(0, group[of], torch.stack([by.double(), by * length, by * length * length], dim=1))
-        total.index_add_(0, group[of], vector * by.unsqueeze(1))
+        weighted = factor.double(), factor * length, factor * length * length
+        moments.index_add_(0, group[part], torch.stack(weighted, dim=1))
+        total.index_add_(0, group[part], vector * factor.unsqueeze(1))
     count, first, second = moments.unbind(dim=1)
-    share = second / torch.where(first > 0, first * first, 1.0)  # longer by second * count / first^2
+    # the mean is total / count, and the ratio of lengths is (second / first) / (first / count)
+    share = second / torch.where(first > 0, first * first, 1.0)
     return total * share.float().unsqueeze(1), count.float()
 
 
-def _move(level: Level, lists: Tensor, first: Tensor, where: Tensor) -> None:
+def _move(level: Level, lists: Tensor, first: Tensor, slot_of: Tensor) -> None:
     """Move lists ``(m,)`` to begin at other panels ``(m,)``."""
-    old, length = level.entries_of(lists)
+    old, length = level.entries_of(lists)  # (entries,), (m,)
     new = old + ((first - level.first_panel[lists]) * LANES).repeat_interleave(length)
-    panels = (length + LANES - 1) // LANES
-    within = torch.arange(int(panels.sum()), device=lists.device)
-    within = within - (panels.cumsum(0) - panels).repeat_interleave(panels)
-    source = level.first_panel[lists].repeat_interleave(panels) + within
-    level.codes[first.repeat_interleave(panels) + within] = level.codes[source]
+    panels = (length + LANES - 1) // LANES  # (m,)
+    number = torch.arange(int(panels.sum()), device=lists.device)
+    number = number - (panels.cumsum(0) - panels).repeat_interleave(panels)
+    source = level.first_panel[lists].repeat_interleave(panels) + number
+    level.codes[first.repeat_interleave(panels) + number] = level.codes[source]
     for column in (level.along, level.step, level.child):
         column[new] = column[old]
     level.child[old] = -1
     level.first_panel[lists] = first
-    where[level.child[new].long()] = new
+    slot_of[level.child[new].long()] = new

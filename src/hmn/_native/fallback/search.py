@@ -1,4 +1,4 @@
-"""What the compiled kernels do, in PyTorch: the reference in tests, and the path on CUDA."""
+"""Search through levels of coded lists, in PyTorch: the path on a GPU, and the reference in tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hmn._native.level import IN_FULL, LANES, Level
 from hmn.results import SearchResult
 
 PART_NUMBERS = 1 << 26
-"""At most so many numbers are gathered at once."""
+"""Floats decoded at a time."""
 
 
 def search_levels(
@@ -27,23 +27,26 @@ def search_levels(
     margins: Sequence[float] | None = None,
     weights: Sequence[Tensor] | None = None,
 ) -> SearchResult:
-    """See ``hmn._native.search_levels``."""
-    spent = torch.zeros(len(query), dtype=torch.int64, device=query.device)
+    """See ``hmn._native.search.search_levels``."""
+    # 1. from level to level: score the entries of the lists entered, and enter the children of the best
+    # 2. in the last level, collect candidate rows
+    # 3. score these in full
+    spent = torch.zeros(len(query), dtype=torch.int64, device=query.device)  # bytes
     lists = torch.zeros(len(query), 1, dtype=torch.int64, device=query.device)
     base = torch.zeros(len(query), 1, device=query.device)
     norm = torch.linalg.vector_norm(query, dim=1, keepdim=True, dtype=torch.float64).float()
     margins = [torch.inf] * len(probes) if margins is None else margins
-    given: Sequence[Tensor | None] = [None] * len(levels) if weights is None else weights
+    factors: Sequence[Tensor | None] = [None] * len(levels) if weights is None else weights
     for level, direction, wanted, margin, weight in zip(
-        levels[:-1], directions, probes, margins, given[:-1], strict=True
+        levels[:-1], directions, probes, margins, factors[:-1], strict=True
     ):
-        found, score, count = _scan(query, level, lists, base, wanted, weight)
+        entry, score, count = _scan(query, level, lists, base, wanted, weight)  # (B, wanted)
         if margin < torch.inf:
-            found = found.masked_fill(score < score[:, :1] - margin * norm, -1)
-        lists = _children(level, found)
+            entry = entry.masked_fill(score < score[:, :1] - margin * norm, -1)
+        lists = _children(level, entry)
         spent += count * level.entry_bytes
         if direction is None:
-            base = score.masked_fill(found < 0, 0.0)
+            base = score.masked_fill(entry < 0, 0.0)
             base = base if weight is None else base / weight[lists.clamp(min=0)]
         else:
             spent += (lists >= 0).sum(dim=1) * direction[0].nbytes
@@ -51,8 +54,8 @@ def search_levels(
     if levels[-1].bits == IN_FULL:
         count, candidate = torch.zeros_like(spent), _members(levels[-1], lists)
     else:
-        found, _, count = _scan(query, levels[-1], lists, base, rescored, given[-1])
-        candidate = _children(levels[-1], found)
+        entry, _, count = _scan(query, levels[-1], lists, base, rescored, factors[-1])
+        candidate = _children(levels[-1], entry)
     scored = (candidate >= 0).sum(dim=1)
     spent += count * levels[-1].entry_bytes + scored * keys.shape[1] * keys.element_size()
     score, row = best_of(query, keys, candidate, k)
@@ -60,26 +63,37 @@ def search_levels(
 
 
 def _members(level: Level, lists: Tensor) -> Tensor:
-    """Children ``(B, E)`` of all entries of the lists ``(B, L)`` that each query enters, -1 for none."""
-    length = level.length.long()[lists.clamp(min=0)].masked_fill(lists < 0, 0)  # (B, L)
-    longest = int(length.max()) if length.numel() else 0
-    place = torch.arange(longest, device=lists.device)
-    entry = (level.first_panel[lists.clamp(min=0)] * LANES).unsqueeze(2) + place  # (B, L, longest)
-    return _children(level, entry.masked_fill(place >= length.unsqueeze(2), -1).flatten(1))
+    """Children ``(B, E)`` of all entries of the lists ``(B, L)`` that each query enters, padded with -1."""
+    entry = _entries(level, lists, *_lengths(level, lists))
+    return _children(level, entry)
 
 
-def _best(score: Tensor, number: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The best k of each row, with what they stand for; unused places hold -inf and -1."""
-    best, at = score.topk(min(k, score.shape[1]), dim=1)
-    found = number.gather(1, at).masked_fill(best == -torch.inf, -1)
+def _lengths(level: Level, lists: Tensor) -> tuple[Tensor, int]:
+    """Entries ``(B, L)`` of each list that is entered, 0 where it is -1, and the largest of these numbers."""
+    length = level.length.long()[lists.clamp(min=0)].masked_fill(lists < 0, 0)
+    return length, int(length.max()) if length.numel() else 0
+
+
+def _entries(level: Level, lists: Tensor, length: Tensor, longest: int) -> Tensor:
+    """Slots ``(B, L * longest)`` of all entries of lists ``(B, L)``, -1 behind the last of each list."""
+    number = torch.arange(longest, device=lists.device)
+    slot = (level.first_panel[lists.clamp(min=0)] * LANES).unsqueeze(2) + number  # (B, L, longest)
+    return slot.masked_fill(number >= length.unsqueeze(2), -1).flatten(1)
+
+
+def _best(score: Tensor, entry: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The best k scores of each row and their entries; unused places hold -inf and -1."""
+    best, column = score.topk(min(k, score.shape[1]), dim=1)
+    chosen = entry.gather(1, column).masked_fill(best == -torch.inf, -1)
     missing = k - best.shape[1]
     if missing:
         best = torch.nn.functional.pad(best, (0, missing), value=-torch.inf)
-        found = torch.nn.functional.pad(found, (0, missing), value=-1)
-    return best, found
+        chosen = torch.nn.functional.pad(chosen, (0, missing), value=-1)
+    return best, chosen
 
 
 def _children(level: Level, entry: Tensor) -> Tensor:
+    """What entries stand for, -1 for entry -1."""
     if not len(level.child):
         return entry  # all -1
     return level.child[entry.clamp(min=0)].long().masked_fill(entry < 0, -1)
@@ -95,36 +109,45 @@ def _scan(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The best entries ``(B, wanted)`` of the lists ``(B, L)`` that each query enters, by their codes.
 
+    Args:
+        query: ``(B, D)``.
+        level: level of the lists.
+        lists: ``(B, L)`` int64, -1 for none.
+        base: ``(B, L)`` inner product of each query with the direction of each list.
+        wanted: entries to return per query.
+        weight: factor of the scores, by child.
+
     Returns:
-        The entries, their scores, and how many were scored ``(B,)``.
+        The entries, their scores, and the number scored per query ``(B,)``.
     """
+    # 1. round queries to 8 bits, as the kernels do, so that both find the same
+    # 2. decode the entries of a part of the batch at a time and multiply
+    # 3. combine with along, step and weight, and keep the best
     features = query.shape[1]
     largest = query.abs().amax(dim=1, keepdim=True)
-    scale = largest / 127
-    number = (query * torch.where(largest > 0, 127 / largest, 0.0)).round()
-    length = level.length.long()[lists.clamp(min=0)].masked_fill(lists < 0, 0)  # (B, L)
-    longest = int(length.max()) if length.numel() else 0
-    place = torch.arange(longest, device=query.device)
+    scale = largest / 127  # (B, 1)
+    rounded = (query * torch.where(largest > 0, 127 / largest, 0.0)).round()  # (B, D)
+    length, longest = _lengths(level, lists)
     shared = None
     if len(level.length) == 1 and lists.shape[1] == 1:
-        # all queries enter the one list that there is: its codes are unpacked once, not for each of them
-        shared = codes_of(level, level.first_panel * LANES + place, features) - level.zero  # (E, D)
+        # the level has one list, which all queries enter: decode it once
+        slot = level.first_panel * LANES + torch.arange(longest, device=query.device)
+        shared = codes_of(level, slot, features) - level.zero  # (E, D)
     best = query.new_full((len(query), wanted), -torch.inf)
-    found = torch.full((len(query), wanted), -1, dtype=torch.int64, device=query.device)
+    chosen = torch.full((len(query), wanted), -1, dtype=torch.int64, device=query.device)
     entries = lists.shape[1] * longest
     part = max(1, PART_NUMBERS // max(1, entries * (features if shared is None else 1)))
-    for at in range(0, len(query) if entries else 0, part):
-        rows = slice(at, at + part)
-        entry = (level.first_panel[lists[rows].clamp(min=0)] * LANES).unsqueeze(2) + place  # (b, L, longest)
-        entry = entry.masked_fill(place >= length[rows].unsqueeze(2), -1).flatten(1)
+    for begin in range(0, len(query) if entries else 0, part):
+        rows = slice(begin, begin + part)
+        entry = _entries(level, lists[rows], length[rows], longest)  # (b, E)
         if shared is None:
             codes = codes_of(level, entry.clamp(min=0), features)  # (b, E, D)
-            product = scale[rows] * ((codes - level.zero) @ number[rows].unsqueeze(2)).squeeze(2)
+            product = scale[rows] * ((codes - level.zero) @ rounded[rows].unsqueeze(2)).squeeze(2)
         else:
-            product = scale[rows] * (number[rows] @ shared.T)
-        spread = base[rows].repeat_interleave(longest, dim=1)
+            product = scale[rows] * (rounded[rows] @ shared.T)
+        spread = base[rows].repeat_interleave(longest, dim=1)  # (b, E)
         score = level.along[entry.clamp(min=0)] * spread + level.step[entry.clamp(min=0)] * product
         if weight is not None:
             score = score * weight[level.child[entry.clamp(min=0)].long()]
-        best[rows], found[rows] = _best(score.masked_fill(entry < 0, -torch.inf), entry, wanted)
-    return found, best, length.sum(dim=1)
+        best[rows], chosen[rows] = _best(score.masked_fill(entry < 0, -torch.inf), entry, wanted)
+    return chosen, best, length.sum(dim=1)
