@@ -11,32 +11,45 @@ import pytest
 
 import hmn
 
+PACKAGES = ("hmn", "hmn.index", "hmn.nn")
 
-def re_exported() -> dict[str, str]:
-    """Name to module, from the ``if TYPE_CHECKING`` block of the package."""
-    tree = ast.parse(Path(str(hmn.__file__)).read_text(encoding="utf-8"))
+
+def re_exported(package: str) -> dict[str, str]:
+    """Name to module, from the ``if TYPE_CHECKING`` block of a package."""
+    tree = ast.parse(Path(str(import_module(package).__file__)).read_text(encoding="utf-8"))
     blocks = [
         node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
     ]
-    found = {}
+    homes = {}
     for node in blocks[0].body:
-        assert isinstance(node, ast.ImportFrom) and len(node.names) == 1, "one name a line"
+        assert isinstance(node, ast.ImportFrom) and len(node.names) == 1, "one name per line"
         alias = node.names[0]
         assert alias.asname == alias.name, f"{alias.name} is not re-exported: write it as itself"
-        found[alias.name] = str(node.module)
-    return found
+        homes[alias.name] = str(node.module)
+    return homes
 
 
-def test_all_is_what_type_checkers_see() -> None:
-    assert sorted(re_exported()) == hmn.__all__
-    assert sorted([*hmn.__all__, "__version__"]) == sorted(dir(hmn))
+@pytest.mark.parametrize("package", PACKAGES)
+def test_all_is_what_type_checkers_see(package: str) -> None:
+    public = import_module(package)
+    assert sorted(re_exported(package)) == public.__all__
+    assert set(public.__all__) <= set(dir(public))
+    for name, module in re_exported(package).items():
+        assert package == "hmn" or module.startswith(f"{package}."), f"{name} lives in another room"
 
 
-@pytest.mark.parametrize("name", hmn.__all__)
-def test_every_name_is_that_of_its_home(name: str) -> None:
-    home = import_module(re_exported()[name])
-    assert getattr(hmn, name) is getattr(home, name)
-    assert getattr(hmn, name).__module__ == home.__name__
+@pytest.mark.parametrize(
+    ("package", "name"), [(one, name) for one in PACKAGES for name in import_module(one).__all__]
+)
+def test_every_name_is_that_of_its_home(package: str, name: str) -> None:
+    home = import_module(re_exported(package)[name])
+    assert getattr(import_module(package), name) is getattr(home, name)
+    assert getattr(home, name).__module__ == home.__name__
+
+
+def test_rooms_and_the_package_have_the_same_names() -> None:
+    for package in PACKAGES[1:]:
+        assert set(import_module(package).__all__) <= set(hmn.__all__)
 
 
 def test_import_from_works() -> None:

@@ -5,9 +5,13 @@ B queries per batch, N cells in a memory, D features per key, V features per val
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Generic, NamedTuple
 
 from torch import Tensor
+from typing_extensions import TypeVar
+
+Value = TypeVar("Value", bound=Tensor | None, default=Tensor, covariant=True)
+"""Type of what was read: a tensor, or perhaps None where a memory may have no values."""
 
 
 class SearchResult(NamedTuple):
@@ -27,7 +31,7 @@ class SearchResult(NamedTuple):
     cells_scored: Tensor
 
 
-class Read(NamedTuple):
+class Read(NamedTuple, Generic[Value]):
     """What a reader read from a memory for each query.
 
     Attributes:
@@ -40,7 +44,7 @@ class Read(NamedTuple):
         reads: ``(B,)`` reads of the search that found them.
     """
 
-    value: Tensor | None
+    value: Value
     weight: Tensor
     cell: Tensor
     score: Tensor

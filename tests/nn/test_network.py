@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from hmn.errors import ConfigError
 from hmn.index.registry import make_index
-from hmn.index.structures.exact import ExactIndex
 from hmn.nn.loss import marginal_nll
 from hmn.nn.memory.encoded import EncodedMemory
+from hmn.nn.memory.indexed import IndexedMemory
 from hmn.nn.network import MemoryNetwork
 from hmn.nn.parts import CellMemory
 from hmn.nn.reader import KMIPSReader, SoftmaxReader
@@ -57,19 +58,17 @@ class StoredMemory(nn.Module):
         return self.keys
 
 
-def as_read(read: Read) -> Read:
+def as_read(read: Read[Tensor | None]) -> Read[Tensor | None]:
     return read
 
 
-def built(k: int = 2) -> tuple[MemoryNetwork[Read], nn.Linear, LinearEncoder, Tensor]:
+def built(k: int = 2) -> tuple[MemoryNetwork[Read[Tensor | None]], nn.Linear, LinearEncoder, Tensor]:
     torch.manual_seed(1)
     encoder, inputs = LinearEncoder(), nn.Linear(4, FEATURES, bias=False)
-    reader = KMIPSReader(ExactIndex(torch.zeros(0, FEATURES)), k)
-    network = MemoryNetwork(inputs, EncodedMemory(encoder), reader, as_read)
-    memory = network.memory
-    assert isinstance(memory, EncodedMemory)
+    memory = EncodedMemory(encoder)
     memory.renew()
-    network.refresh()
+    indexed = IndexedMemory[CellMemory](memory)
+    network = MemoryNetwork(inputs, indexed, KMIPSReader(indexed, k), as_read)
     return network, inputs, encoder, torch.randn(3, 4)
 
 
@@ -83,35 +82,31 @@ def test_reads_the_best_cells_of_the_snapshot() -> None:
 
 
 @torch.no_grad()
-def test_a_renewed_snapshot_is_searched_after_refresh() -> None:
+def test_a_restored_snapshot_is_searched_at_once() -> None:
     network, inputs, encoder, batch = built()
     saved = -(encoder.features @ encoder.map)
     memory = network.memory
     assert isinstance(memory, EncodedMemory)
-    before = network(batch, 2).cell
+    network(batch, 2)
     memory.restore(saved)
-    assert torch.equal(network(batch, 2).cell, before)
-    network.refresh()
     assert torch.equal(network(batch, 2).cell, (inputs(batch) @ saved.T).topk(2).indices)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["cluster:num_clusters=3,num_probes=3", "wta-hash:prefix=2", "exact"])
-def test_cells_are_filed_again_in_the_structure_that_there_is(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cells_are_filed_again_in_the_existing_structure(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     network, inputs, encoder, batch = built()
     memory, index = network.memory, make_index(name)
     assert isinstance(memory, EncodedMemory)
-    network.reader.index = index
-    network.refresh(rebuild=False)
-    assert len(index) == CELLS, "what was never built is built"
+    network.indexed.index = index
+    network.indexed.refile()
+    assert len(index) == CELLS, "an index that was never built is built"
     encoder.map.mul_(-2.0)
     memory.renew()
-    monkeypatch.setattr("hmn.nn.network.REFILED_AT_A_TIME", 3)
+    monkeypatch.setattr("hmn.nn.memory.indexed.CELLS_AT_A_TIME", 3)
     if name != "exact":
         monkeypatch.setattr(index, "build", None)
-    network.refresh(rebuild=False)
+    network.indexed.refile()
     fresh = make_index(name)
     fresh.build(memory.snapshot())
     query = inputs(batch)
@@ -129,18 +124,18 @@ def test_cells_whose_keys_are_others_are_filed_again_and_no_others(
     network, inputs, encoder, batch = built()
     memory, index = network.memory, make_index(name)
     assert isinstance(memory, EncodedMemory)
-    network.reader.index = index
+    network.indexed.index = index
     cells = torch.tensor([4, 1])
-    network.refresh(cells)
-    assert len(index) == CELLS, "what was never built is built"
-    told: list[list[int]] = []
+    network.indexed.refresh(cells)
+    assert len(index) == CELLS, "an index that was never built is built"
+    filed: list[list[int]] = []
     if name != "exact":
         update = index.update
-        monkeypatch.setattr(index, "update", lambda *args: (told.append(args[0].tolist()), update(*args)))
+        monkeypatch.setattr(index, "update", lambda *args: (filed.append(args[0].tolist()), update(*args)))
     encoder.map.mul_(-2.0)
     memory.renew(cells)
-    network.refresh(cells)
-    assert told == ([] if name == "exact" else [[4, 1]])
+    network.indexed.refresh(cells)
+    assert filed == ([] if name == "exact" else [[4, 1]])
     best = index.search(inputs(batch), CELLS)
     torch.testing.assert_close(best.score, (inputs(batch) @ memory.snapshot().T).sort(1, True).values)
 
@@ -178,15 +173,15 @@ def test_gradients_reach_both_encoders_through_attend() -> None:
 @pytest.mark.parametrize("kind", ["kmips", "softmax"])
 def test_the_writer_writes_before_the_memory_is_read(kind: str) -> None:
     stored = StoredMemory(torch.zeros(4, 2))
-    index = ExactIndex(stored.snapshot())
-    reader = KMIPSReader(index, 1) if kind == "kmips" else SoftmaxReader(index)
+    indexed = IndexedMemory[CellMemory](stored)
+    reader = KMIPSReader(indexed, 1) if kind == "kmips" else SoftmaxReader(indexed)
     seen: list[CellMemory] = []
 
     def writer(query: Tensor, memory: CellMemory) -> None:
         seen.append(memory)
         memory.snapshot()[2] = 50.0 * query[0]
 
-    network = MemoryNetwork(nn.Identity(), stored, reader, as_read, writer)
+    network = MemoryNetwork(nn.Identity(), indexed, reader, as_read, writer)
     read = network(torch.tensor([[1.0, 1.0]]), 1)
     assert len(seen) == 1 and seen[0] is stored
     assert read.cell.tolist() == [[2]]
@@ -198,3 +193,9 @@ def test_the_parts_are_visible_by_name_and_trained_with_the_network() -> None:
     assert network.writer is None and network.output_module is as_read and network.input_module is inputs
     assert {id(one) for one in network.parameters()} == {id(inputs.weight), id(encoder.map)}
     assert network.reader.name == "kmips"
+
+
+def test_a_reader_of_another_memory_is_refused() -> None:
+    first, second = (IndexedMemory[CellMemory](StoredMemory(torch.eye(2))) for _ in range(2))
+    with pytest.raises(ConfigError, match="the reader reads another memory than the network's"):
+        MemoryNetwork(nn.Identity(), first, KMIPSReader(second, 1), as_read)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hmn.index.structures.exact import ExactIndex
-from hmn.nn.parts import Reader
+from hmn.nn.memory.indexed import IndexedMemory
+from hmn.nn.parts import CellMemory, Reader
 from hmn.nn.reader import KMIPSReader, SoftmaxReader
 
 quick = settings(max_examples=40, deadline=None)
@@ -34,10 +34,10 @@ class StoredMemory:
         return self.keys
 
 
-def made(n: int, seed: int, b: int = 3) -> tuple[StoredMemory, ExactIndex, Tensor]:
+def made(n: int, seed: int, b: int = 3) -> tuple[StoredMemory, IndexedMemory[CellMemory], Tensor]:
     generator = torch.Generator().manual_seed(seed)
     memory = StoredMemory(torch.randn(n, 4, generator=generator), torch.randn(n, 2, generator=generator))
-    return memory, ExactIndex(memory.keys), torch.randn(b, 4, generator=generator)
+    return memory, IndexedMemory(memory), torch.randn(b, 4, generator=generator)
 
 
 def ranked(query: Tensor, memory: StoredMemory) -> tuple[list[list[int]], Tensor]:
@@ -54,10 +54,10 @@ def ranked(query: Tensor, memory: StoredMemory) -> tuple[list[list[int]], Tensor
 def test_kmips_candidates_are_the_batch_union(
     n: int, b: int, k: int, targets: int, data: st.DataObject
 ) -> None:
-    memory, index, query = made(n, data.draw(st.integers(0, 99)), b)
+    memory, indexed, query = made(n, data.draw(st.integers(0, 99)), b)
     target = data.draw(st.lists(st.integers(0, n - 1), min_size=targets, max_size=targets))
     wanted = torch.tensor(target, dtype=torch.int64)
-    found, probability = KMIPSReader(index, k).candidates(query, memory, wanted, torch.Generator())
+    found, probability = KMIPSReader(indexed, k).candidates(query, wanted, torch.Generator())
     order, _ = ranked(query, memory)
     assert found.dtype == torch.int64
     assert found.tolist() == sorted({cell for row in order for cell in row[:k]} | set(target))
@@ -65,8 +65,8 @@ def test_kmips_candidates_are_the_batch_union(
 
 
 def test_softmax_candidates_are_all_cells() -> None:
-    memory, index, query = made(9, 0)
-    found, probability = SoftmaxReader(index).candidates(query, memory, torch.tensor([3]), torch.Generator())
+    _, indexed, query = made(9, 0)
+    found, probability = SoftmaxReader(indexed).candidates(query, torch.tensor([3]), torch.Generator())
     assert found.tolist() == list(range(9))
     assert probability.tolist() == [1.0] * 9
 
@@ -74,10 +74,10 @@ def test_softmax_candidates_are_all_cells() -> None:
 @quick
 @given(n=st.integers(1, 20), seed=st.integers(0, 99))
 def test_kmips_over_all_cells_is_the_full_softmax(n: int, seed: int) -> None:
-    memory, index, query = made(n, seed)
+    memory, indexed, query = made(n, seed)
     order, share = ranked(query, memory)
-    for reader in (KMIPSReader(index, n), SoftmaxReader(index)):
-        read = reader.read(query, memory, n)
+    for reader in (KMIPSReader(indexed, n), SoftmaxReader(indexed)):
+        read = reader.read(query, n)
         assert read.cell.tolist() == order
         torch.testing.assert_close(read.weight.double(), share.gather(1, read.cell), atol=1e-6, rtol=0)
         assert read.value is not None and memory.values is not None
@@ -85,8 +85,8 @@ def test_kmips_over_all_cells_is_the_full_softmax(n: int, seed: int) -> None:
 
 
 def test_softmax_weights_are_shares_of_all_cells() -> None:
-    memory, index, query = made(12, 1)
-    read = SoftmaxReader(index).read(query, memory, 4)
+    memory, indexed, query = made(12, 1)
+    read = SoftmaxReader(indexed).read(query, 4)
     order, share = ranked(query, memory)
     assert read.cell.tolist() == [row[:4] for row in order]
     torch.testing.assert_close(read.weight.double(), share.gather(1, read.cell), atol=1e-6, rtol=0)
@@ -95,8 +95,8 @@ def test_softmax_weights_are_shares_of_all_cells() -> None:
 
 @pytest.mark.parametrize("shown", [2, 3, 7])
 def test_kmips_weights_are_a_softmax_over_its_k(shown: int) -> None:
-    memory, index, query = made(12, 2)
-    read = KMIPSReader(index, 3).read(query, memory, shown)
+    memory, indexed, query = made(12, 2)
+    read = KMIPSReader(indexed, 3).read(query, shown)
     order, share = ranked(query, memory)
     assert read.cell.tolist() == [row[:shown] for row in order]
     for row in range(3):
@@ -106,15 +106,15 @@ def test_kmips_weights_are_a_softmax_over_its_k(shown: int) -> None:
         torch.testing.assert_close(read.weight[row].double(), wanted, atol=1e-6, rtol=0)
 
 
-def both(index: ExactIndex, k: int) -> list[Reader]:
-    return [KMIPSReader(index, k), SoftmaxReader(index)]
+def both(indexed: IndexedMemory[CellMemory], k: int) -> list[Reader]:
+    return [KMIPSReader(indexed, k), SoftmaxReader(indexed)]
 
 
 @pytest.mark.parametrize("which", [0, 1])
 @pytest.mark.parametrize(("n", "k", "shown"), [(12, 4, 4), (12, 4, 2), (12, 4, 6), (3, 5, 5), (1, 1, 4)])
 def test_value_is_the_weighted_sum(which: int, n: int, k: int, shown: int) -> None:
-    memory, index, query = made(n, 3)
-    read = both(index, k)[which].read(query, memory, shown)
+    memory, indexed, query = made(n, 3)
+    read = both(indexed, k)[which].read(query, shown)
     assert read.value is not None and memory.values is not None
     assert read.weight.shape == read.cell.shape == read.score.shape == (3, shown)
     for row in range(3):
@@ -132,5 +132,6 @@ def test_value_is_the_weighted_sum(which: int, n: int, k: int, shown: int) -> No
 
 @pytest.mark.parametrize("which", [0, 1])
 def test_a_memory_without_values_gives_none(which: int) -> None:
-    memory, index, query = made(5, 4)
-    assert both(index, 2)[which].read(query, StoredMemory(memory.keys), 2).value is None
+    memory, _, query = made(5, 4)
+    indexed = IndexedMemory[CellMemory](StoredMemory(memory.keys))
+    assert both(indexed, 2)[which].read(query, 2).value is None

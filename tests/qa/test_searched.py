@@ -402,7 +402,7 @@ def test_a_strategy_at_test_time_reads_its_candidates(saved: Path, small_split: 
     exact = FactoidQA.from_pretrained(saved, index="exact").evaluate(small_split[1])
     assert everything.cells_scored == whole and everything.fact_accuracy == exact.fact_accuracy
     plain = qa.use_index(strategy="k-mips")
-    assert plain.network.reader.searcher is plain.network.reader.index
+    assert plain.network.reader.searcher is plain.network.indexed
 
 
 def test_an_index_or_strategy_that_cannot_be_is_refused(

@@ -153,3 +153,12 @@ class Clustered(Protocol):
     def cells_in(self, clusters: Tensor) -> tuple[Tensor, Tensor]:
         """Cells of clusters ``(m,)``: ids ``(n,)``, cluster by cluster, and how many in each ``(m,)``."""
         ...
+
+
+@runtime_checkable
+class Live(Index, Protocol):
+    """An index that can score keys where they lie, so that it never falls behind them."""
+
+    def scores_live(self, keys: Tensor) -> bool:
+        """Whether each search scores these very keys ``(N, D)``: changes in place then need no ``update``."""
+        ...

@@ -1,4 +1,7 @@
-"""The five parts of a memory network."""
+"""The five parts of a memory network, on one page.
+
+The input module, which turns a batch of inputs into queries, is any ``nn.Module``.
+"""
 
 from __future__ import annotations
 
@@ -50,35 +53,35 @@ class CellEncoder(Protocol):
 
 
 class Reader(Protocol):
-    """Attention over the cells of a memory.
+    """Attention over the cells of a memory with its index (``hmn.nn.memory.indexed.IndexedMemory``).
 
     Attributes:
         name: what the command line calls it.
-        index: searches the memory's snapshot.
-        searcher: what ``read`` searches with: the index, or something that stands before it.
+        searcher: what ``read`` searches with: the indexed memory, or something that stands before it.
     """
 
     name: str
-    index: Index
     searcher: Searcher
 
-    def candidates(
-        self, query: Tensor, memory: CellMemory, target: Tensor, generator: torch.Generator
-    ) -> Candidates:
+    @property
+    def index(self) -> Index:
+        """The search structure of the memory."""
+        ...
+
+    def candidates(self, query: Tensor, target: Tensor, generator: torch.Generator) -> Candidates:
         """Cells that the training softmax normalises over, for the whole batch.
 
         Args:
             query: ``(B, D)``.
-            memory: N cells.
             target: ``(T,)`` cells that must be among them: the correct cells of the batch.
-            generator: of what is drawn, if anything is.
+            generator: source of random draws, if the reader draws any.
 
         Returns:
             C distinct cells, ascending, and the probability with which each was drawn.
         """
         ...
 
-    def read(self, query: Tensor, memory: CellMemory, k: int) -> Read:
+    def read(self, query: Tensor, k: int) -> Read[Tensor | None]:
         """Read the ``k`` best cells of the memory's snapshot for each query ``(B, D)``, best first."""
         ...
 
@@ -86,7 +89,7 @@ class Reader(Protocol):
 class OutputModule(Protocol[Output]):
     """Turns what was read into answers."""
 
-    def __call__(self, read: Read) -> Output:
+    def __call__(self, read: Read[Tensor | None]) -> Output:
         """Answers for a batch of reads."""
         ...
 

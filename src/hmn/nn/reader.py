@@ -8,56 +8,65 @@ from torch import Tensor
 from hmn.index.protocol import Index, Searcher
 from hmn.nn.candidates.draw import candidates
 from hmn.nn.candidates.strategy import Candidates, Strategy, clustered
+from hmn.nn.memory.indexed import IndexedMemory
 from hmn.nn.parts import CellMemory
-from hmn.results import Read
+from hmn.results import Read, SearchResult
 
 
 class SoftmaxReader:
     """Full softmax attention: every cell is a candidate and takes part in the normaliser.
 
     Args:
-        index: an exact index over the memory's snapshot, which finds the cells that are shown.
+        indexed: a memory with exact search, which finds the cells that are shown.
+
+    Attributes:
+        indexed: the memory that is read.
+        searcher: what ``read`` searches with: the indexed memory.
     """
 
     name = "softmax"
 
-    def __init__(self, index: Index) -> None:
-        self.index = index
-        self.searcher: Searcher = index
+    def __init__(self, indexed: IndexedMemory[CellMemory]) -> None:
+        self.indexed = indexed
+        self.searcher: Searcher = indexed
+
+    @property
+    def index(self) -> Index:
+        """The search structure of the memory."""
+        return self.indexed.index
 
     def candidates(
         self,
         query: Tensor,
-        memory: CellMemory,
         target: Tensor,  # noqa: ARG002 - the protocol's signature
         generator: torch.Generator,  # noqa: ARG002
     ) -> Candidates:
         """See ``Reader.candidates``: all N cells."""
-        cell = torch.arange(len(memory), device=query.device)
+        cell = torch.arange(len(self.indexed), device=query.device)  # (N,)
         return Candidates(cell, torch.ones(len(cell), device=query.device))
 
-    def read(self, query: Tensor, memory: CellMemory, k: int) -> Read:
+    def read(self, query: Tensor, k: int) -> Read[Tensor | None]:
         """See ``Reader.read``; the weights are shares of the softmax over all N cells."""
-        found = self.searcher.search(query, k)
+        memory, result = self.indexed.memory, self.searcher.search(query, k)
         total = torch.logsumexp(query @ memory.snapshot().T, dim=1, keepdim=True)  # (B, 1)
-        return _read(memory, (found.score - total).exp(), found.score, found.cell, found.reads)
+        return _read(memory, (result.score - total).exp(), result)
 
 
 class KMIPSReader:
     """K-MIPS attention: a softmax over the K cells of largest inner product (Chandar et al. 2016).
 
-    In training the candidates are the union of what the strategy gives for every query in the batch, the K
-    best cells if nothing else is asked for, and of the correct cells; they serve the whole batch. At test
-    time each query reads its own K cells alone.
+    In training the candidates serve the whole batch: the union of what the strategy gives for each query (its
+    K best cells by default) and of the correct cells. At test time each query reads its own K cells alone.
 
     Args:
-        index: searches the memory's snapshot.
-        k: cells a query, K.
-        strategy: of the candidates in training; the K best cells if not given.
+        indexed: the memory that is read, with its index.
+        k: cells per query, K.
+        strategy: strategy of the candidates in training; the K best cells if not given.
 
     Attributes:
-        searcher: what queries are read with: the index. May be set to something that stands before it, such
-            as ``hmn.nn.candidates.search.StrategySearch``.
+        indexed: the memory that is read, with its index.
+        searcher: what ``read`` searches with: the indexed memory. May be set to something that stands before
+            it, such as ``hmn.nn.candidates.search.StrategySearch``.
 
     Raises:
         ConfigError: the strategy needs clusters and the index has none.
@@ -65,34 +74,35 @@ class KMIPSReader:
 
     name = "kmips"
 
-    def __init__(self, index: Index, k: int, strategy: Strategy | None = None) -> None:
-        self.index = index
+    def __init__(self, indexed: IndexedMemory[CellMemory], k: int, strategy: Strategy | None = None) -> None:
+        self.indexed = indexed
         self.k = k
         self.strategy = Strategy(best_cells=k) if strategy is None else strategy
-        self.searcher: Searcher = index
+        self.searcher: Searcher = indexed
         if self.strategy.needs_clusters:
-            clustered(self.strategy, index)
+            clustered(self.strategy, indexed.index)
 
-    def candidates(
-        self,
-        query: Tensor,
-        memory: CellMemory,  # noqa: ARG002 - the protocol's signature
-        target: Tensor,
-        generator: torch.Generator,
-    ) -> Candidates:
-        """See ``Reader.candidates``: the batch union."""
-        return candidates(self.strategy, self.index, query.detach(), target, generator=generator)
+    @property
+    def index(self) -> Index:
+        """The search structure of the memory."""
+        return self.indexed.index
 
-    def read(self, query: Tensor, memory: CellMemory, k: int) -> Read:
-        """See ``Reader.read``; the weights are a softmax over the K best cells, of which k are given."""
-        found = self.searcher.search(query, max(k, self.k))
-        weight = torch.softmax(found.score[:, : self.k], dim=1)
-        weight = torch.nn.functional.pad(weight, (0, found.score.shape[1] - weight.shape[1]))
-        return _read(memory, weight[:, :k], found.score[:, :k], found.cell[:, :k], found.reads)
+    def candidates(self, query: Tensor, target: Tensor, generator: torch.Generator) -> Candidates:
+        """See ``Reader.candidates``: the union over the batch."""
+        return candidates(self.strategy, self.indexed.in_step(), query.detach(), target, generator=generator)
+
+    def read(self, query: Tensor, k: int) -> Read[Tensor | None]:
+        """See ``Reader.read``; the weights are a softmax over the K best cells, of which k are returned."""
+        result = self.searcher.search(query, max(k, self.k))
+        weight = torch.softmax(result.score[:, : self.k], dim=1)  # (B, K)
+        weight = torch.nn.functional.pad(weight, (0, result.score.shape[1] - weight.shape[1]))
+        shown = result._replace(score=result.score[:, :k], cell=result.cell[:, :k])
+        return _read(self.indexed.memory, weight[:, :k], shown)
 
 
-def _read(memory: CellMemory, weight: Tensor, score: Tensor, cell: Tensor, reads: Tensor) -> Read:
-    weight = weight.masked_fill(cell < 0, 0.0)  # nothing was read there; a softmax over nothing is no number
-    values = memory.values_of(cell.clamp(min=0)) if len(memory) else None  # (B, K, V)
+def _read(memory: CellMemory, weight: Tensor, result: SearchResult) -> Read[Tensor | None]:
+    """Weigh the values of the cells that were found; unused places have no weight, never NaN."""
+    weight = weight.masked_fill(result.cell < 0, 0.0)  # (B, k)
+    values = memory.values_of(result.cell.clamp(min=0)) if len(memory) else None  # (B, k, V)
     value = None if values is None else (weight.unsqueeze(2) * values).sum(dim=1)  # (B, V)
-    return Read(value, weight, cell, score, reads)
+    return Read(value, weight, result.cell, result.score, result.reads)

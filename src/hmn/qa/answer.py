@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from hmn.facts.table import Fact, FactTable
 from hmn.qa.cells import Cells
@@ -55,7 +56,7 @@ class AnswerModule:
     def __init__(self, facts: FactTable, cells: Cells) -> None:
         self.facts, self.cells = facts, cells
 
-    def __call__(self, read: Read) -> list[list[Answer]]:
+    def __call__(self, read: Read[Tensor | None]) -> list[list[Answer]]:
         """Answers to each question, best first, at most one per cell that was read."""
         weights, cells = read.weight.double().cpu().numpy(), read.cell.cpu().numpy()
         return [self._answers(weight, cell) for weight, cell in zip(weights, cells, strict=True)]

@@ -22,7 +22,9 @@ from hmn.index.structures.exact import ExactIndex
 from hmn.nn.candidates.search import StrategySearch
 from hmn.nn.candidates.strategy import Strategy
 from hmn.nn.memory.encoded import EncodedMemory
+from hmn.nn.memory.indexed import IndexedMemory
 from hmn.nn.network import MemoryNetwork
+from hmn.nn.parts import CellMemory
 from hmn.nn.reader import KMIPSReader, SoftmaxReader
 from hmn.nn.weights import load_weights, weights_of
 from hmn.qa.answer import Answer, AnswerModule
@@ -216,7 +218,7 @@ class FactoidQA:
             if progress.best_epoch != len(progress.epochs):
                 self.memory.restore(best.pop("snapshot"))
                 load_weights(self.network, best)
-                self.network.refresh()
+                self.network.indexed.rebuild()
             trainer.lessons.teach()
             depth.tune()
             self.config = replace(self.config, index=depth.name)
@@ -292,7 +294,8 @@ class FactoidQA:
 
         searcher = network.reader.searcher
         # exact search reads and finds the same for any k
-        read = None if isinstance(searcher, ExactIndex) else self.config.k
+        exact = searcher is network.indexed and isinstance(network.indexed.index, ExactIndex)
+        read = None if exact else self.config.k
         return evaluate(encode, searcher, self.facts, self.cells, asked, k=k, read=read, outcomes=outcomes)
 
     @torch.no_grad()
@@ -354,8 +357,9 @@ class FactoidQA:
             depth = self._depth(made, index, wanted if self._examples else 0.0, self._examples)
             depth.tune()
             config = replace(config, index=depth.name, strategy=config.strategy if clusters else BEST_CELLS)
-        searcher = made if reading is None else StrategySearch(made, reading, keys)
-        self.config, reader.index, reader.searcher = config, made, searcher
+        indexed = self.network.indexed
+        searcher = indexed if reading is None else StrategySearch(made, reading, keys)
+        self.config, indexed.index, reader.searcher = config, made, searcher
         self._settings["index"] = config.index
         return self
 
@@ -447,12 +451,12 @@ class FactoidQA:
         words = WordTable(config)
         memory = EncodedMemory(FactEncoder(config, self.cells, relations, table, words, sentences, texts))
         with torch.device("cpu"):  # also where the weights are made without memory of their own
-            index = make_index(config.index)
+            indexed = IndexedMemory[CellMemory](memory, config.index)
         strategy = Strategy.parse(config.strategy, config.k)
         softmax = config.reader == "softmax"
-        reader = SoftmaxReader(index) if softmax else KMIPSReader(index, config.k, strategy)
+        reader = SoftmaxReader(indexed) if softmax else KMIPSReader(indexed, config.k, strategy)
         questions = QuestionEncoder(config, table, words, phrasing)
-        return MemoryNetwork(questions, memory, reader, AnswerModule(self.facts, self.cells))
+        return MemoryNetwork(questions, indexed, reader, AnswerModule(self.facts, self.cells))
 
     def _queries(self, questions: Sequence[str]) -> Tensor:
         texts = Texts(questions, self.config.table_bits)
@@ -461,19 +465,17 @@ class FactoidQA:
 
     def _load_index(self, bundle: BundleReader) -> None:
         """Let the reader search with the structure that was saved."""
-        index, keys = self.network.reader.index, self.memory.snapshot()
-        if isinstance(index, ExactIndex):
-            index.build(keys)
+        indexed = self.network.indexed
+        if isinstance(indexed.index, ExactIndex):
+            indexed.rebuild()
             return
         problem = f"{bundle.file(INDEX_FILE)}: not the structure of index {self.config.index!r}"
         state = bundle.tensors(INDEX_FILE)
         again = "give another index to search with, such as index='exact', or save the model again"
         try:
-            index.load_state_dict(state, keys)
+            indexed.load_index(state)
         except (ShapeError, ConfigError) as error:
             raise BundleError(f"{problem} ({error}): {again}") from None
-        if len(index) != len(keys):
-            raise BundleError(f"{problem}: it has {len(index)} cells, expected {len(keys)}: {again}")
 
     def _questions(self, questions: QuestionSet | Path | str) -> QuestionSet:
         if isinstance(questions, QuestionSet):

@@ -412,13 +412,13 @@ def test_a_memory_that_moves_takes_its_index_along() -> None:
 
 def test_live_keys_decide_whatever_the_index_proposes() -> None:
     keys, values, query = tensors()
-    attention = KMIPSAttention(Memory(keys, values), 2, Lagging())
+    index = Lagging()
+    attention = KMIPSAttention(Memory(keys, values), 2, index)
     stale = attention(query).cell
-    with torch.no_grad():
-        attention.memory.keys.mul_(-1.0)
+    attention.memory.keys.data.mul_(-1.0)  # PyTorch does not see this change
     read = attention(query)
     assert torch.equal(read.cell, stale)
-    torch.testing.assert_close(read.score, -(query @ -keys.neg().T).gather(1, stale) * -1.0)
+    torch.testing.assert_close(read.score, (query @ keys.T).gather(1, stale))
     attention.refresh(torch.arange(N))
     assert torch.equal(attention(query).cell, (query @ attention.memory.keys.T).topk(2, dim=1).indices)
 
@@ -452,7 +452,7 @@ def test_a_step_of_sparse_adam_moves_the_rows_that_were_read_and_refresh_tells_t
 def test_of_the_cells_that_moved_a_few_are_filed_anew_for_several_steps_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("hmn.nn.attention.kmips.TOGETHER", 4)
+    monkeypatch.setattr("hmn.nn.memory.indexed.STEPS_TOGETHER", 4)
     keys, values, query = tensors()
     index = Lagging()
     attention = KMIPSAttention(Memory(keys.clone(), values.clone(), True), 2, index, refiled=3)

@@ -65,6 +65,11 @@ class KeyRows:
         """Features of a key, D."""
         return self.keys.shape[1]
 
+    @property
+    def has_own_cells(self) -> bool:
+        """Whether cell ids are the user's own, not the numbers of the rows."""
+        return self._cell is not None
+
     def cells_at(self, rows: Tensor) -> Tensor:
         """Ids of the cells in rows of any shape; ``-1`` stays ``-1``."""
         if self._cell is None or not len(self._cell):

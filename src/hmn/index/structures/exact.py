@@ -50,6 +50,14 @@ class ExactIndex(Structure[Screen]):
         """See ``Index.has_structure``: it needs nothing but the keys."""
         return False
 
+    def scores_live(self, keys: Tensor) -> bool:
+        """See ``Live.scores_live``: true where the keys are shared, not copied or converted."""
+        rows = self._rows
+        if rows is None or rows.has_own_cells:
+            return False
+        held = rows.keys
+        return held.data_ptr() == keys.data_ptr() and held.shape == keys.shape and held.dtype == keys.dtype
+
     def _make(self, rows: KeyRows) -> Screen:  # noqa: ARG002
         return Screen()
 

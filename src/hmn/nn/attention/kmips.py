@@ -8,9 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hmn.errors import ConfigError, ShapeError
+from hmn.errors import ConfigError
 from hmn.index.protocol import Index
-from hmn.index.registry import make_index
 from hmn.nn.attention.scoring import (
     check_range,
     checked,
@@ -24,11 +23,9 @@ from hmn.nn.attention.scoring import (
 )
 from hmn.nn.candidates.draw import candidates
 from hmn.nn.candidates.strategy import Candidates, Strategy, clustered
+from hmn.nn.memory.indexed import IndexedMemory
 from hmn.nn.memory.stored import Memory
 from hmn.results import Read
-
-TOGETHER = 16
-"""Steps whose moved cells are filed anew together, where not all of them are."""
 
 
 class _Found(NamedTuple):
@@ -48,37 +45,38 @@ class _Found(NamedTuple):
 class KMIPSAttention(nn.Module):
     """K-MIPS attention (Chandar et al. 2016): a softmax over the K cells of largest inner product.
 
-    An index proposes the cells, the memory's live keys decide: scores, weights and the read are of the keys
-    as they are, whatever the index knows of them, and gradients reach query, keys and values through the
-    cells that were read. While a memory is trained, call ``refresh`` after each step of the optimiser, so
-    that the index learns which keys moved. Under ``torch.compile`` there is one graph break, the search.
+    An index proposes the cells, the memory's live keys decide: scores, weights and the read come from the
+    keys as they are now, and gradients reach query, keys and values through the cells that were read. While
+    a memory is trained, call ``refresh`` after each step of the optimiser, so that the index follows the
+    keys that moved; ``IndexedMemory`` says what happens otherwise. Under ``torch.compile`` there is one
+    graph break, the search.
 
-    The index is built when it is first needed, and again when the memory was loaded, copied or moved. It is
-    no part of ``state_dict``: see ``load_index``.
+    The index is built at the first search. It is not part of ``state_dict``: see ``load_index``.
 
     Args:
-        memory: N cells.
-        k: cells a query, K; may exceed N.
-        index: a search structure, or its name, as ``make_index`` takes it; exact search if not given. One
-            that has cells already is searched as it is, and must have been built on this memory's keys.
-        strategy: in training, read the candidates of a whole batch in place of each query's K cells (see
-            ``hmn.nn.candidates.draw``); text is parsed.
-        scale: weights are a softmax of ``scale`` times the scores.
+        memory: N cells; or an ``IndexedMemory``, which several layers may share.
+        k: cells per query, K; may exceed N.
+        index: search structure, or its name as ``make_index`` takes it; exact search if not given. Leave it
+            out where ``memory`` has its index already.
+        strategy: in training, read the candidates of the whole batch instead of each query's K cells (see
+            ``hmn.Strategy``); text is parsed.
+        scale: factor of the scores in the softmax.
         corrected: in training with a strategy, count each candidate ``1 / probability`` times, so that the
-            softmax estimates the one over all cells; the paper's does not.
-        refiled: the index looks at so many of the cells that a step moved, drawn among them, and files those
-            anew that belong elsewhere now; it does so for several steps together. All of them after every
-            step if not given, which may take longer than the step itself.
-        seed: of all draws; give each process of a distributed training another.
+            softmax estimates the one over all cells. The paper's does not.
+        refiled: upper limit of moved cells that the index files again per step; see ``IndexedMemory``.
+        seed: seed of all draws; give each process of a distributed training another.
+
+    Attributes:
+        indexed: the memory with its index.
 
     Raises:
-        ConfigError: a setting is out of its range.
-        ShapeError: an index with cells has another number of them than the memory.
+        ConfigError: a setting is out of its range, or the index serves another memory.
+        ShapeError: a built index has another number of cells than the memory.
     """
 
     def __init__(
         self,
-        memory: Memory,
+        memory: Memory | IndexedMemory[Memory],
         k: int,
         index: Index | str | None = None,
         strategy: Strategy | str | None = None,
@@ -91,26 +89,29 @@ class KMIPSAttention(nn.Module):
         super().__init__()
         if not isinstance(k, int) or k < 1:
             raise ConfigError(
-                f"k is {k!r}, expected a whole number of at least 1: how many cells a query reads"
+                f"k is {k!r}, expected a whole number of at least 1: the number of cells that a query reads"
             )
-        if refiled is not None and (not isinstance(refiled, int) or refiled < 1):
-            raise ConfigError(
-                f"refiled is {refiled!r}, expected a whole number of at least 1, or None: how many of the "
-                "cells that a step moved the index looks at again"
-            )
-        self.memory = checked_memory(memory)
+        if isinstance(memory, IndexedMemory):
+            if index is not None or refiled is not None:
+                given = "index" if index is not None else "refiled"
+                raise ConfigError(
+                    f"{given} is given twice, expected it once: the IndexedMemory has its own, "
+                    "leave it out here"
+                )
+            self.indexed = memory
+        else:
+            self.indexed = IndexedMemory(checked_memory(memory), index, refiled=refiled, seed=seed)
+        self.memory = checked_memory(self.indexed.memory)
         self.k = k
-        self.index = _index_of(index)
         self.strategy = _strategy_of(strategy, k, self.index)
         self.scale = checked_scale(scale)
         self.corrected = corrected
-        self.refiled = refiled
         self._generator = torch.Generator().manual_seed(seed)
-        self._searched: tuple[object, ...] | None = None
-        self._read: list[Tensor] = []  # cells that were read since the last refresh
-        self._due: list[Tensor] = []  # cells to be filed anew
-        if len(self.index):
-            self._take_index()
+
+    @property
+    def index(self) -> Index:
+        """The search structure of the memory."""
+        return self.indexed.index
 
     def forward(self, query: Tensor, target: Tensor | None = None) -> Read:
         """Read the memory.
@@ -161,59 +162,24 @@ class KMIPSAttention(nn.Module):
                 "the layer has no strategy, expected one: KMIPSAttention(..., strategy='k-mips')"
             )
         flat, wanted = checked(query, target, self.memory)
-        self._ready()
         check_range(wanted, len(self.memory))
+        index = self.indexed.in_step()
         wanted = flat.new_empty(0, dtype=torch.int64) if wanted is None else wanted
-        drawn = candidates(self.strategy, self.index, flat, wanted[wanted >= 0], generator=self._generator)
+        drawn = candidates(self.strategy, index, flat, wanted[wanted >= 0], generator=self._generator)
         self._mark(drawn.cell)
         return drawn
 
-    @torch.no_grad()
     def refresh(self, cells: Tensor | None = None) -> None:
-        """Tell the index that keys moved: after each step of the optimiser, before gradients are zeroed.
-
-        Args:
-            cells: ``(n,)`` those whose keys moved; if not given, those that were read in training since the
-                last refresh, by this process or, where gradients were summed over several, by any of them.
-
-        Raises:
-            CellError: a cell is not there, or given twice.
-            NonFiniteError: a key has become NaN or infinite.
-        """
-        if self._ready():
-            return
-        if cells is None:
-            cells = torch.unique(torch.cat([self.memory.touched(), *self._read]))
-        self._read = []
-        if self.refiled is not None:
-            drawn = torch.randperm(len(cells), generator=self._generator)[: self.refiled]
-            self._due.append(cells[drawn.to(cells.device)])
-            if len(self._due) < TOGETHER:
-                return
-            cells, self._due = torch.unique(torch.cat(self._due)), []
-        if len(cells):
-            self.index.update(cells, self.memory.keys_of(cells))
+        """File cells whose keys moved: after each step of the optimiser. See ``IndexedMemory.refresh``."""
+        self.indexed.refresh(cells)
 
     def rebuild(self) -> None:
-        """Build the index anew on all keys as they are: now and then in a long training."""
-        self.index.build(self.memory.snapshot())
-        self._take_index()
+        """Build the index from scratch on all keys as they are now. See ``IndexedMemory.rebuild``."""
+        self.indexed.rebuild()
 
     def load_index(self, state: Mapping[str, Tensor], keys: Tensor | None = None) -> None:
-        """Take back what ``index.state_dict`` gave, in place of building the index anew.
-
-        Load the memory first. Arguments and errors as in ``Index.load_state_dict``.
-        """
-        self.index.load_state_dict(state, keys)
-        self._take_index()
-
-    def _take_index(self) -> None:
-        if len(self.index) != len(self.memory):
-            raise ShapeError(
-                f"the index has {len(self.index)} cells but the memory has {len(self.memory)}: "
-                "build it on the memory's keys, or give one without cells"
-            )
-        self._searched, self._read, self._due = self._identity(), [], []
+        """Take back what ``index.state_dict`` returned. See ``IndexedMemory.load_index``."""
+        self.indexed.load_index(state, keys)
 
     # a search is no graph of tensors, nor does the compiler know sparse gradients
     @uncompiled
@@ -226,9 +192,8 @@ class KMIPSAttention(nn.Module):
             all_reads = torch.full((len(query),), reads, device=query.device)
             return _Found(drawn.cell, *_rows(memory, drawn.cell), all_reads, drawn.probability)
         check_range(target, len(memory))
-        self._ready()
         with torch.no_grad():
-            result = self.index.search(query, k)
+            result = self.indexed.search(query, k)
             cell = result.cell
             if target is not None:
                 absent = (target >= 0) & ~(cell == target.unsqueeze(1)).any(dim=1)
@@ -240,32 +205,9 @@ class KMIPSAttention(nn.Module):
         return _Found(cell, *_rows(memory, rows), result.reads)
 
     def _mark(self, cells: Tensor) -> None:
-        if not (self.memory.trainable and torch.is_grad_enabled()):
-            return
-        self._read.append(cells.flatten())
-        if len(self._read) > TOGETHER:  # of a loop that never calls refresh
-            self._read = [torch.unique(torch.cat(self._read))]
-
-    def _ready(self) -> bool:
-        """Build the index if it was not built on the memory as it is; whether it had to be."""
-        stale = self._searched != self._identity()
-        if stale:
-            self.rebuild()
-        return stale
-
-    def _identity(self) -> tuple[object, ...]:
-        """Changes when the memory's keys are other storage, or other rows were loaded into it."""
-        keys = self.memory.snapshot()
-        return keys.data_ptr(), keys.shape, keys.dtype, keys.device, self.memory.times_loaded
-
-
-def _index_of(index: Index | str | None) -> Index:
-    if index is None or isinstance(index, str):
-        return make_index(index or "exact")
-    if not callable(getattr(index, "search", None)):
-        got = type(index).__name__
-        raise ConfigError(f"index is {got}, expected a search structure, its name, or None for exact search")
-    return index
+        """Note the cells that training reads: the next step moves their keys."""
+        if self.memory.trainable and torch.is_grad_enabled():
+            self.indexed.mark_read(cells)
 
 
 def _strategy_of(strategy: Strategy | str | None, k: int, index: Index) -> Strategy | None:

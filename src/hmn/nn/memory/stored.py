@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -42,7 +40,6 @@ class Memory(nn.Module):
         self.trainable = trainable
         self.key_table = _table(keys, trainable, sparse)
         self.value_table = None if values is None else _table(values, trainable, sparse)
-        self.times_loaded = 0
 
     def __len__(self) -> int:
         """Number of cells, N."""
@@ -107,10 +104,6 @@ class Memory(nn.Module):
                 bad = low if low < 0 else high
                 raise CellError(f"there is no cell {bad}, expected cells from 0 to {len(self) - 1}")
         return cells
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self.times_loaded += 1  # the rows are others now: attention builds its index again
-        super()._load_from_state_dict(*args, **kwargs)
 
 
 class _FixedTable(nn.Module):

@@ -25,6 +25,8 @@ from hmn.index.registry import make_index
 from hmn.index.structures.exact import ExactIndex
 from hmn.nn.loss import marginal_nll
 from hmn.nn.memory.encoded import EncodedMemory
+from hmn.nn.memory.indexed import IndexedMemory
+from hmn.nn.parts import CellMemory
 from hmn.nn.reader import KMIPSReader
 from hmn.paper.data import Data
 from hmn.paper.grid import SENTENCES_IN_BATCH, SENTENCES_KMIPS, Row
@@ -199,7 +201,8 @@ def _train(
     order = np.random.default_rng([seed, 0]).permutation(len(asked))[: preset.sentences_asked]
     batches = np.array_split(order, -(-len(order) // preset.batch_size))
     optimiser = torch.optim.AdamW(sentences.parameters(), LEARNING_RATE)
-    reader = KMIPSReader(ExactIndex(), row.k) if row.reader == SENTENCES_KMIPS else None
+    indexed = IndexedMemory[CellMemory](memory)
+    reader = KMIPSReader(indexed, row.k) if row.reader == SENTENCES_KMIPS else None
     generator = torch.Generator().manual_seed(seed)
     progress = _Progress() if folder is None else _resumed(folder, sentences, optimiser)
     if progress.steps:
@@ -213,11 +216,12 @@ def _train(
                 _keep(folder, progress, sentences, optimiser)
             if reader is not None:
                 sentences.eval()
-                reader.index.build(memory.renew())
+                memory.renew()
+                indexed.rebuild()
         sentences.train()
         query: Tensor = sentences([asked.text[number] for number in batch])
         added = torch.unique(torch.from_numpy(targets.right.take(batch).flat)).to(query.device)
-        cell = added if reader is None else reader.candidates(query, memory, added, generator).cell
+        cell = added if reader is None else reader.candidates(query, added, generator).cell
         right, _ = targets.masks(batch, cell)
         loss = marginal_nll(SCALE * query @ memory.keys_of(cell).T, right).mean()
         optimiser.zero_grad(set_to_none=True)

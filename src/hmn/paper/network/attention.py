@@ -20,8 +20,9 @@ from hmn.nn.attention.hard import HardAttention
 from hmn.nn.candidates.search import StrategySearch
 from hmn.nn.candidates.strategy import Strategy
 from hmn.nn.loss import fixed_keys_nll
+from hmn.nn.memory.indexed import IndexedMemory
 from hmn.nn.memory.stored import Memory
-from hmn.nn.parts import Reader
+from hmn.nn.parts import CellMemory, Reader
 from hmn.nn.reader import KMIPSReader, SoftmaxReader
 from hmn.paper.grid import HARD, KEYWORDS, SOFTMAX, Row
 from hmn.paper.network.keyword_filter import KeywordFilter
@@ -102,7 +103,7 @@ class ReaderReading(_Stateless):
     ) -> tuple[Tensor, int]:
         """See ``Reading.loss``."""
         added = _added(query, self.memory, asked, numbers)
-        cell = self.reader.candidates(query, self.memory, added, generator).cell
+        cell = self.reader.candidates(query, added, generator).cell
         return _nll(query, self.memory, cell, asked, numbers), len(cell)
 
     def search(self, query: Tensor, texts: Sequence[str], k: int) -> SearchResult:  # noqa: ARG002
@@ -239,16 +240,17 @@ def make_reading(
     if row.reader == KEYWORDS:
         return KeywordReading(memory, facts, cells)
     index = built_index(row.index, preset, memory, seed)
+    indexed = IndexedMemory[CellMemory](memory, index)
     if row.reader == SOFTMAX:
-        return ReaderReading(SoftmaxReader(index), memory)
+        return ReaderReading(SoftmaxReader(indexed), memory)
     if row.strategy:
-        return _by_strategy(row, preset, memory, index, seed)
+        return _by_strategy(row, preset, indexed, seed)
     if row.index == "exact":
-        return ReaderReading(KMIPSReader(index, row.k), memory)
+        return ReaderReading(KMIPSReader(indexed, row.k), memory)
     reads = target_reads(preset, len(memory), row.speed_up)
     # without a k all cells that were looked at are candidates: hardly a query looks at twice the mean
     strategy = Strategy(best_cells=row.k or 2 * reads)
-    reader = KMIPSReader(index, row.k or TUNED_K, strategy)
+    reader = KMIPSReader(indexed, row.k or TUNED_K, strategy)
     return ReaderReading(reader, memory, lambda query: tuned_to(index, query, reads))
 
 
@@ -266,11 +268,13 @@ def built_index(text: str, preset: Preset, memory: Memory, seed: int) -> Index:
     return index
 
 
-def _by_strategy(row: Row, preset: Preset, memory: Memory, index: Index, seed: int) -> ReaderReading:
+def _by_strategy(row: Row, preset: Preset, indexed: IndexedMemory[CellMemory], seed: int) -> ReaderReading:
+    memory, index = indexed.memory, indexed.index
+    assert isinstance(memory, Memory)
     reads, keys = strategy_reads(preset, len(memory)), memory.snapshot()
     assert isinstance(index, Clustered)
     cells_a_cluster = max(1, len(keys) // len(index.centroids()))
-    reader = KMIPSReader(index, TUNED_K, strategy_of(row.strategy, 1, cells_a_cluster))
+    reader = KMIPSReader(indexed, TUNED_K, strategy_of(row.strategy, 1, cells_a_cluster))
 
     def tuned(query: Tensor) -> dict[str, Any]:
         """Find the number of clusters whose reads come nearest; they rise with it, if not evenly."""

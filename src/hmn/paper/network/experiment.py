@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hmn.index.structures.exact import ExactIndex
+from hmn.nn.memory.indexed import IndexedMemory
 from hmn.nn.memory.stored import Memory
+from hmn.nn.parts import CellMemory
 from hmn.nn.reader import SoftmaxReader
 from hmn.paper.data import Data
 from hmn.paper.grid import KEYWORDS, SOFTMAX, Row
@@ -243,7 +245,7 @@ class Experiment:
         def stepping(reading: Reading) -> Callable[[int], object]:
             return lambda number: self._step(reading, batches[number % len(batches)], epoch, number)
 
-        full = ReaderReading(SoftmaxReader(self.exact), self.memory)
+        full = ReaderReading(SoftmaxReader(IndexedMemory[CellMemory](self.memory, self.exact)), self.memory)
         found = in_turns(stepping(self.reading), None if self.row.reader == SOFTMAX else stepping(full))
         self._take_best()
         return found

@@ -172,7 +172,7 @@ class Trainer:
                 began = time.perf_counter()
                 cells = self.renewal.due(drawn.cell)
                 self.memory.renew(cells)
-                self.network.refresh(cells)
+                self.network.indexed.refresh(cells)
                 self._upkeep_seconds += time.perf_counter() - began
             if step + 1 in TAUGHT_AFTER:
                 self.lessons.teach(vectors=False)
@@ -181,7 +181,10 @@ class Trainer:
     def _renew(self, *, rebuild: bool) -> None:
         """Encode all keys anew; the index is built anew on them, or files them in the structure it has."""
         self.memory.renew()
-        self.network.refresh(rebuild=rebuild)
+        if rebuild:
+            self.network.indexed.rebuild()
+        else:
+            self.network.indexed.refile()
         if self.renewal is not None:
             self.renewal.all_renewed()
 
@@ -279,7 +282,7 @@ class Trainer:
         if "snapshot" in tensors:
             self.memory.restore(tensors["snapshot"])
             if index := part("index."):
-                self.network.reader.index.load_state_dict(index, self.memory.snapshot())
+                self.network.indexed.load_index(index)
             else:
-                self.network.refresh()
+                self.network.indexed.rebuild()
             self.depth.restore(self.progress.depth)
