@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 import hmn.machine
-from hmn.store.bundle import write_atomically
+from hmn.store.atomic import write_atomically
 
 RESULTS = Path(__file__).parent / "results"
 

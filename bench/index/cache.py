@@ -10,7 +10,7 @@ from typing import Any
 import hmn
 from bench.index.systems import ROWS
 from bench.index.systems.base import version_of_package
-from hmn.store.bundle import write_atomically
+from hmn.store.atomic import write_atomically
 
 
 class Kept:

@@ -14,7 +14,7 @@ from bench.index.rounds import OURS, REFERENCE, label, ratios
 from bench.machine import described
 from hmn.index.clustering.kmeans import POINTS_PER_CLUSTER
 from hmn.index.structures.cluster import ClusterIndex
-from hmn.store.bundle import write_atomically
+from hmn.store.atomic import write_atomically
 
 SCANN = ("ScaNN", "ScaNN SOAR")
 WANTED = {  # by data set: times faiss IVF-Flat, times the best ScaNN
