@@ -128,5 +128,5 @@ def test_listed_files_of_another_kind_are_named(tmp_path: Path) -> None:
         reader.json("list.json")
     with pytest.raises(BundleError, match=r"bad\.json: not valid JSON"):
         reader.json("bad.json")
-    with pytest.raises(BundleError, match=r"bad\.safetensors: not read as safetensors"):
+    with pytest.raises(BundleError, match=r"bad\.safetensors: cannot be read as safetensors"):
         reader.tensors("bad.safetensors")

@@ -119,9 +119,9 @@ ATTACKS: list[tuple[Any, str]] = [
     (b" " * (16 * 2**20 + 1), "expected at most"),
     ([], "expected an object"),
     ("text", "expected an object"),
-    ({}, "not of a bundle"),
-    ({"format": "other", "version": 1, "files": {}}, "not of a bundle"),
-    ({"format": ["hmn-bundle"], "version": 1, "files": {}}, "not of a bundle"),
+    ({}, "not the manifest of a bundle"),
+    ({"format": "other", "version": 1, "files": {}}, "not the manifest of a bundle"),
+    ({"format": ["hmn-bundle"], "version": 1, "files": {}}, "not the manifest of a bundle"),
     *(
         ({"format": "hmn-bundle", "version": v, "files": {}}, "version is")
         for v in ("1", True, None, 0, -1, 1.0)
@@ -166,9 +166,9 @@ def test_names_that_leave_the_folder_are_refused(tmp_path: Path, name: str) -> N
     forge(folder, {"format": "hmn-bundle", "version": 1, "files": {name: entry}})
     with pytest.raises(BundleError, match="expected a plain one without folders"):
         BundleReader(folder)
-    with pytest.raises(BundleError, match="cannot stand in a bundle"):
+    with pytest.raises(BundleError, match="a bundle cannot hold"):
         write_json(folder, name, {})
-    with pytest.raises(BundleError, match="cannot stand in a bundle"):
+    with pytest.raises(BundleError, match="a bundle cannot hold"):
         write_tensors(folder, name, {})
 
 

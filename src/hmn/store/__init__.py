@@ -1,1 +1,1 @@
-"""Saved folders (``bundle``): safetensors and JSON with checksums, written so that a crash loses nothing."""
+"""Saved folders, called bundles: safetensors and JSON with checksums, written so that no crash loses data."""

@@ -1,7 +1,7 @@
-"""Replacing files so that a crash leaves the old or the new one, and cleaning up after processes that died.
+"""Replacing a file so that a crash leaves the old or the new one, and cleaning up after dead processes.
 
-Temporary content lies beside its place under a hidden name that says whose it is:
-``.NAME.hmn-new-HOST-PID-RANDOM``, or ``hmn-old`` for a folder set aside while another one takes its place.
+Temporary files and folders lie beside ``NAME``, under a hidden name that identifies the process that made
+them: ``.NAME.hmn-new-HOST-PID-RANDOM``. A folder that is set aside while it is replaced has ``hmn-old``.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _POSIX = os.name == "posix"
 
 
 class Leftover(NamedTuple):
-    """Temporary content beside its place.
+    """A temporary file or folder.
 
     Attributes:
-        path: where it lies.
-        kind: ``new`` was being written, ``old`` was set aside.
-        alive: whether the process that made it may still be at work.
+        path: its path.
+        kind: ``new`` while it is being written, ``old`` if it was set aside.
+        alive: whether the process that made it may still be running.
     """
 
     path: Path
@@ -37,17 +37,17 @@ class Leftover(NamedTuple):
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Replace the file ``path`` by ``data``: a crash leaves the old content or the new one, whole.
+    """Replace the content of the file ``path``; a crash leaves either all of the old or all of the new.
 
     Missing parent folders are made; a link is followed.
 
     Raises:
-        BundleError: ``path`` is a folder or a device, or the disk refused; the old content is untouched.
+        BundleError: ``path`` is a folder or a device, or the write failed; the old content is unchanged.
     """
     path = resolved(path)
     with explaining("write", path):
         if path.exists() and not path.is_file():
-            raise BundleError(f"{path}: a folder or a device, expected a file: choose another name")
+            raise BundleError(f"{path}: got a folder or a device, expected a file: choose another name")
         make_parents(path)
         for leftover in leftovers(path):
             if leftover.kind == "new" and not leftover.alive:
@@ -63,7 +63,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def write_synced(path: Path, data: bytes) -> None:
-    """Write a file that does not exist yet, through to the disk."""
+    """Create a file and sync it to disk."""
     with path.open("xb") as file:
         file.write(data)
         file.flush()
@@ -71,7 +71,7 @@ def write_synced(path: Path, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder outlast a power cut, where the system can."""
+    """Sync the names in a folder to disk, where the system can."""
     if not _POSIX:
         return
     descriptor = os.open(folder, os.O_RDONLY)
@@ -82,7 +82,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_parents(path: Path) -> None:
-    """Make the missing folders above ``path``, and sync their names."""
+    """Make the missing parent folders of ``path``, and sync their names."""
     missing = [parent for parent in path.parents if not parent.exists()]
     for folder in reversed(missing):
         folder.mkdir(exist_ok=True)
@@ -90,48 +90,49 @@ def make_parents(path: Path) -> None:
 
 
 def resolved(path: Path | str) -> Path:
-    """Make a path absolute and follow its links; ``BundleError`` if it can be no path at all."""
+    """Make a path absolute and follow its links; ``BundleError`` if it is not a valid path."""
     try:
         return Path(path).resolve()
     except (OSError, RuntimeError, ValueError) as error:
-        raise BundleError(f"{str(path)!r}: not a usable path ({error}): choose another") from error
+        raise BundleError(f"{str(path)!r}: not a valid path ({error}): choose another") from error
 
 
 @contextmanager
 def explaining(action: str, path: Path) -> Iterator[None]:
-    """Turn what the operating system says into a ``BundleError``."""
+    """Turn an error of the operating system into a ``BundleError``."""
     try:
         yield
     except OSError as error:
         raise BundleError(
-            f"{path}: could not {action} it ({error}): check free space and permissions; a mounted folder "
-            "cannot be replaced, use one below it"
+            f"{path}: could not {action} it ({error}): check free space and permissions; a mount point "
+            "cannot be replaced, use a folder inside it"
         ) from error
 
 
 def name_beside(path: Path, kind: Literal["new", "old"]) -> Path:
-    """Make up a fresh temporary name for content of ``path``."""
+    """Make up a new temporary name beside ``path``."""
     return path.with_name(f".{path.name}.hmn-{kind}-{_host()}-{os.getpid()}-{secrets.token_hex(4)}")
 
 
 def leftovers(path: Path) -> list[Leftover]:
-    """List the temporary content of ``path``, of this process and of others."""
+    """List the temporary files and folders beside ``path``, of this process and of others."""
     name = re.escape(f".{path.name}.hmn-")
     pattern = re.compile(name + r"(new|old)-([0-9a-f]{8})-([0-9]{1,9})-[0-9a-f]{8}")
-    found: list[Leftover] = []
+    result: list[Leftover] = []
     if path.parent.is_dir():
         with os.scandir(path.parent) as entries:
             for entry in entries:
                 if match := pattern.fullmatch(entry.name):
                     kind, host, pid = match.groups()
-                    # Of a process on another machine that shares the disk, nothing is known.
+                    # Another machine may share the disk; whether its process is alive cannot be known.
                     alive = host != _host() or _is_alive(int(pid))
-                    found.append(Leftover(path.with_name(entry.name), kind, alive))
-    return found
+                    result.append(Leftover(path.with_name(entry.name), kind, alive))
+    return result
 
 
 def remove(path: Path) -> None:
-    """Remove a temporary folder or file as far as possible; half a folder must not look like a bundle."""
+    """Remove a temporary file or folder, ignoring errors."""
+    # The manifest goes first, so that a half-removed folder does not look like a bundle.
     with suppress(OSError):
         (path / "manifest.json").unlink()
     with suppress(OSError):
@@ -144,7 +145,7 @@ def _host() -> str:
 
 
 def _is_alive(pid: int) -> bool:
-    # Elsewhere than on POSIX, signal 0 is not a question but a kill.
+    # Signal 0 only asks whether a process exists; on Windows it would kill the process.
     if not _POSIX:
         return True
     try:

@@ -1,7 +1,7 @@
 """A bundle: a flat folder of safetensors, JSON and other files with checksums, replaced as a whole.
 
-It is written in a temporary folder beside its place, synced, and renamed. The bundle that was there is set
-aside for the moment between the two renames, and whoever comes after a crash finds it there.
+A bundle is written into a temporary folder beside its final path, synced, and renamed. An existing bundle is
+first renamed too, and removed afterwards. After a crash between the two renames, readers still find it.
 """
 
 from __future__ import annotations
@@ -24,25 +24,27 @@ from hmn.store.manifest import Identity, checked_files, checked_name, identity, 
 from hmn.store.replace import find_bundle, folder_identity, is_replaceable, recover, swap
 
 _READ_ATTEMPTS = 20
+"""Upper limit of attempts to open a bundle that is being replaced."""
 _READ_PAUSE = 0.005
+"""Seconds between attempts."""
 
 
 @contextmanager
 def writing_bundle(path: Path | str) -> Iterator[Path]:
-    """Give a temporary folder to write into; when the block ends well, it becomes the bundle at ``path``.
+    """Give a temporary folder to write into; when the block ends, it becomes the bundle at ``path``.
 
-    Missing parent folders are made. A bundle at ``path`` is replaced; until then, and if the block or the
-    saving fails or is interrupted, it stays as it was. Of two writers at once, the last one wins.
+    Missing parent folders are made. An existing bundle is replaced at the very end; it is unchanged if the
+    block or the saving fails or is interrupted. Of two writers at once, the last one wins.
 
     Args:
-        path: where the bundle goes: nothing, an empty folder, or another bundle. A link is followed.
+        path: path of the bundle: there must be nothing, an empty folder or a bundle. A link is followed.
 
     Yields:
-        The temporary folder, beside ``path``. Only plain files, without folders, may be put there.
+        The temporary folder, beside ``path``. It may hold only plain files, no folders.
 
     Raises:
-        BundleError: ``path`` is a file or another kind of folder, the block left something else than plain
-            files with simple names, or the disk refused. Exceptions of the block come through unchanged.
+        BundleError: ``path`` is a file or another kind of folder, the block left anything but plain files
+            with simple names, or the write failed. Exceptions of the block are passed on unchanged.
     """
     path = resolved(path)
     with explaining("write", path):
@@ -62,21 +64,21 @@ def writing_bundle(path: Path | str) -> Iterator[Path]:
 
 
 class BundleReader:
-    """A bundle, every file of which has been compared with the manifest.
+    """Reads a bundle after checking every file against the manifest.
 
-    If the bundle is replaced while a reader is open, the reader raises ``BundleError`` and never mixes files
-    of two bundles. Files that the manifest does not list are ignored.
+    If the bundle is replaced after it was opened, the reader raises ``BundleError``: it never mixes files of
+    two bundles. Files that the manifest does not list are ignored.
     """
 
     def __init__(self, path: Path | str) -> None:
         """Read the manifest and check the size, then the CRC32, of each file.
 
         Args:
-            path: the folder; where a crash left it set aside, it is read from there.
+            path: the folder; if a crash left its bundle set aside, that one is read.
 
         Raises:
-            BundleError: the folder is missing, is not a bundle, or has a newer format; a file is missing,
-                has another size or other bytes than were written. The message names the file.
+            BundleError: the folder is missing, is not a bundle, or has a newer format; or a file is missing
+                or damaged. The message names the file.
         """
         path = resolved(path)
         with explaining("read", path):
@@ -87,13 +89,13 @@ class BundleReader:
         return name in self._identity
 
     def file(self, name: str) -> Path:
-        """Return where the checked file ``name`` lies.
+        """Return the path of the checked file ``name``.
 
-        Whoever reads it while others may save there calls this again afterwards, as ``json`` and ``tensors``
-        do: no error means that what was read is what was checked.
+        If another process may save there, call this again after reading, as ``json`` and ``tensors`` do: if
+        it raises no error, the bytes that were read are the bytes that were checked.
 
         Raises:
-            BundleError: there is no such file in the bundle, or the bundle has been replaced since.
+            BundleError: the bundle has no such file, or has been replaced since it was opened.
         """
         if not self.has(name):
             held = ", ".join(sorted(self._identity)) or "no files"
@@ -108,7 +110,7 @@ class BundleReader:
         """Read the JSON object in the file ``name``.
 
         Raises:
-            BundleError: as ``file``; or the content is not a JSON object.
+            BundleError: as for ``file``; or the content is not a JSON object.
         """
         file = self.file(name)
         with explaining("read", file):
@@ -120,43 +122,45 @@ class BundleReader:
         """Load the tensors of the safetensors file ``name``, on the CPU.
 
         Raises:
-            BundleError: as ``file``; or the content is not safetensors.
+            BundleError: as for ``file``; or the content is not safetensors.
         """
         file = self.file(name)
         try:
             tensors: dict[str, Tensor] = load_file(file)
         except (OSError, RuntimeError, ValueError, SafetensorError) as error:
             self.file(name)
-            raise BundleError(f"{file}: not read as safetensors ({error}): save the bundle again") from error
+            raise BundleError(
+                f"{file}: cannot be read as safetensors ({error}): save the bundle again"
+            ) from error
         self.file(name)
         return tensors
 
 
 def write_json(folder: Path, name: str, obj: Mapping[str, Any]) -> None:
-    """Write a JSON object, keys sorted, as ``folder/name``: the same object gives the same bytes.
+    """Write a JSON object with sorted keys to ``folder/name``; the same object gives the same bytes.
 
     Raises:
-        BundleError: ``obj`` has no JSON form (a NaN, a tensor, keys that become equal as text), ``name``
-            cannot stand in a bundle, or the disk refused.
+        BundleError: ``obj`` cannot be written as JSON (a NaN, a tensor, keys that are equal as text), a
+            bundle cannot hold a file called ``name``, or the write failed.
     """
     file = folder / checked_name(name, folder)
     try:
         data = json_bytes(obj)
     except (TypeError, ValueError, RecursionError) as error:
-        raise BundleError(f"{file}: no JSON form ({error}): use plain finite values") from error
+        raise BundleError(f"{file}: cannot be written as JSON ({error}): use plain finite values") from error
     parse_object(data, file)
     with explaining("write", file):
         file.write_bytes(data)
 
 
 def write_tensors(folder: Path, name: str, tensors: Mapping[str, Tensor]) -> None:
-    """Write dense tensors of any shape, type and device as safetensors in ``folder/name``.
+    """Write dense tensors of any shape, type and device as safetensors to ``folder/name``.
 
-    Tensors that share memory are written once each and come back separate.
+    Tensors that share memory no longer share it when they are loaded.
 
     Raises:
-        BundleError: a tensor is sparse or has no data, ``name`` cannot stand in a bundle, or the disk
-            refused.
+        BundleError: a tensor is sparse or has no data, a bundle cannot hold a file called ``name``, or the
+            write failed.
     """
     file = folder / checked_name(name, folder)
     plain: dict[str, Tensor] = {}
@@ -165,13 +169,13 @@ def write_tensors(folder: Path, name: str, tensors: Mapping[str, Tensor]) -> Non
         if tensor.layout != torch.strided or tensor.is_meta:
             kind = "meta" if tensor.is_meta else str(tensor.layout)
             raise BundleError(f"{file}: tensor {key!r} is {kind}, expected a dense one: convert it first")
-        # A conjugated or negated view is a flag on other bytes, which the file format cannot express.
+        # Conjugated and negated views are flags on a tensor, which the file format cannot express.
         dense = tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
         storage = dense.untyped_storage().data_ptr()
         plain[key] = dense.clone() if storage in storages else dense
         storages.add(storage)
     with explaining("write", file):
-        # safetensors makes files that only their owner can read; an empty one tells the usual mode.
+        # safetensors makes files that only their owner can read: give it the mode of a new empty file.
         file.touch()
         mode = stat.S_IMODE(file.stat().st_mode)
         try:
@@ -182,7 +186,7 @@ def write_tensors(folder: Path, name: str, tensors: Mapping[str, Tensor]) -> Non
 
 
 def _opened(path: Path) -> tuple[Path, dict[str, Identity]]:
-    """Find the bundle of ``path`` and check its files: where it lies, and the identity of each file."""
+    """Find the bundle of ``path`` and check its files; gives its folder and the identity of each file."""
     attempt = 0
     while True:
         attempt += 1
@@ -191,8 +195,7 @@ def _opened(path: Path) -> tuple[Path, dict[str, Identity]]:
         try:
             return folder, checked_files(folder)
         except (BundleError, OSError):
-            # What looks damaged may be two bundles, and what looks missing may lie between two renames, if a
-            # writer is putting a new one there.
+            # A bundle that is being replaced can look damaged or missing: try again until it has settled.
             settled = before is not None and folder_identity(folder) == before and find_bundle(path) == folder
             if settled or attempt == _READ_ATTEMPTS:
                 raise

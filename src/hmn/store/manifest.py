@@ -1,4 +1,4 @@
-"""``manifest.json`` of a bundle: the format version, and the size and CRC32 of every other file.
+"""``manifest.json`` of a bundle: the format version, and the size and CRC32 of all other files.
 
 ::
 
@@ -24,27 +24,29 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 
 _MANIFEST_BYTES = 16 * 2**20
+"""Upper limit of a manifest's size in bytes; a larger one is refused before it is parsed."""
 _CHUNK_BYTES = 2**20
+"""Number of bytes read at a time."""
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,200}")
 _CRC32 = re.compile(r"[0-9a-f]{8}")
 _ADVICE = "restore it from a copy, or save the bundle again"
 
 Identity = tuple[int, ...]
-"""What tells a file from another one that took its place."""
+"""Numbers that change when another file takes the place of this one."""
 
 
 def seal(folder: Path) -> None:
-    """Sync every file of a folder to the disk, and write and sync its manifest.
+    """Sync every file of a folder to disk, then write and sync its manifest.
 
     Raises:
-        BundleError: there is something else than plain files with simple names.
+        BundleError: the folder holds anything but plain files with simple names.
     """
     files: dict[str, dict[str, Any]] = {}
     for file in sorted(folder.iterdir()):
         name = checked_name(file.name, folder)
         if not stat.S_ISREG(file.lstat().st_mode):
             raise BundleError(
-                f"{file}: a folder, link or device, expected a plain file: put only those there"
+                f"{file}: got a folder, link or device, expected a plain file: put only plain files there"
             )
         size, crc32, _ = _measured(file, sync=True)
         files[name] = {"size": size, "crc32": crc32}
@@ -54,10 +56,10 @@ def seal(folder: Path) -> None:
 
 
 def checked_files(folder: Path) -> dict[str, Identity]:
-    """Compare all files with the manifest, the cheap checks first.
+    """Check all files against the manifest, sizes before checksums.
 
     Returns:
-        The identity that each file had when it was read.
+        The identity of each file when it was read.
 
     Raises:
         BundleError: the manifest or a file is missing or damaged, or the format is newer.
@@ -81,7 +83,7 @@ def checked_files(folder: Path) -> dict[str, Identity]:
 
 
 def is_bundle(folder: Path) -> bool:
-    """Whether the folder says that it is a bundle, of whatever version."""
+    """Whether a folder is a bundle, of any version."""
     try:
         _manifest(folder)
     except (BundleError, OSError):
@@ -90,32 +92,32 @@ def is_bundle(folder: Path) -> bool:
 
 
 def identity(status: os.stat_result) -> Identity:
-    """Tell a file from another one that took its place."""
+    """The numbers that change when another file takes the place of this one."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def is_file_name(name: str) -> bool:
-    """Whether a bundle may hold a file of that name."""
+    """Whether a bundle may hold a file with this name."""
     return _FILE_NAME.fullmatch(name) is not None and name != MANIFEST
 
 
 def checked_name(name: str, folder: Path) -> str:
-    """Return a name that a bundle may hold; ``BundleError`` for any other."""
+    """Return a name that a bundle may hold; raise ``BundleError`` for any other."""
     if not is_file_name(name):
         raise BundleError(
-            f"{folder}: file name {name!r} cannot stand in a bundle, expected ASCII letters, digits and _.+- "
+            f"{folder}: a bundle cannot hold a file called {name!r}, expected ASCII letters, digits and _.+- "
             f"without folders, and not {MANIFEST}: choose another name"
         )
     return name
 
 
 def json_bytes(obj: Mapping[str, Any]) -> bytes:
-    """Write an object as JSON: the same object gives the same bytes."""
+    """Encode an object as JSON; the same object gives the same bytes."""
     return (json.dumps(obj, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def parse_object(data: bytes, file: Path) -> dict[str, Any]:
-    """Parse a JSON object without repeated keys; ``BundleError`` that names ``file`` for anything else."""
+    """Parse a JSON object without repeated keys; for anything else, a ``BundleError`` names ``file``."""
     try:
         parsed = json.loads(data.decode(), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
@@ -133,7 +135,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
-    """Parse the manifest as far as all versions agree on it."""
+    """Read the manifest and check the parts that are the same in all versions."""
     file = folder / MANIFEST
     if not folder.exists():
         raise BundleError(f"{folder}: no such folder, expected a bundle: check the path")
@@ -147,7 +149,8 @@ def _manifest(folder: Path) -> dict[str, Any]:
     if manifest.get("format") != FORMAT:
         got = manifest.get("format")
         raise BundleError(
-            f"{file}: not of a bundle, format is {got!r:.80}, expected {FORMAT!r}: check the path"
+            f"{file}: not the manifest of a bundle: format is {got!r:.80}, expected {FORMAT!r}: "
+            "check the path"
         )
     return manifest
 
@@ -161,17 +164,16 @@ def _listed_files(folder: Path) -> dict[str, tuple[int, str]]:
             f"{file}: format version {version}, this hmn reads up to {FORMAT_VERSION}: install a newer hmn"
         )
     if type(version) is not int or version < 1:
-        raise BundleError(f"{file}: damaged, version is {version!r:.80}, expected a number from 1: {_ADVICE}")
+        raise BundleError(f"{file}: damaged, version is {version!r:.80}, expected 1 or more: {_ADVICE}")
     if set(manifest) != {"format", "version", "files"} or not isinstance(files, dict):
         raise BundleError(
-            f"{file}: damaged, got {sorted(manifest)!r:.80}, expected format, version and an object files: "
-            f"{_ADVICE}"
+            f"{file}: damaged, has {sorted(manifest)!r:.80}, expected format, version and files: {_ADVICE}"
         )
     return {name: _entry(name, entry, file) for name, entry in files.items()}
 
 
 def _entry(name: str, entry: Any, file: Path) -> tuple[int, str]:
-    """Check one line of the manifest."""
+    """Check one entry of the manifest; gives size and CRC32."""
     if not is_file_name(name):
         raise BundleError(f"{file}: file name {name!r:.80}, expected a plain one without folders: {_ADVICE}")
     if not isinstance(entry, dict) or set(entry) != {"size", "crc32"}:
@@ -187,7 +189,7 @@ def _entry(name: str, entry: Any, file: Path) -> tuple[int, str]:
 
 
 def _measured(file: Path, sync: bool = False) -> tuple[int, str, Identity]:
-    """Size, CRC32 and identity of a file; ``sync`` it to disk as well."""
+    """Size, CRC32 and identity of a file; with ``sync``, it is also synced to disk."""
     size = crc32 = 0
     buffer = memoryview(bytearray(_CHUNK_BYTES))
     with file.open("rb", buffering=0) as stream:

@@ -1,4 +1,4 @@
-"""Putting a bundle in the place of another one, and finding the one that a crash left set aside."""
+"""Replacing one bundle by another, and finding the one that a crash left set aside."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from hmn.store.manifest import MANIFEST, Identity, is_bundle
 
 
 def recover(path: Path | str) -> None:
-    """Put back the bundle that a crash left set aside, and remove what dead processes left beside ``path``.
+    """Restore a bundle that a crash left set aside, and remove what dead processes left beside ``path``.
 
-    ``writing_bundle`` does this by itself, and ``BundleReader`` reads a bundle where it lies set aside.
+    ``writing_bundle`` does this itself. ``BundleReader`` does not need it: it reads a bundle set aside.
 
     Raises:
-        BundleError: there is a bundle to put back, and the disk refused.
+        BundleError: a bundle could not be restored.
     """
     path = resolved(path)
     with explaining("recover", path):
@@ -26,7 +26,7 @@ def recover(path: Path | str) -> None:
             try:
                 aside.rename(path)
             except OSError as error:
-                # A writer that is alive may have been faster in putting its own bundle there.
+                # Another process may have put its own bundle there meanwhile.
                 if not (_is_taken(error) or isinstance(error, FileNotFoundError)):
                     raise
         intact = is_bundle(path)
@@ -36,7 +36,7 @@ def recover(path: Path | str) -> None:
 
 
 def swap(new: Path, path: Path) -> None:
-    """Rename ``new`` to ``path``, with what was there set aside meanwhile and then removed."""
+    """Rename ``new`` to ``path``; an existing bundle is set aside first, and removed at the end."""
     while True:
         aside = name_beside(path, "old")
         swapped = False
@@ -53,7 +53,7 @@ def swap(new: Path, path: Path) -> None:
                     path.rename(new)
             with suppress(OSError):
                 aside.rename(path)
-            # Another writer was faster between the two renames: its bundle is the one to replace.
+            # Another process put its bundle there between the two renames: now replace that one.
             if swapped or not (isinstance(error, OSError) and _is_taken(error)):
                 raise
             remove(aside)
@@ -63,12 +63,12 @@ def swap(new: Path, path: Path) -> None:
 
 
 def find_bundle(path: Path) -> Path:
-    """Where the bundle of ``path`` lies: there, or set aside by a crash; ``path`` if nowhere."""
+    """The folder of a bundle: ``path``, unless it is vacant and a crash left a bundle set aside."""
     return (_set_aside(path) or path) if _is_vacant(path) else path
 
 
 def _set_aside(path: Path) -> Path | None:
-    """The newest bundle that lies set aside for ``path``."""
+    """The newest of the bundles set aside for ``path``."""
     asides: list[tuple[int, Path]] = []
     for leftover in leftovers(path):
         with suppress(OSError):
@@ -78,22 +78,22 @@ def _set_aside(path: Path) -> Path | None:
 
 
 def is_replaceable(path: Path) -> bool:
-    """Whether there is a bundle at ``path`` (else nothing); anything else there is refused."""
+    """Whether there is a bundle at ``path``; ``BundleError`` if there is anything else."""
     while not _is_vacant(path):
         before = folder_identity(path)
         if is_bundle(path):
             return True
-        # What looks like no bundle may be one that another writer was just moving.
+        # A bundle that another process is just moving does not look like one: look again.
         if before is not None and folder_identity(path) == before:
             raise BundleError(
-                f"{path}: there is a file, or a folder that is not a bundle, expected nothing, an empty "
-                "folder or a bundle: choose another place, or remove it yourself; it is untouched"
+                f"{path}: got a file, or a folder that is not a bundle, expected nothing, an empty folder or "
+                "a bundle: choose another place, or remove it yourself; it is unchanged"
             )
     return False
 
 
 def _is_vacant(path: Path) -> bool:
-    """Whether nothing, or an empty folder, is at ``path``."""
+    """Whether there is nothing, or an empty folder, at ``path``."""
     try:
         return next(path.iterdir(), None) is None
     except FileNotFoundError:
@@ -103,12 +103,12 @@ def _is_vacant(path: Path) -> bool:
 
 
 def _is_taken(error: OSError) -> bool:
-    """Whether a folder could not be renamed because another one with files has that name."""
+    """Whether a rename failed because a folder with files has the new name."""
     return error.errno in (errno.ENOTEMPTY, errno.EEXIST)
 
 
 def folder_identity(folder: Path) -> Identity | None:
-    """What changes when another folder takes the place of this one."""
+    """Numbers that change when another folder takes the place of this one; None without a folder."""
     try:
         status = folder.stat()
     except OSError:
