@@ -15,7 +15,8 @@ from hmn.index.structures.exact import ExactIndex
 from hmn.index.structures.faiss import FaissIndex
 from hmn.index.structures.hierarchy.index import HierarchicalIndex
 from hmn.qa.factoid_qa import FactoidQA
-from hmn.qa.sweep.measure import Measure, Point
+from hmn.qa.sweep.figures import Point
+from hmn.qa.sweep.measure import Measure
 
 RESCORED = 36
 REACHES = (40, 60, 80, 100, 115, 130, 150, 175, 200, 250)

@@ -297,7 +297,9 @@ def test_no_questions_are_refused(setting: str) -> None:
 
 def test_more_questions_than_there_are_subjects_for_are_refused(same_facts: World) -> None:
     assert len(same_facts.valid) == 1000
-    with pytest.raises(ConfigError, match=r"valid_questions is 900000, but the built-in facts give only \d+: ask"):
+    with pytest.raises(
+        ConfigError, match=r"valid_questions is 900000, but the built-in facts give only \d+: ask"
+    ):
         build_world(train_questions=1, valid_questions=900_000, test_questions=1)
 
 

@@ -19,7 +19,8 @@ from hmn.facts.table import FactTable
 from hmn.index.registry import make_index
 from hmn.qa.factoid_qa import FactoidQA
 from hmn.qa.sweep import measure as sweep_module
-from hmn.qa.sweep.measure import STRUCTURES, Curve, Point, Sweep, run_sweep
+from hmn.qa.sweep.figures import Curve, Point, Sweep
+from hmn.qa.sweep.measure import STRUCTURES, run_sweep
 from hmn.qa.sweep.plot import draw
 
 Split = tuple[QuestionSet, QuestionSet]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hmn.errors import MissingPackageError
-from hmn.qa.sweep.measure import Sweep
+from hmn.qa.sweep.figures import Sweep
 from hmn.store.atomic import write_atomically
 
 # ours in warm colours, the first thick
