@@ -181,7 +181,7 @@ def test_the_figure_has_a_line_and_a_name_for_each_structure(
     assert (list(tree.get_xdata()), list(tree.get_ydata())) == ([52.0, 300.0], [0.51, 0.7])
     assert axes.get_xscale() == "log"
     assert (axes.get_xlabel(), axes.get_ylabel()) == (
-        "reads a question (exact search: 5,000)",
+        "reads per question (exact search: 5,000)",
         "pair_accuracy",
     )
     assert [text.get_text() for text in axes.texts] == ["exact", "PCA-Tree", "cluster"]

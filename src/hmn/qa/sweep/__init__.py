@@ -1,1 +1,1 @@
-"""Accuracy against reads for every search structure over one trained model."""
+"""Sweep: accuracy against reads for every search structure over one trained model."""

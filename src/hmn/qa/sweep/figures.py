@@ -6,36 +6,37 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 SHOWN = ("setting", "accuracy", "facts", "recall", "reads", "speed-up", "scored", "questions/s")
+"""Columns of the tables, after the structure."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """A structure at one setting; figures as in ``hmn.qa.metrics.Evaluation``."""
+    """Figures of a structure at one effort; see ``hmn.qa.metrics.Evaluation``."""
 
     index: str
-    """The text that ``make_index`` takes: ``hmn evaluate --index`` with it gives these figures again."""
+    """Text of the index. ``hmn evaluate --index`` with it gives these figures again."""
     value: int | None
-    """Of the structure's setting; None for exact search."""
+    """Effort: the value of the structure's setting; None for exact search."""
     fact_accuracy: float | None
     pair_accuracy: float | None
     answer_accuracy: float
     recall_at_k: float
     """Share of the k cells that exact search finds."""
     reads: float | None
-    """None where the structure does not know them."""
+    """Reads per question; None if the structure does not count them."""
     cells_scored: float
     queries_per_second: float
-    """Of the search alone, in batches."""
+    """Queries per second of the search alone, in batches."""
 
     @property
     def accuracy(self) -> float:
-        """Of pairs; of answers where only these are known."""
+        """Accuracy on pairs, or on answers if only these are known."""
         return self.answer_accuracy if self.pair_accuracy is None else self.pair_accuracy
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A structure over the range of its setting."""
+    """A structure over the range of its effort."""
 
     structure: str
     setting: str | None
@@ -45,20 +46,20 @@ class Curve:
 
 @dataclass
 class Sweep:
-    """Curves of several structures, over the same questions and the same memory."""
+    """Curves of several structures over the same questions and the same memory."""
 
     about: dict[str, Any]
-    """Model, questions, sizes, machine, versions, date."""
+    """Command, questions, sizes, machine, versions and date."""
     curves: list[Curve] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
-    """Structures that could not be built, and why."""
+    """Reasons why structures could not be built, by name."""
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """All figures, for JSON."""
         return asdict(self)
 
     def rows(self) -> list[list[str]]:
-        """A line for each point: the structure, then ``SHOWN``."""
+        """One row per point: the structure, then the columns ``SHOWN``."""
         cells = self.about["cells"]
         return [
             [
@@ -77,7 +78,7 @@ class Sweep:
         ]
 
     def markdown(self) -> str:
-        """The figures as a page."""
+        """The figures as a page of Markdown."""
         about = self.about
         known = "pair_accuracy" if about["facts_known"] else "answer_accuracy"
         machine = ", ".join(f"{name} {about[name]}" for name in ("platform", "cores", "threads"))
@@ -86,26 +87,26 @@ class Sweep:
             f"# {known} against reads",
             "",
             f"`{about['command']}`: {about['questions']:,} questions, {about['cells']:,} cells of "
-            f"{about['features']} features, {about['k']} cells read a question.",
+            f"{about['features']} features, {about['k']} cells read per question.",
             f"{machine}; hmn {about['hmn']}, torch {about['torch']}; {about['date']}.",
             "",
             "| " + " | ".join(head) + " |",
             "|" + "---|" * len(head),
             *("| " + " | ".join(row) + " |" for row in self.rows()),
             "",
-            *(f"Skipped: {name}: {why}." for name, why in self.skipped.items()),
+            *(f"Skipped: {name}: {reason}." for name, reason in self.skipped.items()),
         ]
         return "\n".join(lines).rstrip() + "\n"
 
     def table(self) -> str:
         """The figures in columns, for a terminal."""
         rows = [["structure", *SHOWN], *self.rows()]
-        width = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
-        shown, last = [], ""
+        width = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines, last = [], ""
         for row in rows:
             name = "" if row[0] == last else row[0]
             last = row[0]
             texts = [name.ljust(width[0]), row[1].ljust(width[1])]
             texts += [text.rjust(wide) for text, wide in zip(row[2:], width[2:], strict=True)]
-            shown.append("  ".join(texts).rstrip())
-        return "\n".join(shown)
+            lines.append("  ".join(texts).rstrip())
+        return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Accuracy against reads: the search structures side by side over the memory of a trained model."""
+"""Measure all search structures over the memory of a trained model: accuracy against reads."""
 
 from __future__ import annotations
 
@@ -37,9 +37,11 @@ STRUCTURES = {
     "PCA-Tree": "pca-tree",
     "faiss IVF": "faiss:IVF{lists},Flat",
 }
+"""Texts of the indexes that are measured, by the names of their structures. The first must be exact."""
 FOUND_ALL = 0.9995
+"""Recall from which an index counts as finding everything."""
 MOST_READ = 0.5
-"""Of the cells: what reads more than this is not worth an index."""
+"""Reads, as a share of the cells, beyond which an index is not worth it."""
 
 OnProgress = Callable[[int, int, str], None]
 """Called with the structures done, their total, and what is being measured."""
@@ -55,19 +57,19 @@ def run_sweep(
 ) -> Sweep:
     """Measure every structure over the model's memory, and write ``sweep.json`` and ``sweep.md``.
 
-    Each structure's setting doubles until it finds all that exact search finds, reads half as much as that,
-    or there is nothing more to read. The files are written whenever a structure is done, whole or not at all.
+    The effort of each structure doubles until it finds all that exact search finds, reads half of the cells,
+    or has nothing more to read. The files are written after each structure, completely or not at all.
 
     Args:
-        qa: a trained model; its own index stays as it is.
-        questions: with their facts or with their answers.
-        folder: made if it is not there.
-        command: what is said to have made the files.
+        qa: A trained model. Its own index is not touched.
+        questions: Questions with their facts or with their answers.
+        folder: Folder to write to. It is created if it does not exist.
+        command: Command line that the files name as their origin.
         on_progress: Called with the structures done, their total, and what is being measured.
 
     Raises:
-        NotFittedError: the model was not trained.
-        BundleError: the files cannot be written.
+        NotFittedError: The model was not trained.
+        BundleError: The files cannot be written.
     """
     keys, k = qa.memory.snapshot(), qa.config.k
     query = qa.encode(questions.text)
@@ -100,7 +102,14 @@ def run_sweep(
 
 
 class Measure:
-    """Asks all questions of an index; the first must be exact."""
+    """Measures indexes on the same questions. The first one measured must be exact.
+
+    Args:
+        qa: A trained model.
+        questions: Q questions with their facts or with their answers.
+        query: ``(Q, D)`` their queries.
+        k: Number of cells that are read per question.
+    """
 
     def __init__(self, qa: FactoidQA, questions: QuestionSet, query: Tensor, k: int) -> None:
         self.qa, self.questions, self.query, self.k = qa, questions, query, k
@@ -108,34 +117,35 @@ class Measure:
         self.exact: SearchResult | None = None
 
     def __call__(self, index: Index, text: str, value: int | None) -> Point:
-        """Figures of an index, as its text and the value of its setting say it."""
-        found, seconds, at = [], 0.0, 0
+        """Measure an index, which ``text`` names and whose effort is ``value``."""
+        results, seconds, number = [], 0.0, 0
         total = {"fact": 0.0, "pair": 0.0, "answer": 0.0}
         for part in torch.split(self.query, BATCH):
             began = time.perf_counter()
-            found.append(index.search(part, self.k))
+            results.append(index.search(part, self.k))
             seconds += time.perf_counter() - began
-            for best in best_facts(index, self.qa.cells, part, found[-1]):
-                for name, share in shares(self.qa.facts, self.questions, at, best).items():
+            for best in best_facts(index, self.qa.cells, part, results[-1]):
+                for name, share in shares(self.qa.facts, self.questions, number, best).items():
                     total[name] += share
-                at += 1
-        every = SearchResult(*(torch.cat(column) for column in zip(*found, strict=True)))
-        self.exact = every if self.exact is None else self.exact
-        reads = float(every.reads.mean())
+                number += 1
+        result = SearchResult(*(torch.cat(column) for column in zip(*results, strict=True)))
+        self.exact = result if self.exact is None else self.exact
+        reads = float(result.reads.mean())
         return Point(
             index=text,
             value=value,
-            fact_accuracy=total["fact"] / at if self.known else None,
-            pair_accuracy=total["pair"] / at if self.known else None,
-            answer_accuracy=total["answer"] / at,
-            recall_at_k=recall_at_k(every, self.exact),
+            fact_accuracy=total["fact"] / number if self.known else None,
+            pair_accuracy=total["pair"] / number if self.known else None,
+            answer_accuracy=total["answer"] / number,
+            recall_at_k=recall_at_k(result, self.exact),
             reads=None if math.isnan(reads) else reads,
-            cells_scored=float(every.cells_scored.double().mean()),
-            queries_per_second=at / max(seconds, 1e-9),
+            cells_scored=float(result.cells_scored.double().mean()),
+            queries_per_second=number / max(seconds, 1e-9),
         )
 
 
 def _curve(name: str, text: str, keys: Tensor, measure: Measure, log: Callable[[str], None]) -> Curve:
+    """Build one structure and measure it over the range of its effort."""
     log("building")
     index = make_index(text)
     began = time.perf_counter()
@@ -157,13 +167,13 @@ def _curve(name: str, text: str, keys: Tensor, measure: Measure, log: Callable[[
             break
         before = points[-2] if len(points) > 1 else None
         if before is not None and (before.reads, before.cells_scored) == (last.reads, last.cells_scored):
-            points.pop()  # there is nothing more to look at
+            points.pop()  # there is nothing more to read
             break
     return Curve(name, setting, spent, points)
 
 
 def _values(first: int, most: int) -> Iterator[int]:
-    """``first`` and its doubles below ``most``, and ``most``."""
+    """``first``, its doubles below ``most``, and ``most``."""
     value = first
     while value < most:
         yield value
