@@ -1,4 +1,4 @@
-"""How long, and in how much memory, ``FactTable.read`` loads generated facts with Freebase-like ids.
+"""Time and memory that ``FactTable.read`` takes to load generated facts with Freebase-like ids.
 
 Run ``python -m bench.facts_load --facts 10000000``; it writes ``bench/results/facts_load.json`` and ``.md``.
 """
@@ -20,13 +20,19 @@ from bench.machine import machine, write_results
 from hmn.facts.table import FactTable
 
 FACTS_PER_SUBJECT = 5
+"""Facts per subject, each with another relation."""
 RELATIONS = 500
+"""Number of distinct relations."""
 BLOCK = 100_000
-LIMIT_SECONDS, LIMIT_GIB = 180, 6
+"""Facts written at a time."""
+LIMIT_SECONDS = 180
+"""Upper limit of seconds for ten million facts."""
+LIMIT_GIB = 6
+"""Upper limit of peak memory, in GiB, for ten million facts."""
 
 
 def generate(path: Path, facts: int, seed: int = 0) -> None:
-    """Write distinct facts in random order: five relations a subject, objects drawn from the subjects."""
+    """Write distinct facts in random order: five relations per subject, objects drawn from the subjects."""
     rng = np.random.default_rng(seed)
     subjects = max(1, facts // FACTS_PER_SUBJECT)
     order = rng.permutation(facts)
@@ -43,7 +49,7 @@ def generate(path: Path, facts: int, seed: int = 0) -> None:
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Load the facts in this process; seconds, and the most memory the process has held, in GiB."""
+    """Load the facts in this process; returns sizes, seconds and the peak of resident memory in GiB."""
     start, start_cpu = time.perf_counter(), time.process_time()
     facts = FactTable.read(path)
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - start_cpu
@@ -73,7 +79,7 @@ def main() -> None:
         path = Path(folder) / "facts.tsv"
         generate(path, arguments.facts)
         result["file_mib"] = path.stat().st_size >> 20
-        # A process of its own, so that the memory that generating took is not counted.
+        # a process of its own, so that the memory for generating the facts is not counted
         command = [sys.executable, "-m", "bench.facts_load", "--load", str(path)]
         result |= json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     rows = "\n".join(f"| {name} | {value} |" for name, value in result.items())

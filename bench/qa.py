@@ -1,8 +1,8 @@
-"""The main job on SimpleQuestions: train, evaluate, ask; each reader and encoder a row.
+"""The main job on SimpleQuestions: train, evaluate, ask; one row for each reader and encoder.
 
-Run ``python -m bench.qa`` (``make bench-qa``); a row that is finished is not repeated, an unfinished training
-goes on where it was (``--fresh`` begins anew). Everything runs through the command line, as a user would.
-Writes ``bench/results/qa.json`` and ``.md``.
+Run ``python -m bench.qa`` (``make bench-qa``). Finished rows are not repeated and an interrupted training
+resumes; ``--fresh`` starts over. Everything runs through the command line, as a user would run it. Writes
+``bench/results/qa.json`` and ``.md``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from hmn.qa.metrics import Outcome
 
 ROWS: dict[str, list[str]] = {
     "kmips": [],
-    # a step costs about the same for any batch, since every one encodes all cells
+    # a step costs about the same at any batch size, since each encodes all cells
     "softmax": [
         "--reader",
         "softmax",
@@ -43,17 +43,24 @@ ROWS: dict[str, list[str]] = {
     "kmips + MiniLM": ["--encoder", "minilm", "--epochs", "3"],
     "kmips + cluster": ["--index", "cluster"],
 }
+"""Flags of ``hmn train`` for each row."""
 TARGETS = {"kmips": (0.935, 0.82), "kmips + MiniLM": (0.95, None)}
+"""Lower limits of pair_accuracy and fact_accuracy, where a row has them."""
 CEILING = "A system that knows only names reaches at most about 0.981 pairs and 0.866 facts."
+"""Sentence on what is the most that can be reached."""
 LIMITS = (
     "The memory holds 81,004 facts and train 48,737 questions, 64 % of the original 75,910, so these figures "
     "are not those of the paper's set-up (108,442 facts); many entities share a name."
 )
-ASKED, REPEATS = 300, 3
+"""Sentences on how the data differ from the paper's."""
+ASKED = 300
+"""Questions that are timed one by one."""
+REPEATS = 3
+"""Number of times that loading and evaluation are measured."""
 
 
 def folder_of(name: str) -> str:
-    """Where a row's model goes, in the folder of all."""
+    """Name of the folder of a row's model."""
     return name.replace(" ", "-")
 
 
@@ -88,7 +95,7 @@ def run_row(name: str, data: Path, work: Path) -> dict[str, Any]:
 
 
 def _run(command: list[str]) -> float:
-    """Run a command to its end; the most memory that it held, in GiB."""
+    """Run a command to its end; returns its peak memory in GiB."""
     process = subprocess.Popen(command)
     _, status, usage = os.wait4(process.pid, 0)
     if status:
@@ -101,7 +108,7 @@ def _output(command: list[str]) -> str:
 
 
 def ask(model: Path, data: Path) -> dict[str, Any]:
-    """Load a model, time its loading and single questions, and see where its errors lie."""
+    """Load a model, time its loading and single questions, and sort its errors."""
     loading = []
     for _ in range(REPEATS):
         began = time.perf_counter()
@@ -129,7 +136,7 @@ def ask(model: Path, data: Path) -> dict[str, Any]:
 def lost(
     facts: FactTable, cells: Cells, train: QuestionSet, valid: QuestionSet, outcomes: list[Outcome]
 ) -> dict[str, float]:
-    """Where the missing pair_accuracy lies, in points (they add up to what is missing)."""
+    """Percentage points of pair_accuracy lost to each kind of error; they add up to the whole loss."""
     known = {int(facts.relation[cell]) for cell in train.cell}
     share: dict[str, float] = defaultdict(float)
     for number, outcome in enumerate(outcomes):
@@ -150,7 +157,7 @@ def lost(
         share[kind] += 1 - outcome.pair
     return {
         kind: round(100 * value / len(outcomes), 2)
-        for kind, value in sorted(share.items(), key=lambda one: -one[1])
+        for kind, value in sorted(share.items(), key=lambda loss: -loss[1])
     }
 
 
@@ -172,7 +179,7 @@ def report(results: dict[str, Any]) -> str:
         "training, peak GiB": lambda row: f"{row['training_peak_rss_gib']:.2f}",
         "loading, s": lambda row: f"{row['loading_seconds']:.2f}",
         "ask, p50 / p95 ms": lambda row: f"{row['ask_p50_ms']:.1f} / {row['ask_p95_ms']:.1f}",
-        "evaluation, questions a second": lambda row: f"{row['evaluated_a_second']:,}",
+        "evaluation, questions per second": lambda row: f"{row['evaluated_a_second']:,}",
         "bundle, MiB": lambda row: f"{row['bundle_mib']:,}",
     }
     lines += ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
@@ -198,7 +205,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/simplequestions"))
     parser.add_argument("--work", type=Path, default=Path("runs/qa"), help="models and finished rows go here")
-    parser.add_argument("--only", choices=ROWS, action="append", help="run these rows alone")
+    parser.add_argument("--only", choices=ROWS, action="append", help="run these rows only")
     parser.add_argument("--fresh", action="store_true", help="forget finished and unfinished rows")
     parser.add_argument("--ask", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -206,7 +213,7 @@ def main() -> None:
         print(json.dumps(ask(arguments.ask, arguments.data)))
         return
     if not (arguments.data / "facts.tsv").exists():
-        raise SystemExit(f"{arguments.data}: no facts.tsv there; give the SimpleQuestions data with --data")
+        raise SystemExit(f"{arguments.data}: no facts.tsv, expected the SimpleQuestions data: give --data")
     if arguments.fresh:
         shutil.rmtree(arguments.work, ignore_errors=True)
     arguments.work.mkdir(parents=True, exist_ok=True)

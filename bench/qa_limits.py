@@ -1,4 +1,4 @@
-"""Why the readers of ``bench.qa`` stop short of 0.95 pairs: what they know together, and what train knows.
+"""Why the readers of ``bench.qa`` stop short of a pair_accuracy of 0.95.
 
 Run ``python -m bench.qa_limits`` (``make bench-qa-limits``) after ``make bench-qa``, whose models it reads.
 Writes ``bench/results/qa_limits.json`` and ``.md``.
@@ -29,32 +29,39 @@ from hmn.qa.metrics import Evaluation, Outcome, evaluate
 from hmn.qa.text import Texts, words
 
 PRETRAINED = "kmips + MiniLM"
+"""Row of ``bench.qa`` with a pretrained encoder."""
 TARGET = TARGETS[PRETRAINED][0]
+"""Lower limit of its pair_accuracy."""
 READERS = ("kmips", "softmax", PRETRAINED)
 """Rows of ``bench.qa``."""
 TOGETHER: dict[str, dict[str, float]] = {
     "kmips and softmax": {"kmips": 0.5, "softmax": 0.5},
     "all three": {"kmips": 0.25, "softmax": 0.25, PRETRAINED: 0.5},
 }
-"""Shares with which the scores of several models are summed."""
-BLANK = "_"  # no word of a question, as these have no underscores
+"""Weights with which the scores of several models are summed."""
+BLANK = "_"
+"""Placeholder of a blanked name; no word of a question, since these have no underscores."""
 BATCH = 256
+"""Questions encoded at a time."""
 
 
 @dataclass(frozen=True)
 class Wordings:
-    """What train says about the wordings of the held-out questions, with the subject's name blanked out."""
+    """Counts of the held-out questions by what train says about their wording.
+
+    A wording is a question with the name of its subject blanked out.
+    """
 
     questions: int
     """Held-out questions."""
     known: int
-    """Those whose wording is in train, with a relation that the name has."""
+    """Questions whose wording is in train, with a relation that the name has."""
     majority_right: float
-    """Of the known ones, those whose relation train asks most with this wording, of those the name has."""
+    """Share of the known questions whose relation is the majority relation of their wording in train."""
     wrong_relation: int
-    """Of the known ones, those where the model chose another relation."""
+    """Known questions for which the model chose another relation."""
     against: int
-    """Of these, those where train asks another relation most as well."""
+    """Those of ``wrong_relation`` whose majority relation in train is another one too."""
 
 
 def loaded(runs: Path) -> dict[str, FactoidQA]:
@@ -62,8 +69,8 @@ def loaded(runs: Path) -> dict[str, FactoidQA]:
     missing = [name for name in READERS if not (runs / folder_of(name)).is_dir()]
     if missing:
         raise SystemExit(
-            f"{runs}: no model {folder_of(missing[0])} there, expected those of {', '.join(READERS)}: "
-            "run make bench-qa first, or say with --runs where its models are"
+            f"{runs}: no model {folder_of(missing[0])}, expected those of {', '.join(READERS)}: "
+            "run make bench-qa first, or give the folder of its models with --runs"
         )
     try:
         models = {name: FactoidQA.from_pretrained(runs / folder_of(name)) for name in READERS}
@@ -82,10 +89,10 @@ def loaded(runs: Path) -> dict[str, FactoidQA]:
 
 @torch.no_grad()
 def queries(model: FactoidQA, questions: QuestionSet) -> Tensor:
-    """Queries ``(Q, D)`` of all questions."""
+    """Query vectors ``(Q, D)`` of all questions."""
     network, parts = model.network.eval(), []
-    for at in range(0, len(questions), BATCH):
-        texts = Texts(questions.text[at : at + BATCH], model.config.table_bits)
+    for start in range(0, len(questions), BATCH):
+        texts = Texts(questions.text[start : start + BATCH], model.config.table_bits)
         parts.append(network.input_module(texts.word_bags(np.arange(len(texts)))))
     return torch.cat(parts)
 
@@ -96,19 +103,19 @@ def summed(
     shares: Mapping[str, float],
     questions: QuestionSet,
 ) -> tuple[Evaluation, list[Outcome]]:
-    """Evaluate the sum of several models' scores, each with its share, over all cells."""
+    """Evaluate the weighted sum of several models' scores over all cells."""
     query = torch.cat([asked[name] * share for name, share in shares.items()], dim=1)
     index = ExactIndex(torch.cat([models[name].memory.snapshot() for name in shares], dim=1))
-    one, outcomes = next(iter(models.values())), list[Outcome]()
-    found = evaluate(
+    first, outcomes = next(iter(models.values())), list[Outcome]()
+    evaluation = evaluate(
         lambda numbers: query[torch.from_numpy(numbers)],
         index,
-        one.facts,
-        one.cells,
+        first.facts,
+        first.cells,
         questions,
         outcomes=outcomes,
     )
-    return found, outcomes
+    return evaluation, outcomes
 
 
 def blanked(text: str, names: Iterable[str]) -> str | None:
@@ -147,9 +154,8 @@ def wordings(
     right = 0.0
     for number, wording in enumerate(wordings_of(cells, valid)):
         gold = int(valid.cell[number])
-        of_name = set[int]().union(
-            *(relations[one] for one in cells.subject[cells.of_fact.row(gold)].tolist())
-        )
+        subjects = cells.subject[cells.of_fact.row(gold)].tolist()
+        of_name = set[int]().union(*(relations[subject] for subject in subjects))
         most = majority(asked.get(wording or "", {}), of_name)
         if not most:
             continue
@@ -162,8 +168,8 @@ def wordings(
     return Wordings(len(valid), known, right / max(1, known), wrong, against)
 
 
-def told_apart_by_names(facts: FactTable, cells: Cells, questions: QuestionSet) -> float:
-    """``pair_accuracy`` of a reader that never errs, but cannot tell subjects of one name apart."""
+def names_alone(facts: FactTable, cells: Cells, questions: QuestionSet) -> float:
+    """``pair_accuracy`` of a perfect reader that cannot distinguish subjects of the same name."""
     shares = []
     for gold in questions.cell.tolist():
         texts = (cells.facts.row(int(cell)) for cell in cells.of_fact.row(gold))
@@ -182,43 +188,51 @@ def asked_again(facts: FactTable, train: QuestionSet, valid: QuestionSet) -> dic
 
 def measure(models: Mapping[str, FactoidQA], train: QuestionSet, valid: QuestionSet) -> dict[str, Any]:
     """All figures."""
-    one = models[PRETRAINED]
+    reader = models[PRETRAINED]
     asked = {name: queries(model, valid) for name, model in models.items()}
     accuracy, losses, pairs = {}, {}, {}
     outcomes: dict[str, list[Outcome]] = {}
     for name, shares in {**{name: {name: 1.0} for name in models}, **TOGETHER}.items():
-        found, outcomes[name] = summed(models, asked, shares, valid)
-        accuracy[name] = {"pair_accuracy": found.pair_accuracy, "fact_accuracy": found.fact_accuracy}
-        losses[name] = lost(one.facts, one.cells, train, valid, outcomes[name])
+        evaluation, outcomes[name] = summed(models, asked, shares, valid)
+        accuracy[name] = {
+            "pair_accuracy": evaluation.pair_accuracy,
+            "fact_accuracy": evaluation.fact_accuracy,
+        }
+        losses[name] = lost(reader.facts, reader.cells, train, valid, outcomes[name])
         pairs[name] = [outcome.pair for outcome in outcomes[name]]
-        print(f"{name}: {found.pair_accuracy:.4f} pairs", flush=True)
+        print(f"{name}: {evaluation.pair_accuracy:.4f} pairs", flush=True)
     best = np.max([pairs[name] for name in models], axis=0)
     return {
         "accuracy": accuracy,
         "lost_pairs_in_points": losses,
         "best_of_three": float(best.mean()),
         "all_three_wrong": float((best == 0).mean()),
-        "names_alone": told_apart_by_names(one.facts, one.cells, valid),
-        "wordings": asdict(wordings(one.facts, one.cells, train, valid, outcomes[PRETRAINED])),
-        "asked_again": asked_again(one.facts, train, valid),
+        "names_alone": names_alone(reader.facts, reader.cells, valid),
+        "wordings": asdict(wordings(reader.facts, reader.cells, train, valid, outcomes[PRETRAINED])),
+        "asked_again": asked_again(reader.facts, train, valid),
     }
 
 
 def report(results: dict[str, Any]) -> str:
     """The results as Markdown."""
     tie = "another subject of the same name ties"
-    accuracy, losses, said = results["accuracy"], results["lost_pairs_in_points"], results["wordings"]
+    accuracy, losses, wording = results["accuracy"], results["lost_pairs_in_points"], results["wordings"]
     reader, together = (accuracy[name]["pair_accuracy"] for name in (PRETRAINED, "all three"))
     oracle, again = results["best_of_three"], results["asked_again"]
-    lines = ["# Why these readers stop short of 0.95 pairs", "", described(results["machine"]), ""]
+    lines = [
+        "# Why these readers stop short of a pair_accuracy of 0.95",
+        "",
+        described(results["machine"]),
+        "",
+    ]
     lines += [
         "`make bench-qa-limits`, on the models of `make bench-qa`, trained on train.tsv and asked the "
-        f"{said['questions']:,} questions of valid.tsv. {LIMITS} The pretrained reader was meant to reach "
-        f"a pair_accuracy of {TARGET} and reaches {reader:.4f}. Here is what stands between.",
+        f"{wording['questions']:,} questions of valid.tsv. {LIMITS} The pretrained reader was meant to reach "
+        f"a pair_accuracy of {TARGET} and reaches {reader:.4f}. This page shows what stands in between.",
         "",
         "## The readers together",
         "",
-        "| | pair_accuracy | fact_accuracy | points lost to subjects of one name that tie |",
+        "| | pair_accuracy | fact_accuracy | points lost to ties between subjects of the same name |",
         "|---|---|---|---|",
     ]
     for name, found in accuracy.items():
@@ -226,59 +240,60 @@ def report(results: dict[str, Any]) -> str:
         pairs, facts = found["pair_accuracy"], found["fact_accuracy"]
         lines.append(f"| {shown} | {pairs:.4f} | {facts:.4f} | {losses[name].get(tie, 0.0):.2f} |")
     shares = [
-        f"{name}: " + ", ".join(f"{share:g} of {one}" for one, share in parts.items())
+        f"{name}: " + ", ".join(f"{share:g} of {reader_name}" for reader_name, share in parts.items())
         for name, parts in TOGETHER.items()
     ]
     lines += [
         f"| the best of the three for each question, chosen by an oracle | {oracle:.4f} | | |",
-        f"| a reader without fault that knows names alone | {results['names_alone']:.4f} | | |",
+        f"| a perfect reader that knows names only | {results['names_alone']:.4f} | | |",
         "",
-        f"Shares of the summed scores: {'; '.join(shares)}. All three readers are wrong on "
+        f"Weights in the sums: {'; '.join(shares)}. All three readers are wrong on "
         f"{100 * results['all_three_wrong']:.2f} % of the questions.",
         "",
         "## What train says about a wording",
         "",
         "The wording of a question is its words with the name of its fact's subject left blank, as in "
-        "`who wrote _`; its majority relation is the one that train asks most often with that wording, of "
-        "those that the name has facts of.",
+        "`who wrote _`. Its majority relation is the one that train asks most often with that wording, among "
+        "those for which the name has facts.",
         "",
-        f"- {said['known']:,} questions have a wording for which train tells a majority relation. It is the "
-        f"right one for {100 * said['majority_right']:.1f} % of them.",
-        f"- For {said['wrong_relation']} of them ({100 * said['wrong_relation'] / max(1, said['known']):.1f} "
-        f"%) {PRETRAINED} chose another relation than the question's. For {said['against']} of these "
-        f"({100 * _followed(said):.0f} %) the majority relation is not the question's either.",
+        f"- {wording['known']:,} questions have a wording with a majority relation in train. It is the "
+        f"right one for {100 * wording['majority_right']:.1f} % of them.",
+        f"- For {wording['wrong_relation']} of them "
+        f"({100 * wording['wrong_relation'] / max(1, wording['known']):.1f} %) {PRETRAINED} chose another "
+        f"relation than the question's. For {wording['against']} of these ({100 * _followed(wording):.0f} %) "
+        "the majority relation is not the question's either.",
         "",
         "## What follows",
         "",
-        *_conclusions(reader, together, oracle, losses[PRETRAINED].get(tie, 0.0), _followed(said)),
-        "- One thing is known that would raise these figures, and it is not used: a fact asked in train is "
-        f"hardly ever asked again. Train asks {100 * again['of_the_facts_asked_in_train']:.0f} % of all "
+        *_conclusions(reader, together, oracle, losses[PRETRAINED].get(tie, 0.0), _followed(wording)),
+        "- One fact about the data would raise these figures and is not used: what train asks is hardly "
+        f"ever asked again. Train asks {100 * again['of_the_facts_asked_in_train']:.0f} % of all "
         f"facts, but {100 * again['of_the_held_out_questions_asked_in_train']:.1f} % of the held-out "
-        "questions ask one of these. To rule them out would settle many ties. That is a leak from the way "
-        "in which the questions were split, and tells nothing about anybody's own questions.",
+        "questions ask one of these. Ruling them out would settle many ties. That is a leak from how the "
+        "questions were split, and says nothing about anybody's own questions.",
         "",
     ]
     return "\n".join(lines)
 
 
-def _followed(said: dict[str, Any]) -> float:
-    """Of the wrong relations with a known wording, the share where train says another one as well."""
-    return float(said["against"] / max(1, said["wrong_relation"]))
+def _followed(wording: dict[str, Any]) -> float:
+    """Share of the wrong relations with a known wording whose majority relation is another one too."""
+    return float(wording["against"] / max(1, wording["wrong_relation"]))
 
 
 def _conclusions(reader: float, together: float, oracle: float, tie: float, followed: float) -> list[str]:
-    """What the figures say, whichever way they come out."""
+    """Conclusions from the figures, whichever way they come out."""
     sum_of_all = "reaches" if together >= TARGET else "does not reach"
     choosing = "does" if oracle >= TARGET else "does not"
     return [
-        f"- {TARGET} is {100 * (TARGET - reader):.2f} points away. More readers of this kind do not bridge "
-        f"that: the sum of all three {sum_of_all} it ({together:.4f}), and to choose the right one of the "
+        f"- {TARGET} is {100 * (TARGET - reader):.2f} points away. More readers of this kind do not close "
+        f"the gap: the sum of all three {sum_of_all} it ({together:.4f}), and choosing the right one of the "
         f"three for each question, which takes knowing the answer, {choosing} ({oracle:.4f}).",
-        f"- {tie:.2f} points are ties between subjects of one name. Nothing in the question tells them "
-        "apart, so each counts with its share, and no training changes that.",
+        f"- {tie:.2f} points are ties between subjects of the same name. Nothing in the question "
+        "distinguishes them, so each counts with its share, and no training changes that.",
         f"- Where train has the wording, {100 * followed:.0f} % of the wrong relations contradict what train "
-        "mostly asks with these words: people ask for several relations in the same words, and a reader "
-        "that learned train by heart would be wrong there as well.",
+        "mostly asks with these words. People ask for several relations in the same words; a reader that "
+        "knew train by heart would be wrong there as well.",
     ]
 
 
@@ -286,11 +301,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data/simplequestions"))
     parser.add_argument(
-        "--runs", type=Path, default=Path("runs/qa"), help="where make bench-qa left its models"
+        "--runs", type=Path, default=Path("runs/qa"), help="folder of the models of make bench-qa"
     )
     arguments = parser.parse_args()
     if not (arguments.data / "train.tsv").exists():
-        raise SystemExit(f"{arguments.data}: no train.tsv there; give the SimpleQuestions data with --data")
+        raise SystemExit(f"{arguments.data}: no train.tsv, expected the SimpleQuestions data: give --data")
     models = loaded(arguments.runs)
     facts = models[PRETRAINED].facts
     train, valid = (QuestionSet.read(arguments.data / f"{name}.tsv", facts) for name in ("train", "valid"))

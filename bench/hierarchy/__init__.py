@@ -1,1 +1,1 @@
-"""What the hierarchy does with a memory that is read, and with one that changes."""
+"""Benchmarks of the hierarchy: over a memory that is read, and over one that changes."""

@@ -1,8 +1,8 @@
 """Run ``python -m bench.hierarchy`` (``make bench-hierarchy``).
 
-Writes ``hierarchy.json``, ``hierarchy.md`` and its pictures to bench/results. ``--only`` measures some parts
-and keeps the others as they are in ``hierarchy.json``; a training that was stopped goes on. Accuracy is
-measured on the model that the training gave.
+Writes ``hierarchy.json``, ``hierarchy.md`` and the plots to bench/results. ``--only`` measures the parts it
+names and keeps the other figures of ``hierarchy.json``. An interrupted training resumes. Accuracy is measured
+on the model that was trained.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from bench.hierarchy.training import train
 from bench.machine import RESULTS, machine, write_results
 
 PARTS = ("training", "accuracy", "speed", "growth", "writes")
+"""Parts of the benchmark, in the order in which they run."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -27,34 +28,36 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts to measure")
     parser.add_argument("--work", type=Path, default=Path("runs/hierarchy"), help="folder of the training")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the figures")
-    given = parser.parse_args(arguments)
-    if not (given.data / "train.tsv").exists():
-        raise SystemExit(f"{given.data}: no train.tsv there; give the SimpleQuestions data with --data")
-    model = given.work / "trained"
-    if "accuracy" in given.only and "training" not in given.only and not model.exists():
-        raise SystemExit(f"{model}: no model there; give --only training first")
-    there = given.out / "hierarchy.json"
-    results = json.loads(there.read_text(encoding="utf-8")) if there.exists() else {}
+    options = parser.parse_args(arguments)
+    if not (options.data / "train.tsv").exists():
+        raise SystemExit(
+            f"{options.data}: no train.tsv, expected the SimpleQuestions data: give their folder with --data"
+        )
+    model = options.work / "trained"
+    if "accuracy" in options.only and "training" not in options.only and not model.exists():
+        raise SystemExit(f"{model}: no model, expected a trained one: run --only training first")
+    file = options.out / "hierarchy.json"
+    results = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
-    def said(what: str) -> None:
-        print(what, file=sys.stderr)
+    def log(text: str) -> None:
+        print(text, file=sys.stderr)
 
-    for part in given.only:
+    for part in options.only:
         if part == "accuracy":
-            found = accuracy.measure(model, given.data, said)
-            draw(found, given.out / "hierarchy-accuracy.png")
+            figures = accuracy.measure(model, options.data, log)
+            draw(figures, options.out / "hierarchy-accuracy.png")
         elif part == "training":
-            found = train(given.data, given.work, said)
-            draw_training(found, given.out / "hierarchy-training.png")
+            figures = train(options.data, options.work, log)
+            draw_training(figures, options.out / "hierarchy-training.png")
         elif part == "speed":
-            found = speed.measure(given.data, said)
+            figures = speed.measure(options.data, log)
         elif part == "growth":
-            found = growth.measure(given.work / "growth", said)
-            draw_growth(found, given.out / "hierarchy-growth.png")
+            figures = growth.measure(options.work / "growth", log)
+            draw_growth(figures, options.out / "hierarchy-growth.png")
         else:
-            found = writes.measure(said)
-        results[part] = {**found, "machine": machine()}
-        write_results("hierarchy", results, markdown(results), given.out)
+            figures = writes.measure(log)
+        results[part] = {**figures, "machine": machine()}
+        write_results("hierarchy", results, markdown(results), options.out)
 
 
 if __name__ == "__main__":

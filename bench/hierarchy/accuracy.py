@@ -1,4 +1,4 @@
-"""How few reads answer questions as exact search does, and what each part of the hierarchy adds to that."""
+"""How many reads it takes to answer questions as exact search does, and what each part contributes."""
 
 from __future__ import annotations
 
@@ -19,21 +19,24 @@ from hmn.qa.sweep.figures import Point
 from hmn.qa.sweep.measure import Measure
 
 RESCORED = 36
+"""Cells scored in full per query."""
 REACHES = (40, 60, 80, 100, 115, 130, 150, 175, 200, 250)
+"""Values of the hierarchy's ``reach`` that are tried."""
 PROBES = tuple(2**power for power in range(10))
+"""Numbers of probes that are tried."""
 LOST = (1.0, 0.5, 0.2)
-"""Points of pair_accuracy for which the table tells the reads."""
+"""Losses, in points of accuracy, at which the table gives the reads."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A structure, how it is taught, and the values of its setting that are tried."""
+    """A structure, whether it learns from queries, and the values of its setting that are tried."""
 
     name: str
     make: Callable[[], Index]
     values: tuple[int, ...]
     setting: str = "reach"
-    taught: bool = False
+    learns: bool = False
 
     def settings(self, index: Index) -> Iterator[int]:
         """Set the index to each value in turn."""
@@ -43,17 +46,17 @@ class Variant:
 
 
 def hierarchy(groups: str | None = None, codes: str = "int1") -> Callable[[], Index]:
-    """A hierarchy of this shape, which scores few cells in full."""
+    """A hierarchy of this shape that scores ``RESCORED`` cells in full."""
     return lambda: HierarchicalIndex(groups, codes=codes, rescore=RESCORED)
 
 
 VARIANTS = (
-    Variant("hierarchy", hierarchy(), REACHES, taught=True),
+    Variant("hierarchy", hierarchy(), REACHES, learns=True),
     Variant("nothing learned", hierarchy(), REACHES),
-    Variant("cells in 4 bits", hierarchy(codes="int4"), REACHES, taught=True),
-    Variant("leaves of 36 cells", hierarchy("750x2500"), REACHES, taught=True),
-    Variant("250 groups above", hierarchy("250x7500"), REACHES, taught=True),
-    Variant("one tier", hierarchy("7500"), REACHES, taught=True),
+    Variant("cells in 4 bits", hierarchy(codes="int4"), REACHES, learns=True),
+    Variant("leaves of 36 cells", hierarchy("750x2500"), REACHES, learns=True),
+    Variant("250 groups above", hierarchy("250x7500"), REACHES, learns=True),
+    Variant("one tier", hierarchy("7500"), REACHES, learns=True),
     Variant(
         "clusters, a number of them",
         lambda: ClusterIndex("200x7500", "40x200", rescore=RESCORED),
@@ -64,26 +67,26 @@ VARIANTS = (
 )
 
 
-def measure(model: Path, data: Path, said: Callable[[str], None]) -> dict[str, Any]:
-    """All variants on the held-out questions, taught by the training questions."""
+def measure(model: Path, data: Path, log: Callable[[str], None]) -> dict[str, Any]:
+    """All variants on the held-out questions; those that learn do so from the training questions."""
     qa = FactoidQA.from_pretrained(model)
     train, valid = (QuestionSet.read(data / f"{name}.tsv", qa.facts) for name in ("train", "valid"))
     keys = qa.memory.snapshot()
-    queries, lessons = qa.encode(valid.text), qa.encode(train.text)
+    queries, train_queries = qa.encode(valid.text), qa.encode(train.text)
     exact = ExactIndex(keys)
-    best_cells = exact.search(lessons, 1).cell[:, 0]
-    ask = Measure(qa, valid, queries, qa.config.k)
-    best = ask(exact, "exact", None)
+    best_cells = exact.search(train_queries, 1).cell[:, 0]
+    measured = Measure(qa, valid, queries, qa.config.k)
+    best = measured(exact, "exact", None)
     curves: dict[str, list[dict[str, Any]]] = {}
     for variant in VARIANTS:
-        said(variant.name)
+        log(variant.name)
         index = variant.make()
         index.build(keys)
-        if variant.taught:
+        if variant.learns:
             assert isinstance(index, HierarchicalIndex)
-            index.learn(lessons, best_cells)
+            index.learn(train_queries, best_cells)
         curves[variant.name] = [
-            _figures(ask(index, variant.name, value), best) for value in variant.settings(index)
+            _figures(measured(index, variant.name, value), best) for value in variant.settings(index)
         ]
     return {
         "exact": _figures(best, best),
@@ -97,7 +100,7 @@ def measure(model: Path, data: Path, said: Callable[[str], None]) -> dict[str, A
 
 
 def _figures(point: Point, best: Point) -> dict[str, Any]:
-    """A point of a curve, with the points of accuracy that it loses to exact search."""
+    """A point of a curve, with its loss of accuracy against exact search in percentage points."""
     assert point.fact_accuracy is not None and point.pair_accuracy is not None
     assert best.fact_accuracy is not None and best.pair_accuracy is not None
     return {
@@ -112,10 +115,13 @@ def _figures(point: Point, best: Point) -> dict[str, Any]:
 
 
 def reads_at(curve: list[dict[str, Any]], lost: float) -> float | None:
-    """Reads at which a curve loses so many points, of pairs or facts, the more; None if it never does."""
-    points = [(max(one["pairs_lost"], one["facts_lost"]), one["reads"]) for one in curve]
-    for (worse, few), (better, many) in pairwise(points):
+    """Reads at which the larger of both losses, of pairs and of facts, falls to ``lost`` points.
+
+    Interpolated between the points of the curve; None if the loss stays above.
+    """
+    points = [(max(point["pairs_lost"], point["facts_lost"]), point["reads"]) for point in curve]
+    for (worse, fewer_reads), (better, more_reads) in pairwise(points):
         if better <= lost < worse:
             share = (worse - lost) / (worse - better)
-            return float(few * (many / few) ** share)
+            return float(fewer_reads * (more_reads / fewer_reads) ** share)
     return float(points[0][1]) if points[0][0] <= lost else None

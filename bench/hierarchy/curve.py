@@ -11,25 +11,26 @@ from torch import Tensor
 from hmn.index.structures.hierarchy.index import HierarchicalIndex
 
 REACHES = (20, 30, 45, 60, 80, 100, 130, 170, 220, 300)
+"""Values of the hierarchy's ``reach`` that a curve is made of."""
 
 
 def recall_at(
     index: HierarchicalIndex, query: Tensor, wanted: Tensor, reads: Sequence[int]
 ) -> list[float | None]:
-    """Share of the wanted cells ``(Q, k)`` that are found at so many reads a query; None beyond the curve."""
+    """Share of the wanted cells ``(Q, k)`` found at each number of reads per query; None beyond the curve."""
     before, points = index.reach, []
     for reach in REACHES:
         index.reach = reach
-        found = index.search(query, wanted.shape[1])
-        share = (found.cell.unsqueeze(2) == wanted.unsqueeze(1)).any(dim=1).float().mean()
-        points.append((float(found.reads.mean()), float(share)))
+        result = index.search(query, wanted.shape[1])
+        found = (result.cell.unsqueeze(2) == wanted.unsqueeze(1)).any(dim=1)  # (Q, k)
+        points.append((float(result.reads.mean()), float(found.float().mean())))
     index.reach = before
-    return [_between(points, one) for one in reads]
+    return [_between(points, count) for count in reads]
 
 
 def _between(points: Sequence[tuple[float, float]], reads: float) -> float | None:
-    for (few, less), (many, more) in pairwise(points):
-        if few <= reads <= many:
-            share = math.log(reads / few) / math.log(many / few) if many > few else 0.0
-            return less + (more - less) * share
+    for (fewer, low), (more, high) in pairwise(points):
+        if fewer <= reads <= more:
+            share = math.log(reads / fewer) / math.log(more / fewer) if more > fewer else 0.0
+            return low + (high - low) * share
     return None

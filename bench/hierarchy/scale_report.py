@@ -1,4 +1,4 @@
-"""Speed, growth and live writes of the hierarchy as Markdown and as a picture."""
+"""Speed, growth and live writes of the hierarchy as Markdown and as a plot."""
 
 from __future__ import annotations
 
@@ -11,85 +11,91 @@ from typing import Any
 from bench.machine import described
 
 TARGET_TIMES = {81_004: 10, 1_000_000: 100}
+"""Lower limit of the speed-up of a step over full softmax, by number of cells."""
 TARGET_UPKEEP = 0.1
+"""Upper limit of upkeep as a share of a step."""
 TARGET_GROWTH = 3.2
-TARGET_FITS_MIB, TARGET_MAPPED_MIB = 12 * 2**10, 3 * 2**10
-TARGET_WRITTEN, BEHIND = 20_000, 0.01
+"""Upper limit of the ratio of times for ten times as many cells."""
+TARGET_FITS_MIB = 12 * 2**10
+"""Upper limit of resident MiB while the largest index is built."""
+TARGET_MAPPED_MIB = 3 * 2**10
+"""Upper limit of anonymous MiB while searching keys that stay on disk."""
+TARGET_WRITTEN = 20_000
+"""Lower limit of cells written per second."""
+BEHIND = 0.01
+"""Upper limit of the recall lost after writes."""
 COLOURS = {"hierarchy": "#d62728", "faiss IVF-Flat": "#1f4fb4", "full softmax": "#666666"}
+"""Colours of the systems."""
 
 
 def speed(found: dict[str, Any]) -> list[str]:
-    """A training step beside one of full softmax."""
+    """The section on a training step, beside one of full softmax."""
     rows = found["rows"]
-    fast = all(one["times"] >= TARGET_TIMES[one["cells"]] for one in rows)
-    moved = " and ".join(f"{one['moved']:.0%}" for one in rows if "moved" in one)
-    met = fast and all(one["upkeep_share"] <= TARGET_UPKEEP for one in rows)
+    fast = all(row["times"] >= TARGET_TIMES[row["cells"]] for row in rows)
+    moved = " and ".join(f"{row['moved']:.0%}" for row in rows if "moved" in row)
+    met = fast and all(row["upkeep_share"] <= TARGET_UPKEEP for row in rows)
     return [
         f"## A training step: {_met(met)}",
         "",
         f"`python -m bench.hierarchy --only speed`. {described(found['machine'])}",
         "",
-        "Wanted: forward, backward, optimiser and upkeep of the index together at least 10 times as fast "
-        "as with full softmax over 81,004 cells and 100 times over a million, and at most a tenth of it "
-        "upkeep.",
+        "Target: forward, backward, optimiser and upkeep of the index together at least 10 times as fast as "
+        "with full softmax over 81,004 cells and 100 times over a million; upkeep at most a tenth.",
         "",
-        "| | cells | ms a step | full softmax | times as fast | upkeep, ms | share | reads | recall@10 | "
-        "built anew: reads | recall@10 |",
+        "| | cells | ms per step | full softmax | times as fast | upkeep, ms | share | reads | recall@10 | "
+        "rebuilt: reads | recall@10 |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
-        *(_speed_row(one) for one in rows),
+        *(_speed_row(row) for row in rows),
         "",
-        f"Both in one process, in turns: in each of {found['rounds']} rounds one step of full softmax and "
-        f"{found['steps']} of the other, {found['batch']} questions a step. The first row is `hmn train` "
-        "(with `--index hierarchy`, with `--reader softmax`), whose keys an encoder makes: its upkeep holds "
-        "the encoding of the cells that are renewed. The others are `KMIPSAttention(memory, "
+        f"Both run in one process, in turns: each of {found['rounds']} rounds takes one step of full softmax "
+        f"and {found['steps']} of the other, with {found['batch']} questions per step. The first row is "
+        "`hmn train` (with `--index hierarchy`, with `--reader softmax`), where an encoder makes the keys: "
+        "its upkeep includes encoding the renewed cells. The other rows are `KMIPSAttention(memory, "
         f"{found['k']}, index='hierarchy', refiled={found['refiled']})` with `SparseAdam` and "
-        "`SoftmaxAttention` with fused `Adam`, over stored keys that are trained "
-        f"({rows[-1]['name'].removeprefix('stored memory, ')}). Recall@10 is of held-out queries after the "
-        f"{found['settled']:,} steps before and those that are timed, by when "
-        f"{moved} of the cells have moved: of the index that followed, and of one built anew on the keys "
-        "as they are then.",
+        "`SoftmaxAttention` with fused `Adam`, over trained stored keys "
+        f"({rows[-1]['name'].removeprefix('stored memory, ')}). Recall@10 is measured on held-out queries "
+        f"after {found['settled']:,} steps of warm-up and the timed steps, by when {moved} of the cells have "
+        "moved: of the index that followed, and of an index rebuilt on the keys of that moment.",
         "",
     ]
 
 
-def _speed_row(one: dict[str, Any]) -> str:
-    name = "stored memory" if "recall" in one else one["name"]
+def _speed_row(row: dict[str, Any]) -> str:
+    stored = "recall" in row
     figures = [
-        name,
-        f"{one['cells']:,}",
-        f"{one['ours_ms']:.1f}",
-        f"{one['softmax_ms']:,.0f}",
-        f"{one['times']:.0f}",
-        f"{one['upkeep_ms']:.1f}",
-        f"{one['upkeep_share']:.1%}",
+        "stored memory" if stored else row["name"],
+        f"{row['cells']:,}",
+        f"{row['ours_ms']:.1f}",
+        f"{row['softmax_ms']:,.0f}",
+        f"{row['times']:.0f}",
+        f"{row['upkeep_ms']:.1f}",
+        f"{row['upkeep_share']:.1%}",
     ]
     for kind in ("followed", "anew"):
-        found = "recall" in one
-        figures.append(f"{one['reads'][kind]:,.0f}" if found else "–")
-        figures.append(f"{one['recall'][kind]:.3f}" if found else "–")
+        figures.append(f"{row['reads'][kind]:,.0f}" if stored else "–")
+        figures.append(f"{row['recall'][kind]:.3f}" if stored else "–")
     return "| " + " | ".join(figures) + " |"
 
 
 def ratios(rows: list[dict[str, Any]], key: str) -> list[float]:
-    """By how much a time grows for each tenfold number of cells: medians over rounds of ratios within "
-    "each."""
-    times = [_times(one, key) for one in rows]
+    """Ratios of a time for each tenfold number of cells: medians over the rounds of the ratio within each."""
+    times = [_times(row, key) for row in rows]
     return [
-        statistics.median(b / a for a, b in zip(few, many, strict=True))
-        for few, many in pairwise(times)
-        if few and many
+        statistics.median(after / before for before, after in zip(smaller, larger, strict=True))
+        for smaller, larger in pairwise(times)
+        if smaller and larger
     ]
 
 
 def _times(row: dict[str, Any], key: str) -> list[float]:
-    """A time of each round, in milliseconds; none where it could not be measured."""
+    """Milliseconds of each round; empty where they could not be measured."""
     if key == "step":
-        return [one for one in row["step_ms"] if one is not None]
-    return [one["ms"] for one in row["query"][key]]
+        return [ms for ms in row["step_ms"] if ms is not None]
+    return [timed["ms"] for timed in row["query"][key]]
 
 
 def growth(found: dict[str, Any]) -> list[str]:
-    """Times and memory over the number of cells."""
+    """The sections on times and on memory over the number of cells."""
     systems, batch = found["systems"], str(found["batch"])
     kinds = {"1": "query, alone", batch: f"query, of {batch}", "step": "training step"}
     ours = systems["hierarchy"]
@@ -102,15 +108,15 @@ def growth(found: dict[str, Any]) -> list[str]:
         "",
         f"`python -m bench.hierarchy --only growth`. {described(found['machine'])}",
         "",
-        f"Wanted: no more than {TARGET_GROWTH} times as long for ten times as many cells, a query as well "
-        f"as a training step. Measured: at most {max(grown):.2f} times.",
+        f"Target: no more than {TARGET_GROWTH} times as long for ten times as many cells, for queries and "
+        f"training steps alike. Measured: at most {max(grown):.2f} times.",
         "",
-        f"Generated cells of {found['features']} features in clusters of {found['cluster']} on average, "
-        f"whatever their number. Every index looks as far as finds {found['recall']:.0%} of the "
-        f"{found['k']} best cells of some queries; recall is of others. Milliseconds are medians over "
-        f"{found['rounds']} rounds in which the sizes take turns; a query alone, a query of {batch} asked "
-        f"at once, and a training step of {batch} queries (K-MIPS attention and SGD on the cells that were "
-        "read). Full softmax asks fewer at once where their scores would take more than 2 GiB.",
+        f"Generated cells of {found['features']} features in clusters of {found['cluster']} on average at "
+        f"every size. Every index searches wide enough to find {found['recall']:.0%} of the {found['k']} "
+        "best cells for the queries it is tuned on; recall is measured on others. Milliseconds are medians "
+        f"over {found['rounds']} rounds in which the sizes take turns: per query asked alone, per query in "
+        f"batches of {batch}, and per training step of {batch} queries (K-MIPS attention and SGD on the "
+        "cells read). Full softmax takes smaller batches where the scores would need more than 2 GiB.",
         "",
         "| | cells | "
         + " | ".join(f"{name}, ms" for name in kinds.values())
@@ -128,7 +134,7 @@ def growth(found: dict[str, Any]) -> list[str]:
             lines.append(
                 "| " + " | ".join([name, f"{row['cells']:,}", *times, *rest, row.get("setting", "–")]) + " |"
             )
-    lines += ["", "For each tenfold number of cells, times as long:", ""]
+    lines += ["", "Ratios of times for each tenfold number of cells:", ""]
     lines += ["| | " + " | ".join(kinds.values()) + " |", "|---|" + "---|" * len(kinds)]
     for name, rows in systems.items():
         cells = [", ".join(f"{ratio:.2f}" for ratio in ratios(rows, key)) or "–" for key in kinds]
@@ -140,14 +146,14 @@ def growth(found: dict[str, Any]) -> list[str]:
         "",
         f"## Memory: {_met(small)}",
         "",
-        f"Wanted: {last['cells']:,} cells of {found['features']} features and their index in 12 GiB; with "
-        "keys that stay on disk under 3 GiB of anonymous memory while searching. Measured, in the same "
-        f"run: {fits / 2**10:.2f} GiB at the most while it was built ({last['build_seconds'] / 60:.1f} "
-        f"minutes), of which the keys are {last['keys_mib'] / 2**10:.2f}; "
-        f"{last['searching_mib'] / 2**10:.2f} GiB afterwards. Loaded from a bundle with its keys "
-        f"memory-mapped it searches with {mapped['anonymous_mib'] / 2**10:.2f} GiB of anonymous memory "
-        f"({mapped['files_mib'] / 2**10:.2f} GiB of the files are in memory by then, which the system may "
-        f"take back) and finds {mapped['recall']:.3f} of the best cells.",
+        f"Target: {last['cells']:,} cells of {found['features']} features and their index in 12 GiB; with "
+        "keys that stay on disk, less than 3 GiB of anonymous memory while searching. Measured, in the same "
+        f"run: a peak of {fits / 2**10:.2f} GiB while building ({last['build_seconds'] / 60:.1f} minutes), "
+        f"of which the keys are {last['keys_mib'] / 2**10:.2f}; {last['searching_mib'] / 2**10:.2f} GiB "
+        "afterwards. Loaded from a bundle with memory-mapped keys, the index searches with "
+        f"{mapped['anonymous_mib'] / 2**10:.2f} GiB of anonymous memory ({mapped['files_mib'] / 2**10:.2f} "
+        "GiB of the files are resident by then, which the system may reclaim) and finds "
+        f"{mapped['recall']:.3f} of the best cells.",
         "",
     ]
 
@@ -161,18 +167,18 @@ def draw_growth(found: dict[str, Any], file: Path) -> None:
 
     batch = str(found["batch"])
     figure, both = plt.subplots(1, 2, figsize=(11, 5), layout="constrained")
-    panels = {"1": "a query that comes alone", "step": f"a training step of {batch} queries"}
+    panels = {"1": "a query asked alone", "step": f"a training step of {batch} queries"}
     for axes, (key, title) in zip(both, panels.items(), strict=True):
         for name, rows in found["systems"].items():
-            points = [(one["cells"], _times(one, key)) for one in rows]
+            points = [(row["cells"], _times(row, key)) for row in rows]
             points = [(cells, times) for cells, times in points if times]
             if not points:
                 continue
-            cells = [each for each, _ in points]
+            cells = [count for count, _ in points]
             middle = [statistics.median(times) for _, times in points]
             axes.plot(cells, middle, marker="o", color=COLOURS[name], label=name)
             if name == "hierarchy":
-                line = [middle[0] * math.sqrt(each / cells[0]) for each in cells]
+                line = [middle[0] * math.sqrt(count / cells[0]) for count in cells]
                 axes.plot(cells, line, ":", color="black", label="square root of the cells")
         axes.set(xscale="log", yscale="log", xlabel="cells", title=title)
         axes.grid(alpha=0.3)
@@ -183,39 +189,40 @@ def draw_growth(found: dict[str, Any], file: Path) -> None:
 
 
 def writes(found: dict[str, Any]) -> list[str]:
-    """Searches between writes."""
+    """The section on searches between writes."""
     runs = found["runs"]
-    rate = max(one["cells_a_second"] for one in runs)
-    pairs = [each for one in runs for each in zip(one["untouched"], one["mean"], strict=True)]
+    rate = max(run["cells_a_second"] for run in runs)
+    pairs = [pair for run in runs for pair in zip(run["untouched"], run["mean"], strict=True)]
     worst = max(0.0, *(100 * (before - after) for before, after in pairs))
     return [
         f"## Live writes: {_met(worst <= 100 * BEHIND and rate >= TARGET_WRITTEN)}",
         "",
         f"`python -m bench.hierarchy --only writes`. {described(found['machine'])}",
         "",
-        f"Wanted: {found['writes']:,} random additions, overwrites and removals interleaved with searches, "
-        "each of which agrees with exact search over the memory of that moment as well as the untouched "
-        f"index does, and at least {TARGET_WRITTEN:,} written cells a second. Measured: {rate:,.0f} a "
-        f"second; recall is never more than {worst:.2f} points below that of the untouched index, on "
-        "average over the searches.",
+        f"Target: {found['writes']:,} random additions, overwrites and removals interleaved with searches. "
+        "Each search agrees with exact search over the memory of that moment as well as the untouched index "
+        f"does, and at least {TARGET_WRITTEN:,} cells are written per second. Measured: {rate:,.0f} cells "
+        f"per second; mean recall is at most {worst:.2f} points below that of the untouched index.",
         "",
-        f"{found['cells']:,} generated cells of {found['features']} features to begin with; kinds of calls "
-        f"and their cells are drawn at random. After every {found['writes'] // found['searches']} calls "
-        f"{found['asked']} held-out queries are asked, and as many near cells written since the last "
-        f"search; no removed cell is ever found. Recall@{found['k']}: before the first write (there, near "
-        "any cells), and mean and least over the searches.",
+        f"The memory starts with {found['cells']:,} generated cells of {found['features']} features; the "
+        "kinds of calls and their cells are drawn at random. After every "
+        f"{found['writes'] // found['searches']} calls, {found['asked']} held-out queries are asked "
+        f"and another {found['asked']} near cells written "
+        "since the last search; no removed cell is ever found. "
+        f"Recall@{found['k']} is given before the first write (there, near any cells), and as mean and "
+        "minimum over the searches.",
         "",
-        "| cells a call | written a second | ms a call | held-out: before | mean | least | near written: "
-        "before | mean | least | reads before | after |",
+        "| cells per call | written per second | ms per call | held-out: before | mean | least | near "
+        "written: before | mean | least | reads before | after |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
         *(
-            f"| {one['size']} | {one['cells_a_second']:,.0f} | {one['ms_a_call']:.2f} | "
+            f"| {run['size']} | {run['cells_a_second']:,.0f} | {run['ms_a_call']:.2f} | "
             + " | ".join(
-                f"{one['untouched'][kind]:.3f} | {one['mean'][kind]:.3f} | {one['least'][kind]:.3f}"
+                f"{run['untouched'][kind]:.3f} | {run['mean'][kind]:.3f} | {run['least'][kind]:.3f}"
                 for kind in range(2)
             )
-            + f" | {one['reads']:,.0f} | {one['reads_after']:,.0f} |"
-            for one in runs
+            + f" | {run['reads']:,.0f} | {run['reads_after']:,.0f} |"
+            for run in runs
         ),
         "",
     ]

@@ -1,4 +1,4 @@
-"""Seconds of a training step through the hierarchy, and through full softmax, in turns."""
+"""Time of a training step through the hierarchy and through full softmax, in turns."""
 
 from __future__ import annotations
 
@@ -25,28 +25,42 @@ from hmn.nn.memory.stored import Memory
 from hmn.qa.factoid_qa import FactoidQA
 
 WARM = 400
-"""Steps of ``hmn train`` before those that are timed: by then an epoch is over and the index has learned."""
-ROUNDS, STEPS = 8, 20
-"""In each round one step of the softmax, and so many of the other."""
-BATCH, K, FEATURES = 128, 10, 128
+"""Steps of ``hmn train`` before timing: by then an epoch is over and the index has learned."""
+ROUNDS = 8
+"""Rounds in which both trainings take turns; full softmax takes one step per round."""
+STEPS = 20
+"""Steps through the hierarchy per round."""
+BATCH = 128
+"""Queries per step."""
+K = 10
+"""Cells read per query."""
+FEATURES = 128
+"""Features of a key."""
 REFILED = 64
-"""Of the cells that a step has moved, so many are looked at again."""
+"""Upper limit of moved cells that the index files again per step."""
 RATE = 1e-3
+"""Learning rate."""
 RECALL = 0.95
+"""Recall@10 that the hierarchy is tuned to."""
 SETTLED = 640
-"""Steps over a stored memory before those that are timed: its index has moved with it by then."""
+"""Steps over a stored memory before timing: by then its index has followed moved keys."""
 CELLS = (81_004, 1_000_000)
+"""Sizes of the stored memories."""
 CLUSTER = 500
-"""Cells of a cluster that memories are drawn in."""
-QUERIES, HELD = 1 << 14, 1 << 10
+"""Average number of cells per cluster in the generated memories."""
+QUERIES = 1 << 14
+"""Queries in total."""
+HELD = 1 << 10
+"""Queries that recall is measured on; the others are for learning and training."""
 SEED = 0
+"""Seed of the data and of all draws."""
 
 
 class Stepped:
     """A training that takes one step whenever it is asked to.
 
     Args:
-        fit: trains; calls what it is given after every step.
+        fit: runs the training; it is given a callback for the end of every step.
     """
 
     def __init__(self, fit: Callable[[Callable[[int, int], None]], object]) -> None:
@@ -69,16 +83,16 @@ class Stepped:
             raise _EndedError
 
     def step(self) -> float:
-        """Seconds of the next step; of the first, with all that comes before it."""
+        """Seconds that the next step takes; the first includes everything before it."""
         began = time.perf_counter()
         self._asked.release()
         while not self._taken.acquire(timeout=1):
             if not self._thread.is_alive():
-                raise RuntimeError("the training ended, expected another step of it")
+                raise RuntimeError("the training has ended, expected another step: train for more epochs")
         return time.perf_counter() - began
 
     def end(self) -> None:
-        """End it where it stands."""
+        """End the training after the present step."""
         self._ended = True
         self._asked.release()
         self._thread.join()
@@ -92,9 +106,9 @@ class Layer:
     """An attention layer over a memory of its own, behind a linear layer, with their optimisers.
 
     Args:
-        keys: ``(N, D)`` of the memory, which are trained.
-        index: of K-MIPS attention; full softmax if not given.
-        adam: Adam trains the memory; plain SGD otherwise, which needs no memory of its own.
+        keys: ``(N, D)`` keys of the memory; they are trained.
+        index: index of K-MIPS attention; full softmax if not given.
+        adam: train the memory with Adam; otherwise with plain SGD, which keeps no state.
     """
 
     def __init__(self, keys: Tensor, index: HierarchicalIndex | None, *, adam: bool = True) -> None:
@@ -119,25 +133,25 @@ class Layer:
             self.optimisers.append(torch.optim.SparseAdam(table, lr=RATE))
 
     def step(self, query: Tensor, target: Tensor, wanted: Tensor) -> tuple[float, float]:
-        """Seconds of a step in all, and of them those in which the index follows."""
+        """Seconds of a whole step, and of the index's upkeep within it."""
         began = time.perf_counter()
         read = self.attention(self.map(query), target)
         assert read.value is not None
         (read.value - wanted).square().sum(dim=1).mean().backward()
         for optimiser in self.optimisers:
             optimiser.step()
-        follows = time.perf_counter()
+        upkeep_began = time.perf_counter()
         if isinstance(self.attention, KMIPSAttention):
             self.attention.refresh()
-        upkeep = time.perf_counter() - follows
+        upkeep = time.perf_counter() - upkeep_began
         for optimiser in self.optimisers:
             optimiser.zero_grad()
         return time.perf_counter() - began, upkeep
 
 
-def measure(data: Path, said: Callable[[str], None]) -> dict[str, Any]:
-    """The rows: ``hmn train`` on SimpleQuestions, and stored memories of some sizes."""
-    rows = [_of_training(data, said), *(_of_memory(cells, said) for cells in CELLS)]
+def measure(data: Path, log: Callable[[str], None]) -> dict[str, Any]:
+    """One row for ``hmn train`` on SimpleQuestions and one for each stored memory."""
+    rows = [_of_training(data, log), *(_of_memory(cells, log) for cells in CELLS)]
     return {
         "rows": rows,
         "rounds": ROUNDS,
@@ -149,7 +163,7 @@ def measure(data: Path, said: Callable[[str], None]) -> dict[str, Any]:
     }
 
 
-def _of_training(data: Path, said: Callable[[str], None]) -> dict[str, Any]:
+def _of_training(data: Path, log: Callable[[str], None]) -> dict[str, Any]:
     facts = FactTable.read(data / "facts.tsv", data / "names.tsv")
     with TemporaryDirectory() as folder:
 
@@ -166,23 +180,23 @@ def _of_training(data: Path, said: Callable[[str], None]) -> dict[str, Any]:
             return Stepped(fit)
 
         ours, full = stepped("hierarchy", index="hierarchy"), stepped("softmax", reader="softmax")
-        said(f"hmn train --index hierarchy: {WARM} steps to begin with")
+        log(f"hmn train --index hierarchy: {WARM} steps of warm-up")
         for _ in range(WARM):
             ours.step()
         for _ in range(2):
             full.step()
         spent: dict[str, list[float]] = {"ours": [], "softmax": []}
         for number in range(ROUNDS):
-            said(f"round {number + 1} of {ROUNDS}")
+            log(f"round {number + 1} of {ROUNDS}")
             spent["softmax"].append(full.step())
             spent["ours"] += [ours.step() for _ in range(STEPS)]
         ours.end()
         full.end()
-        log = (Path(folder) / "hierarchy.run" / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        metrics = (Path(folder) / "hierarchy.run" / "metrics.jsonl").read_text(encoding="utf-8")
         upkeep = [
-            one["upkeep_seconds"]
-            for one in map(json.loads, log)
-            if one["step"] > WARM and "upkeep_seconds" in one
+            record["upkeep_seconds"]
+            for record in map(json.loads, metrics.splitlines())
+            if record["step"] > WARM and "upkeep_seconds" in record
         ]
     return {
         "name": "hmn train, SimpleQuestions",
@@ -191,15 +205,15 @@ def _of_training(data: Path, said: Callable[[str], None]) -> dict[str, Any]:
     }
 
 
-def _of_memory(cells: int, said: Callable[[str], None]) -> dict[str, Any]:
-    made, queries, about = generated(cells, FEATURES, cells // CLUSTER, QUERIES, SEED)
-    keys, asked = torch.from_numpy(made), torch.from_numpy(queries)
+def _of_memory(cells: int, log: Callable[[str], None]) -> dict[str, Any]:
+    generated_keys, generated_queries, about = generated(cells, FEATURES, cells // CLUSTER, QUERIES, SEED)
+    keys, queries = torch.from_numpy(generated_keys), torch.from_numpy(generated_queries)
     index = HierarchicalIndex(seed=SEED)
-    said(f"{cells:,} stored cells: building")
+    log(f"{cells:,} stored cells: building")
     index.build(keys)
-    best = ExactIndex(keys).search(asked, 1).cell[:, 0]
-    held, taught = asked[:HELD], slice(HELD, QUERIES)
-    index.learn(asked[taught], best[taught], vectors=False)
+    best = ExactIndex(keys).search(queries, 1).cell[:, 0]
+    held, rest = queries[:HELD], slice(HELD, QUERIES)
+    index.learn(queries[rest], best[rest], vectors=False)
     tuned = tune(index, held, K, target_recall=RECALL)
     full = Layer(keys.clone(), None)
     ours = Layer(keys, index)  # the memory shares its keys with the index
@@ -208,46 +222,46 @@ def _of_memory(cells: int, said: Callable[[str], None]) -> dict[str, Any]:
 
     def batch() -> tuple[Tensor, Tensor, Tensor]:
         chosen = torch.randint(HELD, QUERIES, (BATCH,), generator=generator)
-        return asked[chosen], best[chosen], before[best[chosen]]
+        return queries[chosen], best[chosen], before[best[chosen]]
 
-    said(f"{SETTLED} steps to begin with, at {tuned.reads:,.0f} reads a query")
+    log(f"{SETTLED} steps of warm-up, at {tuned.reads:,.0f} reads per query")
     for _ in range(SETTLED):
         ours.step(*batch())
     spent: dict[str, list[float]] = {"ours": [], "softmax": []}
     upkeep = []
     full.step(*batch())
     for number in range(ROUNDS):
-        said(f"round {number + 1} of {ROUNDS}")
+        log(f"round {number + 1} of {ROUNDS}")
         spent["softmax"].append(full.step(*batch())[0])
         for _ in range(STEPS):
-            step, follows = ours.step(*batch())
-            spent["ours"].append(step)
-            upkeep.append(follows)
+            seconds, upkeep_seconds = ours.step(*batch())
+            spent["ours"].append(seconds)
+            upkeep.append(upkeep_seconds)
     now = ours.memory.snapshot()
     query = ours.map(held).detach()
     wanted = ExactIndex(now).search(query, K)
     fresh = HierarchicalIndex(reach=index.reach, seed=SEED)
     fresh.build(now)
-    for one, other in zip(fresh._tree.tiers, index._tree.tiers, strict=True):
-        one.width = other.width
-    found = {name: one.search(query, K) for name, one in (("followed", index), ("anew", fresh))}
+    for tier, learned in zip(fresh._tree.tiers, index._tree.tiers, strict=True):
+        tier.width = learned.width
+    results = {"followed": index.search(query, K), "anew": fresh.search(query, K)}
     return {
         "name": f"stored memory, {about['about']}",
         "cells": cells,
         **_row(spent["ours"], spent["softmax"], statistics.fmean(upkeep)),
-        "reads": {name: float(one.reads.mean()) for name, one in found.items()},
-        "recall": {name: recall_at_k(one, wanted) for name, one in found.items()},
+        "reads": {name: float(result.reads.mean()) for name, result in results.items()},
+        "recall": {name: recall_at_k(result, wanted) for name, result in results.items()},
         "moved": float((now != before).any(dim=1).double().mean()),
     }
 
 
 def _row(ours: list[float], softmax: list[float], upkeep: float) -> dict[str, Any]:
-    # upkeep is done for several steps at once, so a step of ours is a mean
+    # upkeep is done for several steps together, so the time of our step is a mean
     step = statistics.fmean(ours)
     return {
         "ours_ms": 1000 * step,
         "softmax_ms": 1000 * statistics.median(softmax),
-        "softmax_all_ms": [1000 * one for one in softmax],
+        "softmax_all_ms": [1000 * seconds for seconds in softmax],
         "times": statistics.median(softmax) / step,
         "upkeep_ms": 1000 * upkeep,
         "upkeep_share": upkeep / step,

@@ -1,4 +1,4 @@
-"""A memory that is written to while it is searched: does every search see it as it is, and how fast is it."""
+"""A memory that is written to while it is searched: recall after each write, and cells written per second."""
 
 from __future__ import annotations
 
@@ -18,28 +18,44 @@ from hmn.index.structures.hierarchy.index import HierarchicalIndex
 from hmn.index.tuning import recall_at_k, tune
 from hmn.results import SearchResult
 
-CELLS, FEATURES, CLUSTER = 100_000, 128, 500
-K, RECALL = 10, 0.95
+CELLS = 100_000
+"""Cells before the first write."""
+FEATURES = 128
+"""Features of a key."""
+CLUSTER = 500
+"""Average number of cells per cluster in the generated memory."""
+K = 10
+"""Results per query."""
+RECALL = 0.95
+"""Recall@10 that the index is tuned to."""
 NEAR = 0.5
-"""Length of the noise by which a query lies off a cell that was written."""
-QUERIES, ASKED, TUNED = 8192, 512, 1024
-"""Queries in all; of each kind, so many are asked at every search."""
-WRITES, SEARCHES = 10_000, 50
-"""Calls that write, and searches between them."""
+"""Length of the noise between a written cell and a query near it."""
+QUERIES = 8192
+"""Queries in total."""
+ASKED = 512
+"""Queries of each kind per search."""
+TUNED = 1024
+"""Queries that the index is tuned on."""
+WRITES = 10_000
+"""Calls that write."""
+SEARCHES = 50
+"""Searches between the writes."""
 DRAWN = 16
-"""Draws of cells near which the untouched index is asked: one alone is off by a point."""
+"""Draws of cells near which the untouched index is asked; a single draw is off by a point."""
 CALLS = (1, 16, 256)
-"""Cells of a call; each size makes its own run."""
+"""Cells per call; each size makes its own run."""
 KINDS = ("add", "overwrite", "remove")
+"""Kinds of calls."""
 SEED = 0
+"""Seed of the data and of all draws."""
 
 
 class _Written:
-    """What the memory holds, kept apart from the index: exact search over it is the reference.
+    """The cells of the memory, kept apart from the index; exact search over them is the reference.
 
     Args:
-        keys: ``(N, D)`` of cells 0 to N - 1.
-        fresh: ``(M, D)`` keys for what is written.
+        keys: ``(N, D)`` keys of the cells 0 to N - 1.
+        fresh: ``(M, D)`` keys to be written.
     """
 
     def __init__(self, keys: Tensor, fresh: Tensor) -> None:
@@ -49,21 +65,21 @@ class _Written:
         self.fresh, self.used, self.cells = fresh, 0, len(keys)
 
     def take(self, count: int) -> Tensor:
-        """The next keys to write ``(count, D)``."""
+        """The next keys ``(count, D)`` to write."""
         self.used += count
         return self.fresh[self.used - count : self.used]
 
     def best(self, query: Tensor) -> SearchResult:
-        """The k best cells of the memory as it is."""
+        """The K best cells of the memory at this moment."""
         score = (query @ self.keys[: self.cells].T).masked_fill(~self.live[: self.cells], -torch.inf)
         best, cell = score.topk(K, dim=1)
         return SearchResult(best, cell, torch.zeros(len(query)), torch.zeros(len(query), dtype=torch.int64))
 
 
-def measure(said: Callable[[str], None]) -> dict[str, Any]:
-    """A run for each number of cells a call."""
+def measure(log: Callable[[str], None]) -> dict[str, Any]:
+    """One run for each number of cells per call."""
     return {
-        "runs": [_run(size, said) for size in CALLS],
+        "runs": [_run(size, log) for size in CALLS],
         "cells": CELLS,
         "features": FEATURES,
         "k": K,
@@ -74,27 +90,29 @@ def measure(said: Callable[[str], None]) -> dict[str, Any]:
     }
 
 
-def _run(size: int, said: Callable[[str], None]) -> dict[str, Any]:
-    made, queries, about = generated(CELLS + WRITES * size, FEATURES, CELLS // CLUSTER, QUERIES, SEED)
-    every, asked = torch.from_numpy(made), torch.from_numpy(queries)
-    written = _Written(every[:CELLS], every[CELLS:])
+def _run(size: int, log: Callable[[str], None]) -> dict[str, Any]:
+    generated_keys, generated_queries, about = generated(
+        CELLS + WRITES * size, FEATURES, CELLS // CLUSTER, QUERIES, SEED
+    )
+    all_keys, queries = torch.from_numpy(generated_keys), torch.from_numpy(generated_queries)
+    written = _Written(all_keys[:CELLS], all_keys[CELLS:])
     index = HierarchicalIndex(seed=SEED)
-    index.build(every[:CELLS].clone())
-    held, taught = asked[:ASKED], asked[ASKED:]
-    best = ExactIndex(every[:CELLS]).search(taught, 1).cell[:, 0]
-    index.learn(taught, best, vectors=False)
-    tune(index, taught[:TUNED], K, target_recall=RECALL)
+    index.build(all_keys[:CELLS].clone())
+    held, rest = queries[:ASKED], queries[ASKED:]
+    best = ExactIndex(all_keys[:CELLS]).search(rest, 1).cell[:, 0]
+    index.learn(rest, best, vectors=False)
+    tune(index, rest[:TUNED], K, target_recall=RECALL)
     generator = torch.Generator().manual_seed(SEED)
 
     def recalls(cells: Tensor) -> tuple[float, float]:
-        """Of held-out queries, and of queries near these cells."""
+        """Recall of held-out queries, and of queries near these cells."""
         near = F.normalize(written.keys[cells], dim=1)
         near = F.normalize(near + torch.randn(near.shape, generator=generator) * NEAR / FEATURES**0.5, dim=1)
         shares = []
         for query in (held, near):
-            found = index.search(query, K)
-            assert bool(written.live[found.cell[found.cell >= 0]].all()), "a removed cell was found"
-            shares.append(recall_at_k(found, written.best(query)))
+            result = index.search(query, K)
+            assert bool(written.live[result.cell[result.cell >= 0]].all()), "a removed cell was found"
+            shares.append(recall_at_k(result, written.best(query)))
         return shares[0], shares[1]
 
     drawn = [recalls(torch.randperm(CELLS, generator=generator)[:ASKED]) for _ in range(DRAWN)]
@@ -131,7 +149,7 @@ def _run(size: int, said: Callable[[str], None]) -> dict[str, Any]:
             last = last[written.live[last]]
             looks.append(recalls(last[torch.randperm(len(last), generator=generator)[:ASKED]]))
             recent = []
-            said(f"{size} a call: {number:,} calls, recall {looks[-1][0]:.3f} and {looks[-1][1]:.3f}")
+            log(f"{size} per call: {number:,} calls, recall {looks[-1][0]:.3f} and {looks[-1][1]:.3f}")
     seconds = sum(spent.values())
     return {
         "size": size,

@@ -1,7 +1,7 @@
 """Forward and backward of an attention layer over a million trained cells.
 
-K-MIPS attention on our clusters, the same layer on faiss, full softmax, and lucidrains' product-key memory
-with as many slots; each in a process of its own, in turns.
+Compares K-MIPS attention on our clusters, the same layer on faiss, full softmax, and lucidrains' product-key
+memory with the same number of slots. Each runs in a process of its own, in turns.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from bench.index.cache import Kept, slug, sources_checksum
 from bench.index.data import DataSet
 from bench.index.harness import Options, least_effort
-from bench.index.rounds import Say
+from bench.index.rounds import Log
 from bench.index.score import best_scores, recalls
 from bench.index.systems.base import (
     Ids,
@@ -33,16 +33,23 @@ from bench.index.systems.base import (
 from bench.index.worker import Child, ChildError, memory
 
 K = 32
+"""Cells read per query."""
 BATCH = 256
+"""Queries per step."""
 SOFTMAX = "full softmax"
+"""Name of the layer that reads every cell."""
 OURS = "hmn K-MIPS attention on ClusterIndex"
+"""Name of our layer on our own index."""
 THEIRS = "hmn K-MIPS attention on FaissIndex"
+"""Name of our layer on faiss's index."""
 PRODUCT_KEYS = "product-key-memory"
+"""Name of the product-key memory."""
 CODES: list[Setting] = [
     {"codes": "int8", "rescore": 2 * K},
     {"codes": "int4", "rescore": 3 * K},
     {"codes": "int4", "rescore": 8 * K},
 ]
+"""Codes of the cells that are tried, with the cells scored in full per query."""
 
 
 class Layer:
@@ -50,9 +57,9 @@ class Layer:
 
     Args:
         kind: one of the names above.
-        setting: of its index.
-        data: the data set's folder: its keys are the memory's.
-        threads: that it may use.
+        setting: setting of its index.
+        data: folder of the data set, whose keys are the memory's.
+        threads: number of threads that it may use.
     """
 
     def __init__(self, kind: str, setting: Setting, data: Path, threads: int) -> None:
@@ -65,32 +72,32 @@ class Layer:
             library = package("product_key_memory", "product-key-memory")
             cells, features = np.load(data / "keys.npy", mmap_mode="r").shape
             slots = round(cells**0.5)
-            made = {"dim": features, "num_keys": slots, "topk": K, "dim_head": features, **setting}
-            self.layer: Any = library.PKM(**made)
+            sizes = {"dim": features, "num_keys": slots, "topk": K, "dim_head": features, **setting}
+            self.layer: Any = library.PKM(**sizes)
             self.parameters = list(self.layer.parameters())
             return
         hmn: Any = importlib.import_module("hmn")
         keys = self.torch.from_numpy(np.load(data / "keys.npy"))
         values = self.torch.randn(keys.shape)
         # every cell has a gradient in the full softmax, which a sparse one cannot hold
-        made_memory = hmn.Memory(keys, values, trainable=True, sparse=kind != SOFTMAX)
-        self.parameters = list(made_memory.parameters())
+        stored = hmn.Memory(keys, values, trainable=True, sparse=kind != SOFTMAX)
+        self.parameters = list(stored.parameters())
         if kind == SOFTMAX:
-            self.layer = hmn.SoftmaxAttention(made_memory)
+            self.layer = hmn.SoftmaxAttention(stored)
         else:
             name = "cluster" if kind == OURS else "faiss"
             index = hmn.make_index(name, **setting)
-            self.layer = hmn.KMIPSAttention(made_memory, K, index=index)
+            self.layer = hmn.KMIPSAttention(stored, K, index=index)
 
     def build(self) -> float:
-        """Build the index; seconds."""
+        """Build the index; returns seconds."""
         began = time.perf_counter()
         if self.kind in (OURS, THEIRS):
             self.layer.rebuild()
         return time.perf_counter() - began
 
     def set(self, probes: int) -> None:
-        """Visit so many clusters from now on."""
+        """Visit ``probes`` clusters per query from now on."""
         self.layer.index.num_probes = probes
 
     def cells(self, part: str, count: int) -> Ids:
@@ -101,10 +108,10 @@ class Layer:
         return np.concatenate(found)
 
     def run(self, seconds: float, least: int) -> list[float]:
-        """Seconds of forward and backward, step by step, for so long and so many steps at least."""
+        """Seconds of each forward and backward, for at least ``seconds`` and ``least`` steps."""
         queries = self.torch.from_numpy(np.load(self.data / "measure.npy"))
         batches = [batch for batch in queries.split(BATCH) if len(batch) == BATCH] or [queries]
-        towards = self.torch.randn(len(batches[0]), queries.shape[1])
+        direction = self.torch.randn(len(batches[0]), queries.shape[1])
         spent: list[float] = []
         while sum(spent) < seconds or len(spent) < least:
             query = batches[len(spent) % len(batches)].clone().requires_grad_()
@@ -115,17 +122,17 @@ class Layer:
                 value = self.layer(query.unsqueeze(1)).squeeze(1)
             else:
                 value = self.layer(query).value
-            (value * towards).sum().backward()
+            (value * direction).sum().backward()
             spent.append(time.perf_counter() - began)
         return spent
 
     def peak(self) -> float:
-        """MiB that this process held at the most."""
+        """Peak memory of this process in MiB."""
         return memory("VmHWM")
 
 
-def measure(data: DataSet, work: Path, options: Options, say: Say) -> dict[str, Any]:
-    """Seconds a step of every layer, in turns; those with an index at the same recall at 32."""
+def measure(data: DataSet, work: Path, options: Options, log: Log) -> dict[str, Any]:
+    """Seconds per step of every layer, in turns; those with an index at the same recall@32."""
     kept = Kept(work)
     clusters = cluster_counts(data.about["cells"])
     trials: dict[str, list[Setting]] = {
@@ -142,11 +149,11 @@ def measure(data: DataSet, work: Path, options: Options, say: Say) -> dict[str, 
         "trials": trials,
         "options": [options.threads, options.target, options.rounds, options.round_seconds],
     }
-    found: dict[str, Any] | None = kept.read("attention", key)
-    if found is None:
-        found = _measure(data, work, options, trials, key, say)
-        kept.write("attention", key, found)
-    return found
+    figures: dict[str, Any] | None = kept.read("attention", key)
+    if figures is None:
+        figures = _measure(data, work, options, trials, key, log)
+        kept.write("attention", key, figures)
+    return figures
 
 
 def _measure(
@@ -155,7 +162,7 @@ def _measure(
     options: Options,
     trials: dict[str, list[Setting]],
     key: dict[str, Any],
-    say: Say,
+    log: Log,
 ) -> dict[str, Any]:
     notes: list[str] = []
     best: dict[str, dict[str, Any]] = {}
@@ -169,7 +176,7 @@ def _measure(
     kept = Kept(work / "attention")
     for kind, settings in trials.items():
         for setting in settings:
-            say(f"attention: {kind}, {setting}")
+            log(f"attention: {kind}, {setting}")
             name = slug(kind, *setting.values())
             tried = kept.read(name, key)
             if tried is None:
@@ -186,14 +193,14 @@ def _measure(
     layers: dict[str, Child] = {}
     try:
         for kind, tried in best.items():
-            say(f"attention: {kind} again, {tried['setting']}, {tried['probes'] or 'no'} probes")
+            log(f"attention: {kind} again, {tried['setting']}, {tried['probes'] or 'no'} probes")
             layers[kind] = Child(
                 "bench.index.attention:Layer", kind, tried["setting"], data.folder, options.threads
             )
             tried["build_seconds"] = layers[kind].call("build")
             if tried["probes"] is not None:
                 layers[kind].call("set", tried["probes"])
-                # chosen on other queries: a little more where these ask for it
+                # tuned on other queries: more probes where these miss the target
                 while (reached := recall(layers[kind], "measure")) < options.target:
                     if tried["probes"] == _clusters(tried["setting"]):
                         break
@@ -202,7 +209,7 @@ def _measure(
                 tried["recall"] = reached
         steps: dict[str, list[float]] = {kind: [] for kind in layers}
         for number in range(options.rounds):
-            say(f"attention: round {number + 1} of {options.rounds}")
+            log(f"attention: round {number + 1} of {options.rounds}")
             for kind, child in layers.items():
                 time.sleep(options.pause)
                 child.call("run", 0, 1)  # warms up
@@ -218,7 +225,7 @@ def _measure(
 def _try(
     kind: str, setting: Setting, data: DataSet, options: Options, recall: Callable[[Child], float]
 ) -> dict[str, Any]:
-    """Seconds a step at the fewest probes that reach the target; None where none do."""
+    """Seconds per step at the fewest probes that reach the target; None if none do."""
     child = Child("bench.index.attention:Layer", kind, setting, data.folder, options.threads)
     try:
         child.call("build")
@@ -241,5 +248,5 @@ def _try(
 
 
 def _clusters(setting: Setting) -> int:
-    """Clusters of an index with this setting: the most probes."""
+    """Number of clusters of an index with this setting: the upper limit of probes."""
     return setting.get("num_clusters") or int(setting["factory"].split(",")[0].removeprefix("IVF"))

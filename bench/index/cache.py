@@ -1,4 +1,4 @@
-"""Finished parts of the benchmark, kept on disk so that a stopped run goes on where it was."""
+"""Finished parts of the benchmark, kept on disk so that an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from hmn.store.atomic import write_atomically
 
 
 class Kept:
-    """A folder of JSON files, each with a key that says what it was measured on.
+    """A folder of JSON files, each with a key of versions, data and settings.
 
-    A file whose key is another (a newer version of a package, other data, other settings) counts for nothing.
+    A file with another key is ignored: a newer version of a package, other data or other settings.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def read(self, name: str, key: dict[str, Any]) -> Any:
-        """What was written with this key, None if there is nothing."""
+        """The value that was written with this key; None if there is none."""
         file = self.folder / f"{name}.json"
         if not file.exists():
             return None
-        found = json.loads(file.read_text(encoding="utf-8"))
-        return found["found"] if found["key"] == json.loads(json.dumps(key)) else None
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        return stored["found"] if stored["key"] == json.loads(json.dumps(key)) else None
 
-    def write(self, name: str, key: dict[str, Any], found: Any) -> None:
-        """Keep this."""
+    def write(self, name: str, key: dict[str, Any], value: Any) -> None:
+        """Keep a value under a key."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(
-            self.folder / f"{name}.json", json.dumps({"key": key, "found": found}, indent=1).encode()
+            self.folder / f"{name}.json", json.dumps({"key": key, "found": value}, indent=1).encode()
         )
 
 
 def slug(*names: object) -> str:
-    """A file name of names and settings."""
+    """A file name made of names and settings."""
     text = "-".join(str(name) for name in names)
-    return "".join(one if one.isalnum() or one in "-." else "_" for one in text)
+    return "".join(letter if letter.isalnum() or letter in "-." else "_" for letter in text)
 
 
 def version_of(row: str) -> str | None:
-    """Version of a row's package; for our own, with a checksum of the sources."""
+    """Version of a row's package; our own has a checksum of the sources appended."""
     version = version_of_package(ROWS[row].package)
     if ROWS[row].package != "hmn" or version is None:
         return version
@@ -53,7 +53,7 @@ def version_of(row: str) -> str | None:
 
 
 def sources_checksum(*rooms: str) -> str:
-    """A checksum of the files of rooms of ``hmn``."""
+    """Checksum of all files in some rooms of ``hmn``."""
     package, crc = Path(hmn.__file__).parent, 0
     for room in rooms:
         for file in sorted((package / room).rglob("*")):

@@ -1,4 +1,4 @@
-"""What is searched: keys and queries of a trained model, or generated ones; made once, kept on disk."""
+"""Keys and queries of a trained model, or generated ones; made once and kept on disk."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ from bench.index.score import best_scores
 from bench.index.systems.base import Floats
 
 K = 10
-QUERIES = 4096  # half of them to tune with, half to measure with
+"""Results per query."""
+QUERIES = 4096
+"""Number of queries: half for tuning, half for measuring."""
 BLOCK = 1 << 16
+"""Keys generated at a time."""
 
 
 @dataclass(frozen=True)
 class DataSet:
-    """Keys and queries in a folder, and what exact search finds.
+    """Keys and queries in a folder, and the results of exact search.
 
     Attributes:
         folder: holds ``keys.npy`` (N, D), and for each part of the queries ``tune``, ``measure`` its vectors
             ``PART.npy`` (Q, D) and the scores of its K best cells ``PART.best.npy`` (Q, K).
-        about: the name, sizes and how it was made; a checksum.
+        about: name, sizes, origin and checksum.
     """
 
     folder: Path
@@ -34,7 +37,7 @@ class DataSet:
 
     @property
     def keys(self) -> Floats:
-        """Keys ``(N, D)``, mapped, not read."""
+        """Keys ``(N, D)``, memory-mapped."""
         keys: Floats = np.load(self.folder / "keys.npy", mmap_mode="r")
         return keys
 
@@ -50,7 +53,7 @@ class DataSet:
 
 
 def prepare(name: str, work: Path, model: Path, questions: Path) -> DataSet:
-    """The data set of this name, made if it is not on disk."""
+    """The data set of this name; it is made first if it is not on disk."""
     folder = work / name / "data"
     described = folder / "about.json"
     if not described.exists():
@@ -96,7 +99,7 @@ def of_model(model: Path, questions: Path) -> tuple[Floats, Floats, dict[str, An
 def generated(
     cells: int, features: int, clusters: int, queries: int, seed: int
 ) -> tuple[Floats, Floats, dict[str, Any]]:
-    """(b) Clustered keys whose norms vary by a factor of 10, and queries drawn otherwise than the keys."""
+    """(b) Clustered keys whose norms vary by a factor of 10, and queries from another distribution."""
     random = np.random.default_rng(seed)
     centre = _unit(random.standard_normal((clusters, features), dtype=np.float32))
     share = random.lognormal(0, 1, clusters)
@@ -109,7 +112,7 @@ def generated(
         norm = np.exp(random.uniform(0, np.log(10), (len(cluster), 1))).astype(np.float32)
         direction = _unit(centre[cluster] + width[cluster, None] * noise / np.float32(features**0.5))
         keys[start : start + BLOCK] = direction * norm
-    # a query lies between two cells, off both of them, and has a length of its own
+    # a query lies between two cells, off both, with a norm of its own
     first, second = random.integers(0, cells, (2, queries))
     weight = random.uniform(0.5, 1, (queries, 1)).astype(np.float32)
     noise = random.standard_normal((queries, features), dtype=np.float32) / np.float32(2 * features**0.5)
@@ -136,3 +139,4 @@ MAKERS: dict[str, Callable[[Path, Path], tuple[Floats, Floats, dict[str, Any]]]]
     "middle": lambda _model, _questions: generated(20_000, 64, 200, 2048, seed=0),
     "small": lambda _model, _questions: generated(2_000, 16, 40, 512, seed=0),
 }
+"""Makers of the data sets, by name."""

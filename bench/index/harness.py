@@ -1,4 +1,4 @@
-"""Tunes every system for its best at the target recall, on one half of the queries."""
+"""Tunes every system to be fastest at the target recall, on one half of the queries."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from bench.index.systems.base import Ids, Setting
 from bench.index.worker import Child
 
 BATCHES = (256, 1)
-STEPS = (0.1, 0.2, 0.35, 0.5, 0.7, 1, 1.5, 2.5, 5)  # of a curve, times the effort that reaches the target
-LITTLE = 0.002  # recall gained by twice the effort, below which more effort is no use
+"""Batch sizes."""
+STEPS = (0.1, 0.2, 0.35, 0.5, 0.7, 1, 1.5, 2.5, 5)
+"""Efforts of a curve, as multiples of the effort that reaches the target."""
+LITTLE = 0.002
+"""Gain of recall from doubling the effort below which more effort is not tried."""
 
 
 @dataclass(frozen=True)
@@ -25,15 +28,15 @@ class Options:
     """How the benchmark is run.
 
     Attributes:
-        threads: of every system.
-        target: recall at 10 to reach.
+        threads: threads per system.
+        target: recall@10 to reach.
         tuning: queries that settings are tried on.
-        seconds: that a point of a curve is timed.
-        rounds: in which all systems take turns.
-        round_seconds: that a system is timed in a round.
+        seconds: seconds for which a point of a curve is timed.
+        rounds: rounds in which all systems take turns.
+        round_seconds: seconds for which a system is timed per round.
         build_rounds: times that structures are built in turn.
-        patience: seconds after which a slow system's recall is judged by the queries answered until then.
-        pause: seconds before each turn, in which the threads of the one before stop waiting for work.
+        patience: seconds after which a slow system's recall is judged by the queries answered by then.
+        pause: seconds before each turn, in which the threads of the previous system stop waiting for work.
     """
 
     threads: int = 2
@@ -49,7 +52,7 @@ class Options:
 
 @dataclass
 class Point:
-    """A setting, what it finds, and how fast: queries a second by size of batch."""
+    """A setting with its recall, its reads and its speed: queries per second by batch size."""
 
     setting: Setting
     recall: float
@@ -58,7 +61,7 @@ class Point:
 
 
 class Runs(Protocol):
-    """What calls the methods of a ``Bench``, here or in another process."""
+    """Calls the methods of a ``Bench``, in this process or another."""
 
     def call(self, method: str, *arguments: Any) -> Any:
         """Call a method."""
@@ -66,13 +69,13 @@ class Runs(Protocol):
 
 
 class Tuner:
-    """Settings of one built system and what they reach.
+    """Settings of one built system and the recall that they reach.
 
     Args:
         bench: the system.
-        data: what it searches.
-        options: how.
-        part: of the queries.
+        data: the data set that it searches.
+        options: options of the benchmark.
+        part: part of the queries: ``tune`` or ``measure``.
     """
 
     def __init__(self, bench: Runs, data: DataSet, options: Options, part: str = "tune") -> None:
@@ -85,7 +88,7 @@ class Tuner:
         self._recall: dict[str, float] = {}
 
     def recall(self, setting: Setting) -> float:
-        """Mean recall at 10 of a setting, computed from the ids that it answers with."""
+        """Mean recall@10 of a setting, computed from the ids in its answers."""
         known = slug(setting)
         if known not in self._recall:
             count = min(self.options.tuning, len(self.queries))
@@ -96,15 +99,15 @@ class Tuner:
 
     def point(self, setting: Setting, seconds: float, batches: Sequence[int] = BATCHES) -> Point:
         """Recall, reads and speed of a setting."""
-        found = Point(setting, self.recall(setting))
-        found.reads = self.bench.call("reads", setting, self.part, min(256, len(self.queries)), K)
+        point = Point(setting, self.recall(setting))
+        point.reads = self.bench.call("reads", setting, self.part, min(256, len(self.queries)), K)
         for batch in batches:
             asked, spent, _, _ = self.bench.call("run", setting, self.part, K, batch, seconds)
-            found.speed[str(batch)] = asked / spent
-        return found
+            point.speed[str(batch)] = asked / spent
+        return point
 
     def timed(self, setting: Setting, batch: int, seconds: float) -> tuple[float, float]:
-        """Queries a second, and mean recall of the very answers that were timed."""
+        """Queries per second, and mean recall of exactly the answers that were timed."""
         asked, spent, which, cells = self.bench.call("run", setting, self.part, K, batch, seconds)
         return asked / spent, self._mean_recall(cells, which)
 
@@ -135,13 +138,13 @@ class Tuner:
             return [{**self.others[-1], self.effort: effort} for effort in dict.fromkeys(efforts)]
         efforts = [min(high, max(low, round(setting[self.effort] * step))) for step in STEPS]
         points = [{**setting, self.effort: effort} for effort in dict.fromkeys(efforts)]
-        # what scores few cells again stops short of the highest recalls, so the other end is tried as well
+        # settings that score few cells in full stop short of the highest recalls: try the other end as well
         more = dict.fromkeys(effort for effort in efforts if effort > setting[self.effort])
         points += [{**self.others[-1], self.effort: effort} for effort in more]
         return [point for number, point in enumerate(points) if point not in points[:number]]
 
     def stronger(self, setting: Setting) -> Setting | None:
-        """The setting with a little more effort, None where there is no more."""
+        """The setting with a little more effort; None at the upper limit."""
         if self.effort is None or setting[self.effort] >= self.range[1]:
             return None
         effort = setting[self.effort]
@@ -156,8 +159,8 @@ def least_effort(
 ) -> int | None:
     """The least effort whose recall reaches the target, for a recall that grows with effort.
 
-    Doubles from the guess until it is reached, then halves the distance. None if it never is: at the most
-    effort, or where twice the effort twice gains next to nothing.
+    Doubles from the guess until the target is reached, then bisects. None if it is not reached at the upper
+    limit, or if doubling the effort twice in a row gains less than ``LITTLE``.
     """
     effort, below, idle, before = max(low, min(guess, high)), low - 1, 0, -1.0
     while (reached := recall(effort)) < target:
@@ -166,7 +169,7 @@ def least_effort(
             return None
         below, before, effort = effort, reached, min(high, 2 * effort)
     above, step = effort, 1
-    while below < low and above > low:  # the guess was enough: look for one that is not
+    while below < low and above > low:  # the guess was enough: search downwards for one that is not
         lower = max(low, above - step)
         if recall(lower) >= target:
             above, step = lower, 2 * step
@@ -179,13 +182,13 @@ def least_effort(
 
 
 def sweep(row: str, build: Setting, data: DataSet, work: Path, options: Options) -> dict[str, Any]:
-    """Build one system one way, tune it, and measure its curve; kept in ``work``, not done twice."""
+    """Build one system with one setting, tune it and measure its curve; kept in ``work``."""
     kept, name = Kept(work / "sweeps"), slug(row, *build.values())
     key = sweep_key(row, build, data, options)
-    found: dict[str, Any] | None = kept.read(name, key)
+    figures: dict[str, Any] | None = kept.read(name, key)
     cache = cache_of(row, build, work)
-    if found is not None and cache.is_dir():
-        return found
+    if figures is not None and cache.is_dir():
+        return figures
     shutil.rmtree(cache, ignore_errors=True)
     child = Child("bench.index.worker:Bench", row, build, data.folder, options.threads)
     try:
@@ -200,45 +203,49 @@ def sweep(row: str, build: Setting, data: DataSet, work: Path, options: Options)
     finally:
         child.close()
     part.rename(cache)
-    found = {
+    figures = {
         "build": build,
         **made,
         "reached": [asdict(point) for point in reached],
         "curve": [asdict(point) for point in points],
     }
-    kept.write(name, key, found)
-    return found
+    kept.write(name, key, figures)
+    return figures
 
 
 def sweep_key(row: str, build: Setting, data: DataSet, options: Options) -> dict[str, Any]:
-    """What a sweep depends on."""
+    """Everything that a sweep depends on."""
     used = {name: getattr(options, name) for name in ("threads", "target", "tuning", "seconds", "patience")}
     return {"row": row, "build": build, "version": version_of(row), "data": data.about["checksum"], **used}
 
 
 def cache_of(row: str, build: Setting, work: Path) -> Path:
-    """Folder of a built structure."""
+    """Folder in which a built structure is kept."""
     return work / "built" / slug(row, *build.values())
 
 
 def sweeps(
-    row: str, data: DataSet, work: Path, options: Options, say: Callable[[str], None]
+    row: str, data: DataSet, work: Path, options: Options, log: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """Sweeps of every build of a row; builds of last resort only where none of the others gets there."""
+    """Sweeps of every build of a row; fallback builds only if no other reaches the target."""
     cells, features = data.about["cells"], data.about["features"]
     found: list[dict[str, Any]] = []
     for builds in (ROWS[row].builds(cells, features), ROWS[row].fallbacks(cells, features)):
         for build in builds:
-            say(f"{row}, {build or 'nothing to set'}")
+            log(f"{row}, {build or 'nothing to set'}")
             found.append(sweep(row, build, data, work, options))
-        if any(one["reached"] for one in found):
+        if any(result["reached"] for result in found):
             break
     return found
 
 
 def chosen(sweeps: list[dict[str, Any]], batch: int) -> tuple[Setting, Setting] | None:
-    """Build and search settings of the fastest point that reaches the target at this size of batch."""
-    points = [(point["speed"][str(batch)], one["build"], point) for one in sweeps for point in one["reached"]]
+    """Build and search settings of the fastest point that reaches the target at this batch size."""
+    points = [
+        (point["speed"][str(batch)], result["build"], point)
+        for result in sweeps
+        for point in result["reached"]
+    ]
     if not points:
         return None
     _, build, point = max(points, key=lambda entry: entry[0])

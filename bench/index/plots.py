@@ -1,4 +1,4 @@
-"""Curves: queries a second against recall, and recall against reads."""
+"""Curves of queries per second, and of reads, against recall."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.index.rounds import Say
+from bench.index.rounds import Log
 from bench.index.systems.base import PackageMissingError, package
 
-# one hue a library; our own in red, thick
 COLOURS = {
     "hmn cluster": "#d62728",
     "hmn exact": "#7f2a2a",
@@ -25,18 +24,21 @@ COLOURS = {
     "hnswlib": "#8a8a8a",
     "usearch": "#c09000",
 }
+"""Colours of the rows: one hue per library, red for our own."""
 TICKS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
-LOW, HIGH = TICKS[0], TICKS[-1]
-ROOM = 1.003  # the axis stretches recall by -log(1.003 - recall): what matters lies close to 1
-Curve = list[tuple[float, float]]  # recall, and queries a second or reads
+"""Recalls marked on the axis; the first and the last are its ends."""
+ROOM = 1.003
+"""Recall at which the stretched axis -log(ROOM - recall) would end; it spreads values close to 1."""
+Curve = list[tuple[float, float]]
+"""Points of recall and queries per second, or of recall and reads."""
 
 
-def draw(results: dict[str, Any], folder: Path, say: Say) -> None:
+def draw(results: dict[str, Any], folder: Path, log: Log) -> None:
     """Write ``index-DATA-256.png``, ``-1.png`` and ``-reads.png`` for each data set."""
     try:
         package("matplotlib", "matplotlib").use("Agg")
     except PackageMissingError as error:
-        say(f"no plots: {error}")
+        log(f"no plots: {error}")
         return
     target = results["options"]["target"]
     for data, found in results["data"].items():
@@ -46,15 +48,15 @@ def draw(results: dict[str, Any], folder: Path, say: Say) -> None:
             curves = {row: frontier(speeds(sweeps, batch), 1) for row, sweeps in found["sweeps"].items()}
             title = f"Speed against recall, {what}, batch {batch}"
             threads = results["options"]["threads"]
-            unit = f"queries a second, {threads} threads (higher is better)"
+            unit = f"queries per second, {threads} threads (higher is better)"
             _plot(curves, title, unit, target, folder / f"index-{data}-{batch}.png")
         curves = {row: frontier(reads(sweeps), -1) for row, sweeps in found["sweeps"].items()}
-        unit = f"reads a query, of {about['cells']:,} keys (lower is better)"
+        unit = f"reads per query, of {about['cells']:,} keys (lower is better)"
         _plot(curves, f"Reads against recall, {what}", unit, target, folder / f"index-{data}-reads.png")
 
 
 def speeds(sweeps: Sequence[dict[str, Any]], batch: str) -> Curve:
-    """Recall and queries a second of every point of every build."""
+    """Recall and queries per second of every point of every build."""
     return [(point["recall"], point["speed"][batch]) for point in _points(sweeps)]
 
 
@@ -64,11 +66,11 @@ def reads(sweeps: Sequence[dict[str, Any]]) -> Curve:
 
 
 def _points(sweeps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [point for one in sweeps for kind in ("reached", "curve") for point in one[kind]]
+    return [point for sweep in sweeps for kind in ("reached", "curve") for point in sweep[kind]]
 
 
 def frontier(points: Curve, sign: int) -> Curve:
-    """Points that no other beats in both, by recall; ``sign`` is 1 where more is better, -1 where less is."""
+    """Points that no other beats in both values, by recall; ``sign`` is -1 if less is better, else 1."""
     kept: Curve = []
     for recall, value in sorted(points, key=lambda point: (-point[0], -sign * point[1])):
         if not kept or sign * value > sign * kept[-1][1]:
@@ -81,7 +83,7 @@ def _plot(curves: dict[str, Curve], title: str, unit: str, target: float, file: 
     figure, axes = pyplot.subplots(figsize=(9.5, 5.6), dpi=130)
     ends: list[tuple[float, float, str]] = []
     for row, curve in curves.items():
-        shown = [point for point in curve if point[0] >= LOW]
+        shown = [point for point in curve if point[0] >= TICKS[0]]
         if not shown:
             continue
         ours = row.startswith("hmn")
@@ -91,7 +93,7 @@ def _plot(curves: dict[str, Curve], title: str, unit: str, target: float, file: 
         ends.append((y[-1], x[-1], row))
     axes.set_yscale("log")
     axes.set_xscale("function", functions=(lambda x: -np.log10(ROOM - x), lambda y: ROOM - 10**-y))
-    axes.set_xlim(LOW, HIGH + 0.0003)
+    axes.set_xlim(TICKS[0], TICKS[-1] + 0.0003)
     axes.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
     axes.xaxis.set_minor_locator(package("matplotlib.ticker", "matplotlib").NullLocator())
     axes.axvline(target, color="black", linewidth=0.8, linestyle=":")
@@ -117,16 +119,16 @@ def _label(axes: Any, ends: list[tuple[float, float, str]]) -> None:
     ends.sort()
     wanted = np.array([(np.log10(y) - low) / (high - low) for y, _, _ in ends])
     gap = min(0.05, 1 / max(1, len(ends) - 1))
-    at = wanted.copy()
-    for number in range(1, len(at)):
-        at[number] = max(at[number], at[number - 1] + gap)
-    at[-1] = min(at[-1], 1.0)
-    for number in range(len(at) - 2, -1, -1):
-        at[number] = min(at[number], at[number + 1] - gap)
-    for (y, x, row), place in zip(ends, at, strict=True):
+    height = wanted.copy()
+    for number in range(1, len(height)):
+        height[number] = max(height[number], height[number - 1] + gap)
+    height[-1] = min(height[-1], 1.0)
+    for number in range(len(height) - 2, -1, -1):
+        height[number] = min(height[number], height[number + 1] - gap)
+    for (y, x, row), label_height in zip(ends, height, strict=True):
         colour = COLOURS.get(row, "black")
         axes.annotate(
-            row, (x, y), xytext=(1.03, place), textcoords="axes fraction", color=colour, fontsize=9,
+            row, (x, y), xytext=(1.03, label_height), textcoords="axes fraction", color=colour, fontsize=9,
             va="center", fontweight="bold" if row == "hmn cluster" else "normal", annotation_clip=False,
             arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.6, "alpha": 0.5},
         )  # fmt: skip

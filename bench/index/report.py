@@ -17,27 +17,28 @@ from hmn.index.structures.cluster import ClusterIndex
 from hmn.store.atomic import write_atomically
 
 SCANN = ("ScaNN", "ScaNN SOAR")
-WANTED = {  # by data set: times faiss IVF-Flat, times the best ScaNN
-    "a": (4.0, 1.5),
-    "b": (3.0, 1.2),
-}
-# Why a target is missed, as a profile shows it, by its name in the table.
+"""Rows of ScaNN."""
+WANTED = {"a": (4.0, 1.5), "b": (3.0, 1.2)}
+"""Speed-ups wanted over faiss IVF-Flat and over the best ScaNN, by data set."""
 REASONS: dict[str, str] = {}
+"""Reason why a target is missed, as a profile shows it, by the target's name in the table."""
 METHOD = """\
 Every system runs in a process of its own with {threads} thread(s); one works at a time. It only answers with
-ids: scores and recall@10 are computed here, against exact search, and any of several tied cells counts. On
-one half of the queries each system is tuned: for every build and every other setting the least effort
-(probes, leaves, ef) that reaches recall {target}, then the fastest of these, for batches of 256 and of 1
-separately. On the other half all systems take turns, {rounds} rounds of {round_seconds} s each; a setting
-that misses the target there gets more effort until it reaches it. Ratios are medians over the rounds of
-one run, with the least and the most. Reads are the bytes touched for a query, divided by those of one
-float32 key, where a system lets them be known.
+ids: scores and recall@10 are computed here, against exact search, and any of several tied cells counts. Each
+system is tuned on one half of the queries: for every build and every other setting, find the least effort
+(probes, leaves, ef) that reaches recall {target}, then choose the fastest, separately for batches of 256 and
+of 1. On the other half all systems take turns, {rounds} rounds of {round_seconds} s each; a setting that
+misses the target there gets more effort until it reaches it. Ratios are medians over the rounds of one run,
+with minimum and maximum. Reads are the bytes touched per query, divided by the bytes of one float32 key,
+where a system makes them known.
 
-Clusters are trained as each system does by itself: hmn by {iterations} rounds of k-means after k-means||,
-on at most {points} keys a cluster; faiss by 10 rounds on at most 256; ScaNN by 12 rounds on at most 250,000
-keys in all. The machine's load, in processes that want to run, was {load_average_at_start} when the benchmark
-began and {load_average_at_end} when it ended, its own included."""
+Each system trains its clusters in its own way: hmn with {iterations} rounds of k-means after k-means||, on at
+most {points} keys per cluster; faiss with 10 rounds on at most 256; ScaNN with 12 rounds on at most 250,000
+keys in total. The load average of the machine was {load_average_at_start} when the benchmark began and
+{load_average_at_end} when it ended, including the benchmark itself."""
+"""Paragraphs on how the figures were measured, with placeholders for the options."""
 Ratio = tuple[float, float, float]
+"""Median, minimum and maximum."""
 
 
 def write(results: dict[str, Any], folder: Path) -> None:
@@ -49,31 +50,31 @@ def write(results: dict[str, Any], folder: Path) -> None:
 
 
 def spread(values: Iterable[float]) -> Ratio:
-    """Median, least and most."""
+    """Median, minimum and maximum."""
     ordered = sorted(values)
     return statistics.median(ordered), ordered[0], ordered[-1]
 
 
 def must_show(results: dict[str, Any]) -> list[dict[str, Any]]:
-    """Every target with what was measured; ``measured`` is None where it was not."""
+    """Every target with its measurement; ``measured`` is None if there is none."""
     lines: list[dict[str, Any]] = []
 
     def line(name: str, wanted: float, measured: list[float] | None) -> None:
-        found = None if measured is None else spread(measured)
-        verdict = "not measured" if found is None else "met" if found[0] >= wanted else "missed"
-        lines.append({"target": name, "wanted": wanted, "measured": found, "verdict": verdict})
+        ratio = None if measured is None else spread(measured)
+        verdict = "not measured" if ratio is None else "met" if ratio[0] >= wanted else "missed"
+        lines.append({"target": name, "wanted": wanted, "measured": ratio, "verdict": verdict})
 
     for data, found in results["data"].items():
         wanted_lists, wanted_scann = WANTED.get(data, WANTED["a"])
-        many, one = found["rounds"]["256"], found["rounds"]["1"]
-        line(f"({data}) batch 256, times {REFERENCE}", wanted_lists, ratios(many, OURS, REFERENCE))
+        batches, single = found["rounds"]["256"], found["rounds"]["1"]
+        line(f"({data}) batch 256, times {REFERENCE}", wanted_lists, ratios(batches, OURS, REFERENCE))
         best = max(
-            (row for row in SCANN if row in many),
-            key=lambda row: statistics.median(many[row]["speeds"]),
+            (row for row in SCANN if row in batches),
+            key=lambda row: statistics.median(batches[row]["speeds"]),
             default=SCANN[0],
         )
-        line(f"({data}) batch 256, times the best ScaNN", wanted_scann, ratios(many, OURS, best))
-        line(f"({data}) batch 1, times {REFERENCE}", 1.0, ratios(one, OURS, REFERENCE))
+        line(f"({data}) batch 256, times the best ScaNN", wanted_scann, ratios(batches, OURS, best))
+        line(f"({data}) batch 1, times {REFERENCE}", 1.0, ratios(single, OURS, REFERENCE))
         line(f"({data}) build, times {REFERENCE}", 1.0, _build_ratios(found))
     layers = results.get("attention", {}).get("layers", {})
     for name, wanted in ((attention.SOFTMAX, 50.0), (attention.THEIRS, 2.0)):
@@ -83,7 +84,7 @@ def must_show(results: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _build_ratios(found: dict[str, Any]) -> list[float] | None:
-    """Faiss's seconds by ours, build by build."""
+    """Faiss's seconds divided by ours, build by build."""
     if "builds" not in found:
         return None
     seconds = found["builds"]["seconds"]
@@ -91,7 +92,7 @@ def _build_ratios(found: dict[str, Any]) -> list[float] | None:
 
 
 def _step_ratios(layers: dict[str, Any], name: str) -> list[float]:
-    """Seconds of a layer's steps by those of ours, round by round."""
+    """Seconds per step of a layer divided by those of ours, round by round."""
     return [
         other / ours
         for other, ours in zip(layers[name]["steps"], layers[attention.OURS]["steps"], strict=True)
@@ -110,11 +111,11 @@ def markdown(results: dict[str, Any]) -> str:
     load |= {"load_average_at_end": results["load_average_at_end"]}
     lines += [METHOD.format(**options, **effort, **load), "", "## Targets", ""]
     rows = [
-        [one["target"], f"at least {one['wanted']:g}", _ratio(one["measured"]), f"**{one['verdict']}**"]
-        for one in results["must_show"]
+        [line["target"], f"at least {line['wanted']:g}", _ratio(line["measured"]), f"**{line['verdict']}**"]
+        for line in results["must_show"]
     ]
-    lines += table(["ratio of speeds", "wanted", "measured (least to most)", ""], rows)
-    names = [one["target"] for one in results["must_show"] if one["verdict"] == "missed"]
+    lines += table(["ratio of speeds", "wanted", "measured (min to max)", ""], rows)
+    names = [line["target"] for line in results["must_show"] if line["verdict"] == "missed"]
     lines += [f"- {name}: {REASONS[name]}" for name in names if name in REASONS]
     for data, found in results["data"].items():
         lines += _data_set(data, found)
@@ -132,18 +133,17 @@ def _data_set(data: str, found: dict[str, Any]) -> list[str]:
     lines = [f"## ({data}) {about['cells']:,} cells of {about['features']} features", ""]
     tuned, measured = about["queries"]
     lines += [
-        f"{about['about']}. {tuned:,} queries to tune with, {measured:,} to measure with; "
-        f"seed {about['seed']}.",
+        f"{about['about']}. {tuned:,} queries for tuning, {measured:,} for measuring; seed {about['seed']}.",
         "",
     ]
     for batch in ("256", "1"):
-        lines += [f"### Batch {batch}: recall@10 of the target or more", ""]
+        lines += [f"### Batch {batch}: recall@10 at the target or above", ""]
         rounds = found["rounds"][batch]
         by_speed = sorted(rounds, key=lambda row: -statistics.median(rounds[row]["speeds"]))
         rows = [_measured(row, rounds) for row in by_speed]
         head = [
             "",
-            "queries a second",
+            "queries per second",
             f"times {REFERENCE}",
             "recall@10",
             "reads",
@@ -152,20 +152,20 @@ def _data_set(data: str, found: dict[str, Any]) -> list[str]:
         ]
         lines += table(head, rows)
         short = [row for row in found["sweeps"] if row not in rounds]
-        lines += [f"- {row} does not get there: {_most(found['sweeps'][row])}" for row in short]
+        lines += [f"- {row} does not reach the target: {_most(found['sweeps'][row])}" for row in short]
         lines += ["", f"![speed against recall](index-{data}-{batch}.png)", ""][not short :]
     lines += [f"![recall against reads](index-{data}-reads.png)", "", "### Build and memory", ""]
     lines += [
-        "Memory is what the process holds after the build more than before, the keys counted once. "
-        "Of several builds, the one that is fastest at batch 256.",
+        "Memory is what the process holds after the build beyond what it held before; keys count once. "
+        "Of several builds, the fastest at batch 256 is shown.",
         "",
     ]
     lines += table(
-        ["", "built with", "build, s", "held, MiB", "at the most, MiB", "on disk, MiB"],
+        ["", "built with", "build, s", "held, MiB", "peak, MiB", "on disk, MiB"],
         [_built(row, found) for row in found["sweeps"]],
     )
     if "builds" in found:
-        lines += ["In turn, with as many clusters:", ""]
+        lines += ["Built in turn, with the same number of clusters:", ""]
         built = found["builds"]["builds"]
         rows = [[row, label(built[row]), _ratio(spread(s))] for row, s in found["builds"]["seconds"].items()]
         lines += table(["", "built with", "build, s"], rows)
@@ -173,30 +173,30 @@ def _data_set(data: str, found: dict[str, Any]) -> list[str]:
 
 
 def _measured(row: str, rounds: dict[str, Any]) -> list[str]:
-    one = rounds[row]
+    measured = rounds[row]
     times = ratios(rounds, row, REFERENCE)
     return [
         row,
-        f"{statistics.median(one['speeds']):,.0f}",
+        f"{statistics.median(measured['speeds']):,.0f}",
         _ratio(None if times is None else spread(times)),
-        f"{one['recall']:.4f}",
-        "unknown" if one["reads"] is None else f"{one['reads']:,.0f}",
-        label(one["build"]),
-        label(one["setting"]),
+        f"{measured['recall']:.4f}",
+        "unknown" if measured["reads"] is None else f"{measured['reads']:,.0f}",
+        label(measured["build"]),
+        label(measured["setting"]),
     ]
 
 
 def _built(row: str, found: dict[str, Any]) -> list[str]:
     sweeps = found["sweeps"][row]
     build = found["rounds"]["256"].get(row, {}).get("build", sweeps[0]["build"])
-    one = next(sweep for sweep in sweeps if sweep["build"] == build)
-    sizes = [f"{max(0, one[name]):,.0f}" for name in ("held_mib", "peak_mib", "disk_mib")]
-    return [row, label(build), f"{one['build_seconds']:.1f}", *sizes]
+    built = next(sweep for sweep in sweeps if sweep["build"] == build)
+    sizes = [f"{max(0, built[name]):,.0f}" for name in ("held_mib", "peak_mib", "disk_mib")]
+    return [row, label(build), f"{built['build_seconds']:.1f}", *sizes]
 
 
 def _most(sweeps: list[dict[str, Any]]) -> str:
     """The best recall of a row that misses the target."""
-    points = [(point["recall"], one["build"], point) for one in sweeps for point in one["curve"]]
+    points = [(point["recall"], sweep["build"], point) for sweep in sweeps for point in sweep["curve"]]
     recall, build, point = max(points, key=lambda entry: entry[0])
     return f"recall {recall:.3f} at most ({label(build)}; {label(point['setting'])})"
 
@@ -205,33 +205,34 @@ def _attention(found: dict[str, Any]) -> list[str]:
     layers = found["layers"]
     lines = [f"## Attention: {found['cells']:,} trained cells, batch {found['batch']}, k = {found['k']}", ""]
     lines += [
-        "Forward and backward, keys and values trained. Layers with an index read at recall@32 of the target "
-        "or more. The product-key memory has as many slots, one head, and a dense gradient.",
+        "Forward and backward with trained keys and values. Layers with an index read at a recall@32 that "
+        "reaches the target. The product-key memory has the same number of slots, one head and dense "
+        "gradients.",
         "",
     ]
     rows = []
-    for name, one in layers.items():
-        step = spread(1e3 * seconds for seconds in one["steps"])
+    for name, layer in layers.items():
+        step = spread(1e3 * seconds for seconds in layer["steps"])
         times = spread(_step_ratios(layers, name)) if attention.OURS in layers else None
-        probes = "" if one["probes"] is None else f", num_probes {one['probes']}"
-        recall = f"{one['recall']:.4f}" if "recall" in one else ""
+        probes = "" if layer["probes"] is None else f", num_probes {layer['probes']}"
+        recall = f"{layer['recall']:.4f}" if "recall" in layer else ""
         rows.append(
             [
                 name,
                 _ratio(step),
                 _ratio(times),
                 recall,
-                f"{one['peak_mib']:,.0f}",
-                label(one["setting"]) + probes,
+                f"{layer['peak_mib']:,.0f}",
+                label(layer["setting"]) + probes,
             ]
         )
     return lines + table(
-        ["", "ms a step", "times as long as ours", "recall@32", "most memory, MiB", "setting"], rows
+        ["", "ms per step", "times as long as ours", "recall@32", "peak memory, MiB", "setting"], rows
     )
 
 
 def table(head: list[str], rows: list[list[str]]) -> list[str]:
-    """A table in Markdown, and an empty line."""
+    """A Markdown table, followed by an empty line."""
     return [
         "| " + " | ".join(head) + " |",
         "|---" * len(head) + "|",
@@ -240,5 +241,5 @@ def table(head: list[str], rows: list[list[str]]) -> list[str]:
     ]
 
 
-def _ratio(found: Ratio | None) -> str:
-    return "" if found is None else f"{found[0]:.2f} ({found[1]:.2f} to {found[2]:.2f})"
+def _ratio(ratio: Ratio | None) -> str:
+    return "" if ratio is None else f"{ratio[0]:.2f} ({ratio[1]:.2f} to {ratio[2]:.2f})"

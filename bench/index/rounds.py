@@ -1,4 +1,4 @@
-"""All systems at their best, in turns: what one run's noise does to one, it does to all."""
+"""All systems at their best settings, in turns, so that noise affects them all alike."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from bench.index.systems.base import Setting, cluster_counts
 from bench.index.worker import Child
 
 REFERENCE = "faiss IVF-Flat"
+"""Row that speeds are compared with."""
 OURS = "hmn cluster"
+"""Row of our own structure."""
 
 Sweeps = dict[str, list[dict[str, Any]]]
-Say = Callable[[str], None]
+Log = Callable[[str], None]
 
 
-def take_turns(sweeps: Sweeps, data: DataSet, work: Path, options: Options, say: Say) -> dict[str, Any]:
-    """Time the best setting of every system, round after round; by size of batch, then by row.
+def take_turns(sweeps: Sweeps, data: DataSet, work: Path, options: Options, log: Log) -> dict[str, Any]:
+    """Time the best setting of every system, round after round; results by batch size, then by row.
 
-    Settings were chosen on the other half of the queries. One that misses the target on this half gets more
-    effort until it reaches it, for which only its recall is looked at.
+    Settings were chosen on the other half of the queries. A setting that misses the target on this half gets
+    more effort until its recall reaches it.
     """
     best = {batch: {row: chosen(found, batch) for row, found in sweeps.items()} for batch in BATCHES}
     keys = {
@@ -38,15 +40,15 @@ def take_turns(sweeps: Sweeps, data: DataSet, work: Path, options: Options, say:
     }
     kept = Kept(work)
     key = {"rounds": options.rounds, "seconds": options.round_seconds, "systems": keys}
-    found: dict[str, Any] | None = kept.read("rounds", key)
-    if found is not None:
-        return found
-    found = {}
+    figures: dict[str, Any] | None = kept.read("rounds", key)
+    if figures is not None:
+        return figures
+    figures = {}
     for batch, picks in best.items():
         taken = {row: pick for row, pick in picks.items() if pick}
-        found[str(batch)] = _rounds(taken, batch, data, work, options, say)
-    kept.write("rounds", key, found)
-    return found
+        figures[str(batch)] = _rounds(taken, batch, data, work, options, log)
+    kept.write("rounds", key, figures)
+    return figures
 
 
 def _rounds(
@@ -55,13 +57,13 @@ def _rounds(
     data: DataSet,
     work: Path,
     options: Options,
-    say: Say,
+    log: Log,
 ) -> dict[str, Any]:
     systems: dict[str, tuple[Child, Tuner]] = {}
     settings: dict[str, Setting] = {}
     try:
         for row, (build, setting) in picks.items():
-            say(f"batch {batch}: {row}, {build}, {setting}")
+            log(f"batch {batch}: {row}, {build}, {setting}")
             child = Child("bench.index.worker:Bench", row, build, data.folder, options.threads)
             child.call("load", cache_of(row, build, work))
             systems[row] = child, Tuner(child, data, options, "measure")
@@ -69,7 +71,7 @@ def _rounds(
         times: dict[str, list[tuple[float, float]]] = {row: [] for row in systems}
         order = list(systems)
         for number in range(options.rounds):
-            say(f"batch {batch}: round {number + 1} of {options.rounds}")
+            log(f"batch {batch}: round {number + 1} of {options.rounds}")
             shift = number % max(1, len(order))
             for row in order[shift:] + order[:shift]:
                 time.sleep(options.pause)
@@ -101,17 +103,17 @@ def _settled(tuner: Tuner, setting: Setting, target: float) -> Setting:
 
 
 def ratios(rounds: dict[str, Any], row: str, reference: str) -> list[float] | None:
-    """Speed of a row divided by that of another, round by round; None if one was not measured."""
+    """Speed of a row divided by that of another, round by round; None if either was not measured."""
     if row not in rounds or reference not in rounds:
         return None
     pairs = zip(rounds[row]["speeds"], rounds[reference]["speeds"], strict=True)
-    return [one / other for one, other in pairs]
+    return [own / other for own, other in pairs]
 
 
-def build_in_turn(ours: Setting, data: DataSet, work: Path, options: Options, say: Say) -> dict[str, Any]:
-    """Seconds to build our clusters and faiss's, as many of them, in turn; each in a fresh process.
+def build_in_turn(ours: Setting, data: DataSet, work: Path, options: Options, log: Log) -> dict[str, Any]:
+    """Seconds to build our clusters and faiss's, in turn; each in a new process.
 
-    Ours are built as the setting says, but with the number of clusters tried that is nearest to 1,000.
+    Both get the same number of clusters: the one nearest to 1,000 of those tried.
     """
     clusters = min(cluster_counts(data.about["cells"]), key=lambda count: abs(count - 1000))
     builds: dict[str, Setting] = {
@@ -123,20 +125,20 @@ def build_in_turn(ours: Setting, data: DataSet, work: Path, options: Options, sa
         "rounds": options.build_rounds,
         "systems": {row: sweep_key(row, build, data, options) for row, build in builds.items()},
     }
-    found: dict[str, Any] | None = kept.read("builds", key)
-    if found is None:
+    figures: dict[str, Any] | None = kept.read("builds", key)
+    if figures is None:
         seconds: dict[str, list[float]] = {row: [] for row in builds}
         for number in range(options.build_rounds):
             for row, build in builds.items():
-                say(f"build {number + 1} of {options.build_rounds}: {row}, {build}")
+                log(f"build {number + 1} of {options.build_rounds}: {row}, {build}")
                 child = Child("bench.index.worker:Bench", row, build, data.folder, options.threads)
                 try:
                     seconds[row].append(child.call("build", None)["build_seconds"])
                 finally:
                     child.close()
-        found = {"builds": builds, "seconds": seconds}
-        kept.write("builds", key, found)
-    return found
+        figures = {"builds": builds, "seconds": seconds}
+        kept.write("builds", key, figures)
+    return figures
 
 
 def label(setting: Setting) -> str:

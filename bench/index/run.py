@@ -1,10 +1,10 @@
 """The structures of ``hmn.index`` beside faiss, ScaNN, hnswlib and usearch, in one run.
 
-``python -m bench.index`` (``make bench-index``) does what is not done yet: makes the data; builds, tunes and
-sweeps every system on one half of the queries; lets all of them take turns at their best on the other half;
-builds our clusters and faiss's in turn; times the attention layer; writes ``bench/results/index.json``,
-``.md`` and the plots. What is finished is kept in ``runs/index`` and not repeated (``--fresh`` begins anew).
-Missing packages leave out their rows: pip install faiss-cpu scann hnswlib usearch matplotlib
+``python -m bench.index`` (``make bench-index``) makes the data, then builds, tunes and sweeps every system on
+one half of the queries. On the other half it times all of them in turns, at their best settings. It builds
+our clusters and faiss's in turn and times the attention layer. It writes ``bench/results/index.json``,
+``.md`` and the plots. Finished parts are kept in ``runs/index`` and not repeated; ``--fresh`` starts over.
+Rows whose package is missing are left out: pip install faiss-cpu scann hnswlib usearch matplotlib
 product-key-memory.
 """
 
@@ -22,27 +22,27 @@ from typing import Any
 from bench.index import attention, plots, report
 from bench.index.data import DataSet, prepare
 from bench.index.harness import Options, sweeps
-from bench.index.rounds import OURS, REFERENCE, Say, build_in_turn, take_turns
+from bench.index.rounds import OURS, REFERENCE, Log, build_in_turn, take_turns
 from bench.index.systems import ROWS
 from bench.index.systems.base import PackageMissingError, version_of_package
 from bench.index.worker import ChildError, limit_threads
 from bench.machine import RESULTS, machine
 
 
-def measure(data: DataSet, rows: Sequence[str], work: Path, options: Options, say: Say) -> dict[str, Any]:
-    """Everything about one data set; rows that were not asked for take part if they are finished."""
-    found: dict[str, Any] = {"about": data.about, "sweeps": {}, "notes": []}
+def measure(data: DataSet, rows: Sequence[str], work: Path, options: Options, log: Log) -> dict[str, Any]:
+    """All figures of one data set."""
+    figures: dict[str, Any] = {"about": data.about, "sweeps": {}, "notes": []}
     for row in rows:
         try:
-            found["sweeps"][row] = sweeps(row, data, work, options, say)
+            figures["sweeps"][row] = sweeps(row, data, work, options, log)
         except (PackageMissingError, ChildError) as error:
-            found["notes"].append(f"{row}: {str(error).strip().splitlines()[-1]}")
-            say(found["notes"][-1])
-    found["rounds"] = take_turns(found["sweeps"], data, work, options, say)
-    ours = found["rounds"]["256"].get(OURS)
-    if ours is not None and REFERENCE in found["sweeps"]:
-        found["builds"] = build_in_turn(ours["build"], data, work, options, say)
-    return found
+            figures["notes"].append(f"{row}: {str(error).strip().splitlines()[-1]}")
+            log(figures["notes"][-1])
+    figures["rounds"] = take_turns(figures["sweeps"], data, work, options, log)
+    ours = figures["rounds"]["256"].get(OURS)
+    if ours is not None and REFERENCE in figures["sweeps"]:
+        figures["builds"] = build_in_turn(ours["build"], data, work, options, log)
+    return figures
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -51,14 +51,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--questions", type=Path, default=Path("../shared/data/simplequestions/valid.tsv"))
     parser.add_argument("--work", type=Path, default=Path("runs/index"), help="finished parts go here")
     parser.add_argument("--data", default="a,b", help="data sets, of a, b, middle, small")
-    parser.add_argument("--only", choices=ROWS, action="append", help="these rows alone")
+    parser.add_argument("--only", choices=ROWS, action="append", help="only these rows")
     parser.add_argument("--rounds", type=int, default=Options.rounds)
     parser.add_argument("--threads", type=int, default=Options.threads)
     parser.add_argument("--no-attention", action="store_true", help="leave out the attention layer")
     parser.add_argument(
-        "--quick", action="store_true", help="a small data set, next to no time; figures mean nothing"
+        "--quick",
+        action="store_true",
+        help="a small data set and hardly any time, to try the benchmark out; its figures mean nothing",
     )
-    parser.add_argument("--fresh", action="store_true", help="forget what is finished")
+    parser.add_argument("--fresh", action="store_true", help="forget finished parts")
     given = parser.parse_args(arguments)
     options = Options(threads=given.threads, rounds=given.rounds)
     names = ["small"] if given.quick else given.data.split(",")
@@ -70,12 +72,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         shutil.rmtree(given.work, ignore_errors=True)
     if "a" in names and not (given.model.exists() or (given.work / "a" / "data" / "about.json").exists()):
         raise SystemExit(
-            f"{given.model}: no model there for data set a: make bench-qa, or --model, or --data b"
+            f"{given.model}: no model, expected one for data set a: run make bench-qa, or give --data b"
         )
     limit_threads(options.threads)
     began = time.perf_counter()
 
-    def say(line: str) -> None:
+    def log(line: str) -> None:
         print(f"[{time.perf_counter() - began:6.0f} s] {line}", flush=True)
 
     packages = dict.fromkeys([*(row.package for row in ROWS.values()), "product-key-memory"])
@@ -90,12 +92,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     out = given.work if given.quick or given.only else RESULTS
     for name in names:
-        say(f"data set {name}")
+        log(f"data set {name}")
         data = prepare(name, given.work, given.model, given.questions)
         work = given.work / name
-        results["data"][name] = measure(data, given.only or list(ROWS), work, options, say)
+        results["data"][name] = measure(data, given.only or list(ROWS), work, options, log)
         if name == names[-1] and not given.no_attention:
-            results["attention"] = attention.measure(data, work, options, say)
+            results["attention"] = attention.measure(data, work, options, log)
         results["load_average_at_end"] = round(os.getloadavg()[0], 1)
         report.write(results, out)
-    plots.draw(results, out, say)
+    plots.draw(results, out, log)

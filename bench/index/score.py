@@ -1,4 +1,4 @@
-"""What a system found, judged by scores computed here: nothing that it says of its answers is believed."""
+"""Recall of a system's answers from scores computed here; the system's own scores are not used."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 from bench.index.systems.base import Floats, Ids
 
 TIE = 1e-6
+"""Relative difference up to which scores count as tied."""
 PART = 1 << 14
+"""Keys scored at a time."""
 SPARE = 10
+"""Cells kept beyond k for scoring in float64."""
 
 Scores = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -26,9 +29,9 @@ def best_scores(keys: Floats, queries: Floats, k: int) -> Scores:
     cell = np.zeros((len(queries), 0), dtype=np.int64)
     for start in range(0, len(keys), PART):
         part = queries @ keys[start : start + PART].T  # (Q, PART)
-        at = _largest(part, wanted)
-        score = np.concatenate([score, np.take_along_axis(part, at, axis=1)], axis=1)
-        cell = np.concatenate([cell, at + start], axis=1)
+        best = _largest(part, wanted)
+        score = np.concatenate([score, np.take_along_axis(part, best, axis=1)], axis=1)
+        cell = np.concatenate([cell, best + start], axis=1)
         kept = _largest(score, wanted)
         score, cell = np.take_along_axis(score, kept, axis=1), np.take_along_axis(cell, kept, axis=1)
     exact: Scores = -np.sort(-scores_of(keys, queries, cell), axis=1)
@@ -55,18 +58,20 @@ def scores_of(keys: Floats, queries: Floats, cells: Ids) -> Scores:
 def recalls(keys: Floats, queries: Floats, cells: Ids, best: Scores) -> NDArray[np.float64]:
     """Recall ``(Q,)`` at k of the cells ``(Q, k)`` that a system found.
 
-    A cell counts if its score, computed here, reaches the k-th best one (within 1e-6 of it, so that of tied
-    cells any will do). A cell counts once however often it is given; an id that no cell has counts nothing.
+    A cell counts if its score reaches the k-th best score within a relative 1e-6, so that any of several tied
+    cells counts. A repeated cell counts once; an id outside the memory does not count.
 
     Raises:
-        ValueError: the answers are not one row of k ids a query.
+        ValueError: the answers are not one row of k ids per query.
     """
     if cells.shape != best.shape:
-        raise ValueError(f"a system answered with ids {cells.shape}, expected {best.shape}")
+        raise ValueError(
+            f"a system answered with ids {cells.shape}, expected {best.shape}: one row of k ids per query"
+        )
     ordered = np.sort(cells, axis=1)
     good = (ordered >= 0) & (ordered < len(keys))
     good[:, 1:] &= ordered[:, 1:] != ordered[:, :-1]
     scores = scores_of(keys, queries, np.where(good, ordered, 0))
     last = best[:, -1:]
-    found: NDArray[np.float64] = (good & (scores >= last - TIE * np.abs(last))).mean(axis=1)
-    return found
+    recall: NDArray[np.float64] = (good & (scores >= last - TIE * np.abs(last))).mean(axis=1)
+    return recall

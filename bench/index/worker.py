@@ -1,4 +1,4 @@
-"""A process of its own for each system, so that the threads of one never fight those of another.
+"""A process of its own for each system, so that their threads never compete.
 
 ``Child`` is the parent's handle of an object that lives in another process; ``Bench`` is the object that
 searches there. The parent lets one child work at a time.
@@ -23,12 +23,14 @@ import numpy as np
 from bench.index.systems import ROWS
 from bench.index.systems.base import Floats, Ids, PackageMissingError, Setting
 
-WARM_UP = 0.2  # seconds
-DIES_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux
+WARM_UP = 0.2
+"""Seconds of searching before a timing, at most."""
+DIES_WITH_PARENT = 1
+"""Number of Linux's PR_SET_PDEATHSIG."""
 
 
 class ChildError(Exception):
-    """What was asked of a child process failed there, or the process died."""
+    """A call in a child process failed, or the process died."""
 
 
 class Child:
@@ -47,10 +49,10 @@ class Child:
             raise
 
     def call(self, method: str, *arguments: Any) -> Any:
-        """Call a method there, and wait for what it returns.
+        """Call a method there and wait for its result.
 
         Raises:
-            ChildError: it raised, with the traceback; or its process died.
+            ChildError: the method raised (the message is its traceback), or the process died.
         """
         self._connection.send((method, arguments))
         return self._answer()
@@ -79,7 +81,7 @@ class Child:
 def _serve(connection: Connection, make: str, arguments: tuple[Any, ...]) -> None:
     made: Any = None
     if sys.platform == "linux":
-        # a build in C++ does not hear that the parent was killed, and would go on beside what runs next
+        # a build in C++ would not notice that the parent was killed, and would disturb the next measurement
         ctypes.CDLL(None).prctl(DIES_WITH_PARENT, signal.SIGKILL)
     try:
         module, name = make.split(":")
@@ -97,31 +99,31 @@ def _serve(connection: Connection, make: str, arguments: tuple[Any, ...]) -> Non
 
 
 def limit_threads(threads: int) -> None:
-    """Let every process that is started from here on use so many threads."""
+    """Limit the threads of every process that is started from here on."""
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(threads)
 
 
 class Bench:
-    """One system, built one way, over one data set.
+    """One system with one build setting over one data set.
 
     Args:
         row: name of the row.
         build: build setting.
-        data: the data set's folder.
-        threads: that the system may use.
+        data: folder of the data set.
+        threads: number of threads that the system may use.
     """
 
     def __init__(self, row: str, build: Setting, data: Path, threads: int) -> None:
         self.system = ROWS[row].make(build, threads)
         self.data = data
         self._queries: dict[str, Floats] = {}
-        self._at = 0
+        self._next = 0
 
     def build(self, cache: Path | None) -> dict[str, float | None]:
-        """Build; returns seconds, MiB held afterwards, MiB at the most, MiB on disk; saves it if wanted.
+        """Build, and save to ``cache`` if given; returns seconds, MiB held, peak MiB and MiB on disk.
 
-        What is held counts the keys once if the structure refers to those that it was given.
+        The MiB held count the keys once if the structure refers to the keys it was given.
         """
         before, resident = memory("RssAnon"), memory("VmRSS")
         keys = np.load(self.data / "keys.npy")
@@ -130,50 +132,50 @@ class Bench:
         seconds = time.perf_counter() - began
         del keys
         ctypes.CDLL(None).malloc_trim(0)
-        found: dict[str, float | None] = {"build_seconds": seconds}
-        found |= {"held_mib": memory("RssAnon") - before, "peak_mib": memory("VmHWM") - resident}
+        figures: dict[str, float | None] = {"build_seconds": seconds}
+        figures |= {"held_mib": memory("RssAnon") - before, "peak_mib": memory("VmHWM") - resident}
         if cache is not None:
             cache.mkdir(parents=True, exist_ok=True)
             self.system.save(cache)
-            found["disk_mib"] = sum(file.stat().st_size for file in cache.iterdir()) / 2**20
+            figures["disk_mib"] = sum(file.stat().st_size for file in cache.iterdir()) / 2**20
             os.sync()  # so that writing does not disturb what is timed next
-        return found
+        return figures
 
     def load(self, cache: Path) -> None:
-        """Read what ``build`` saved."""
+        """Load what ``build`` saved."""
         self.system.load(cache)
 
     def ranges(self) -> tuple[str | None, tuple[int, int], list[Setting]]:
-        """The effort's name, its least and most, and what else can be set."""
+        """The effort's name, its limits, and combinations of the other settings."""
         return self.system.effort, self.system.efforts(), self.system.others()
 
     def answers(
         self, setting: Setting, part: str, count: int, k: int, batch: int, patience: float = np.inf
     ) -> Ids:
-        """Ids ``(count, k)`` for the first so many queries of a part; for fewer where it takes too long."""
+        """Ids ``(count, k)`` for the first ``count`` queries of a part; for fewer if it takes too long."""
         self.system.set(setting)
         queries = self._part(part)[:count]
-        found: list[Ids] = []
+        answers: list[Ids] = []
         began = time.perf_counter()
-        for at in range(0, len(queries), batch):
-            found.append(self.system.search(queries[at : at + batch], k))
+        for start in range(0, len(queries), batch):
+            answers.append(self.system.search(queries[start : start + batch], k))
             if time.perf_counter() - began > patience:
                 break
-        return np.concatenate(found)
+        return np.concatenate(answers)
 
     def reads(self, setting: Setting, part: str, count: int, k: int) -> float | None:
-        """Mean reads of a query."""
+        """Mean reads per query."""
         self.system.set(setting)
         return self.system.reads(self._part(part)[:count], k)
 
     def run(
         self, setting: Setting, part: str, k: int, batch: int, seconds: float
     ) -> tuple[float, float, Ids, Ids]:
-        """Search batch after batch for so many seconds at least.
+        """Search batch after batch for at least ``seconds``.
 
         Returns:
-            Queries answered and seconds taken; and, for each query the first time that it was answered, its
-            number and the ids ``(..., k)`` found.
+            Queries answered and seconds taken. For the first answer to each query, its number and the ids
+            ``(..., k)``.
         """
         self.system.set(setting)
         queries = self._part(part)
@@ -183,15 +185,15 @@ class Bench:
         kept: list[Ids] = []
         asked, began, spent = 0, time.perf_counter(), 0.0
         while spent < seconds or not asked:
-            at = starts[self._at % len(starts)]
-            self._at += 1
-            found = self.system.search(queries[at : at + batch], k)
+            start = starts[self._next % len(starts)]
+            self._next += 1
+            answer = self.system.search(queries[start : start + batch], k)
             asked += batch
             spent = time.perf_counter() - began
             if len(kept) < len(starts):
-                numbers.append(at)
-                kept.append(found)
-        which = np.concatenate([np.arange(at, at + batch) for at in numbers])
+                numbers.append(start)
+                kept.append(answer)
+        which = np.concatenate([np.arange(start, start + batch) for start in numbers])
         return asked, spent, which, np.concatenate(kept)
 
     def _warm_up(self, queries: Floats, k: int, seconds: float) -> None:
@@ -206,6 +208,6 @@ class Bench:
 
 
 def memory(kind: str) -> float:
-    """MiB of this process's memory of a kind of /proc/self/status."""
+    """Memory of this process in MiB, of a kind in /proc/self/status."""
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) / 2**10 for line in lines if line.startswith(kind))

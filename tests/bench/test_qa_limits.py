@@ -109,13 +109,9 @@ def test_a_majority_that_ties_counts_with_its_share(facts: FactTable, cells: Cel
 
 def test_names_alone_leave_subjects_of_one_name_to_chance(facts: FactTable, cells: Cells) -> None:
     rows = [("c", "wrote", "d", "?"), ("b2", "wrote", "e", "?"), ("b1", "wrote", "d", "?")]
-    shares = [
-        qa_limits.told_apart_by_names(facts, cells, QuestionSet.from_rows(facts, [row])) for row in rows
-    ]
+    shares = [qa_limits.names_alone(facts, cells, QuestionSet.from_rows(facts, [row])) for row in rows]
     assert shares == [1.0, 0.5, 1.0]  # b1 has a name of its own as well
-    assert qa_limits.told_apart_by_names(facts, cells, QuestionSet.from_rows(facts, rows)) == pytest.approx(
-        2.5 / 3
-    )
+    assert qa_limits.names_alone(facts, cells, QuestionSet.from_rows(facts, rows)) == pytest.approx(2.5 / 3)
 
 
 def test_facts_asked_again_are_counted(facts: FactTable) -> None:
@@ -129,7 +125,7 @@ def test_facts_asked_again_are_counted(facts: FactTable) -> None:
 
 def test_missing_models_are_refused(tmp_path: Path) -> None:
     (tmp_path / "kmips").mkdir()
-    with pytest.raises(SystemExit, match=r"no model softmax there, expected .* run make bench-qa first"):
+    with pytest.raises(SystemExit, match=r"no model softmax, expected .* run make bench-qa first"):
         qa_limits.loaded(tmp_path)
 
 

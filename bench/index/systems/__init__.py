@@ -1,4 +1,4 @@
-"""Every row of the benchmark: one small adapter a system."""
+"""Every row of the benchmark: one small adapter per system."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from bench.index.systems.base import Setting, System
 
 Builds = Callable[[int, int], list[Setting]]
 LENGTHENED: Setting = {"lengthened": True}
+"""Build setting that makes all keys equally long."""
 
 
 @dataclass(frozen=True)
@@ -18,10 +19,10 @@ class Row:
     """A row of the tables: a system, and how it may be built.
 
     Attributes:
-        make: makes it from a build setting and a number of threads.
-        package: what to install.
+        make: maker of the system from a build setting and a number of threads.
+        package: package to install.
         builds: build settings worth trying for N cells of D features.
-        graph: keys are made equally long where the target is not reached otherwise.
+        graph: whether keys are made equally long if the target is not reached otherwise.
     """
 
     make: Callable[[Setting, int], System]
@@ -30,7 +31,7 @@ class Row:
     graph: bool = False
 
     def fallbacks(self, cells: int, features: int) -> list[Setting]:
-        """Build settings to try where none of ``builds`` reaches the target."""
+        """Build settings to try if none of ``builds`` reaches the target."""
         return [{**build, **LENGTHENED} for build in self.builds(cells, features)] if self.graph else []
 
 
@@ -49,3 +50,4 @@ ROWS: dict[str, Row] = {
     "hnswlib": Row(hnswlib.Graph, "hnswlib", hnswlib.builds, graph=True),
     "usearch": Row(usearch.Graph, "usearch", usearch.builds, graph=True),
 }
+"""Rows of the tables, by name."""

@@ -1,4 +1,4 @@
-"""What a system under test is: one small adapter, believed in nothing but the time that it takes."""
+"""The interface of a system under test: a small adapter of which only ids and times are used."""
 
 from __future__ import annotations
 
@@ -19,41 +19,41 @@ class System(Protocol):
     """A searcher for the largest inner products, made with a build setting and a number of threads.
 
     Attributes:
-        effort: the search setting that recall and time grow with, None if there is none.
+        effort: search setting with which recall and time grow; None if there is none.
     """
 
     effort: str | None
 
     def build(self, keys: Floats) -> None:
-        """Make the structure of keys ``(N, D)``; training and adding, everything before the first search."""
+        """Build the structure over keys ``(N, D)``: everything that comes before the first search."""
         ...
 
     def save(self, folder: Path) -> None:
-        """Write the structure into a folder that is there."""
+        """Write the structure into an existing folder."""
         ...
 
     def load(self, folder: Path) -> None:
-        """Read what ``save`` wrote, in place of ``build``."""
+        """Load what ``save`` wrote, instead of ``build``."""
         ...
 
     def efforts(self) -> tuple[int, int]:
-        """The least and the most effort."""
+        """Lower and upper limit of the effort."""
         ...
 
     def others(self) -> list[Setting]:
-        """What else can be set between searches; every combination worth trying."""
+        """Combinations of the other search settings that are worth trying."""
         ...
 
     def set(self, setting: Setting) -> None:
-        """Search with these settings, one of ``others`` and the effort, from now on."""
+        """Use these settings from now on: one of ``others`` and the effort."""
         ...
 
     def search(self, queries: Floats, k: int) -> Ids:
-        """Ids ``(B, k)`` of the cells found for queries ``(B, D)``, many or one."""
+        """Ids ``(B, k)`` of the cells found for queries ``(B, D)``."""
         ...
 
     def reads(self, queries: Floats, k: int) -> float | None:
-        """Mean bytes touched for a query, divided by the bytes of a float32 key; None where it is unknown."""
+        """Mean bytes touched per query, divided by the bytes of a float32 key; None if unknown."""
         ...
 
 
@@ -74,7 +74,7 @@ def package(module: str, name: str) -> Any:
 
 
 def version_of_package(name: str) -> str | None:
-    """Version of a package, None where it is not installed."""
+    """Version of a package; None if it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:
@@ -82,7 +82,7 @@ def version_of_package(name: str) -> str | None:
 
 
 def cluster_counts(cells: int) -> list[int]:
-    """Numbers of clusters worth trying, the same for every structure of clusters."""
+    """Numbers of clusters worth trying, the same for every structure with clusters."""
     if cells >= 500_000:
         return [1024, 4096]
     if cells >= 50_000:
@@ -91,10 +91,10 @@ def cluster_counts(cells: int) -> list[int]:
 
 
 def times(*choices: list[Setting]) -> list[Setting]:
-    """Every combination of one setting of each list."""
+    """Every combination of one setting from each list."""
     combined: list[Setting] = [{}]
     for choice in choices:
-        combined = [{**one, **other} for one in combined for other in choice]
+        combined = [{**chosen, **setting} for chosen in combined for setting in choice]
     return combined
 
 
@@ -104,10 +104,10 @@ def over(name: str, values: list[Any]) -> list[Setting]:
 
 
 def lengthened(keys: Floats) -> Floats:
-    """Keys with one more column that makes them equally long, so that nearest is largest inner product.
+    """Keys with one more column that makes them equally long, so that the nearest has the largest product.
 
-    The exact reduction of Bachrach et al., "Speeding up the Xbox recommender system", 2014; a query gets a
-    zero there. For graphs that find their way badly among keys of very different length.
+    The exact reduction of Bachrach et al., "Speeding up the Xbox recommender system", 2014; queries get a
+    zero in that column. For graphs that search badly among keys of very different length.
     """
     square = np.einsum("nd,nd->n", keys, keys)
     return np.concatenate([keys, np.sqrt(square.max() - square)[:, None]], axis=1, dtype=np.float32)

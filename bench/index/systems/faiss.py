@@ -11,6 +11,7 @@ import numpy as np
 from bench.index.systems.base import Floats, Ids, Setting, cluster_counts, lengthened, over, package, times
 
 FILE = "index.faiss"
+"""Name of the file that a structure is saved to."""
 
 
 @dataclass(frozen=True)
@@ -18,9 +19,9 @@ class Kind:
     """A kind of index.
 
     Attributes:
-        factory: for faiss's factory, with places for the build setting.
-        effort: what recall grows with.
-        others: what else can be set between searches.
+        factory: text for faiss's factory, with placeholders for the build setting.
+        effort: search setting with which recall grows.
+        others: combinations of the other search settings.
     """
 
     factory: str
@@ -28,10 +29,12 @@ class Kind:
     others: tuple[Setting, ...] = ({},)
 
 
-# with one query, its lists can be divided among the threads: parallel_mode 1
 LISTS = Kind("IVF{clusters},Flat", "nprobe", tuple(over("parallel_mode", [0, 1])))
+"""Inverted lists; with ``parallel_mode`` 1 the threads share the lists of a single query."""
 QUANTISED = Kind("IVF{clusters},PQ{parts}x4fs,RFlat", "nprobe", tuple(over("k_factor", [2, 4, 8, 16, 32])))
+"""Inverted lists of 4-bit codes, with the best cells scored in full."""
 GRAPH = Kind("HNSW{links},Flat", "ef")
+"""A graph."""
 
 
 def list_builds(cells: int, features: int) -> list[Setting]:  # noqa: ARG001 - the same for every system
@@ -40,13 +43,13 @@ def list_builds(cells: int, features: int) -> list[Setting]:  # noqa: ARG001 - t
 
 
 def quantised_builds(cells: int, features: int) -> list[Setting]:
-    """Numbers of inverted lists, and of 4-bit codes a cell; also half as many where cells are few."""
+    """Numbers of inverted lists and of 4-bit codes per cell; small memories also try half the codes."""
     parts = [features // 2, features // 4] if features >= 64 and cells < 500_000 else [features // 2]
     return times(over("clusters", cluster_counts(cells)), over("parts", parts))
 
 
 def graph_builds(cells: int, features: int) -> list[Setting]:  # noqa: ARG001
-    """Links a node, twice as many at the bottom."""
+    """Links per node; the bottom layer has twice that number."""
     return [{"links": 32, "ef_construction": 200}]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from bench.index.systems.base import Floats, Ids, PackageMissingError, Setting, cluster_counts, over, times
 
 FILE = "index.safetensors"
+"""Name of the file that a structure is saved to."""
 
 
 @dataclass(frozen=True)
@@ -18,10 +19,10 @@ class Kind:
     """A structure of ``hmn.index``.
 
     Attributes:
-        name: in the registry.
-        effort: what recall grows with, None if nothing.
-        most: the most effort, by build setting and number of cells.
-        others: what else can be set between searches, by build setting.
+        name: name in the registry.
+        effort: search setting with which recall grows; None if there is none.
+        most: upper limit of the effort, from build setting and number of cells.
+        others: combinations of the other search settings, from the build setting.
     """
 
     name: str
@@ -35,9 +36,13 @@ def _rescored(build: Setting) -> list[Setting]:
 
 
 EXACT = Kind("exact")
+"""Exact search."""
 CLUSTER = Kind("cluster", "num_probes", lambda build, _: int(build["num_clusters"]), _rescored)
+"""Clusters."""
 WTA_HASH = Kind("wta-hash", "num_probes", lambda build, _: 1 + int(build["num_permutations"]))
+"""Winner-take-all hashing."""
 PCA_TREE = Kind("pca-tree", "num_leaves", lambda build, cells: max(1, 2 * cells // int(build["leaf_size"])))
+"""A tree along principal components."""
 
 
 def exact_builds(cells: int, features: int) -> list[Setting]:  # noqa: ARG001 - the same for every system
@@ -46,27 +51,27 @@ def exact_builds(cells: int, features: int) -> list[Setting]:  # noqa: ARG001 - 
 
 
 def cluster_builds(cells: int, features: int) -> list[Setting]:  # noqa: ARG001
-    """Numbers of clusters, and codes of the cells; none, as in the paper, where there are fewer cells."""
+    """Numbers of clusters and codes of the cells; small memories also try no codes, as in the paper."""
     codes = ["int8", "int4"] if cells >= 500_000 else [None, "int8", "int4"]
     return times(over("num_clusters", cluster_counts(cells)), over("codes", codes))
 
 
 def wta_hash_builds(cells: int, features: int) -> list[Setting]:  # noqa: ARG001
-    """Numbers of tables; fewer, which find less, only where there are fewer cells."""
+    """Numbers of tables; small memories also try few tables, which find less."""
     tables = [64] if cells >= 500_000 else [16, 64]
     return times(over("num_tables", tables), [{"num_permutations": 4, "prefix": 4}])
 
 
 def pca_tree_builds(cells: int, features: int) -> list[Setting]:  # noqa: ARG001
-    """Cells a leaf; more, which is slower, only where there are fewer cells."""
+    """Cells per leaf; small memories also try large leaves, which are slower."""
     return over("leaf_size", [64] if cells >= 500_000 else [64, 256])
 
 
 class Structure:
-    """A structure of ``hmn.index``; its settings are plain attributes that may change between searches."""
+    """A structure of ``hmn.index``; its search settings are plain attributes."""
 
     def __init__(self, kind: Kind, build: Setting, threads: int) -> None:
-        # imported here, so that no other system runs beside PyTorch's threads
+        # imported here, so that no other system runs alongside PyTorch's threads
         self.torch: Any = importlib.import_module("torch")
         self.torch.set_num_threads(threads)
         self.kind, self.setting = kind, build

@@ -11,7 +11,7 @@ from bench.index.systems.base import Floats, Ids, Setting, lengthened, package
 
 
 def builds(cells: int, features: int) -> list[Setting]:  # noqa: ARG001 - the same for every system
-    """Links a node, twice as many at the bottom."""
+    """Links per node; the bottom layer has twice that number."""
     return [{"links": 16, "ef_construction": 200}]
 
 
@@ -58,5 +58,5 @@ class Graph:
         return np.asarray(found).astype(np.int64)
 
     def reads(self, queries: Floats, k: int) -> float | None:  # noqa: ARG002
-        """Unknown: the library does not tell."""
+        """Unknown: the library does not report it."""
         return None

@@ -10,19 +10,22 @@ import numpy as np
 from bench.index.systems.base import Floats, Ids, Setting, cluster_counts, over, package, times
 
 SOAR_LAMBDA = 1.5
+"""Weight of SOAR's spilling."""
 THRESHOLD = 0.2
-# Tried by hand on both data sets: anisotropic centroids (avq) and other thresholds gained nothing on top of
-# these, reordering in float32 is as fast for spherical leaves.
+"""Threshold of anisotropic quantisation."""
+# Tried by hand on both data sets: anisotropic centroids (avq) and other thresholds gained nothing beyond
+# these settings, and reordering in float32 is just as fast for spherical leaves.
 WAYS: list[Setting] = [{}, {"spherical": True, "reordered_in": "bfloat16"}]
+"""Ways of making leaves and of storing the vectors for reordering."""
 
 
 def builds(cells: int, features: int) -> list[Setting]:  # noqa: ARG001 - the same for every system
-    """Numbers of leaves, and ways to make them and to keep the vectors that reorder."""
+    """Numbers of leaves, with each of ``WAYS``."""
     return times(over("leaves", cluster_counts(cells)), WAYS)
 
 
 def builds_with_soar(cells: int, features: int) -> list[Setting]:  # noqa: ARG001
-    """The same, where every cell lies in two leaves."""
+    """The same, with every cell in two leaves."""
     return times(over("leaves", cluster_counts(cells)), over("soar_lambda", [SOAR_LAMBDA]), WAYS)
 
 
@@ -77,5 +80,5 @@ class TreeHashing:
         return np.asarray(found).astype(np.int64)
 
     def reads(self, queries: Floats, k: int) -> float | None:  # noqa: ARG002
-        """Unknown: the library does not tell how many codes it scanned."""
+        """Unknown: the library does not report the number of codes it scans."""
         return None

@@ -11,14 +11,14 @@ from bench.index.systems.base import Floats, Ids, Setting, lengthened, over, pac
 
 
 def builds(cells: int, features: int) -> list[Setting]:  # noqa: ARG001 - the same for every system
-    """Links a node, twice as many at the bottom; type in which keys are kept."""
+    """Links per node (twice that number at the bottom) and types of stored keys."""
     return times([{"links": 16, "ef_construction": 200}], over("storage", ["f32", "f16"]))
 
 
 class Graph:
     """HNSW over inner products, or over distances between keys made equally long.
 
-    Found with fewer than k results, a query's other places hold -1.
+    A query with fewer than k results has -1 in its other places.
     """
 
     effort: str | None = "ef"
@@ -63,15 +63,15 @@ class Graph:
     def search(self, queries: Floats, k: int) -> Ids:
         queries = self._asked(queries)
         if len(queries) == 1:
-            one = np.asarray(self.index.search(queries[0], k).keys).astype(np.int64)
-            return np.pad(one, (0, k - len(one)), constant_values=-1)[None]
+            ids = np.asarray(self.index.search(queries[0], k).keys).astype(np.int64)
+            return np.pad(ids, (0, k - len(ids)), constant_values=-1)[None]
         found = self.index.search(queries, k, threads=self.threads)
         ids = np.asarray(found.keys).astype(np.int64)
         short = np.arange(k) >= np.asarray(found.counts)[:, None]
         return np.where(short, -1, ids) if bool(short.any()) else ids
 
     def reads(self, queries: Floats, k: int) -> float | None:
-        """Keys compared; the lists of neighbours are not told."""
+        """Keys compared, without the lists of neighbours, which the library does not report."""
         found = self.index.search(self._asked(queries), k, threads=self.threads)
         bytes_of = {"f32": 4, "f16": 2}[self.setting["storage"]]
         return float(found.computed_distances / len(queries) * bytes_of / 4)

@@ -1,4 +1,4 @@
-"""The benchmark of the hierarchy: what its page says of curves that are known."""
+"""The page that the benchmark of the hierarchy writes for known curves."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_the_page_says_whether_a_training_kept_its_accuracy_and_its_index_follow
     assert (tmp_path / "training.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_an_index_is_compared_with_one_built_anew_at_equal_reads() -> None:
+def test_an_index_is_compared_with_one_rebuilt_at_equal_reads() -> None:
     generator = torch.Generator().manual_seed(0)
     keys, query = (torch.randn(count, 16, generator=generator) for count in (3000, 40))
     index = HierarchicalIndex("10x100")

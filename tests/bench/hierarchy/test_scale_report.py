@@ -17,25 +17,25 @@ from bench.hierarchy import growth, speed, writes
 from hmn.index.structures.hierarchy.index import HierarchicalIndex
 
 
-def said(_: str) -> None:
+def log(_: str) -> None:
     return
 
 
-def test_a_training_takes_one_step_when_it_is_asked_and_ends_in_the_midst() -> None:
+def test_a_training_takes_one_step_when_it_is_asked_and_ends_in_the_middle() -> None:
     taken: list[int] = []
 
-    def fit(told: Callable[[int], None]) -> None:
+    def fit(after_step: Callable[[int], None]) -> None:
         for step in range(100):
             taken.append(step)
-            told(step)
+            after_step(step)
 
-    one = Stepped(fit)
+    training = Stepped(fit)
     assert taken == []
-    assert one.step() > 0
+    assert training.step() > 0
     assert taken == [0]
-    one.step()
+    training.step()
     assert taken == [0, 1]
-    one.end()
+    training.end()
     assert taken == [0, 1]
     ended = Stepped(lambda _: None)
     with pytest.raises(RuntimeError, match="ended"):
@@ -72,8 +72,8 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small")
-def test_a_stored_memory_is_stepped_and_compared_with_an_index_built_anew() -> None:
-    found = speed._of_memory(3000, said)
+def test_a_stored_memory_is_stepped_and_compared_with_an_index_rebuilt() -> None:
+    found = speed._of_memory(3000, log)
     assert found["cells"] == 3000
     assert found["times"] == pytest.approx(found["softmax_ms"] / found["ours_ms"])
     assert 0 < found["upkeep_share"] < 1
@@ -116,18 +116,18 @@ def test_full_softmax_asks_fewer_at_once_where_scores_would_be_too_many(
 
 @pytest.mark.usefixtures("small")
 def test_searches_between_writes_are_compared_with_the_memory_of_that_moment() -> None:
-    found = writes._run(4, said)
+    found = writes._run(4, log)
     assert len(found["looks"]) == 3
     assert min(found["least"]) > 0.85
     assert found["cells_a_second"] > 0
 
 
 @pytest.mark.usefixtures("small")
-def test_an_index_that_keeps_what_was_removed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_index_that_keeps_removed_cells_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(HierarchicalIndex, "remove", lambda _self, _cells: None)
     monkeypatch.setattr(writes, "WRITES", 300)
     with pytest.raises(AssertionError, match="removed"):
-        writes._run(4, said)
+        writes._run(4, log)
 
 
 def row(cells: int, query: float, step: float | None, **more: Any) -> dict[str, Any]:
@@ -166,10 +166,16 @@ def test_the_page_says_how_times_grow(
     ("times", "share", "met"), [(120.0, 0.05, True), (90.0, 0.05, False), (120.0, 0.2, False)]
 )
 def test_the_page_says_how_long_a_step_takes(times: float, share: float, met: bool) -> None:
-    one = {"ours_ms": 30.0, "softmax_ms": 30 * times, "times": times, "upkeep_ms": 3.0, "upkeep_share": share}
-    stored = {**one, "name": "generated", "reads": {"followed": 900, "anew": 901}}
+    figures = {
+        "ours_ms": 30.0,
+        "softmax_ms": 30 * times,
+        "times": times,
+        "upkeep_ms": 3.0,
+        "upkeep_share": share,
+    }
+    stored = {**figures, "name": "generated", "reads": {"followed": 900, "anew": 901}}
     stored |= {"recall": {"followed": 0.91, "anew": 0.92}, "moved": 0.07}
-    rows = [{**one, "name": "hmn train", "cells": 81_004}, {**stored, "cells": 1_000_000}]
+    rows = [{**figures, "name": "hmn train", "cells": 81_004}, {**stored, "cells": 1_000_000}]
     sizes = {"rounds": 8, "steps": 20, "batch": 128, "k": 10, "refiled": 128, "settled": 640}
     page = markdown({"speed": {"rows": rows, **sizes, "machine": machine()}})
     assert f"## A training step: {'**met**' if met else '**missed**'}" in page
@@ -179,8 +185,8 @@ def test_the_page_says_how_long_a_step_takes(times: float, share: float, met: bo
     ("after", "rate", "met"), [(0.95, 30_000, True), (0.93, 30_000, False), (0.95, 9_000, False)]
 )
 def test_the_page_says_whether_searches_see_what_is_written(after: float, rate: float, met: bool) -> None:
-    one = {"size": 16, "cells_a_second": rate, "ms_a_call": 0.5, "reads": 800.0, "reads_after": 801.0}
-    one |= {"untouched": [0.95, 0.95], "mean": [0.96, after], "least": [0.93, 0.92]}
+    run = {"size": 16, "cells_a_second": rate, "ms_a_call": 0.5, "reads": 800.0, "reads_after": 801.0}
+    run |= {"untouched": [0.95, 0.95], "mean": [0.96, after], "least": [0.93, 0.92]}
     sizes = {"cells": 100, "features": 16, "k": 10, "writes": 10_000, "searches": 50, "asked": 512, "seed": 0}
-    page = markdown({"writes": {"runs": [one], **sizes, "machine": machine()}})
+    page = markdown({"writes": {"runs": [run], **sizes, "machine": machine()}})
     assert f"## Live writes: {'**met**' if met else '**missed**'}" in page

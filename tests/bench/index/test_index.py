@@ -1,4 +1,4 @@
-"""The benchmark of search structures: what it believes, how it tunes, and one whole run on small data."""
+"""The benchmark of search structures: how it judges and tunes, and one whole run on small data."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Here:
 
 
 class Liar:
-    """Knows the right answers, and gives as many of them as told; says that it reads nothing."""
+    """Knows the right answers and gives ``honesty`` of them; claims to read nothing."""
 
     effort = "honesty"
 
@@ -89,7 +89,7 @@ def right_answers(small: data.DataSet, part: str) -> Ids:
 
 def tuner(small: data.DataSet, system: Any, options: Options) -> Tuner:
     bench = Bench.__new__(Bench)
-    bench.system, bench.data, bench._queries, bench._at = system, small.folder, {}, 0
+    bench.system, bench.data, bench._queries, bench._next = system, small.folder, {}, 0
     return Tuner(Here(bench), small, options)
 
 
@@ -232,7 +232,7 @@ def test_a_child_in_a_long_call_ends_with_its_killed_parent(tmp_path: Path) -> N
     pytest.fail("the child went on without its parent")
 
 
-def test_a_child_works_elsewhere_and_tells_what_went_wrong_there() -> None:
+def test_a_child_works_in_another_process_and_reports_its_errors() -> None:
     child = Child("fractions:Fraction", 22, 7)
     assert child.call("limit_denominator", 1) == 3
     with pytest.raises(ChildError, match="ZeroDivisionError"):
