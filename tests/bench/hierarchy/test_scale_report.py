@@ -24,10 +24,10 @@ def log(_: str) -> None:
 def test_a_training_takes_one_step_when_it_is_asked_and_ends_in_the_middle() -> None:
     taken: list[int] = []
 
-    def fit(after_step: Callable[[int], None]) -> None:
+    def fit(on_progress: Callable[[int, int], None]) -> None:
         for step in range(100):
             taken.append(step)
-            after_step(step)
+            on_progress(step, 100)
 
     training = Stepped(fit)
     assert taken == []
