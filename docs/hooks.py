@@ -1,4 +1,4 @@
-"""Adds to the site what lies outside ``docs/``: the benchmarks' results, the changelog, the table of settings."""
+"""Adds to the site what lies outside ``docs/``: benchmark results, the changelog, the settings."""
 
 from __future__ import annotations
 

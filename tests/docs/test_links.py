@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from tests.docs.pages import LINKED, PAGES, ROOT, headings, links, slug
 
 MOST_README_WORDS = 700
