@@ -79,7 +79,8 @@ def blocks_of(page: str, text: str | None = None) -> list[Block]:
 def commands(block: Block) -> list[tuple[str, str]]:
     """The commands of a block of shell lines, each with the output that is shown below it."""
     if block.language == "sh":
-        return [(line.split("  #")[0].strip(), "") for line in block.text.splitlines() if line.strip()]
+        text = re.sub(r"\\\n\s*", "", block.text)  # lines that go on
+        return [(line.split("  #")[0].strip(), "") for line in text.splitlines() if line.strip()]
     found: list[tuple[str, str]] = []
     for line in block.text.splitlines(keepends=True):
         if line.startswith("$ "):
