@@ -79,6 +79,7 @@ def folder(small_files: Path, small_rows: Rows, tiny_model: Path, monkeypatch: p
     return small_files
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 def test_every_block_of_the_page(
     page: str, folder: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
