@@ -17,7 +17,8 @@ class RowAdam(torch.optim.Optimizer):
     Args:
         weights: tables ``(rows, features)`` whose gradients are sparse.
         lr: learning rate.
-        betas, eps: as in Adam.
+        betas: as in Adam.
+        eps: as in Adam.
     """
 
     def __init__(

@@ -56,7 +56,7 @@ class IndexedMemory(Generic[AnyMemory]):
 
     Raises:
         ConfigError: the index serves another memory, or is not a search structure; ``refiled`` is out of
-        range.
+            range.
         ShapeError: the index was built on another number of cells.
     """
 
