@@ -35,13 +35,13 @@ class Read(NamedTuple, Generic[Value]):
     """What a reader read from a memory for each query.
 
     Attributes:
-        value: ``(B, V)`` the weighted sum of the values of the cells that were read; None from a memory
-            without values, whose output module looks at the cells themselves.
-        weight: ``(B, K)`` softmax weights; rows sum to one over the cells that the softmax ran over, which
-            are these for K-MIPS and all N for the full softmax (of which these are the largest).
-        cell: ``(B, K)`` int64 ids of the cells, ``-1`` where unused (weight zero).
-        score: ``(B, K)`` their inner products with the query, from the live keys.
-        reads: ``(B,)`` reads of the search that found them.
+        value: ``(B, V)`` weighted sum of the values of the cells that were read; None if the memory has no
+            values, and the output module uses the cells themselves.
+        weight: ``(B, K)`` softmax weights of these cells. With K-MIPS, each row sums to one. With the full
+            softmax, all N weights do, and these are the largest.
+        cell: ``(B, K)`` int64 cell ids; unused places hold ``-1`` and have weight zero.
+        score: ``(B, K)`` inner products of the query with the current keys of these cells.
+        reads: ``(B,)`` reads of the search that found the cells.
     """
 
     value: Value

@@ -31,12 +31,12 @@ def triples_of(facts: FactTable) -> list[Triple]:
     return [facts.fact(cell)[:3] for cell in range(len(facts))]
 
 
-def assert_same(one: FactTable, other: FactTable) -> None:
-    assert one.entities.equals(other.entities)
-    assert one.relations == other.relations
+def assert_same(first: FactTable, second: FactTable) -> None:
+    assert first.entities.equals(second.entities)
+    assert first.relations == second.relations
     for name in ("subject", "relation", "object"):
-        left, right = getattr(one, name), getattr(other, name)
+        left, right = getattr(first, name), getattr(second, name)
         assert left.dtype == right.dtype == np.int32
         np.testing.assert_array_equal(left, right)
-    np.testing.assert_array_equal(one.names.start, other.names.start)
-    assert one.names.text.equals(other.names.text)
+    np.testing.assert_array_equal(first.names.start, second.names.start)
+    assert first.names.text.equals(second.names.text)

@@ -27,8 +27,8 @@ def test_look_ups_agree_with_brute_force(triples: list[Triple]) -> None:
         ]
         assert facts.entity_number(entity) == number
     every = [(s, r, o) for s in [*ids, "none"] for r in ["r", "s", "t_u", "none"] for o in [*ids, "none"]]
-    expected = [rows.index(one) if one in rows else -1 for one in every]
-    assert [facts.cell_of(*one) for one in every] == expected
+    expected = [rows.index(fact) if fact in rows else -1 for fact in every]
+    assert [facts.cell_of(*fact) for fact in every] == expected
     assert facts.cells_of(*zip(*every, strict=True)).tolist() == expected
 
 
@@ -44,11 +44,11 @@ def test_find_entities_agrees_with_brute_force(names: dict[str, list[str]], text
         return " ".join(name.casefold().split())
 
     ids = ["New_York", "a", "b", "m.0a", "é"]
-    facts = FactTable.from_triples([(one, "r", "a") for one in ids], names)
+    facts = FactTable.from_triples([(entity, "r", "a") for entity in ids], names)
     expected = [
         number
-        for number, one in enumerate(ids)
-        if canonical_id(text) == one
-        or folded(text) in [folded(name) for name in names.get(one) or [one.replace("_", " ")]]
+        for number, entity in enumerate(ids)
+        if canonical_id(text) == entity
+        or folded(text) in [folded(name) for name in names.get(entity) or [entity.replace("_", " ")]]
     ]
     assert facts.find_entities(text).tolist() == expected

@@ -32,7 +32,7 @@ def test_fb2m_line_with_several_objects(tmp_path: Path) -> None:
         "m.0x\ta/b/c\tfb:m.0q other\n"
     )
     assert triples_of(FactTable.read(path)) == [
-        ("m.0x", "a/b/c", one) for one in ("New York City", "fb:m.0q other", "m.0y", "m.0z")
+        ("m.0x", "a/b/c", entity) for entity in ("New York City", "fb:m.0q other", "m.0y", "m.0z")
     ]
 
 

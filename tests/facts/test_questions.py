@@ -36,10 +36,10 @@ def right(questions: QuestionSet, question: int) -> list[tuple[str, str, str]]:
     return [FACTS.fact(int(cell))[:3] for cell in questions.right_cells(FACTS, question)]
 
 
-def assert_same(one: QuestionSet, other: QuestionSet) -> None:
-    assert one.text == other.text
+def assert_same(first: QuestionSet, second: QuestionSet) -> None:
+    assert first.text == second.text
     for name in ("cell", "answer_start", "answer"):
-        left, right = getattr(one, name), getattr(other, name)
+        left, right = getattr(first, name), getattr(second, name)
         assert left.dtype == right.dtype
         np.testing.assert_array_equal(left, right)
 
@@ -88,7 +88,9 @@ def test_agrees_with_brute_force(picks: list[int], numbers: list[int]) -> None:
     taken = questions.take(np.array(numbers, np.int64))
     assert taken.text == [f"q {picks[number]}" for number in numbers]
     assert taken.cell.tolist() == [questions.cell[number] for number in numbers]
-    assert [ids(taken.answers(at)) for at in range(len(taken))] == [expected[number] for number in numbers]
+    assert [ids(taken.answers(place)) for place in range(len(taken))] == [
+        expected[number] for number in numbers
+    ]
 
 
 def test_formats_of_questions_with_facts(tmp_path: Path) -> None:
@@ -155,7 +157,7 @@ def test_bad_line_is_named_or_counted(tmp_path: Path, good: str, bad: str, reaso
 @pytest.mark.parametrize(
     "content", ["", "who\n", "who\tnobody\n", "question\tanswers\n", "m.0a\tr\tm.0b\twho\n"]
 )
-def test_nothing_good_in_the_file(tmp_path: Path, content: str) -> None:
+def test_a_file_without_a_good_row(tmp_path: Path, content: str) -> None:
     path = tmp_path / "questions.tsv"
     path.write_text(content)
     with pytest.raises(DataError, match=r"questions\.tsv: no "):
@@ -197,7 +199,7 @@ def test_real_questions() -> None:
         fact = facts.fact(int(questions.cell[number]))
         assert questions.text[number] == text.strip()
         assert ["www.freebase.com/" + part.replace("m.", "m/") for part in fact[:3:2]] == [subject, object_]
-        assert {facts.entities[int(one)].as_py() for one in questions.answers(number)} == objects[
+        assert {facts.entities[int(entity)].as_py() for entity in questions.answers(number)} == objects[
             subject, relation
         ]
         right = questions.right_cells(facts, number)

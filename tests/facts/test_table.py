@@ -50,7 +50,7 @@ def test_bad_lines_of_both_files_are_counted(tmp_path: Path) -> None:
     assert facts.entities.to_pylist() == ["a", "b"]
 
 
-def test_nothing_good_in_the_file(tmp_path: Path) -> None:
+def test_a_file_without_a_good_row(tmp_path: Path) -> None:
     path = tmp_path / "facts.tsv"
     for content in ("", "subject\trelation\tobject\n", "bad\n", "subject\trelation\tobject\nbad\n"):
         path.write_text(content)
@@ -58,7 +58,7 @@ def test_nothing_good_in_the_file(tmp_path: Path) -> None:
             FactTable.read(path, skip_bad=True)
 
 
-def test_arguments_that_make_no_sense(tmp_path: Path) -> None:
+def test_bad_arguments(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected three names"):
         FactTable.read(tmp_path / "facts.tsv", columns=("a", "b"))
     with pytest.raises(IndexError, match="cell 1 of a table of 1"):
@@ -133,7 +133,7 @@ def test_real_facts() -> None:
     for line in (REAL / "names.tsv").read_text(encoding="utf-8").splitlines():
         entity, name = line.split("\t")
         names[entity.replace("www.freebase.com/m/", "m.")].add(" ".join(name.split()))
-    assert sum(bool(names.get(one)) for one in facts.entities.to_pylist()) == 88_645
+    assert sum(bool(names.get(entity)) for entity in facts.entities.to_pylist()) == 88_645
     for number in range(0, facts.num_entities, 997):
         entity = facts.entities[number].as_py()
         assert facts.names_of(number) == sorted(names.get(entity, [entity]))

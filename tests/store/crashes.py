@@ -42,7 +42,7 @@ def fail_at(patch: pytest.MonkeyPatch, step: int, error: BaseException, onwards:
 SOURCE = Path(hmn.errors.__file__).parents[1]
 
 
-# Forks one writer a step, which kills itself with SIGKILL just before its n-th change of the disk.
+# Forks one writer per step; it kills itself with SIGKILL just before its n-th change to the disk.
 KILLER = """
 import os, shutil, signal, sys
 from pathlib import Path

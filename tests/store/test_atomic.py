@@ -30,7 +30,7 @@ def test_write_atomically_keeps_the_old_or_the_new(tmp_path: Path, error: BaseEx
     assert seen == [b"old", b"old", b"new" * 1000, b"new" * 1000]
 
 
-def test_kill_9_at_any_step_leaves_the_old_or_the_new_file(killed: tuple[Path, Any]) -> None:
+def test_a_writer_killed_at_any_step_leaves_the_old_or_the_new_file(killed: tuple[Path, Any]) -> None:
     root, seen = killed[0], []
     for step in range(1, len(list(root.glob("file*"))) + 1):
         path = root / f"file{step}" / "it"

@@ -119,7 +119,7 @@ def test_unlisted_files_are_ignored_and_unknown_ones_named(tmp_path: Path) -> No
             reader.file(name)
 
 
-def test_listed_files_of_another_kind_are_named(tmp_path: Path) -> None:
+def test_files_of_the_wrong_kind_are_named(tmp_path: Path) -> None:
     with writing_bundle(tmp_path) as folder:
         for name in ("list.json", "bad.json", "bad.safetensors"):
             (folder / name).write_bytes(b"[]" if name == "list.json" else b"\x80{")

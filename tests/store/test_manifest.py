@@ -46,7 +46,7 @@ def test_a_flipped_bit_is_caught(tmp_path: Path, data: st.DataObject, name: str)
 
 def test_every_flipped_bit_of_the_manifest_is_caught(tmp_path: Path) -> None:
     with writing_bundle(tmp_path / "b") as folder:
-        # Names one bit apart with equal content: the flip that makes them equal must not pass.
+        # Two names that differ in one bit: the flip that makes them equal must be noticed too.
         for name in ("a0", "a1"):
             (folder / name).write_bytes(b"same")
     manifest = tmp_path / "b" / "manifest.json"
@@ -80,7 +80,7 @@ def test_truncated_longer_and_missing_files_are_named(tmp_path: Path, name: str)
         BundleReader(tmp_path / "b")
 
 
-def test_what_is_no_bundle_is_said(tmp_path: Path) -> None:
+def test_a_path_without_a_bundle_is_reported(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"nothing: no such folder.*check the path"):
         BundleReader(tmp_path / "nothing")
     (tmp_path / "empty").mkdir()

@@ -29,9 +29,7 @@ from hmn.store.replace import recover
 
 @pytest.mark.parametrize("late", [False, True], ids=["before", "while writing"])
 @pytest.mark.parametrize("make", [make_file, make_full_folder, make_other_manifest])
-def test_what_is_no_bundle_is_never_replaced(
-    tmp_path: Path, make: Callable[[Path], None], late: bool
-) -> None:
+def test_only_bundles_are_replaced(tmp_path: Path, make: Callable[[Path], None], late: bool) -> None:
     path = tmp_path / "b"
     if not late:
         make(path)
@@ -44,7 +42,9 @@ def test_what_is_no_bundle_is_never_replaced(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_new_nested_linked_and_empty_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_nested_linked_and_empty_paths_are_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save(tmp_path / "a" / "b" / "c", 1)
     (tmp_path / "empty").mkdir()
     save(tmp_path / "empty", 2)
@@ -109,7 +109,7 @@ def test_a_failure_at_any_step_leaves_the_old_or_the_new(
             assert [f.name for f in tmp_path.iterdir()] == ["b"]
         recover(path)
         assert load(path) == value
-    # 3 files, the manifest, its folder, 2 renames, the folder above: all of them failed once.
+    # Each call failed once: syncs of 3 files, the manifest and its folder, 2 renames, a sync of the parent.
     assert steps == 8 + 1
 
 
@@ -138,7 +138,7 @@ def test_everything_is_synced_before_it_is_renamed(tmp_path: Path, monkeypatch: 
     assert log[4:] == [("fsync", new), ("rename", old), ("rename", new), ("fsync", tmp_path.stat().st_ino)]
 
 
-def test_kill_9_at_any_step_leaves_the_old_or_the_new(killed: tuple[Path, Any]) -> None:
+def test_a_writer_killed_at_any_step_leaves_the_old_or_the_new(killed: tuple[Path, Any]) -> None:
     root, seen, set_aside = killed[0], [], 0
     for step in range(1, len(list(root.glob("bundle*"))) + 1):
         path = root / f"bundle{step}" / "it"
@@ -149,14 +149,14 @@ def test_kill_9_at_any_step_leaves_the_old_or_the_new(killed: tuple[Path, Any]) 
             assert BundleReader(path).json("config.json")["value"] == value
             assert sorted(path.parent.iterdir()) == sorted([path, folder])
         assert [f.name for f in path.parent.iterdir()] == ["it"]
-    # mkdir, 3 syncs, 2 renames come before the new bundle is there, a sync and the removal of the old after.
+    # The new bundle is in place after mkdir, 3 syncs and 2 renames; a sync and the removal of the old follow.
     assert seen[:6] == ["bundle old"] * 6
     assert set(seen[6:]) == {"bundle new"}
     assert len(seen) >= 10
     assert set_aside == 1
 
 
-def test_a_living_writer_keeps_its_folder_and_a_killed_one_is_cleaned_up(killed: tuple[Path, Any]) -> None:
+def test_only_the_folder_of_a_dead_writer_is_removed(killed: tuple[Path, Any]) -> None:
     root, process = killed
     path = root / "waiting" / "it"
     assert BundleReader(path).json("config.json") == {"value": "bundle old"}
@@ -171,7 +171,7 @@ def test_a_living_writer_keeps_its_folder_and_a_killed_one_is_cleaned_up(killed:
 
 
 @pytest.mark.parametrize("host", [None, "deadbeef"], ids=["here", "elsewhere"])
-def test_the_set_aside_bundle_is_read_and_put_back(tmp_path: Path, host: str | None) -> None:
+def test_a_bundle_set_aside_is_read_and_restored(tmp_path: Path, host: str | None) -> None:
     path = tmp_path / "b"
     save(path, 1)
     aside = lay_aside(path, host)
@@ -184,7 +184,7 @@ def test_the_set_aside_bundle_is_read_and_put_back(tmp_path: Path, host: str | N
     assert load(path) == 1
 
 
-def test_a_set_aside_bundle_is_no_backup_of_another_one(tmp_path: Path) -> None:
+def test_a_bundle_set_aside_never_replaces_another(tmp_path: Path) -> None:
     path = tmp_path / "b"
     save(path, 1)
     aside = lay_aside(path)
@@ -231,7 +231,7 @@ def test_a_reader_never_mixes_two_bundles(tmp_path: Path) -> None:
             use("config.json")
 
 
-def test_readers_beside_writers_see_whole_bundles(tmp_path: Path) -> None:
+def test_readers_see_whole_bundles_while_others_write(tmp_path: Path) -> None:
     path = tmp_path / "b"
     save(path, 0)
     failures: list[BaseException] = []
@@ -269,7 +269,7 @@ def test_readers_beside_writers_see_whole_bundles(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_disk")
-def test_a_full_disk_is_said_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_loses_nothing(tmp_path: Path) -> None:
     save(tmp_path / "b", 1)
     with pytest.raises(BundleError, match="check free space"), writing_bundle(tmp_path / "b") as folder:
         write_tensors(folder, "model.safetensors", {"weight": torch.zeros(10**6)})

@@ -39,7 +39,7 @@ def test_bad_parquet_row(tmp_path: Path, value: bytes | None, reason: str) -> No
     assert (rows, skipped.total) == ([["a", "r", "b"]], 1)
 
 
-def test_parquet_without_the_columns_or_with_odd_ones(tmp_path: Path) -> None:
+def test_parquet_with_missing_or_unusable_columns(tmp_path: Path) -> None:
     path = tmp_path / "facts.parquet"
     pq.write_table(pa.table({"s": ["a"], "r": ["r"], "o": ["b"]}), path)
     with pytest.raises(DataError, match="columns s, r, o, expected subject, relation, object"):
