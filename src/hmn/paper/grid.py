@@ -92,12 +92,12 @@ class Row:
 TABLES = {
     "table1": "Readers in training",
     "table2": "Strategies against the bias of approximate search, at equal reads",
-    "baselines": "Baselines that the paper talks about and does not run",
-    "summed": "Cells whose three vectors are added",
-    "hierarchy": "Two levels of clusters, and training through a search against testing through it",
-    "ours": "Beyond the paper: hmn's own clusters, whose cells are scanned in 4-bit codes",
-    "text": "Trained text cells in place of TransE",
-    "today": "What a user would pick today, over the texts of the facts",
+    "baselines": "Baselines that the paper discusses but does not run",
+    "summed": "Cells that are the sum of their three vectors",
+    "hierarchy": "Two levels of clusters, and search in training against search at test time",
+    "ours": "Beyond the paper: hmn's own clusters, scanned in 4-bit codes",
+    "text": "Trained text cells instead of TransE",
+    "today": "What a user would pick today: search over the texts of the facts",
 }
 
 TABLE1 = (

@@ -18,7 +18,7 @@ def test_a_sections_lines_are_joined_and_its_placeholders_filled() -> None:
 
 def test_a_section_that_is_missing_is_reported_with_those_there_are() -> None:
     with pytest.raises(
-        ConfigError, match=r"captions\.md has no section 'nothing', expected one of convergence,"
+        ConfigError, match=r"captions\.md has no section 'nothing', expected one of equal reads,"
     ):
         paragraph("captions", "nothing")
 

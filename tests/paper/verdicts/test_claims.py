@@ -169,7 +169,7 @@ def strategies(sample: float, block: float, reads: float = 1000.0, own: float = 
 def test_strategies_are_judged_by_what_training_did(sample: float, block: float, expected: str) -> None:
     found = judged("4", *strategies(sample, block))
     assert found.verdict == expected
-    assert f"Sample-K brings, with exact search, {100 * (sample - 0.5):+.1f} ±" in found.figures
+    assert f"Sample-K adds {100 * (sample - 0.5):+.1f} ± 1.0 under exact search" in found.figures
     assert "common search +0.0 ±" in found.figures
     assert "own search +0.0 ±" in found.figures
 
@@ -213,7 +213,8 @@ def test_runs_that_reach_an_accuracy_are_counted_and_the_best_epochs_told() -> N
         ]
         return judged("6a", run("full softmax", 0.6, curve=FLAT), *ours).figures
 
-    assert "best under exact search: two levels of clusters 52.5, full softmax 60.0" in told(0.5, 0.55)
+    best = "at the best epoch under exact search: two levels of clusters 52.5, full softmax 60.0"
+    assert best in told(0.5, 0.55)
     assert "two levels of clusters never, full softmax 2.9" in told(0.5, 0.55)
     assert "two levels of clusters in 1 of 2 runs, full" in told(0.5, 0.58)
     assert "two levels of clusters 1.0, full" in told(0.58, 0.58)
@@ -285,7 +286,7 @@ def test_a_row_that_was_cut_while_it_rose_decides_nothing(stopped: str, best: in
     cut = run("keyword filter", 0.5, stopped=stopped, best=best, curve=[(0.5, 1.0)] * 6)
     found = judged("5", run("exact 10-MIPS", 0.6), cut)
     assert found.text == expected
-    assert ("cut while rising: keyword filter" in found.figures) == ("rising" in expected)
+    assert ("stopped while rising: keyword filter" in found.figures) == ("rising" in expected)
 
 
 def test_with_one_seed_a_verdict_says_so_unless_other_rows_tell_the_noise() -> None:

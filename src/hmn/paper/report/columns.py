@@ -10,7 +10,7 @@ from hmn.paper.network.search_budget import strategy_reads, target_reads
 from hmn.paper.preset import Preset
 from hmn.paper.published import PUBLISHED
 from hmn.paper.report.document import Block
-from hmn.paper.report.prose import paragraph, paragraphs
+from hmn.paper.report.prose import entries, paragraph
 from hmn.paper.verdicts.significance import Mean
 from hmn.paper.verdicts.table import Table, best_validation
 
@@ -47,9 +47,9 @@ def row_table(
             told[0] = "failed" if row.name in failed else "not run"
         lines.append([title_of(row.name, preset), _paper_accuracy(row), _paper_size(row), *told])
     head = ["row", "paper: accuracy", "paper: softmax size", *(column.head for column in columns)]
-    text = [paragraph("columns", "equal reads")] if any(row.index != "exact" for row in rows) else []
+    text = [paragraph("captions", "equal reads")] if any(row.index != "exact" for row in rows) else []
     notes = (
-        [paragraph("columns", "missed reads")]
+        [paragraph("captions", "missed reads")]
         if any(MISSED in cell for line in lines for cell in line)
         else []
     )
@@ -191,16 +191,16 @@ def found_columns(preset: Preset) -> tuple[Column, ...]:
 
 COSTS = (
     Column("step / full softmax", _step_ratio),
-    Column("s a step", _run("seconds_a_step", 3)),
-    Column("s an epoch", _run("seconds_an_epoch")),
-    Column("epochs to the best", _to_best),
-    Column("s to build", _run("build_seconds")),
-    Column("questions a second", _tested("own", "questions_a_second", digits=0)),
+    Column("seconds per step", _run("seconds_a_step", 3)),
+    Column("seconds per epoch", _run("seconds_an_epoch")),
+    Column("epochs to best", _to_best),
+    Column("seconds to build", _run("build_seconds")),
+    Column("questions per second", _tested("own", "questions_a_second", digits=0)),
     Column("peak MiB", _run("peak_mib", 0)),
     Column("accelerator peak MiB", _run("accelerator_peak_mib", 0)),
 )
 
 
-def what_columns_say() -> Block:
-    """Explains the columns."""
-    return Block("What the columns say", paragraphs("columns", "columns"))
+def what_columns_mean() -> Block:
+    """The meaning of each column."""
+    return Block("What the columns mean", [], ["column", "meaning"], entries("columns"))

@@ -43,13 +43,14 @@ def as_markdown(blocks: Sequence[Block]) -> str:
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1400px; padding: 0 1rem }
+p { max-width: 85ch }
 table { border-collapse: collapse; font-size: 13px; display: block; overflow-x: auto }
 th, td { border-bottom: 1px solid #ddd; padding: .3rem .6rem; text-align: left; vertical-align: top }
-th { background: #f5f5f5 } code { background: #f5f5f5 } img { max-width: 100% }
+th { background: #f5f5f5 } code { background: #f5f5f5; overflow-wrap: anywhere } img { max-width: 100% }
 .holds { color: #17692b; font-weight: 600 } .does-not { color: #a01c1c; font-weight: 600 }
 .figure { white-space: nowrap }
 """
-COLOURED: Mapping[str, str] = {"holds": "holds", "does not": "does-not"}
+COLOURED: Mapping[str, str] = {"holds": "holds", "does not hold": "does-not"}
 """Verdicts, which may have a note in brackets, and their classes."""
 
 FIGURE = re.compile(r"[-+\d.,]+ ± [\d.,]+( †)?")
@@ -73,7 +74,8 @@ def as_html(blocks: Sequence[Block]) -> str:
             parts.append(f'<img alt="{html.escape(block.heading)}" src="data:image/png;base64,{data}">')
     title = html.escape(blocks[0].heading)
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{title}</title>'
         f"<style>{STYLE}</style></head><body>{''.join(parts)}</body></html>\n"
     )
 

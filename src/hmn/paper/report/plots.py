@@ -159,7 +159,7 @@ def draw_reads(table: Table) -> bytes | None:
         if number % across == 0:
             axes.set_ylabel("fact_accuracy on validation, %")
         if number + across >= len(networks):
-            axes.set_xlabel("reads a question")
+            axes.set_xlabel("reads per question")
     panels[0].set_xscale("log")
     for axes in panels[: len(networks)]:
         _plain(axes)
@@ -254,7 +254,7 @@ def draw_points(table: Table, title: Callable[[str], str] = str) -> bytes | None
     axes.set_xscale("log")
     _plain(axes)
     axes.margins(x=0.15)
-    axes.set_xlabel("reads a question")
+    axes.set_xlabel("reads per question")
     axes.set_ylabel(f"fact_accuracy on {'test' if table.split == 'test' else 'validation'}, %")
     _tidy(axes)
     return _png(figure)

@@ -43,6 +43,11 @@ def paragraph(file: str, section: str, **values: object) -> str:
     return text
 
 
+def entries(file: str) -> list[tuple[str, str]]:
+    """The headings and only paragraphs of a file without placeholders, in order."""
+    return [(heading, paragraph(file, heading)) for heading in _sections(file)]
+
+
 @cache
 def _sections(file: str) -> dict[str, list[str]]:
     _, *parts = (FOLDER / f"{file}.md").read_text(encoding="utf-8").split("\n## ")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from hmn.paper.grid import ROWS, TABLES, title_of
 from hmn.paper.preset import Preset
-from hmn.paper.report.columns import cost_table, row_table, what_columns_say
+from hmn.paper.report.columns import cost_table, row_table, what_columns_mean
 from hmn.paper.report.document import Block, as_html, as_markdown
 from hmn.paper.report.notes import hardware, limits, machine, set_up
 from hmn.paper.report.plots import draw_curves, draw_points, draw_reads
@@ -87,9 +88,7 @@ def report_blocks(
     if failed:
         lines = [[title(name), " ".join(reason.split())] for name, reason in failed.items()]
         blocks.append(Block("Rows that failed", [], ["row", "reason"], lines))
-    for name, heading in TABLES.items():
-        rows = [row for row in ROWS if row.table == name]
-        blocks.append(row_table(heading, table, rows, preset, failed))
+    blocks += _row_tables(table, preset, failed)
     if runs:
         blocks.append(cost_table(table, ROWS, preset))
     return [
@@ -97,11 +96,24 @@ def report_blocks(
         *_figure("reads", draw_reads(table), "Accuracy against reads"),
         *_figure("points", draw_points(table, title), "Accuracy against reads, all rows"),
         _rules(found, title),
-        what_columns_say(),
+        what_columns_mean(),
         set_up(runs, preset),
         limits(runs, preset),
         machine(runs),
     ]
+
+
+def _row_tables(table: Table, preset: Preset, failed: Collection[str]) -> list[Block]:
+    """The tables of the rows; what explains several of them stands above the first."""
+    blocks: list[Block] = []
+    explained: set[str] = set()
+    for name, heading in TABLES.items():
+        rows = [row for row in ROWS if row.table == name]
+        block = row_table(heading, table, rows, preset, failed)
+        fresh = [text for text in block.text if not block.head or text not in explained]
+        explained.update(fresh)
+        blocks.append(replace(block, text=fresh))
+    return blocks
 
 
 def _figure(name: str, drawn: bytes | None, heading: str) -> list[Block]:
@@ -133,14 +145,14 @@ def _sizes(table: Table, runs: Sequence[Mapping[str, Any]], failed: Mapping[str,
     """How much was run, on which data and machines."""
     seeds = [len(runs_of_row) for runs_of_row in table.runs.values()]
     each = f"{min(seeds)} to {max(seeds)}" if len(set(seeds)) > 1 else f"{seeds[0] if seeds else 0}"
-    sizes = f"{len(table.runs)} of {len(ROWS)} rows, {each} seed{'' if each == '1' else 's'} a row"
+    sizes = f"{len(table.runs)} of {len(ROWS)} rows, {each} seed{'' if each == '1' else 's'} per row"
     if failed:
         sizes += f"; {len(failed)} failed and {'are' if len(failed) > 1 else 'is'} listed below"
     if runs:
         asked = max((run["questions"] for run in runs), key=lambda count: int(count["artificial"]))
         sizes += (
-            f"; {max(run['facts'] for run in runs):,} facts, {asked['natural']:,} training questions and "
-            f"{asked['artificial']:,} artificial ones; {hardware(runs)}"
+            f"; {max(run['facts'] for run in runs):,} facts, {asked['natural']:,} natural and "
+            f"{asked['artificial']:,} artificial training questions; {hardware(runs)}"
         )
     return sizes
 

@@ -95,7 +95,7 @@ def _judged(table: Table, claim: Claim) -> Verdict:
     verdict, figures = claim.decide(table)
     rising = [name for name in claim.needed if table.rising(name)]
     if rising:
-        figures = f"{figures}; cut while rising: {', '.join(rising)}"
+        figures = f"{figures}; stopped while rising: {', '.join(rising)}"
         return Verdict(claim.number, UNDECIDED, figures, STILL_RISING)
     unsure = verdict != UNDECIDED and table.one_seed(claim.needed, curves=claim.by_curve)
     return Verdict(claim.number, verdict, figures, ONE_SEED if unsure else "")

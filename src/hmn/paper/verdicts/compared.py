@@ -97,9 +97,9 @@ def against(table: Table, names: Sequence[str], theirs: str, how: str = "own") -
 
 
 def best_epochs(table: Table, *names: str) -> str:
-    """Validation under exact search after the epoch that is best for it, which need not be the one kept."""
+    """Validation under exact search at the best epoch for it, which need not be the one kept."""
     each = ", ".join(f"{name} {100 * table.best_valid(name):.1f}" for name in names)
-    return f"after the epoch that is best under exact search: {each}"
+    return f"at the best epoch under exact search: {each}"
 
 
 def equal_reads(table: Table, names: Sequence[str]) -> tuple[bool, str]:
@@ -108,4 +108,4 @@ def equal_reads(table: Table, names: Sequence[str]) -> tuple[bool, str]:
     reads = [mean.value for mean in means if mean is not None]
     equal = max(reads) <= EQUAL_READS * min(reads)
     listed = ", ".join(f"{value:,.0f}" for value in reads)
-    return equal, f"reads {listed}" + ("" if equal else ", which are not equal")
+    return equal, f"reads {listed}" + ("" if equal else ", not equal")

@@ -28,7 +28,7 @@ from hmn.paper.verdicts.table import Table
 
 HOLDS = "holds"
 """Verdict on a claim that the figures bear out."""
-DOES_NOT = "does not"
+DOES_NOT = "does not hold"
 """Verdict on a claim that the figures contradict."""
 UNDECIDED = "undecided"
 """Verdict on a claim that the figures leave open."""
@@ -81,7 +81,7 @@ def _converges(table: Table, clock: str) -> Decision:
     if late is None:
         return DOES_NOT, figures
     margin = f" ± {late.margin:,.1f}" if late.error else ""
-    figures += f"; {TEN} less {SOFTMAX}: {late.value:+z,.1f}{margin}"
+    figures += f"; {TEN} minus {SOFTMAX}: {late.value:+z,.1f}{margin}"
     allowed = 1.0 if clock == "epoch" else SLOWER * flat.value
     if late.value <= 0 and late.value + late.margin <= allowed:
         return HOLDS, figures
@@ -93,7 +93,7 @@ def clusters_best(table: Table) -> Decision:
     differences = {name: compared(table, CLUSTERS, name) for name in FAMILIES[1:]}
     signs = [difference.sign for difference in differences.values()]
     equal, reads = equal_reads(table, FAMILIES)
-    less = ", ".join(f"{CLUSTERS} less {name}: {points(value)}" for name, value in differences.items())
+    less = ", ".join(f"{CLUSTERS} minus {name}: {points(value)}" for name, value in differences.items())
     figures = f"{accuracies(table, FAMILIES)}; {less}; {reads}"
     if not equal:
         return UNDECIDED, figures
@@ -131,7 +131,7 @@ def _brought(table: Table, part: str) -> tuple[str, str]:
     judged = contrast(table, terms, "exact")
     others = [(how, table.contrast(terms, how)) for how in ("common", "own")]
     shown = ", ".join(f"{how} search {points(value)}" for how, value in others if value is not None)
-    return judged.sign, f"{part} brings, with exact search, {points(judged)} ({shown})"
+    return judged.sign, f"{part} adds {points(judged)} under exact search ({shown})"
 
 
 def keyword_filter(table: Table) -> Decision:
@@ -139,7 +139,8 @@ def keyword_filter(table: Table) -> Decision:
     figures = against(table, [TEN], FILTER)
     coverage = table.mean(FILTER, "tested", table.split, "own", "coverage")
     if coverage is not None:
-        figures += f"; the right fact is among the filter's candidates for {100 * coverage.value:.1f} %"
+        covered = f"{100 * coverage.value:.1f} % of the questions"
+        figures += f"; the filter's candidates include the right fact for {covered}"
     return BY_SIGN[compared(table, TEN, FILTER).sign], figures
 
 
@@ -187,14 +188,14 @@ def search_in_training(table: Table) -> Decision:
     known = {name: accuracy.mean.value for name, accuracy in four.items() if accuracy is not None}
     cost = compared(table, TEN, BY_CLUSTERS, "exact")
     figures = ", ".join(f"{name} {100 * value:.1f}" for name, value in known.items())
-    figures += f"; exact less by clusters in training: {points(cost)}"
+    figures += f"; exact minus clusters in training: {points(cost)}"
     figures += f" ({best_epochs(table, TEN, BY_CLUSTERS)})"
     if len(known) == len(four):
         exact, tested, trained, neither = (100 * value for value in known.values())
         figures += (
             f"; of {exact - neither:.1f} points lost, {exact - trained:.1f} in training and "
-            f"{trained - neither:.1f} in the search at test time (which costs the exactly trained network "
-            f"{exact - tested:.1f})"
+            f"{trained - neither:.1f} in the search at test time (the same search costs the exactly trained "
+            f"network {exact - tested:.1f})"
         )
     return BY_SIGN[cost.sign], figures
 
