@@ -242,7 +242,7 @@ def _of_memory(cells: int, log: Callable[[str], None]) -> dict[str, Any]:
     wanted = ExactIndex(now).search(query, K)
     fresh = HierarchicalIndex(reach=index.reach, seed=SEED)
     fresh.build(now)
-    for tier, learned in zip(fresh._tree.tiers, index._tree.tiers, strict=True):
+    for tier, learned in zip(fresh.tree.tiers, index.tree.tiers, strict=True):
         tier.width = learned.width
     results = {"followed": index.search(query, K), "anew": fresh.search(query, K)}
     return {

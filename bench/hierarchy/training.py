@@ -75,7 +75,7 @@ def compared(live: HierarchicalIndex, keys: Tensor, query: Tensor) -> dict[str, 
     wanted = ExactIndex(keys).search(query, 10).cell
     fresh = HierarchicalIndex(live.num_groups, live.reach, seed=live.seed)
     fresh.build(keys.clone())
-    for tier, learned in zip(fresh._tree.tiers, live._tree.tiers, strict=True):
+    for tier, learned in zip(fresh.tree.tiers, live.tree.tiers, strict=True):
         tier.width = learned.width
     own = live.search(query, 10)
     return {

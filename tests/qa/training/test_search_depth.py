@@ -100,7 +100,7 @@ def taught() -> tuple[Any, Tensor]:
     """A hierarchy that has learned to look very near, and queries of which that is too near."""
     keys, query = drawn()
     index: Any = over("hierarchy:num_groups=20x200", keys)
-    for tier in index._tree.tiers:
+    for tier in index.tree.tiers:
         tier.width = 0.2
     return index, query
 

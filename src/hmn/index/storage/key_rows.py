@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from hmn.errors import CellError, ConfigError, NotFittedError, ShapeError
+from hmn.errors import CellError, ConfigError, ShapeError
 from hmn.index.checks import as_ids, as_storage, check_keys
 
 STORAGE = (torch.float32, torch.float16, torch.bfloat16)
@@ -235,20 +235,6 @@ class KeyRows:
         rows = freed + list(range(self.used, self.used + rest))
         self.used += rest
         return torch.tensor(rows, dtype=torch.int64, device=self.keys.device)
-
-
-Rows = KeyRows  # the name that the hierarchy still uses
-
-
-def built(rows: Rows | None) -> KeyRows:
-    """The rows of an index that was built.
-
-    Raises:
-        NotFittedError: it was not.
-    """
-    if rows is None:
-        raise NotFittedError("the index has no cells yet: call build(keys) or load_state_dict first")
-    return rows
 
 
 def _not_too_many(rows: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -20,7 +22,7 @@ from hmn.index.tuning import tune
 
 def assert_sound(index: HierarchicalIndex) -> None:
     """Every cell is in one leaf, every group in one group above, and all of them say where."""
-    tree = index._tree
+    tree = index.tree
     levels: list[Members] = [*tree.tiers, tree.cells]
     live = [*(tier.live() for tier in tree.tiers), tree.cells.rows.live()]
     for number, (level, members) in enumerate(zip(levels, live, strict=True)):
@@ -54,7 +56,7 @@ def assert_filed(filing: Filing, members: Tensor, groups: Tensor) -> None:
 
 
 def assert_codes_begin_where_the_group_ends(index: HierarchicalIndex, keys: Tensor) -> None:
-    filing, leaves = index._tree.cells.filing, index._tree.tiers[-1]
+    filing, leaves = index.tree.cells.filing, index.tree.tiers[-1]
     row = torch.arange(len(keys))
     coded = filing.decode(row, leaves.coded)
     # one bit per feature keeps a vector's inner product with what is left of itself
@@ -153,10 +155,10 @@ def test_it_learns_where_queries_go() -> None:
     index.build(keys)
     asked = query[8_000:]
     before = tune(index, asked, 1, target_recall=0.9)
-    untaught = index._tree.tiers[0].coded.clone()
+    untaught = index.tree.tiers[0].coded.clone()
     index.learn(query[:8_000], best[:8_000])
     assert_sound(index)
-    assert not torch.equal(index._tree.tiers[0].coded, untaught)
+    assert not torch.equal(index.tree.tiers[0].coded, untaught)
     after = tune(index, asked, 1, target_recall=0.9)
     assert after.reached
     assert after.reads < 0.75 * before.reads
@@ -170,14 +172,32 @@ def test_what_was_learned_is_saved_and_kept_by_changes() -> None:
     index = HierarchicalIndex("20x200")
     index.build(keys)
     index.learn(query, best)
-    widths = [tier.width for tier in index._tree.tiers]
+    widths = [tier.width for tier in index.tree.tiers]
     index.add(torch.arange(3_000, 4_000), keys[:1_000] + 0.1)
     assert_sound(index)
-    assert [tier.width for tier in index._tree.tiers] == widths
+    assert [tier.width for tier in index.tree.tiers] == widths
     other = HierarchicalIndex("20x200")
     other.load_state_dict(index.state_dict())
     for one, two in zip(index.search(query, 3), other.search(query, 3), strict=True):
         assert torch.equal(one, two)
+
+
+@pytest.mark.parametrize("around", [torch.inference_mode(), torch.autocast("cpu", torch.bfloat16)])
+def test_learning_is_the_same_under_inference_mode_and_autocast(
+    around: AbstractContextManager[object],
+) -> None:
+    keys, query = clustered(3, 1_000, 600)
+    best = (query @ keys.T).argmax(dim=1)
+    plain, wrapped = HierarchicalIndex("10x80"), HierarchicalIndex("10x80")
+    plain.build(keys)
+    plain.learn(query, best)
+    with around:
+        wrapped.build(keys)
+        wrapped.learn(query * 1.0, best)
+    state = wrapped.state_dict()
+    assert all(torch.equal(tensor, state[name]) for name, tensor in plain.state_dict().items())
+    wrapped.forget()
+    assert not bool(wrapped.tree.tiers[0].taught.any())  # type: ignore[union-attr]
 
 
 def test_bad_lessons_are_refused() -> None:
@@ -200,13 +220,13 @@ def test_growth_of_one_place_splits_its_groups() -> None:
     keys, query = clustered(4, 1_000, 200)
     index = HierarchicalIndex("10x100", codes="int8")
     index.build(keys)
-    groups = [len(tier) for tier in index._tree.tiers]
+    groups = [len(tier) for tier in index.tree.tiers]
     generator = torch.Generator().manual_seed(0)
     crowd = keys[0] + 0.2 * torch.randn(3_000, 32, generator=generator)
     for number, part in enumerate(torch.split(crowd, 300)):
         index.add(torch.arange(len(part)) + 1_000 + 300 * number, part)
         assert_sound(index)
-    assert all(len(tier) > before for tier, before in zip(index._tree.tiers, groups, strict=True))
+    assert all(len(tier) > before for tier, before in zip(index.tree.tiers, groups, strict=True))
     every = torch.cat([keys, crowd])
     near = torch.cat([query, crowd[::30] + 0.1])
     index.reach = 300

@@ -11,7 +11,7 @@ from hmn._native.fallback.lists import means_of
 from hmn.index.clustering.kmeans import assign, kmeans
 from hmn.index.clustering.split_kmeans import divide
 from hmn.index.storage.coded_lists import Lists
-from hmn.index.storage.key_rows import Rows
+from hmn.index.storage.key_rows import KeyRows
 from hmn.index.structures.hierarchy.members import Cells, Filing, Members
 from hmn.index.structures.hierarchy.tier import GROUP_BITS, Tier
 from hmn.index.structures.hierarchy.tree import Tree
@@ -49,7 +49,7 @@ def counts_for(cells: int) -> tuple[int, ...]:
 
 
 def build(
-    rows: Rows,
+    rows: KeyRows,
     counts: Sequence[int],
     *,
     code_bits: int,
@@ -125,7 +125,7 @@ def _divide(
     return parent.index_copy_(0, group, above), group
 
 
-def _cells(rows: Rows, leaf: Tensor, code_bits: int) -> Cells:
+def _cells(rows: KeyRows, leaf: Tensor, code_bits: int) -> Cells:
     """The cells, to be filed in leaves ``(N,)``."""
     lists = Lists(rows.features, code_bits, leaf.device)
     cells = Cells(rows, Filing(lists, leaf, torch.full_like(leaf, -1)))

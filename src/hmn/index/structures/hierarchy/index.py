@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from hmn._native import kernels, search_levels
-from hmn.errors import ConfigError, NotFittedError, ShapeError
+from hmn.errors import ConfigError, ShapeError
 from hmn.index.checks import check_count, check_counts, check_query
-from hmn.index.precision import structure
+from hmn.index.precision import own_arithmetic
 from hmn.index.storage.coded_lists import CODES
-from hmn.index.storage.key_rows import Rows
+from hmn.index.storage.key_rows import KeyRows
+from hmn.index.structures.base import Structure
 from hmn.index.structures.hierarchy import upkeep
 from hmn.index.structures.hierarchy.build import build, counts_for
 from hmn.index.structures.hierarchy.routing import learn_vectors, learn_widths
@@ -26,8 +27,7 @@ SAMPLED_QUERIES = 4096
 """Queries that widths are learned from; more change little."""
 
 
-@structure
-class HierarchicalIndex:
+class HierarchicalIndex(Structure[Tree]):
     """Groups of groups of leaves of cells, searched tier by tier as far as each query needs.
 
     A query enters the groups of a tier whose scores lie near the best of that tier: a question that one
@@ -56,11 +56,14 @@ class HierarchicalIndex:
             with others if not given. May be set later.
         storage: type in which keys are kept: float32, float16 or bfloat16; as they come if not given.
         seed: of all randomness.
-        told: is called with the steps of a build done and their number, for a progress bar.
+        on_progress: called with the steps of a build done and their number, for a progress bar.
 
     Raises:
         ConfigError: a setting is out of its range.
     """
+
+    kind = "hierarchy"
+    checks_queries = True
 
     def __init__(
         self,
@@ -71,8 +74,9 @@ class HierarchicalIndex:
         rescore: int | None = None,
         storage: torch.dtype | None = None,
         seed: int = 0,
-        told: Callable[[int, int], None] | None = None,
+        on_progress: Callable[[int, int], None] | None = None,
     ) -> None:
+        super().__init__(storage)
         self.num_groups = None if num_groups is None else check_counts("num_groups", num_groups)
         self.reach = reach
         if codes not in CODES:
@@ -80,8 +84,7 @@ class HierarchicalIndex:
         self.codes = codes
         if rescore is not None:
             check_count("rescore", rescore)
-        self.rescore, self.storage, self.seed, self.told = rescore, storage, seed, told
-        self._made: Tree | None = None
+        self.rescore, self.seed, self.on_progress = rescore, seed, on_progress
 
     @property
     def reach(self) -> int | None:
@@ -92,83 +95,21 @@ class HierarchicalIndex:
     def reach(self, value: int | None) -> None:
         self._reach = None if value is None else check_count("reach", value)
 
-    def __len__(self) -> int:
-        """Number of cells, N."""
-        return 0 if self._made is None else len(self._made.cells.rows)
+    @property
+    def tree(self) -> Tree:
+        """The tiers and the cells; do not change them.
 
-    def build(self, keys: Tensor, cells: Tensor | None = None) -> None:
-        """See ``Index.build``."""
-        rows = Rows(keys, cells, self.storage)
-        counts = counts_for(len(rows)) if self.num_groups is None else self.num_groups
-        bits = CODES[self.codes]
-        self._made = build(rows, counts, code_bits=bits, seed=self.seed, on_progress=self.told)
-
-    def add(self, cells: Tensor, keys: Tensor) -> None:
-        """See ``Index.add``."""
-        tree = self._tree
-        upkeep.add(tree, tree.cells.rows.add(cells, keys))
-
-    def remove(self, cells: Tensor) -> None:
-        """See ``Index.remove``."""
-        tree = self._tree
-        upkeep.remove(tree, tree.cells.rows.remove(cells))
-
-    def update(self, cells: Tensor, keys: Tensor) -> None:
-        """See ``Index.update``."""
-        tree = self._tree
-        upkeep.update(tree, tree.cells.rows.write(cells, keys))
-
-    def search(self, query: Tensor, k: int) -> SearchResult:
-        """See ``Index.search``."""
-        tree = self._tree
-        rows = tree.cells.rows
-        query = check_query(query, rows.features, k, finite=False).to(rows.keys.device)
-        usual = 12 * k + 24 if self.codes == "int1" else 2 * k + 16
-        rescored = max(k, min(len(rows), usual if self.rescore is None else self.rescore))
-        entered = [max(1, min(len(tier), MOST_ENTERED)) for tier in tree.tiers]
-        result = search_levels(
-            query,
-            tree.levels(),
-            [None] * len(tree.tiers),
-            entered,
-            rows.keys,
-            rescored,
-            k,
-            [math.inf if self.reach is None else self.reach / 100 * tier.width for tier in tree.tiers],
-        )
-        return result._replace(cell=rows.cells_at(result.cell))
-
-    def state_dict(self, *, with_keys: bool = True) -> dict[str, Tensor]:
-        """See ``Index.state_dict``."""
-        tree = self._tree
-        return tree.cells.rows.state_dict(with_keys=with_keys) | tree.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Tensor], keys: Tensor | None = None) -> None:
-        """See ``Index.load_state_dict``."""
-        rows = Rows.from_state(state, keys, self.storage)
-        self._made = Tree.from_state(state, rows, CODES[self.codes], self.seed)
-
-    def stats(self) -> dict[str, int | float | str]:
-        """See ``Index.stats``."""
-        tree = self._tree
-        rows = tree.cells.rows
-        return {
-            "structure": "hierarchy",
-            **rows.stats(),
-            "num_groups": "x".join(str(len(tier)) for tier in tree.tiers),
-            "codes": self.codes,
-            "reach": "all" if self.reach is None else self.reach,
-            "largest_leaf": int(tree.cells.filing.lists.level.length.max()),
-            "codes_mib": round(tree.code_bytes() / 2**20, 2),
-            "groups_mib": round(tree.group_bytes() / 2**20, 2),
-            "kernels": kernels(rows.keys.device),
-        }
+        Raises:
+            NotFittedError: the index was not built.
+        """
+        return self._current()[1]
 
     def knob(self) -> tuple[str, int]:
         """See ``Tunable.knob``: ``reach``."""
-        _ = self._tree  # refuses an index that was not built
+        self._current()  # refuses an index that was not built
         return "reach", 1000
 
+    @own_arithmetic
     def learn(self, query: Tensor, cells: Tensor, *, vectors: bool = True) -> None:
         """Learn from queries where the best cells of such queries are.
 
@@ -184,33 +125,65 @@ class HierarchicalIndex:
             CellError: a cell is not there.
             ShapeError, NonFiniteError: bad queries, or not as many as cells.
         """
-        tree = self._tree
-        rows = tree.cells.rows
-        query = check_query(query, rows.features, 1).to(rows.keys.device)
-        if len(query) != len(cells):
-            raise ShapeError(f"there are {len(query)} queries for {len(cells)} cells, expected one cell each")
-        distinct, which = torch.unique(cells, return_inverse=True)
-        leaf = tree.cells.filing.parent[rows.rows_of(distinct)][which]  # (Q,)
-        generator = torch.Generator().manual_seed(self.seed)
-        if vectors:
-            learn_vectors(tree, query, leaf, generator)
-        sample = torch.randperm(len(query), generator=generator)[:SAMPLED_QUERIES].to(query.device)
-        learn_widths(tree, query[sample], leaf[sample])
+        with self._lock.writing:
+            rows, tree = self._current()
+            query = check_query(query, rows.features, 1).to(rows.keys.device)
+            if len(query) != len(cells):
+                got = f"there are {len(query)} queries for {len(cells)} cells"
+                raise ShapeError(f"{got}, expected one cell each")
+            distinct, which = torch.unique(cells, return_inverse=True)
+            leaf = tree.cells.filing.parent[rows.rows_of(distinct)][which]  # (Q,)
+            generator = torch.Generator().manual_seed(self.seed)
+            if vectors:
+                learn_vectors(tree, query, leaf, generator)
+            sample = torch.randperm(len(query), generator=generator)[:SAMPLED_QUERIES].to(query.device)
+            learn_widths(tree, query[sample], leaf[sample])
 
+    @own_arithmetic
     def forget(self) -> None:
         """Forget the vectors that were learned: before keys move, with which they would soon be wrong."""
-        tree = self._tree
-        first = tree.tiers[0]
-        first.taught = torch.zeros_like(first.mean)
-        tree.write_codes()
+        with self._lock.writing:
+            _, tree = self._current()
+            first = tree.tiers[0]
+            first.taught = torch.zeros_like(first.mean)
+            tree.write_codes()
 
-    @property
-    def _tree(self) -> Tree:
-        """The tiers and the cells.
+    def _make(self, rows: KeyRows) -> Tree:
+        counts = counts_for(len(rows)) if self.num_groups is None else self.num_groups
+        bits = CODES[self.codes]
+        return build(rows, counts, code_bits=bits, seed=self.seed, on_progress=self.on_progress)
 
-        Raises:
-            NotFittedError: the index was not built.
-        """
-        if self._made is None:
-            raise NotFittedError("the index has no cells yet: call build(keys) or load_state_dict first")
-        return self._made
+    def _insert(self, rows: KeyRows, tree: Tree, touched: Tensor) -> None:  # noqa: ARG002
+        upkeep.add(tree, touched)
+
+    def _discard(self, rows: KeyRows, tree: Tree, touched: Tensor) -> None:  # noqa: ARG002
+        upkeep.remove(tree, touched)
+
+    def _write(self, rows: KeyRows, tree: Tree, cells: Tensor, keys: Tensor) -> None:
+        upkeep.update(tree, rows.write(cells, keys))
+
+    def _search(self, rows: KeyRows, tree: Tree, query: Tensor, k: int) -> SearchResult:
+        usual = 12 * k + 24 if self.codes == "int1" else 2 * k + 16
+        rescored = max(k, min(len(rows), usual if self.rescore is None else self.rescore))
+        entered = [max(1, min(len(tier), MOST_ENTERED)) for tier in tree.tiers]
+        share = math.inf if self.reach is None else self.reach / 100
+        below_best = [math.inf if self.reach is None else share * tier.width for tier in tree.tiers]
+        directions = [None] * len(tree.tiers)
+        return search_levels(query, tree.levels(), directions, entered, rows.keys, rescored, k, below_best)
+
+    def _save(self, rows: KeyRows, tree: Tree) -> dict[str, Tensor]:  # noqa: ARG002
+        return tree.state_dict()
+
+    def _load(self, rows: KeyRows, state: Mapping[str, Tensor]) -> Tree:
+        return Tree.from_state(state, rows, CODES[self.codes], self.seed)
+
+    def _describe(self, rows: KeyRows, tree: Tree) -> dict[str, int | float | str]:
+        return {
+            "num_groups": "x".join(str(len(tier)) for tier in tree.tiers),
+            "codes": self.codes,
+            "reach": "all" if self.reach is None else self.reach,
+            "largest_leaf": int(tree.cells.filing.lists.level.length.max()),
+            "codes_mib": round(tree.code_bytes() / 2**20, 2),
+            "groups_mib": round(tree.group_bytes() / 2**20, 2),
+            "kernels": kernels(rows.keys.device),
+        }

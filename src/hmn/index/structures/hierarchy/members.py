@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from hmn._native import means, write_entries
 from hmn.errors import ShapeError
 from hmn.index.storage.coded_lists import Lists
-from hmn.index.storage.key_rows import Rows
+from hmn.index.storage.key_rows import KeyRows
 
 
 class Members(Protocol):
@@ -131,7 +131,7 @@ class Cells:
         filing: which leaf each row is in, and where its code lies.
     """
 
-    def __init__(self, rows: Rows, filing: Filing) -> None:
+    def __init__(self, rows: KeyRows, filing: Filing) -> None:
         self.rows, self.filing = rows, filing
 
     def points(self, members: Tensor) -> Tensor:

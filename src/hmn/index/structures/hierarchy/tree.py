@@ -11,7 +11,7 @@ from torch import Tensor
 from hmn._native.level import Level
 from hmn.errors import ShapeError
 from hmn.index.storage.coded_lists import Lists
-from hmn.index.storage.key_rows import Rows
+from hmn.index.storage.key_rows import KeyRows
 from hmn.index.structures.hierarchy.members import Cells, Filing
 from hmn.index.structures.hierarchy.tier import GROUP_BITS, Tier
 
@@ -86,7 +86,7 @@ class Tree:
         return state | cells.lists.state_dict("leaves.")
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Tensor], rows: Rows, code_bits: int, seed: int) -> Tree:
+    def from_state(cls, state: Mapping[str, Tensor], rows: KeyRows, code_bits: int, seed: int) -> Tree:
         """The tree as it was when ``state_dict`` was called.
 
         Args:
@@ -169,7 +169,7 @@ def _tier_filing(
     return filing
 
 
-def _cells_filing(state: Mapping[str, Tensor], rows: Rows, code_bits: int, leaves: int) -> Filing:
+def _cells_filing(state: Mapping[str, Tensor], rows: KeyRows, code_bits: int, leaves: int) -> Filing:
     """Where the cells are filed.
 
     Raises:
