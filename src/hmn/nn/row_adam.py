@@ -1,4 +1,4 @@
-"""Adam for tables of which a step touches few rows."""
+"""Adam for tables whose training steps touch few rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class RowAdam(torch.optim.Optimizer):
-    """Adam on the rows of a table that have a gradient; as ``torch.optim.SparseAdam`` does in more time.
+    """Adam on the rows of a table that have a gradient; a faster ``torch.optim.SparseAdam``.
 
     ``eps`` is added where ``torch.optim.Adam`` adds it.
 

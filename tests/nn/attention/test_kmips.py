@@ -423,7 +423,7 @@ def test_live_keys_decide_whatever_the_index_proposes() -> None:
     assert torch.equal(attention(query).cell, (query @ attention.memory.keys.T).topk(2, dim=1).indices)
 
 
-def test_a_step_of_sparse_adam_moves_the_rows_that_were_read_and_refresh_tells_the_index_of_these() -> None:
+def test_refresh_files_the_rows_that_a_step_of_sparse_adam_moved() -> None:
     keys, values, query = tensors()
     index = Lagging()
     attention = KMIPSAttention(Memory(keys.clone(), values.clone(), True), 2, index)
@@ -449,7 +449,7 @@ def test_a_step_of_sparse_adam_moves_the_rows_that_were_read_and_refresh_tells_t
     assert len(index.updated) == 3
 
 
-def test_of_the_cells_that_moved_a_few_are_filed_anew_for_several_steps_together(
+def test_a_limited_number_of_moved_cells_is_filed_for_several_steps_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("hmn.nn.memory.indexed.STEPS_TOGETHER", 4)
@@ -466,13 +466,13 @@ def test_of_the_cells_that_moved_a_few_are_filed_anew_for_several_steps_together
         attention.refresh()
         read.append(set(found.cell.flatten().tolist()))
         assert len(index.updated) == (step + 1) // 4
-    for told, steps in zip(index.updated, (read[:4], read[4:]), strict=True):
-        assert told == sorted(set(told)) and 3 <= len(told) <= 12
-        assert set(told) <= set().union(*steps)
-    assert len(set().union(*read)) > 3, "the test needs more cells than are filed anew"
+    for filed, steps in zip(index.updated, (read[:4], read[4:]), strict=True):
+        assert filed == sorted(set(filed)) and 3 <= len(filed) <= 12
+        assert set(filed) <= set().union(*steps)
+    assert len(set().union(*read)) > 3, "the test needs more cells than are filed"
 
 
-def test_refresh_knows_rows_that_were_read_and_rows_that_have_gradients() -> None:
+def test_refresh_files_rows_that_were_read_and_rows_with_gradients() -> None:
     keys, _, query = tensors()
     index = Lagging()
     attention = KMIPSAttention(Memory(keys.clone(), trainable=True), 1, index)
@@ -547,7 +547,7 @@ def test_over_clusters(codes: str) -> None:
 
 
 def _one_process(rank: int, folder: str) -> None:
-    """Two steps of a replica on its half of the batch; writes the keys, and what the index was told."""
+    """Two steps of a replica on its half of the batch; writes the keys, and which cells were filed."""
     torch.distributed.init_process_group(
         "gloo",
         init_method=f"file://{folder}/meet",
@@ -566,10 +566,10 @@ def _one_process(rank: int, folder: str) -> None:
             model(query[rank : rank + 4 : 2]).value.pow(2).sum().backward()
             sgd.step()
             attention.refresh()
-        told = {"keys": attention.memory.keys.detach(), "told": index.updated}
-        torch.save(told, f"{folder}/{sparse}{rank}.pt")
+        outcome = {"keys": attention.memory.keys.detach(), "filed": index.updated}
+        torch.save(outcome, f"{folder}/{sparse}{rank}.pt")
     torch.distributed.barrier()
-    # at once: taking a process group down waits for its threads, now and then for ever
+    # at once: taking a process group down waits for its threads, sometimes for ever
     os._exit(0)
 
 
@@ -580,17 +580,17 @@ def test_distributed_data_parallel(tmp_path: Path) -> None:
         assert time.monotonic() < deadline, "the replicas have not finished"
     keys, values, query = tensors()
     attention = KMIPSAttention(Memory(keys.clone(), values.clone(), True), 2)
-    sgd, told = torch.optim.SGD(attention.parameters(), lr=0.1), []
+    sgd, filed = torch.optim.SGD(attention.parameters(), lr=0.1), []
     for _ in range(2):
         sgd.zero_grad()
         read = attention(query[[0, 2, 1, 3]])
         (read.value.pow(2).sum() / 2).backward()  # replicas take the mean
         sgd.step()
-        told.append(sorted(set(read.cell.flatten().tolist())))
+        filed.append(sorted(set(read.cell.flatten().tolist())))
     for sparse in (False, True):
         first, second = (torch.load(tmp_path / f"{sparse}{rank}.pt") for rank in range(2))
         torch.testing.assert_close(first["keys"], attention.memory.keys.detach())
-        assert torch.equal(first["keys"], second["keys"]) and first["told"] == second["told"] == told
+        assert torch.equal(first["keys"], second["keys"]) and first["filed"] == second["filed"] == filed
 
 
 def wrong_calls() -> dict[str, tuple[type[HMNError], str, Any]]:

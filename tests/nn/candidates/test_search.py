@@ -117,7 +117,7 @@ def test_a_query_reads_what_it_would_draw_in_training_alone(
         best_cells=best_cells, top_clusters=top, sample_clusters=sample, rand_block=block, temperature=0.3
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "PART", part)
+        patch.setattr(module, "QUERIES_AT_A_TIME", part)
         found = StrategySearch(index, strategy, keys, seed=5).search(query, CELLS)
     for number in range(len(query)):
         one = query[number : number + 1]

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import gc
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +24,7 @@ from hmn.nn.memory.indexed import IndexedMemory
 from hmn.nn.memory.stored import Memory
 
 N, D, K = 240, 8, 5
+FLUSHED_EXIT = "import sys; sys.stdout.flush(); os._exit(0)"  # taking the group down may hang
 STRUCTURES = {
     "exact": "exact",
     "exact in float16": "exact:storage=float16",
@@ -339,6 +343,52 @@ def test_refresh_refuses_what_it_cannot_file(name: str) -> None:
         indexed.memory.keys[3] = torch.nan
     with pytest.raises(NonFiniteError, match="NaN"):
         indexed.refresh(torch.tensor([3]))
+
+
+SHARDED = """
+import os
+import torch
+from torch.distributed.fsdp import fully_shard
+from hmn import ClusterIndex, KMIPSAttention, Memory
+
+class Counting(ClusterIndex):
+    builds, filed = 0, 0
+    def build(self, keys, cells=None):
+        self.builds += 1
+        super().build(keys, cells)
+    def update(self, cells, keys):
+        self.filed += 1
+        super().update(cells, keys)
+
+torch.distributed.init_process_group("gloo", init_method="file://MEET", rank=0, world_size=1)
+torch.manual_seed(0)
+attention = KMIPSAttention(Memory(torch.randn(200, 8), trainable=True, sparse=False), 4, Counting(10, 10))
+model = torch.nn.Sequential(torch.nn.Linear(8, 8), attention)
+fully_shard(model, mesh=torch.distributed.device_mesh.init_device_mesh("cpu", (1,)))
+sgd = torch.optim.SGD(model.parameters(), lr=5.0)
+query = torch.randn(6, 8)
+for step in range(3):
+    model(query)
+    model(query).value.pow(2).sum().backward()
+    sgd.step()
+    attention.refresh()
+    sgd.zero_grad()
+cell = model.eval()(query).cell
+weights = [w.full_tensor() if hasattr(w, "full_tensor") else w for w in model.parameters()]
+linear, bias, keys = (weight.detach() for weight in weights)
+best = ((query @ linear.T + bias) @ keys.T).topk(4).indices
+print(attention.index.builds, attention.index.filed, torch.equal(cell.sort().values, best.sort().values))
+os._exit(0)
+"""
+
+
+def test_under_fsdp2_nothing_is_rebuilt_and_every_step_is_followed(tmp_path: Path) -> None:
+    script = tmp_path / "sharded.py"
+    script.write_text(SHARDED.replace("MEET", str(tmp_path / "meet")).replace("os._exit(0)", FLUSHED_EXIT))
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(script)], capture_output=True, text=True, timeout=300
+    )
+    assert done.stdout.split() == ["1", "3", "True"], done.stderr
 
 
 def test_an_empty_memory_is_searched() -> None:

@@ -21,20 +21,20 @@ from hmn.nn.memory.stored import Memory
 from hmn.results import Read
 
 DRAWN_BLOCK = 256
-"""Cells whose probabilities are added up before one of them is drawn."""
+"""Number of cells whose probabilities are added up before one of them is drawn."""
 
 
 class HardAttention(nn.Module):
     """Hard attention: each query reads one cell, drawn from the full softmax; for comparison.
 
     Trained by REINFORCE (Williams 1992) with a moving average of the reward as its baseline: add
-    ``loss(read, reward)`` to what else is minimised. In evaluation the best cell is read.
+    ``loss(read, reward)`` to the rest of the loss. In evaluation the best cell is read.
 
     Args:
         memory: N cells, at least one. Gradients of keys are dense, as those of ``SoftmaxAttention``.
-        scale: cells are drawn from the softmax of ``scale`` times the scores.
-        decay: of the moving average, 0 to below 1.
-        seed: of the draws; give each process of a distributed training another.
+        scale: factor of the scores in the softmax that cells are drawn from.
+        decay: decay of the moving average, from 0 to below 1.
+        seed: seed of the draws; give each process of a distributed training another.
 
     Raises:
         ConfigError: a setting is out of its range, or the memory is empty.
@@ -59,8 +59,8 @@ class HardAttention(nn.Module):
     def forward(self, query: Tensor, target: Tensor | None = None) -> Read:
         """Read one cell for each query: ``value`` is its value, ``weight`` (B, 1) its probability.
 
-        Arguments and errors as in ``KMIPSAttention.forward``. ``target`` is checked and changes nothing:
-        the draw must be the softmax's own for the gradient to be right.
+        Arguments and errors as in ``KMIPSAttention.forward``. ``target`` is checked but changes
+        nothing: the gradient is right only for draws from the softmax itself.
         """
         flat, wanted = checked(query, target, self.memory)
         check_range(wanted, len(self.memory))
@@ -91,7 +91,7 @@ class HardAttention(nn.Module):
                 f"reward has shape {tuple(reward.shape)}, expected {expected}: one for each query"
             )
         reward = reward.detach().to(self.baseline.dtype)
-        share = 1 - self.decay**self.steps  # as Adam corrects its averages for their start at zero
+        share = 1 - self.decay**self.steps  # as Adam corrects averages that start at zero
         expected_reward = torch.where(self.steps > 0, self.baseline / share, 0.0)
         term = -((reward - expected_reward) * read.weight.squeeze(-1).log()).mean()
         if self.training and reward.numel():
@@ -103,9 +103,10 @@ class HardAttention(nn.Module):
     @uncompiled
     @torch.no_grad()
     def _draw(self, share: Tensor) -> Tensor:
-        """One column ``(B, 1)`` of log-probabilities ``(B, N)``: where sums of them exceed a random number.
+        """Draw one column ``(B, 1)`` per row of log-probabilities ``(B, N)``, by inverting their running sum.
 
-        A number is drawn for each row, not for each cell, and a block of columns found before the column.
+        One random number is drawn per row, not per cell; the block of columns is found first, then the
+        column.
         """
         if not len(share):
             return share.new_empty(0, 1, dtype=torch.int64)
@@ -119,11 +120,11 @@ class HardAttention(nn.Module):
 
 
 def _reached(weight: Tensor, part: Tensor) -> tuple[Tensor, Tensor]:
-    """Where sums along rows ``(B, n)`` first exceed ``part`` (B, 1), and what of it is left there.
+    """Find where running sums of rows ``(B, n)`` first exceed ``part`` (B, 1), and what is left of it there.
 
-    A part that rounding has brought to the whole sum is reached by the last weight that is not zero.
+    A part that rounding has raised to the whole sum is reached at the last weight that is not zero.
     """
     total = weight.cumsum(dim=1)
     last = weight.shape[1] - 1 - (weight > 0).flip(1).byte().argmax(dim=1, keepdim=True)
-    at = torch.minimum(torch.searchsorted(total, part, right=True), last)
-    return at, part - (total - weight).gather(1, at)
+    column = torch.minimum(torch.searchsorted(total, part, right=True), last)  # (B, 1)
+    return column, part - (total - weight).gather(1, column)

@@ -31,8 +31,8 @@ from hmn.results import Read
 class _Found(NamedTuple):
     """Cells that an index proposed, and their live rows.
 
-    ``cell`` is (B, K), -1 where unused, with keys (B, K, D) and values (B, K, V); or (C,) for candidates
-    that serve the whole batch, with keys (C, D) and values (C, V).
+    ``cell`` is (B, K), -1 where unused, with keys (B, K, D) and values (B, K, V). For candidates that serve
+    the whole batch it is (C,), with keys (C, D) and values (C, V).
     """
 
     cell: Tensor
@@ -118,21 +118,22 @@ class KMIPSAttention(nn.Module):
 
         Args:
             query: ``(..., D)`` float, finite. Leading dimensions are kept; B stands for all of them below.
-            target: ``(...)`` int64, in training: a cell that each query must be able to read, ``-1`` for
-                none. It takes the last place where the search did not find it.
+            target: ``(...)`` int64, for training: a cell that each query must be able to read, ``-1`` for
+                none. It takes the last place if the search did not find it.
 
         Returns:
             ``value`` (B, V), ``weight``, ``cell`` and ``score`` (B, K), in the order in which the index
-            found them, that is best first unless it lags or a target was put in. In training with a strategy
-            the batch's C candidates stand in place of K, ascending; ``reads`` (B,) is then their number, in
-            units of a float32 key.
+            found the cells: best first unless it lags or a target was put in. In training with a strategy
+            there are the batch's C candidates instead of K cells, ascending by cell; ``reads`` (B,) is then
+            their number, in units of a float32 key.
 
         Raises:
             ShapeError: query or target do not fit.
             CellError: a target is not among the cells.
             NonFiniteError: query holds NaN or infinity.
         """
-        flat, wanted = checked(query, target, self.memory)
+        # the search proposes cells; scores, weights and value come from their live rows
+        flat, wanted = checked(query, target, self.memory)  # (B, D), (B,)
         found = self._find(flat, wanted)
         dtype = torch.promote_types(flat.dtype, found.keys.dtype)
         flat, keys = flat.to(dtype), found.keys.to(dtype)
@@ -146,13 +147,14 @@ class KMIPSAttention(nn.Module):
         if self.corrected and found.probability is not None:
             logit = logit - found.probability.log()
         weight = softmax(logit, unused)
-        value = weighted(weight, found.values, dtype)
+        value = weighted(weight, found.values, dtype)  # (B, V)
         return shaped(Read(value, weight, cell, score.masked_fill(unused, -torch.inf), found.reads), query)
 
     def candidates(self, query: Tensor, target: Tensor | None = None) -> Candidates:
-        """Candidates that the strategy draws for a batch of queries, with their probabilities.
+        """Draw the strategy's candidates for a batch of queries, with their probabilities.
 
-        For a loss of one's own, such as ``sampled_nll``; ``forward`` draws its own. Arguments as there.
+        For a loss of your own, such as ``sampled_nll``; ``forward`` draws its own candidates. Arguments as in
+        ``forward``.
 
         Raises:
             ConfigError: the layer has no strategy.
@@ -181,7 +183,7 @@ class KMIPSAttention(nn.Module):
         """Take back what ``index.state_dict`` returned. See ``IndexedMemory.load_index``."""
         self.indexed.load_index(state, keys)
 
-    # a search is no graph of tensors, nor does the compiler know sparse gradients
+    # a search is not a graph of tensors, and the compiler does not know sparse gradients
     @uncompiled
     def _find(self, query: Tensor, target: Tensor | None) -> _Found:
         """Cells for queries ``(B, D)`` and their live rows, which carry gradients."""
@@ -200,7 +202,7 @@ class KMIPSAttention(nn.Module):
                 cell = cell.clone()
                 cell[:, -1] = torch.where(absent, target, cell[:, -1])
         self._mark(cell[cell >= 0])
-        # unused places take a row that the query reads anyway: another would get gradients, of zero
+        # unused places take a row that the query reads anyway: any other would get a gradient of zero
         rows = torch.where(cell < 0, cell.amax(dim=1, keepdim=True), cell).clamp(min=0)
         return _Found(cell, *_rows(memory, rows), result.reads)
 
@@ -222,10 +224,10 @@ def _strategy_of(strategy: Strategy | str | None, k: int, index: Index) -> Strat
 
 
 def _rows(memory: Memory, cells: Tensor) -> tuple[Tensor, Tensor]:
-    """Live keys and values of cells, zeros from an empty memory.
+    """Live keys and values of cells; zeros from an empty memory.
 
-    Each place is gathered by itself: gathering distinct cells first took longer, up to twice as long
-    forward, unless each cell was read by eight queries or more.
+    Each place is gathered by itself. Gathering distinct cells first took up to twice as long forward, unless
+    eight queries or more read each cell.
     """
     if not len(memory):
         nothing = memory.keys.new_zeros(*cells.shape, memory.keys.shape[1])

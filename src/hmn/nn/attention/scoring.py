@@ -18,13 +18,13 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def uncompiled(function: Function) -> Function:
-    """``torch.compiler.disable``, with its type: compiled code stops here and goes on behind."""
+    """``torch.compiler.disable``, with its type: compiled code stops here and goes on afterwards."""
     plain: Function = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
     return plain
 
 
 def checked_memory(memory: Memory) -> Memory:
-    """Refuse what is no ``Memory``, such as its keys alone."""
+    """Refuse anything but a ``Memory``, such as its keys alone."""
     if not isinstance(memory, Memory):
         raise ConfigError(
             f"memory is {type(memory).__name__}, expected hmn.Memory: make one with Memory(keys)"
@@ -37,7 +37,7 @@ def checked(query: Tensor, target: Tensor | None, memory: Memory) -> tuple[Tenso
     features = memory.keys.shape[1]
     if query.dim() < 1 or not query.is_floating_point():
         got = f"{tuple(query.shape)} of {query.dtype}"
-        raise ShapeError(f"query is {got}, expected floats (..., {features}): one row a query")
+        raise ShapeError(f"query is {got}, expected floats (..., {features}): one row per query")
     if query.shape[-1] != features:
         raise ShapeError(
             f"query has {query.shape[-1]} features but the memory has {features}: "
@@ -48,7 +48,7 @@ def checked(query: Tensor, target: Tensor | None, memory: Memory) -> tuple[Tenso
         return flat, None
     if target.shape != query.shape[:-1]:
         expected = tuple(query.shape[:-1])
-        raise ShapeError(f"target has shape {tuple(target.shape)}, expected {expected}: one cell a query")
+        raise ShapeError(f"target has shape {tuple(target.shape)}, expected {expected}: one cell per query")
     return flat, as_ids(target.reshape(-1), "target")
 
 
@@ -63,7 +63,7 @@ def check_range(target: Tensor | None, count: int) -> None:
 
 
 def checked_scale(scale: float) -> float:
-    """Refuse a scale that would turn the order round or make every weight the same."""
+    """Refuse a scale that would reverse the order or make every weight the same."""
     if not 0 < scale < math.inf:
         raise ConfigError(f"scale is {scale!r}, expected a finite number above 0")
     return float(scale)
@@ -76,7 +76,7 @@ def wide(score: Tensor) -> Tensor:
 
 def softmax(logit: Tensor, unused: Tensor) -> Tensor:
     """Softmax of each row over the places in use; zeros where there are none, with zero gradients."""
-    lowest = torch.finfo(logit.dtype).min  # -inf would be NaN on the way, which anomaly detection reports
+    lowest = torch.finfo(logit.dtype).min  # -inf gives NaN on the way, which anomaly detection reports
     return torch.softmax(logit.masked_fill(unused, lowest), dim=-1).masked_fill(unused, 0.0)
 
 

@@ -23,12 +23,12 @@ from hmn.results import Read
 class SoftmaxAttention(nn.Module):
     """Full softmax attention: every cell is scored and read, at a cost linear in N.
 
-    Gradients reach all rows and are dense, so the optimiser cannot be ``SparseAdam``; give a memory that is
-    trained with ``DistributedDataParallel`` ``sparse=False``.
+    Gradients reach all rows and are dense, so the optimiser cannot be ``SparseAdam``. A memory that is
+    trained with ``DistributedDataParallel`` needs ``sparse=False``.
 
     Args:
         memory: N cells.
-        scale: weights are a softmax of ``scale`` times the scores.
+        scale: factor of the scores in the softmax.
 
     Raises:
         ConfigError: scale is not a finite number above 0.
@@ -42,7 +42,7 @@ class SoftmaxAttention(nn.Module):
     def forward(self, query: Tensor, target: Tensor | None = None) -> Read:
         """Read the memory: as ``KMIPSAttention.forward`` with K = N, cells in their own order.
 
-        ``target`` is checked and changes nothing: every cell is read.
+        ``target`` is checked but changes nothing: every cell is read.
         """
         flat, wanted = checked(query, target, self.memory)
         check_range(wanted, len(self.memory))

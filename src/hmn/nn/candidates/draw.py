@@ -1,4 +1,4 @@
-"""Candidates in training: which cells the softmax of a batch runs over, and how likely each was to be drawn.
+"""Drawing candidates: which cells the training softmax of a batch runs over, and how likely each draw was.
 
 After Chandar et al. 2016: Top-K, Sample-K and Rand-block, the K best cells alone, any combination, always the
 union over the batch and always with the targets. Each candidate carries its inclusion probability, so that a
@@ -25,24 +25,26 @@ from hmn.nn.candidates.strategy import Candidates, Strategy, clustered
 def candidates(
     strategy: Strategy, index: Index, query: Tensor, target: Tensor, *, generator: torch.Generator
 ) -> Candidates:
-    """Draw the candidates of a batch: the union of what the strategy gives each query, and the targets.
+    """Draw the candidates of a batch: the union of each query's cells by the strategy, and of the targets.
 
-    Sample-K draws by the Gumbel-top-k trick (Vieira 2014; Kool et al. 2019): a cluster is drawn if its score
+    Sample-K draws by the Gumbel-top-k trick (Vieira 2014; Kool et al. 2019). A cluster is drawn if its score
     plus Gumbel noise exceeds a threshold, the K-th largest such sum among the query's *other* clusters. Given
     the others, that has probability ``1 - exp(-exp(score - threshold))`` (priority sampling, Duffield et al.
-    2007), and the queries draw independently, so a cluster misses the union with probability
-    ``exp(-sum over queries of exp(score - threshold))``. These conditional probabilities are known exactly,
-    and dividing by them is unbiased; the marginal ones of drawing without replacement are not known in
-    closed form. Note that for a query which did not draw the cluster the threshold is its K-th largest sum,
-    and not the (K+1)-th as for one which did: with the same for both the union's correction is biased.
+    2007). The queries draw independently, so a cluster misses the union with probability
+    ``exp(-sum over queries of exp(score - threshold))``.
+
+    These conditional probabilities are known exactly, and dividing by them is unbiased. The marginal ones of
+    drawing without replacement have no closed form. For a query that did not draw the cluster the threshold
+    is its K-th largest sum, not the (K+1)-th as for a query that did: the same threshold for both would
+    bias the correction of the union.
 
     Args:
-        strategy: what joins.
-        index: built; must be ``Clustered`` for Top-K and Sample-K. Rand-block without Sample-K takes its
-            cells to be 0 to N - 1.
+        strategy: which cells join.
+        index: a built index; must be ``Clustered`` for Top-K and Sample-K. Rand-block without Sample-K
+            assumes the cells 0 to N - 1.
         query: ``(B, D)``.
-        target: ``(T,)`` cells that are certain to be in.
-        generator: of Sample-K and Rand-block; on any device.
+        target: ``(T,)`` cells that always join.
+        generator: source of the draws of Sample-K and Rand-block; on any device.
 
     Returns:
         Candidates on the device of the query.
@@ -51,12 +53,15 @@ def candidates(
         ConfigError: the strategy needs clusters and the index has none.
         ShapeError, NonFiniteError, NotFittedError: as the index's search raises them.
     """
+    # 1. Certain cells: the targets, each query's best cells, the cells of its best clusters.
+    # 2. A pool of cells that may be drawn, each with the log-probability of missing the union.
+    # 3. The union of both; a cell in both is certain.
     device = query.device
     certain = [as_ids(target, "target").to(device)]
     pool = None
     if strategy.best_cells:
-        found = index.search(query, strategy.best_cells).cell.flatten()
-        certain.append(found[found >= 0].to(device))
+        best = index.search(query, strategy.best_cells).cell.flatten()  # (B * K,)
+        certain.append(best[best >= 0].to(device))
     if strategy.needs_clusters:
         cells, pool = _of_clusters(strategy, clustered(strategy, index), query, generator)
         certain.append(cells.to(device))
@@ -68,7 +73,7 @@ def candidates(
 
 
 class _Pool(NamedTuple):
-    """Cells that may be drawn, among them all that were: ``(n,)`` each, a cell once."""
+    """Cells that could be drawn, including all that were; each column ``(n,)``, each cell once."""
 
     cell: Tensor
     left_out: Tensor  # float64, log of the probability that the cell is not drawn
@@ -78,7 +83,7 @@ class _Pool(NamedTuple):
 def _of_clusters(
     strategy: Strategy, index: Clustered, query: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, _Pool | None]:
-    """The cells of Top-K, and those of Sample-K: all of them if a block is to be drawn from them as well."""
+    """Cells of Top-K, and the pool of Sample-K: with all cells if a block will be drawn from it too."""
     centroids = index.centroids()
     query = check_query(query, centroids.shape[1], 1).to(centroids.device, centroids.dtype)
     score = (query @ centroids.T).double()  # (B, C)
@@ -89,7 +94,7 @@ def _of_clusters(
     logit = (score / strategy.temperature).scatter(1, top, -torch.inf)
     drawn, rate = _drawn(logit, strategy.sample_clusters, generator)
     clusters = drawn.nonzero().squeeze(1)
-    if strategy.rand_block:  # a block's cells may lie in any cluster, and need its rate
+    if strategy.rand_block:  # a block's cells may lie in any cluster, whose rate they then need
         clusters = torch.arange(len(centroids), device=centroids.device)
     cell, length = index.cells_in(clusters)
     each = torch.repeat_interleave(clusters, length)
@@ -116,8 +121,8 @@ def _drawn(logit: Tensor, count: int, generator: torch.Generator) -> tuple[Tenso
     """Draw ``count`` of the finite logits of each row ``(B, C)`` without replacement.
 
     Returns:
-        ``(C,)`` bool, drawn by any row; and ``(C,)`` the rate at which any row draws it given the others:
-        minus the log of the probability that none does.
+        ``(C,)`` bool, whether any row draws it; and ``(C,)`` the rate at which rows draw it given the others:
+        minus the log of the probability that no row does.
     """
     drawn, threshold = sampled(logit, count, exponential(logit.shape, generator))
     rate = torch.where(torch.isfinite(logit), (logit - threshold).exp(), 0.0)
@@ -125,9 +130,9 @@ def _drawn(logit: Tensor, count: int, generator: torch.Generator) -> tuple[Tenso
 
 
 def exponential(shape: Sequence[int], generator: torch.Generator) -> Tensor:
-    """Exponentially distributed numbers: minus their logarithms are Gumbel noise.
+    """Draw from the exponential distribution; the negative logarithms are Gumbel noise.
 
-    In float64: a float32 exponential is too coarse near 0 for the tail of the Gumbel distribution.
+    In float64, since a float32 exponential is too coarse near 0 for the tail of the Gumbel distribution.
     """
     noise = torch.empty(tuple(shape), dtype=torch.float64, device=generator.device)
     return noise.exponential_(generator=generator)
@@ -137,12 +142,12 @@ def sampled(logit: Tensor, count: int, noise: Tensor) -> tuple[Tensor, Tensor]:
     """Draw ``count`` of the finite logits of each row ``(B, C)`` float64 without replacement.
 
     Args:
-        logit, count: see there.
-        noise: ``(B, C)`` of ``exponential``.
+        logit, count: as above.
+        noise: ``(B, C)`` from ``exponential``.
 
     Returns:
-        Which are drawn, ``(B, C)`` bool, and ``(B, C)`` the threshold of each: the ``count``-th
-        largest sum of logit and noise among the others of its row.
+        ``(B, C)`` bool, which are drawn; and ``(B, C)`` the threshold of each: the ``count``-th largest sum
+        of logit and noise among the others of its row.
     """
     key = logit - noise.to(logit.device).log()
     best = torch.nn.functional.pad(key, (0, count + 1), value=-torch.inf).topk(count + 1, dim=1).values
@@ -151,7 +156,7 @@ def sampled(logit: Tensor, count: int, noise: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _union(certain: Tensor, pool: _Pool | None) -> Candidates:
-    """Distinct cells, those that are certain with probability 1."""
+    """Distinct cells; certain ones have probability 1."""
     if pool is None:
         cell = torch.unique(certain)
         return Candidates(cell, torch.ones(len(cell), device=cell.device))

@@ -1,4 +1,4 @@
-"""Search with the strategies of training: at test time each query draws candidates for itself."""
+"""Search with the strategies of training: at test time each query draws its own candidates."""
 
 from __future__ import annotations
 
@@ -10,28 +10,27 @@ from torch import Tensor
 from hmn._native import best_of, most_frequent
 from hmn.errors import ShapeError
 from hmn.index.checks import check_query
-from hmn.index.precision import structure
+from hmn.index.precision import own_arithmetic
 from hmn.index.protocol import Index
 from hmn.nn.candidates.draw import exponential, sampled
 from hmn.nn.candidates.strategy import Strategy, clustered
 from hmn.results import SearchResult
 
-PART = 256
-"""Queries whose candidates are held at a time."""
+QUERIES_AT_A_TIME = 256
+"""Number of queries whose candidates are held at a time, to bound the memory they need."""
 
 
-@structure
 class StrategySearch:
-    """Reads with a strategy at test time: a query's candidates, drawn for it alone, all scored in full.
+    """Reads with a strategy at test time: candidates drawn for each query alone, all scored in full.
 
-    What is drawn for a query follows from the signs of its features and the seed: it is the same in any
-    batch, whose size may change a query's last bits, and whenever it is asked again.
+    The signs of a query's features and the seed decide what is drawn for it. So the draw is the same whenever
+    the query is asked again and in any batch, though the size of a batch may change a query's last bits.
 
     Args:
-        index: built on the keys.
-        strategy: what the candidates are; ``k-mips`` parts are the index's own search.
-        keys: ``(N, D)`` of the cells 0 to N - 1.
-        seed: of what is drawn.
+        index: index that was built on the keys.
+        strategy: which cells are candidates; ``k-mips`` parts are the index's own search.
+        keys: ``(N, D)`` keys of the cells 0 to N - 1.
+        seed: seed of the draws.
 
     Raises:
         ConfigError: the strategy needs clusters and the index has none.
@@ -49,6 +48,7 @@ class StrategySearch:
         """Number of cells, N."""
         return len(self.index)
 
+    @own_arithmetic
     def search(self, query: Tensor, k: int) -> SearchResult:
         """Find the ``k`` best of each query's candidates; see ``Index.search``.
 
@@ -58,7 +58,7 @@ class StrategySearch:
             ShapeError: the queries do not fit, or the index has ids of its own.
         """
         query = check_query(query, self.keys.shape[1], k).to(self.keys.device)
-        parts = [self._search(part, k) for part in torch.split(query, PART)]
+        parts = [self._search(part, k) for part in torch.split(query, QUERIES_AT_A_TIME)]
         return SearchResult(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
     def _search(self, query: Tensor, k: int) -> SearchResult:
@@ -66,8 +66,8 @@ class StrategySearch:
         scored = torch.zeros_like(reads, dtype=torch.int64)
         listed, best = self._others(query), None
         if self.strategy.best_cells:
-            found = self.index.search(query, self.strategy.best_cells)
-            best, reads, scored = found.cell, found.reads.clone(), found.cells_scored.clone()
+            result = self.index.search(query, self.strategy.best_cells)
+            best, reads, scored = result.cell, result.reads.clone(), result.cells_scored.clone()
             listed.append(best)
         candidate = torch.cat(listed, dim=1)
         if len(listed) > 1 and candidate.shape[1]:
@@ -85,20 +85,20 @@ class StrategySearch:
         return SearchResult(score, cell, reads, scored + more)
 
     def _others(self, query: Tensor) -> list[Tensor]:
-        """Candidates ``(B, C)`` besides those that the index finds best: of clusters, and of a block."""
-        strategy, found = self.strategy, list[Tensor]()
+        """Candidates ``(B, C)`` besides the index's best cells: cells of clusters, and of a block."""
+        strategy, listed = self.strategy, list[Tensor]()
         generators = self._generators(query) if strategy.sample_clusters or strategy.rand_block else []
         if strategy.needs_clusters:
             index = clustered(strategy, self.index)
             line, cluster = self._clusters(query, index.centroids(), generators).nonzero(as_tuple=True)
             cell, length = index.cells_in(cluster)
-            found.append(_lines(cell.to(query.device), line.repeat_interleave(length), len(query)))
+            listed.append(_lines(cell.to(query.device), line.repeat_interleave(length), len(query)))
         if strategy.rand_block and len(self):
             size, blocks = strategy.rand_block, -(-len(self) // strategy.rand_block)
-            drawn = [int(torch.randint(blocks, (1,), generator=one)) for one in generators]
+            drawn = [int(torch.randint(blocks, (1,), generator=generator)) for generator in generators]
             cell = size * torch.tensor(drawn).unsqueeze(1) + torch.arange(min(size, len(self)))
-            found.append(cell.masked_fill_(cell >= len(self), -1).to(query.device))
-        return found
+            listed.append(cell.masked_fill_(cell >= len(self), -1).to(query.device))
+        return listed
 
     def _clusters(self, query: Tensor, centroids: Tensor, generators: list[torch.Generator]) -> Tensor:
         """Which clusters ``(B, C)`` each query reads."""
@@ -107,21 +107,21 @@ class StrategySearch:
         top = score.topk(min(strategy.top_clusters, len(centroids)), dim=1).indices
         chosen = torch.zeros_like(score, dtype=torch.bool).scatter_(1, top, True)
         if strategy.sample_clusters and generators:
-            noise = torch.stack([exponential(score.shape[1:], one) for one in generators])
+            noise = torch.stack([exponential(score.shape[1:], generator) for generator in generators])
             logit = (score / strategy.temperature).masked_fill_(chosen, -torch.inf)
             chosen |= sampled(logit, strategy.sample_clusters, noise)[0]
         return chosen
 
     def _generators(self, query: Tensor) -> list[torch.Generator]:
-        """One a query, of the signs of its features."""
+        """One generator per query, seeded by the signs of its features."""
         seeds = [zlib.crc32(signs.tobytes(), self.seed % (1 << 32)) for signs in (query > 0).cpu().numpy()]
         return [torch.Generator().manual_seed(seed) for seed in seeds]
 
 
 def _lines(cell: Tensor, line: Tensor, lines: int) -> Tensor:
-    """Cells ``(n,)`` in their lines ``(n,)``, which ascend: ``(lines, C)``, unused places ``-1``."""
+    """Lay out cells ``(n,)`` by their lines ``(n,)``, ascending: ``(lines, C)``, unused places ``-1``."""
     length = torch.bincount(line, minlength=lines)
     column = torch.arange(len(cell), device=cell.device) - (length.cumsum(0) - length)[line]
-    found = cell.new_full((lines, int(length.max()) if lines else 0), -1)
-    found[line, column] = cell
-    return found
+    table = cell.new_full((lines, int(length.max()) if lines else 0), -1)  # (lines, C)
+    table[line, column] = cell
+    return table

@@ -25,9 +25,9 @@ class Candidates(NamedTuple):
 
     Attributes:
         cell: ``(C,)`` int64, ascending, distinct.
-        probability: ``(C,)`` float32 in (0, 1]: with which each was drawn, 1 for those that are certain.
-            For any numbers ``f`` of the cells, the sum of ``f / probability`` over the candidates has the
-            sum of ``f`` over all cells that could be drawn as its mean.
+        probability: ``(C,)`` float32 in (0, 1], with which each was drawn; 1 for cells that are certain. For
+            any function ``f`` of the cells, the sum of ``f / probability`` over the candidates has the sum of
+            ``f`` over all cells that could be drawn as its expectation.
     """
 
     cell: Tensor
@@ -36,22 +36,22 @@ class Candidates(NamedTuple):
 
 @dataclass(frozen=True)
 class Strategy:
-    """What joins the candidates of a batch, besides the targets.
+    """Which cells join the candidates of a batch, besides the targets.
 
     Raises:
-        ConfigError: nothing joins, or a number is out of its range.
+        ConfigError: no cells join, or a number is out of its range.
     """
 
     top_clusters: int = 0
-    """Top-K: all cells of so many clusters of largest inner product with the query, for each query."""
+    """Top-K: number of clusters per query, those of largest inner product, all of whose cells join."""
     sample_clusters: int = 0
-    """Sample-K: all cells of so many further clusters, drawn without replacement, for each query."""
+    """Sample-K: number of further clusters per query, drawn without replacement, all of whose cells join."""
     rand_block: int = 0
-    """Rand-block: cells a block; the memory's cells 0 to N - 1 are cut into blocks, and one joins."""
+    """Rand-block: number of cells per block; the cells 0 to N - 1 are cut into blocks, and one joins."""
     temperature: float = 1.0
-    """Sample-K draws a cluster with probability proportional to exp(query · centroid / temperature)."""
+    """Temperature of Sample-K: a cluster's probability is proportional to exp(query · centroid / it)."""
     best_cells: int = 0
-    """K-MIPS: so many cells that the index finds best, for each query."""
+    """K-MIPS: number of best cells per query, as the index finds them."""
 
     def __post_init__(self) -> None:
         """Refuse numbers out of their range."""
@@ -76,7 +76,7 @@ class Strategy:
 
         Args:
             text: parts ``k-mips``, ``top-k``, ``sample-k``, ``rand-block`` and ``temperature``, each once.
-            k: what ``k-mips`` without a number stands for.
+            k: number that ``k-mips`` without a number stands for.
 
         Raises:
             ConfigError: a part is unknown, given twice, or its number is missing or bad.

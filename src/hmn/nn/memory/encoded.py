@@ -11,11 +11,11 @@ from hmn.errors import NotFittedError
 class EncodedMemory(nn.Module):
     """A memory whose keys are an encoder's output: every training step moves all of them a little.
 
-    What is searched is a snapshot that is renewed now and then; what decides are fresh keys of the
-    candidates (``keys_of``). At inference the snapshot is the memory.
+    The index searches a snapshot that is renewed now and then; fresh keys of the candidates (``keys_of``)
+    decide. At inference the snapshot is the memory.
 
     Args:
-        encoder: a module that is a ``CellEncoder``.
+        encoder: a module with the methods of ``CellEncoder``.
     """
 
     def __init__(self, encoder: nn.Module) -> None:
@@ -34,11 +34,11 @@ class EncodedMemory(nn.Module):
         return keys
 
     def values_of(self, cells: Tensor) -> None:  # noqa: ARG002 - the protocol's signature
-        """Encoded cells have no values: what is read is the cell itself."""
+        """Encoded cells have no values: the output module looks at the cells themselves."""
         return
 
     def snapshot(self) -> Tensor:
-        """Keys ``(N, D)`` as they were at the last renewal.
+        """Keys ``(N, D)`` of the last renewal.
 
         Raises:
             NotFittedError: the snapshot was never made.
@@ -49,17 +49,17 @@ class EncodedMemory(nn.Module):
 
     @torch.no_grad()
     def renew(self, cells: Tensor | None = None) -> Tensor:
-        """Encode cells again into the snapshot, in place if there is one; returns it.
+        """Encode cells again into the snapshot, in place if it exists; returns it.
 
         Args:
-            cells: ``(n,)``, all if not given.
+            cells: ``(n,)`` cells to encode; all if not given.
 
         Raises:
-            NotFittedError: some cells are to be renewed in a snapshot that was never made.
+            NotFittedError: only some cells are to be renewed but the snapshot was never made.
         """
         training = self.encoder.training
         self.encoder.eval()
-        at = 0
+        start = 0
         try:
             if cells is not None:
                 self.snapshot()[cells] = self.encoder(cells)
@@ -67,12 +67,12 @@ class EncodedMemory(nn.Module):
             for keys in self.encoder.all_keys():  # type: ignore[operator]
                 if self._snapshot is None or self._snapshot.shape != (len(self), keys.shape[1]):
                     self._snapshot = keys.new_empty(len(self), keys.shape[1])
-                self._snapshot[at : at + len(keys)] = keys
-                at += len(keys)
+                self._snapshot[start : start + len(keys)] = keys
+                start += len(keys)
         finally:
             self.encoder.train(training)
         return self.snapshot()
 
     def restore(self, snapshot: Tensor) -> None:
-        """Take ``(N, D)`` keys that were saved in place of encoding them."""
+        """Take saved keys ``(N, D)`` instead of encoding the cells."""
         self._snapshot = snapshot

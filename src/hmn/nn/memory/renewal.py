@@ -1,4 +1,4 @@
-"""Which cells of an encoded memory are encoded again now and then: all of them within a number of turns."""
+"""Which cells of an encoded memory are encoded again at each turn: all of them within a number of turns."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from torch import Tensor
 from hmn.errors import ShapeError
 
 READ_PART = 4
-"""One of so many cells that are renewed is of those just read."""
+"""Number of renewed cells per cell that is taken from those just read; the others come in order."""
 
 
 class RollingRenewal:
-    """Chooses a rolling share of the cells: the next ones in turn, and of those just read the most stale.
+    """Chooses a rolling share of the cells: the next ones in order, and the most stale of those just read.
 
-    A turn costs what its share costs, whatever the number of cells: cells in turn are a range, and staleness
-    is looked up for the cells that were read.
+    The cost of a turn depends on its share, not on the number of cells: the next cells are a range, and
+    staleness is looked up only for the cells that were read.
 
     Args:
-        cells: N.
-        turns: as many cells are renewed in so many turns as there are: three of four in order, the others
-            of those just read.
+        cells: number of cells, N.
+        turns: number of turns in which N cells are renewed: three of four in order, the others from those
+            just read.
     """
 
     def __init__(self, cells: int, turns: int) -> None:
         self.read_share = max(1, cells // (READ_PART * turns))
         self.share = max(1, -(-cells // turns) - self.read_share)
-        self._renewed = torch.zeros(cells, dtype=torch.int64)  # (N,) turn at which each was
+        self._renewed = torch.zeros(cells, dtype=torch.int64)  # (N,) turn in which each cell was renewed last
         self._next, self._turn = 0, 0
 
     def due(self, read: Tensor) -> Tensor:
-        """Cells ``(n,)`` to encode now, distinct; the next turn begins.
+        """Begin the next turn: the cells ``(n,)`` to encode now, distinct.
 
         Args:
-            read: ``(C,)`` distinct cells that were read just now.
+            read: ``(C,)`` distinct cells that were just read.
         """
         count = len(self._renewed)
         self._turn += 1
@@ -50,7 +50,7 @@ class RollingRenewal:
         return torch.cat([turn, rest])
 
     def all_renewed(self) -> None:
-        """Note that all cells were encoded just now."""
+        """Note that all cells were just encoded."""
         self._renewed.fill_(self._turn)
 
     def state(self) -> dict[str, Tensor]:
@@ -61,10 +61,12 @@ class RollingRenewal:
         """Take back what ``state`` gave.
 
         Raises:
-            ShapeError: it is of another number of cells.
+            ShapeError: the state has another number of cells.
         """
         if state["renewed"].shape != self._renewed.shape:
             got, wanted = len(state["renewed"]), len(self._renewed)
-            raise ShapeError(f"the renewal is of {got} cells, expected {wanted}: load that of this memory")
+            raise ShapeError(
+                f"the state has {got} cells, expected {wanted}: load the one that was saved with this memory"
+            )
         self._renewed = state["renewed"].clone()
-        self._next, self._turn = (int(one) for one in state["next"])
+        self._next, self._turn = (int(number) for number in state["next"])

@@ -10,21 +10,22 @@ from hmn.index.checks import as_ids, check_keys
 
 
 class Memory(nn.Module):
-    """A stored memory: N rows of keys and, perhaps, of values, fixed or trained themselves.
+    """A stored memory: N rows of keys and, optionally, of values, fixed or trained.
 
-    The tensors are not copied, and a trained memory changes them in place. Only the rows that were read have
-    gradients, and these are sparse: train them with ``torch.optim.SparseAdam`` or plain SGD, or give
-    ``sparse=False`` for any optimiser (and for ``SoftmaxAttention``, which reads every row). A fixed memory
-    is a buffer: give ``DistributedDataParallel`` ``broadcast_buffers=False``, or it sends it at every step.
+    The tensors are not copied, and training changes them in place. Only the rows that were read have
+    gradients, and these are sparse: train them with ``torch.optim.SparseAdam`` or plain SGD. Give
+    ``sparse=False`` for any other optimiser, and for ``SoftmaxAttention``, which reads every row. A fixed
+    memory is a buffer: give ``DistributedDataParallel`` ``broadcast_buffers=False``, or it sends the buffer
+    at every step.
 
     Args:
         keys: ``(N, D)`` float, finite; N may be 0. Half precision is kept as it is.
-        values: ``(N, V)`` float, finite; without them the keys are what is read, and V is D.
-        trainable: keys and values are parameters; buffers otherwise.
-        sparse: gradients are sparse rows; dense otherwise.
+        values: ``(N, V)`` float, finite; without them the keys are read, and V is D.
+        trainable: whether keys and values are parameters; they are buffers otherwise.
+        sparse: whether gradients are sparse rows; they are dense otherwise.
 
     Raises:
-        ShapeError: keys or values are not a float matrix, or not as many.
+        ShapeError: keys or values are not a float matrix, or their numbers differ.
         NonFiniteError: they hold NaN or infinity.
     """
 
@@ -36,7 +37,9 @@ class Memory(nn.Module):
         if values is not None:
             values = check_keys(values, "values")
             if len(values) != len(keys):
-                raise ShapeError(f"there are {len(values)} values for {len(keys)} keys, expected one a cell")
+                raise ShapeError(
+                    f"there are {len(values)} values for {len(keys)} keys, expected one value per key"
+                )
         self.trainable = trainable
         self.key_table = _table(keys, trainable, sparse)
         self.value_table = None if values is None else _table(values, trainable, sparse)
@@ -53,7 +56,7 @@ class Memory(nn.Module):
 
     @property
     def values(self) -> Tensor | None:
-        """``(N, V)``, the parameter or buffer itself; None where the keys are what is read."""
+        """``(N, V)``, the parameter or buffer itself; None where the keys are read."""
         return None if self.value_table is None else self.value_table.weight  # type: ignore[return-value]
 
     def keys_of(self, cells: Tensor) -> Tensor:
@@ -61,17 +64,17 @@ class Memory(nn.Module):
 
         Raises:
             CellError: a cell is not among 0 to N - 1.
-            ShapeError: the cells are no whole numbers.
+            ShapeError: the cells are not whole numbers.
         """
         keys: Tensor = self.key_table(self._checked(cells))
         return keys
 
     def values_of(self, cells: Tensor) -> Tensor:
-        """Live values ``(..., V)`` of cells ``(...)``: their keys where there are no values.
+        """Live values ``(..., V)`` of cells ``(...)``: their keys if the memory has no values.
 
         Raises:
             CellError: a cell is not among 0 to N - 1.
-            ShapeError: the cells are no whole numbers.
+            ShapeError: the cells are not whole numbers.
         """
         if self.value_table is None:
             return self.keys_of(cells)
@@ -83,11 +86,11 @@ class Memory(nn.Module):
         return self.keys.detach()
 
     def touched(self) -> Tensor:
-        """Cells ``(n,)`` whose keys have a gradient now, ascending: those that the optimiser's step moves.
+        """Cells ``(n,)`` whose keys have a gradient, ascending: those that the optimiser's step moves.
 
-        Ask before the gradients are set to zero. On several machines these are the cells that any of them
-        read, once ``DistributedDataParallel`` has summed the gradients. Dense optimisers with momentum move
-        rows of earlier steps as well.
+        Call it before the gradients are set to zero. On several machines these are the cells that any of them
+        read, once ``DistributedDataParallel`` has summed the gradients. Dense optimisers with momentum also
+        move rows of earlier steps.
         """
         gradient = self.keys.grad
         if gradient is None:
