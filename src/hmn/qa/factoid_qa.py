@@ -219,7 +219,7 @@ class FactoidQA:
                 self.memory.restore(best.pop("snapshot"))
                 load_weights(self.network, best)
                 self.network.indexed.rebuild()
-            trainer.lessons.teach()
+            trainer.query_log.teach()
             depth.tune()
             self.config = replace(self.config, index=depth.name)
         run.finish()

@@ -1,4 +1,4 @@
-"""The training loop: batches of questions through the memory network, watched on held-out questions."""
+"""The training loop: batches of questions through the network, and figures on held-out questions."""
 
 from __future__ import annotations
 
@@ -31,45 +31,48 @@ from hmn.qa.training.search_depth import Depth
 from hmn.qa.training.targets import Targets
 
 RECORD_STEPS = 20
-"""Steps from one record to the next; what they took is told a step."""
+"""Number of steps between two records of the log."""
 TOGETHER = 10
-"""Steps after which the share of the keys that is due is encoded again, for all of them at once."""
+"""Number of steps whose due keys are encoded again together, if the index follows training."""
 TAUGHT_AFTER = (32, 64, 128, 256)
-"""Steps of the first epoch after which an index learns how far to look; all else after every epoch."""
+"""Numbers of steps after which an index learns how far to search, besides the end of every epoch."""
 
 
 @dataclass
 class Progress:
-    """Where training stands; what a checkpoint keeps beside the tensors."""
+    """State of training that a checkpoint keeps besides the tensors."""
 
     step: int = 0
+    """Number of steps taken."""
     best: float = -1.0
+    """Best figure on held-out questions."""
     best_epoch: int = -1
+    """Epoch that had it, from 1; -1 before the first one."""
     epochs: list[dict[str, Any]] = field(default_factory=list)
     """Figures of each finished epoch."""
     running_loss: float = 0.0
-    """Loss of the last steps, smoothed."""
+    """Smoothed loss of recent steps."""
     depth: int | None = None
     """How far the index looks, where that was tuned; see ``Depth.value``."""
 
 
 class Watcher(Protocol):
-    """Is told how training goes: draws the bar, writes the log, saves checkpoints."""
+    """Follows training: draws the bar, writes the log and saves checkpoints."""
 
     def begin(self, progress: Progress, total_steps: int) -> None:
-        """Training begins, or goes on."""
+        """Training begins, or resumes."""
         ...
 
     def stepped(self, progress: Progress, record: dict[str, Any] | None) -> None:
-        """A step was taken; now and then there is a record of it."""
+        """A step was taken. Every ``RECORD_STEPS`` steps there is a record of it."""
         ...
 
     def epoch(self, figures: dict[str, Any], better: bool) -> None:
-        """An epoch ended, with figures on the held-out questions if there are any."""
+        """An epoch ended. Its figures include those on held-out questions, if there are any."""
         ...
 
     def checkpoint(self, save: Callable[[], tuple[dict[str, Any], dict[str, Tensor]]]) -> None:
-        """A moment at which training can be cut and resumed; ``save`` gives its whole state."""
+        """Training can be interrupted here and resumed; ``save`` returns its whole state."""
         ...
 
 
@@ -77,15 +80,15 @@ class Trainer:
     """Trains a memory network on questions.
 
     Args:
-        network: the network; its memory is an ``EncodedMemory``.
+        network: The network. Its memory is an ``EncodedMemory``.
         questions: Q training questions.
-        texts: the same questions first, featurised.
-        targets: the right cells of the questions.
-        artificial: draws artificial questions from them.
-        validate: figures on held-out questions with the network as it is, and which of them to compare; None
-            to train all epochs and keep the last.
-        config: how to train.
-        depth: sets how far the network's index looks.
+        texts: Texts of which the first Q are these questions.
+        targets: The right cells of the questions.
+        artificial: Draws artificial questions.
+        validate: Returns figures on held-out questions, and the one that decides which epoch is best. None
+            trains all epochs and keeps the last.
+        config: How to train.
+        depth: Tunes the network's index.
     """
 
     def __init__(
@@ -99,14 +102,14 @@ class Trainer:
         config: TrainConfig,
         depth: Depth,
     ) -> None:
-        self.depth, self.lessons = depth, QueryLog(depth.index)
+        self.depth, self.query_log = depth, QueryLog(depth.index)
         self.network, self.texts, self.targets = network, texts, targets
         self.artificial = artificial
         self.validate, self.config = validate, config
         self.count = len(questions)
-        self.steps_an_epoch = math.ceil(self.count / config.batch_size)
-        self.total_steps = self.steps_an_epoch * config.epochs
-        # a softmax over all cells touches every row of the tables, so rows are not worth keeping apart
+        self.steps_per_epoch = math.ceil(self.count / config.batch_size)
+        self.total_steps = self.steps_per_epoch * config.epochs
+        # a softmax over all cells touches every row of the tables, so sparse gradients would not pay
         sparse = network.reader.name != "softmax"
         self.optimisers = Optimisers(network, config, self.total_steps, sparse=sparse)
         self.progress = Progress()
@@ -118,7 +121,7 @@ class Trainer:
 
     @property
     def memory(self) -> EncodedMemory:
-        """The memory that is trained."""
+        """The memory of the network."""
         memory = self.network.memory
         assert isinstance(memory, EncodedMemory)
         return memory
@@ -126,27 +129,31 @@ class Trainer:
     def run(self, watcher: Watcher) -> Progress:
         """Train until the epochs are over or the held-out figure stops rising.
 
-        Interrupted at any place, it goes on from the last checkpoint to the same weights, bit for bit.
+        Interrupted at any point and resumed from its last checkpoint, it ends with the same weights, bit for
+        bit.
         """
         self.network.train()
         watcher.begin(self.progress, self.total_steps)
         while self.progress.step < self.total_steps and not self._stale():
             watcher.checkpoint(self.state)
-            epoch, place = divmod(self.progress.step, self.steps_an_epoch)
-            batch = self._order(epoch)[place * self.config.batch_size :][: self.config.batch_size]
+            epoch, number = divmod(self.progress.step, self.steps_per_epoch)
+            batch = self._order(epoch)[number * self.config.batch_size :][: self.config.batch_size]
             loss = self._step(batch)
             progress = self.progress
             smooth = 0.98 if progress.step else 0.0
             progress.running_loss = smooth * progress.running_loss + (1 - smooth) * loss
             progress.step += 1
             watcher.stepped(progress, self._record(loss) if progress.step % RECORD_STEPS == 0 else None)
-            if progress.step % self.steps_an_epoch == 0:
+            if progress.step % self.steps_per_epoch == 0:
                 self._end_epoch(watcher)
         self.network.eval()
         return self.progress
 
     def _step(self, batch: np.ndarray[Any, np.dtype[np.int64]]) -> float:
-        """One step of the optimisers on a batch of questions; returns the loss."""
+        """Take a step on a batch of questions and return the loss."""
+        # 1. Renew the snapshot of the keys, if it is due.
+        # 2. Replace some questions by artificial ones, and score all against the reader's candidates.
+        # 3. Take the loss and a step; then renew the keys that are due, if the index follows training.
         step = self.progress.step
         if step == 0 or (self.renewal is None and step % self.config.renew_steps == 0):
             self._renew(rebuild=step == 0)
@@ -157,10 +164,10 @@ class Trainer:
         asked, pair = self.artificial.draw(batch, rng)
         targets, rows = self.targets.asking(batch, pair), np.arange(len(batch))
         query = self.network.input_module(self.texts.bags_of(asked))  # (B, D)
-        added = targets.added(rows, query, self.memory.snapshot())
-        drawn, score = self.network.attend(query, added, self._generator(step))  # C candidates, (B, C)
-        right, ignored = targets.masks(rows, drawn.cell)
-        self.lessons.note(query, drawn.cell, score, right)
+        added = targets.added(rows, query, self.memory.snapshot())  # (T,)
+        drawn, score = self.network.attend(query, added, self._generator(step))  # (C,), (B, C)
+        right, ignored = targets.masks(rows, drawn.cell)  # (B, C), (B, C)
+        self.query_log.note(query, drawn.cell, score, right)
         if self.config.importance_weights:
             loss = sampled_nll(score, right, drawn.probability, ignored).mean()
         else:
@@ -175,7 +182,7 @@ class Trainer:
                 self.network.indexed.refresh(cells)
                 self._upkeep_seconds += time.perf_counter() - began
             if step + 1 in TAUGHT_AFTER:
-                self.lessons.teach(vectors=False)
+                self.query_log.teach(vectors=False)
         return float(loss.detach())
 
     def _renew(self, *, rebuild: bool) -> None:
@@ -189,18 +196,19 @@ class Trainer:
             self.renewal.all_renewed()
 
     def _generator(self, step: int) -> torch.Generator:
-        """Of what the strategy draws in a step, from the seed and the step alone."""
+        """Generator for the draws of the strategy in a step; it depends only on the seed and the step."""
         seed = np.random.SeedSequence([self.config.seed, 2, step]).generate_state(1, np.uint64)
         return torch.Generator().manual_seed(int(seed[0]))
 
     def _order(self, epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """Order of the questions in an epoch, from the seed and the epoch alone."""
+        """Order of the questions in an epoch; it depends only on the seed and the epoch."""
         return np.random.default_rng([self.config.seed, 0, epoch]).permutation(self.count)
 
     def _record(self, loss: float) -> dict[str, Any]:
+        """Figures of a step, for the log."""
         record = {
             "step": self.progress.step,
-            "epoch": self.progress.step / self.steps_an_epoch,
+            "epoch": self.progress.step / self.steps_per_epoch,
             "loss": loss,
             "learning_rate": self.config.learning_rate * self.optimisers.share(self.progress.step),
         }
@@ -210,64 +218,66 @@ class Trainer:
         return record
 
     def _end_epoch(self, watcher: Watcher) -> None:
+        """Renew the keys, tune the index, measure on held-out questions and report the epoch."""
         progress = self.progress
         figures: dict[str, Any] = {
             "step": progress.step,
-            "epoch": progress.step // self.steps_an_epoch,
+            "epoch": progress.step // self.steps_per_epoch,
             "loss": progress.running_loss,
         }
         better = True
         began = time.perf_counter()
-        # the model may be kept as it is now: with its own keys, and an index built on just these
+        # this model may be kept, so its keys must be current and its index made from just these keys
         self._renew(rebuild=self.renewal is None)
-        self.lessons.teach()
+        self.query_log.teach()
         self.depth.tune()
         if self.validate is not None:
             self.network.eval()
-            found, figure = self.validate()
+            evaluation, figure = self.validate()
             self.network.train()
-            figures |= {f"valid_{name}": value for name, value in found.as_dict().items()}
+            figures |= {f"valid_{name}": value for name, value in evaluation.as_dict().items()}
             figures["valid_seconds"] = time.perf_counter() - began
             better = figure > progress.best
             progress.best = max(figure, progress.best)
         if better:
             progress.best_epoch = figures["epoch"]
-        # what a clock says must not be in the state, or two runs of one seed would differ
+        # times must not be in the state, or two runs with one seed would differ
         timeless = {name: value for name, value in figures.items() if "second" not in name}
         progress.epochs.append(timeless)
         watcher.epoch(figures, better)
-        self.lessons.forget()
+        self.query_log.forget()
         self._look_as_in_training()
 
     def _look_as_in_training(self) -> None:
+        """Search as far as training does until the index is tuned again."""
         self.depth.train()
         self.progress.depth = self.depth.value
 
     def _stale(self) -> bool:
-        """Whether the held-out figure has not risen for as many epochs as patience allows."""
+        """Whether patience is over: the held-out figure has not risen for that number of epochs."""
         progress = self.progress
-        finished = progress.step // self.steps_an_epoch
+        finished = progress.step // self.steps_per_epoch
         return finished - max(progress.best_epoch, 0) >= self.config.patience and self.validate is not None
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """The whole state of training: progress, and weights, optimisers, snapshot, index, random numbers."""
+        """Whole state of training: progress, and tensors from weights to random numbers."""
         tensors = {f"network.{name}": value for name, value in weights_of(self.network).items()}
         tensors |= {f"optimiser.{name}": value for name, value in self.optimisers.state().items()}
-        tensors |= {f"lessons.{name}": value for name, value in self.lessons.state().items()}
+        tensors |= {f"lessons.{name}": value for name, value in self.query_log.state().items()}
         if self.renewal is not None:
             tensors |= {f"renewal.{name}": value for name, value in self.renewal.state().items()}
         tensors["random"] = torch.get_rng_state()
         if self.progress.step:
             tensors["snapshot"] = self.memory.snapshot()
             index = self.network.reader.index
-            # cells were filed again and again since it was built: the snapshot alone does not tell it
+            # cells were filed again since the index was built, so the snapshot alone does not determine it
             if not isinstance(index, ExactIndex):
                 state = index.state_dict(with_keys=False)
                 tensors |= {f"index.{name}": value for name, value in state.items()}
         return dict(vars(self.progress)), tensors
 
     def load(self, progress: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        """Take back what ``state`` gave, and go on from there with the next ``run``."""
+        """Restore a state from ``state``; the next ``run`` continues from it."""
         self.progress = Progress(**progress)
 
         def part(prefix: str) -> dict[str, Tensor]:
@@ -275,7 +285,7 @@ class Trainer:
 
         load_weights(self.network, part("network."))
         self.optimisers.load(part("optimiser."))
-        self.lessons.load(part("lessons."))
+        self.query_log.load(part("lessons."))
         if self.renewal is not None:
             self.renewal.load(part("renewal."))
         torch.set_rng_state(tensors["random"])
