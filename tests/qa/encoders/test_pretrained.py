@@ -10,6 +10,7 @@ from tests.qa.small import SIZES, TRAINING
 from hmn.errors import ConfigError, MissingPackageError
 from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
+from hmn.qa.build import build_network
 from hmn.qa.encoders.pretrained import PretrainedPhrasing, SentenceEncoder, open_encoder, remake_encoder
 from hmn.qa.factoid_qa import FactoidQA
 from hmn.qa.text import Texts
@@ -98,7 +99,7 @@ def test_a_cell_is_found_by_what_it_means(minilm: SentenceEncoder) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         qa = FactoidQA(facts, encoder="minilm", **SIZES)
-        network = qa._build(minilm).eval()
+        network = build_network(qa.config, facts, qa.cells, minilm).eval()
     meanings = slice(-qa.config.meaning_features, None)
     asked = {"a car consists of what": "automobile", "where does a doctor do her job": "physician"}
     with torch.no_grad():

@@ -186,7 +186,7 @@ class Trainer:
         return float(loss.detach())
 
     def _renew(self, *, rebuild: bool) -> None:
-        """Encode all keys anew; the index is built anew on them, or files them in the structure it has."""
+        """Encode all keys again. The index is rebuilt on them, or files them in its existing structure."""
         self.memory.renew()
         if rebuild:
             self.network.indexed.rebuild()
@@ -293,6 +293,4 @@ class Trainer:
             self.memory.restore(tensors["snapshot"])
             if index := part("index."):
                 self.network.indexed.load_index(index)
-            else:
-                self.network.indexed.rebuild()
             self.depth.restore(self.progress.depth)

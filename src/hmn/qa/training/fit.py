@@ -1,0 +1,157 @@
+"""What ``FactoidQA.fit`` does once the network is built, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hmn.facts.questions import QuestionSet
+from hmn.facts.table import FactTable
+from hmn.index.protocol import Teachable
+from hmn.nn.weights import load_weights, weights_of
+from hmn.qa.config import TrainConfig
+from hmn.qa.metrics import Evaluation
+from hmn.qa.text import Texts
+from hmn.qa.training.artificial_questions import ArtificialQuestions
+from hmn.qa.training.run_folder import Checkpoint, OnProgress, Run
+from hmn.qa.training.search_depth import Depth
+from hmn.qa.training.targets import Targets
+from hmn.qa.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from hmn.qa.factoid_qa import FactoidQA
+
+EXAMPLES = 512
+"""Number of training questions that a model keeps, to tune another index with."""
+WATCHED = 4096
+"""Number of held-out questions that an index which learns is tuned on."""
+
+
+@contextmanager
+def seeded(config: TrainConfig) -> Iterator[None]:
+    """Train with the configured number of threads and seed, and restore both afterwards."""
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(config.threads or threads)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def fit(
+    model: FactoidQA,
+    questions: QuestionSet,
+    held_out: QuestionSet | None,
+    config: TrainConfig,
+    run: Run,
+    checkpoint: Checkpoint | None = None,
+    on_progress: OnProgress | None = None,
+) -> None:
+    """Train a model whose network was just built, and leave it as it was in its best epoch.
+
+    Args:
+        model: The model.
+        questions: Training questions.
+        held_out: Questions that decide which epoch is best; without them it is the last.
+        config: How to train.
+        run: Folder and display of the run.
+        checkpoint: State to continue from.
+        on_progress: Called after every step with the steps done and their total.
+    """
+    model._examples = _examples(questions, config.seed)
+    depth = _search_depth(model, held_out, config)
+    trainer = _trainer(model, questions, held_out, config, depth)
+    if checkpoint is not None:
+        trainer.load(checkpoint.progress, checkpoint.tensors)
+    best: dict[str, Tensor] = {}
+
+    def keep() -> None:
+        model.config = replace(model.config, index=depth.name)
+        if run.out is not None:
+            model.save_pretrained(run.out)
+        else:
+            best.update({name: value.clone() for name, value in weights_of(model.network).items()})
+            best["snapshot"] = model.memory.snapshot().clone()
+
+    with run.watching(keep, on_progress) as watcher:
+        progress = trainer.run(watcher)
+    model.history = progress.epochs
+    if run.out is not None:
+        model._take(type(model).from_pretrained(run.out))
+    else:
+        if progress.best_epoch != len(progress.epochs):
+            model.memory.restore(best.pop("snapshot"))
+            load_weights(model.network, best)
+            model.network.indexed.rebuild()
+        trainer.query_log.teach()
+        depth.tune()
+        model.config = replace(model.config, index=depth.name)
+    run.finish()
+
+
+def fingerprint(facts: FactTable, *questions: QuestionSet | None) -> str:
+    """Checksum of facts and questions, so that a run is not resumed on other data."""
+    crc = crc32(facts.object.tobytes(), crc32(facts.subject.tobytes()))
+    for question_set in questions:
+        if question_set is not None:
+            crc = crc32("\n".join(question_set.text).encode("utf-8", "surrogatepass"), crc)
+            crc = crc32(question_set.answer.tobytes(), crc32(question_set.cell.tobytes(), crc))
+    return f"{crc:08x}"
+
+
+def _examples(questions: QuestionSet, seed: int) -> list[str]:
+    """Some training questions, drawn at random."""
+    order = np.random.default_rng([seed, 3]).permutation(len(questions))
+    return [questions.text[number] for number in order[:EXAMPLES]]
+
+
+def _search_depth(model: FactoidQA, held_out: QuestionSet | None, config: TrainConfig) -> Depth:
+    """What tunes the index: on training questions, or on held-out ones if the index learns in training."""
+    index = model.network.indexed.index
+    learned, watched = isinstance(index, Teachable), model._examples
+    if learned:
+        watched = [] if held_out is None else list(held_out.text[:WATCHED])
+    return model._search_depth(index, model.config.index, config.recall, watched, learned=learned)
+
+
+def _trainer(
+    model: FactoidQA,
+    questions: QuestionSet,
+    held_out: QuestionSet | None,
+    config: TrainConfig,
+    depth: Depth,
+) -> Trainer:
+    facts, cells = model.facts, model.cells
+    relations = [facts.relation_text(number) for number in range(len(facts.relations))]
+    texts = Texts([*questions.text, *cells.names, *relations], model.config.table_bits)
+    artificial = ArtificialQuestions(
+        questions,
+        facts,
+        cells,
+        texts,
+        other_subject=config.other_subject,
+        relation_words=config.relation_words,
+    )
+    targets = Targets.of(questions, facts, cells)
+    validate = None if held_out is None else _validation(model, held_out)
+    return Trainer(model.network, questions, texts, targets, artificial, validate, config, depth)
+
+
+def _validation(model: FactoidQA, held_out: QuestionSet) -> Callable[[], tuple[Evaluation, float]]:
+    """Figures on held-out questions, and the one that decides: pairs, or answers if only these are known."""
+
+    def validate() -> tuple[Evaluation, float]:
+        figures = model.evaluate(held_out)
+        decisive = figures.answer_accuracy if figures.pair_accuracy is None else figures.pair_accuracy
+        return figures, decisive
+
+    return validate
