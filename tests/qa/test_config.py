@@ -161,3 +161,20 @@ def test_readers(reader: str) -> None:
 def test_configurations_are_frozen() -> None:
     with pytest.raises(FrozenInstanceError):
         TrainConfig().epochs = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"index": "tree"}, "there is no index 'tree', expected one of exact, cluster"),
+        ({"index": "cluster:colour=3"}, "cluster has no setting 'colour'"),
+        ({"strategy": "top-k:4"}, r"strategy top-k:4 needs an index of clusters, got ExactIndex"),
+        ({"strategy": "sample-k:4", "index": "pca-tree"}, "needs an index of clusters, got PCATreeIndex"),
+        ({"strategy": "top-k", "index": "cluster"}, "top-k has the number ''"),
+        ({"index": "cluster", "reader": "softmax"}, "index is 'cluster' but reader is 'softmax'"),
+        ({"strategy": "k-mips:4", "reader": "softmax"}, "strategy is 'k-mips:4' but reader is 'softmax'"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused_at_once(settings: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        ModelConfig(**settings)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tests.qa.small import SIZES, TRAINING
 
-from hmn.errors import BundleError, ConfigError, DataError, NotFittedError, ShapeError
+from hmn.errors import ConfigError, DataError, NotFittedError, ShapeError
 from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
 from hmn.qa.factoid_qa import FactoidQA
@@ -33,19 +33,6 @@ def test_five_lines_of_python(small_files: Path) -> None:
     assert answer.facts[0] == fact
     assert answer.answers == [fact.object_name]
     assert again.evaluate(small_files / "valid.tsv").questions == 280 - (1080 - len(facts) * 3)
-
-
-def test_a_loaded_model_answers_as_the_saved_one(qa: FactoidQA, small_split: Split, tmp_path: Path) -> None:
-    qa.save_pretrained(tmp_path / "model")
-    again = FactoidQA.from_pretrained(tmp_path / "model")
-    texts = small_split[1].text[:50]
-    assert again.ask_all(texts, 5) == qa.ask_all(texts, 5)
-    same = {"queries_per_second": 0}
-    assert {**again.evaluate(small_split[1]).as_dict(), **same} == {
-        **qa.evaluate(small_split[1]).as_dict(),
-        **same,
-    }
-    assert again.config == qa.config
 
 
 def test_probabilities_are_those_of_a_softmax_over_the_k_best_cells(qa: FactoidQA) -> None:
@@ -78,22 +65,6 @@ def test_a_question_must_have_words_and_a_model_training(qa: FactoidQA, small_fa
 def test_words_that_nothing_knows_are_no_error(qa: FactoidQA) -> None:
     assert qa.ask("жук 日本 🇯🇵 " + "x" * 5000)
     assert qa.ask("a " * 2000)
-
-
-@pytest.mark.parametrize(
-    "file", ["config.json", "model.safetensors", "memory.safetensors", "facts.parquet", "names.parquet"]
-)
-def test_a_damaged_bundle_names_the_file(qa: FactoidQA, tmp_path: Path, file: str) -> None:
-    qa.save_pretrained(tmp_path / "model")
-    path = tmp_path / "model" / file
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(BundleError, match=file):
-        FactoidQA.from_pretrained(tmp_path / "model")
-    path.unlink()
-    with pytest.raises(BundleError, match=file):
-        FactoidQA.from_pretrained(tmp_path / "model")
 
 
 def test_an_index_refuses_queries_of_another_model(qa: FactoidQA) -> None:
