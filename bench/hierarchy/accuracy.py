@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hmn.facts.questions import QuestionSet
-from hmn.index.protocol import Index
+from hmn.index.protocol import Tunable
 from hmn.index.structures.cluster import ClusterIndex
 from hmn.index.structures.exact import ExactIndex
 from hmn.index.structures.faiss import FaissIndex
@@ -30,22 +30,21 @@ LOST = (1.0, 0.5, 0.2)
 
 @dataclass(frozen=True)
 class Variant:
-    """A structure, whether it learns from queries, and the values of its setting that are tried."""
+    """A structure, whether it learns from queries, and the efforts that are tried."""
 
     name: str
-    make: Callable[[], Index]
+    make: Callable[[], Tunable]
     values: tuple[int, ...]
-    setting: str = "reach"
     learns: bool = False
 
-    def settings(self, index: Index) -> Iterator[int]:
+    def settings(self, index: Tunable) -> Iterator[int]:
         """Set the index to each value in turn."""
         for value in self.values:
-            setattr(index, self.setting, value)
+            index.effort = value
             yield value
 
 
-def hierarchy(groups: str | None = None, codes: str = "int1") -> Callable[[], Index]:
+def hierarchy(groups: str | None = None, codes: str = "int1") -> Callable[[], Tunable]:
     """A hierarchy of this shape that scores ``RESCORED`` cells in full."""
     return lambda: HierarchicalIndex(groups, codes=codes, rescore=RESCORED)
 
@@ -61,9 +60,8 @@ VARIANTS = (
         "clusters, a number of them",
         lambda: ClusterIndex("200x7500", "40x200", rescore=RESCORED),
         PROBES,
-        "last_probes",
     ),
-    Variant("faiss IVF-Flat", lambda: FaissIndex("IVF1000,Flat"), PROBES, "num_probes"),
+    Variant("faiss IVF-Flat", lambda: FaissIndex("IVF1000,Flat"), PROBES),
 )
 
 

@@ -59,7 +59,7 @@ def test_it_finds_the_fewest_probes_that_reach_the_recall(
     assert found.reached
     assert found.recall == pytest.approx(true_recall(index, keys, query, 10), abs=1e-9)
     assert found.recall >= 0.9
-    setattr(index, found.setting, found.value - 1)
+    index.effort = found.value - 1
     assert true_recall(index, keys, query, 10) < 0.9
 
 
@@ -69,17 +69,17 @@ def test_every_structure_reaches_a_recall_and_a_smaller_one_costs_less(
 ) -> None:
     keys, query = few
     index = made(name, keys)
-    setting, most = index.knob()
+    setting, most = index.effort_name, index.max_effort
     less, more = (tune(index, query, 10, target_recall=target) for target in (0.5, 0.9))
     assert less.reached and more.reached and more.setting == setting
-    assert getattr(index, setting) == more.value
+    assert index.effort == more.value
     assert more.recall >= 0.9
     assert more.recall == pytest.approx(true_recall(index, keys, query, 10), abs=1e-9)
     assert 1 <= less.value < more.value < most
     assert name.startswith("faiss:") or less.reads < more.reads < len(keys)
-    setattr(index, setting, more.value - 1)
+    index.effort = more.value - 1
     assert "HNSW" in name or true_recall(index, keys, query, 10) < 0.9
-    setattr(index, setting, most)
+    index.effort = most
     assert true_recall(index, keys, query, 10) > 0.97
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
@@ -11,7 +12,7 @@ from hmn.results import SearchResult
 
 
 class Searcher(Protocol):
-    """Finds cells for queries: an index, or what stands before one."""
+    """Finds cells for queries: an index, or a wrapper around one."""
 
     def search(self, query: Tensor, k: int) -> SearchResult:
         """Find, for each query ``(B, D)``, up to ``k`` cells; see ``Index.search``."""
@@ -25,17 +26,28 @@ class Searcher(Protocol):
 class Index(Protocol):
     """A structure over N keys of D features that finds the K cells of largest inner product with a query.
 
-    Settings are given when it is made; ``build`` gives it the keys. Cell ids are the user's own and stable:
-    adding and removing cells never changes the id of another. Under autocast and inference mode it computes
-    as it does elsewhere. Threads may search at the same time, but nothing else while another changes it.
+    Settings are given when an index is made; ``build`` gives it the keys. Cell ids are the user's own and
+    stable: adding and removing cells never changes the id of another. Autocast and inference mode around a
+    call make no difference to its results.
+
+    Threads may share an index. Searches run at the same time; ``add``, ``remove``, ``update`` and
+    ``state_dict`` wait for searches in progress and then run alone. ``build`` and ``load_state_dict`` make
+    the new structure beside the old one, which answers until the new one takes its place. If they fail, the
+    old one stays. Do not change an index from a callback that it calls, and do not write to shared keys in
+    place while another thread searches.
     """
+
+    @property
+    def has_structure(self) -> bool:
+        """False if the index needs nothing but the keys, as exact search does: there is nothing to save."""
+        ...
 
     def build(self, keys: Tensor, cells: Tensor | None = None) -> None:
         """Search these keys from now on, in place of any before.
 
         Args:
-            keys: ``(N, D)`` float32, float16 or bfloat16, finite; N may be 0. They are not copied if they
-                are of the index's storage type, so that rows changed in place are scored as they are then.
+            keys: ``(N, D)`` float32, float16 or bfloat16, finite; N may be 0. Keys of the index's storage
+                type are shared, not copied: rows that change in place are scored by their new values.
             cells: ``(N,)`` int64 ids of the cells, distinct and not negative; 0 to N - 1 if not given.
 
         Raises:
@@ -49,7 +61,7 @@ class Index(Protocol):
 
         Args:
             query: ``(B, D)`` float, finite.
-            k: results a query, at least 1; may exceed the number of cells.
+            k: results per query, at least 1; may exceed the number of cells.
 
         Returns:
             ``score`` (B, k) and ``cell`` (B, k), best first; unused places hold ``-inf`` and ``-1``.
@@ -66,7 +78,7 @@ class Index(Protocol):
         """Add cells ``(n,)`` with keys ``(n, D)``.
 
         Raises:
-            CellError: a cell is there already or twice among them; nothing is added then.
+            CellError: a cell exists already or is given twice; nothing is added then.
         """
         ...
 
@@ -74,35 +86,35 @@ class Index(Protocol):
         """Remove cells ``(n,)``.
 
         Raises:
-            CellError: a cell is not there or twice among them; nothing is removed then.
+            CellError: a cell does not exist or is given twice; nothing is removed then.
         """
         ...
 
     def update(self, cells: Tensor, keys: Tensor) -> None:
-        """Give cells ``(n,)`` that are there new keys ``(n, D)``.
+        """Give existing cells ``(n,)`` new keys ``(n, D)``.
 
         Raises:
-            CellError: a cell is not there or twice among them; nothing is changed then.
+            CellError: a cell does not exist or is given twice; nothing is changed then.
         """
         ...
 
     def state_dict(self, *, with_keys: bool = True) -> dict[str, Tensor]:
-        """What ``load_state_dict`` needs to search the same; ``with_keys=False`` leaves out the keys.
+        """Tensors from which ``load_state_dict`` restores the index; ``with_keys=False`` omits the keys.
 
-        The tensors are the index's own, not copies: save or clone them before the index is changed.
+        They are the index's own tensors, not copies: save or clone them before the index changes.
         """
         ...
 
     def load_state_dict(self, state: Mapping[str, Tensor], keys: Tensor | None = None) -> None:
-        """Take back what ``state_dict`` gave, into an index of the same settings.
+        """Restore what ``state_dict`` returned, into an index made with the same settings.
 
         Args:
-            state: by name; what is kept of it is copied, so that changes to the index do not reach it.
-            keys: ``(rows, D)``, the storage of the keys where the state was saved without them, or in place
-                of those that it has; shared with the index as in ``build``.
+            state: tensors by name. They are copied, so that later changes to the index do not reach them.
+            keys: ``(rows, D)`` storage of the keys, shared as in ``build``; needed if the state was saved
+                without keys, used in place of the state's own keys otherwise.
 
         Raises:
-            ShapeError: a tensor is missing or does not fit; the index is as it was then.
+            ShapeError: a tensor is missing or does not fit; the index stays as it was.
         """
         ...
 
@@ -115,30 +127,63 @@ class Index(Protocol):
         ...
 
 
-@runtime_checkable
-class Teachable(Index, Protocol):
-    """An index that learns from queries where the cells that they ask for are."""
+class Tunable(Index):
+    """An index with one setting that trades reads for recall and may be changed between searches.
 
-    def learn(self, query: Tensor, cells: Tensor, *, vectors: bool = True) -> None:
-        """Learn that each query ``(Q, D)`` is to find its cell ``(Q,)``: how far to look, and where."""
-        ...
+    This is a base class, not a protocol: to tell a protocol with properties, ``isinstance`` of Python 3.11
+    would read them, and these raise errors before the index is built.
+    """
 
-    def forget(self) -> None:
-        """Forget where to look, before keys move."""
-        ...
+    @property
+    @abstractmethod
+    def effort(self) -> int:
+        """How far a search looks, from 1 up: the value of the setting, which can be assigned.
 
+        Raises:
+            NotFittedError: the value depends on the cells and the index was not built.
+            ConfigError: this index has no such setting, such as a flat index of faiss.
+        """
 
-@runtime_checkable
-class Tunable(Index, Protocol):
-    """An index with one setting that trades reads for recall and may be set at any time."""
+    @effort.setter
+    @abstractmethod
+    def effort(self, value: int) -> None: ...
 
-    def knob(self) -> tuple[str, int]:
-        """The setting's name and the largest value that makes a difference.
+    @property
+    @abstractmethod
+    def max_effort(self) -> int:
+        """Largest effort that makes a difference.
 
         Raises:
             NotFittedError: the index was not built.
-            ConfigError: as it is made, it has no such setting.
+            ConfigError: this index has no such setting.
         """
+
+    @property
+    @abstractmethod
+    def effort_name(self) -> str:
+        """Name of the setting that effort stands for, such as ``num_probes``.
+
+        Raises:
+            NotFittedError, ConfigError: as for ``max_effort``, where the name depends on the structure.
+        """
+
+
+@runtime_checkable
+class Teachable(Index, Protocol):
+    """An index that learns from queries where the cells they ask for are."""
+
+    def learn(self, query: Tensor, cells: Tensor, *, vectors: bool = True) -> None:
+        """Learn that each query ``(Q, D)`` should find its cell ``(Q,)``: how far to look, and where.
+
+        Args:
+            query: such queries as will be asked.
+            cells: the cell that each query should find.
+            vectors: False learns only how far to look, as is right while keys still move.
+        """
+        ...
+
+    def forget(self) -> None:
+        """Forget where to look, before keys move; how far to look is kept."""
         ...
 
 
@@ -147,11 +192,11 @@ class Clustered(Protocol):
     """What Top-K and Sample-K need of an index: its cells lie in clusters, each cell in exactly one."""
 
     def centroids(self) -> Tensor:
-        """``(C, D)`` float32, one row a cluster."""
+        """``(C, D)`` float32, one row per cluster."""
         ...
 
     def cells_in(self, clusters: Tensor) -> tuple[Tensor, Tensor]:
-        """Cells of clusters ``(m,)``: ids ``(n,)``, cluster by cluster, and how many in each ``(m,)``."""
+        """Cells of clusters ``(m,)``: ids ``(n,)``, cluster by cluster, and the size of each ``(m,)``."""
         ...
 
 

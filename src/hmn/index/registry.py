@@ -68,8 +68,12 @@ def settings_in(name: str) -> dict[str, Any]:
 
 
 def with_setting(name: str, index: Index, setting: str) -> str:
-    """The text of an index with one more setting, as the index has it: what makes the same one again."""
-    return f"{name}{',' if ':' in name else ':'}{setting}={getattr(index, setting)}"
+    """The text of an index with one setting as the index has it now: ``make_index`` makes the same again."""
+    structure, _, text = name.partition(":")
+    value = getattr(index, setting)
+    shown = "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    others = [part for part in text.split(",") if part and part.partition("=")[0].strip() != setting]
+    return f"{structure}:{','.join([*others, f'{setting}={shown}'])}"
 
 
 def _parsed(structure: str, text: str) -> dict[str, Any]:

@@ -72,16 +72,15 @@ def tune(
             "expected a structure that looks at a part of the cells (cluster, hierarchy, wta-hash, pca-tree, "
             "faiss): leave this one as it is, or make another"
         )
-    name, most = index.knob()
-    before = getattr(index, name)
+    name, most, before = index.effort_name, index.max_effort, index.effort
     best = _best(index, queries, k) if best is None else best
 
     def tried(value: int) -> Tuned:
-        setattr(index, name, value)
+        index.effort = value
         found = index.search(queries, k)
         recall, reads = recall_at_k(found, best), float(found.reads.mean())
         if target_reads is not None and math.isnan(reads):
-            setattr(index, name, before)
+            index.effort = before
             raise ConfigError(
                 f"the reads of this {index.stats()['structure']} are unknown, expected an index that counts "
                 f"them to spend {target_reads} a query: give target_recall instead"
@@ -105,7 +104,7 @@ def tune(
     chosen = high
     if target_reads is not None and abs(low.reads - target_reads) < abs(high.reads - target_reads):
         chosen = low
-    setattr(index, name, chosen.value)
+    index.effort = chosen.value
     return chosen
 
 

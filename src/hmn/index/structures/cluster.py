@@ -12,6 +12,7 @@ from hmn._native import kernels, search_levels
 from hmn.errors import ConfigError
 from hmn.index.checks import check_count, check_counts
 from hmn.index.clustering.reduction import NoReduction, Reduction
+from hmn.index.protocol import Tunable
 from hmn.index.storage.key_rows import KeyRows
 from hmn.index.structures.base import Structure
 from hmn.index.structures.cluster_levels import BITS, Levels, build_levels, load_levels
@@ -21,7 +22,7 @@ CELLS_A_CLUSTER = 64
 """Cells per cluster where no number of clusters is given."""
 
 
-class ClusterIndex(Structure[Levels]):
+class ClusterIndex(Structure[Levels], Tunable):
     """Spherical k-means clusters (Auvolat et al. 2015; Chandar et al. 2016), with cells in short codes.
 
     A query looks at the clusters whose direction it agrees with most, scores their cells by codes of 4 or 8
@@ -102,18 +103,20 @@ class ClusterIndex(Structure[Levels]):
             row, length = levels.leaves.level.children_of(clusters)
             return rows.cells_at(row), length
 
-    def knob(self) -> tuple[str, int]:
-        """See ``Tunable.knob``: ``num_probes``, or ``last_probes`` where it has a number for each level."""
-        return "num_probes" if len(self._probes) == 1 else "last_probes", self._current()[1].counts[-1]
-
     @property
-    def last_probes(self) -> int:
-        """Clusters entered at the last level; setting it sets the other levels in proportion."""
+    def effort(self) -> int:
+        """See ``Tunable.effort``: clusters entered at the last level.
+
+        If ``num_probes`` has a number for each level, assigning this sets the others in proportion.
+        """
         return self._probes[-1]
 
-    @last_probes.setter
-    def last_probes(self, value: int) -> None:
-        check_counts("last_probes", value)
+    @effort.setter
+    def effort(self, value: int) -> None:
+        check_count("effort", value)
+        if len(self._probes) == 1:
+            self._probes = (value,)
+            return
         counts = self._current()[1].counts
         # entering a share s of the last level's clusters takes about s ** (1 / levels) of each level before
         share = value / counts[-1]
@@ -123,6 +126,16 @@ class ClusterIndex(Structure[Levels]):
             for level, count in enumerate(counts[:-1])
         ]
         self._probes = (*wider, value)
+
+    @property
+    def max_effort(self) -> int:
+        """See ``Tunable.max_effort``: all clusters of the last level."""
+        return self._current()[1].counts[-1]
+
+    @property
+    def effort_name(self) -> str:
+        """See ``Tunable.effort_name``."""
+        return "num_probes"
 
     def _make(self, rows: KeyRows) -> Levels:
         n = len(rows)

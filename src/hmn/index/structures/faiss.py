@@ -16,9 +16,10 @@ from hmn._native import best_of
 from hmn.errors import ConfigError, ShapeError
 from hmn.index.checks import check_count
 from hmn.index.clustering.reduction import NoReduction, Reduction
+from hmn.index.protocol import Tunable
 from hmn.index.storage.key_rows import KeyRows
 from hmn.index.structures.base import Structure
-from hmn.index.structures.faiss_rows import FaissRows, Vectors, import_faiss, reason
+from hmn.index.structures.faiss_rows import FaissRows, Vectors, graph_of, import_faiss, reason
 from hmn.results import SearchResult
 
 ADDED_AT_A_TIME = 1 << 16
@@ -63,7 +64,7 @@ class _Held:
             self.vectors.add(part.cpu().numpy(), self.of(rows, part))
 
 
-class FaissIndex(Structure[_Held]):
+class FaissIndex(Structure[_Held], Tunable):
     """Asks a faiss index for candidates and scores them again by the keys as they are.
 
     Faiss keeps a float32 copy or codes of the keys, on the CPU. Cells are removed from it where it can do
@@ -102,7 +103,7 @@ class FaissIndex(Structure[_Held]):
         seed: int = 0,
     ) -> None:
         super().__init__(storage)
-        self._faiss = import_faiss()
+        import_faiss()
         if not factory or "IDMap" in factory:
             raise ConfigError(f"factory is {factory!r}, expected one without IDMap: cell ids are kept here")
         self.factory, self.kind = factory, f"faiss {factory}"
@@ -113,27 +114,55 @@ class FaissIndex(Structure[_Held]):
         self._check_search_settings()
         self._reduction: Reduction = NoReduction() if reduction is None else copy.copy(reduction)
 
-    def knob(self) -> tuple[str, int]:
-        """See ``Tunable.knob``: ``num_probes`` of inverted lists, ``ef_search`` of graphs that have it."""
+    @property
+    def effort(self) -> int:
+        """See ``Tunable.effort``: ``num_probes`` of inverted lists, ``ef_search`` of graphs that have it."""
+        index = self._tunable()
+        lists = import_faiss().try_extract_index_ivf(index)
+        if lists is not None:
+            return int(lists.nprobe) if self.num_probes is None else self.num_probes
+        return graph_of(index).efSearch if self.ef_search is None else self.ef_search
+
+    @effort.setter
+    def effort(self, value: int) -> None:
+        check_count("effort", value)
+        if self.effort_name == "num_probes":
+            self.num_probes = value
+        else:
+            self.ef_search = value
+
+    @property
+    def max_effort(self) -> int:
+        """See ``Tunable.max_effort``: all inverted lists, or all cells."""
+        lists = import_faiss().try_extract_index_ivf(self._tunable())
+        return max(1, len(self)) if lists is None else int(lists.nlist)
+
+    @property
+    def effort_name(self) -> str:
+        """See ``Tunable.effort_name``."""
+        lists = import_faiss().try_extract_index_ivf(self._tunable())
+        return "ef_search" if lists is None else "num_probes"
+
+    def _tunable(self) -> Any:
+        """The faiss index, which has inverted lists or ef_search.
+
+        Raises:
+            ConfigError: it has neither.
+        """
         with self._lock.writing:
-            rows, held = self._settled()
+            held = self._settled()[1]
         if held.stands_in:
             raise ConfigError(
                 f"a flat index stands in for faiss {self.factory!r} ({held.stands_in}), expected enough "
                 "cells to build it: tune when there are more, or ask for another factory"
             )
-        lists = self._faiss.try_extract_index_ivf(held.vectors.index)
-        if lists is not None:
-            return "num_probes", lists.nlist
-        try:
-            untrained = self._made(held.vectors.index.d)
-            self._faiss.ParameterSpace().set_index_parameter(untrained, "efSearch", 1)
-        except RuntimeError:
+        index = held.vectors.index
+        if import_faiss().try_extract_index_ivf(index) is None and graph_of(index) is None:
             raise ConfigError(
                 f"faiss {self.factory!r} has neither num_probes nor ef_search, expected a factory with one "
                 "that trades reads for recall: ask for one such as 'IVF1024,Flat' or 'HNSW32'"
-            ) from None
-        return "ef_search", max(1, len(rows))
+            )
+        return index
 
     def _make(self, rows: KeyRows) -> _Held:
         """Faiss may refuse such an index for keys of this number of features, with a ConfigError."""
@@ -194,7 +223,7 @@ class FaissIndex(Structure[_Held]):
     def _save(self, rows: KeyRows, held: _Held) -> dict[str, Tensor]:  # noqa: ARG002
         return {
             **held.reduction.state_dict(),
-            "faiss.index": torch.from_numpy(self._faiss.serialize_index(held.vectors.index)),
+            "faiss.index": torch.from_numpy(import_faiss().serialize_index(held.vectors.index)),
             "faiss.row_at": torch.from_numpy(held.vectors.rows_by_label()),
             "faiss.tried": torch.tensor(held.tried if held.stands_in else -1),
         }
@@ -205,7 +234,7 @@ class FaissIndex(Structure[_Held]):
         if missing := {"faiss.index", "faiss.row_at", "faiss.tried"} - set(state):
             raise ShapeError(f"the state has no {min(missing)}: is it that of a FaissIndex?")
         try:
-            index = self._faiss.deserialize_index(state["faiss.index"].cpu().numpy())
+            index = import_faiss().deserialize_index(state["faiss.index"].cpu().numpy())
         except RuntimeError as error:
             raise ShapeError(f"faiss cannot read faiss.index: {reason(error)}") from None
         row_at = state["faiss.row_at"].to("cpu", torch.int64, copy=True).numpy()
@@ -213,7 +242,7 @@ class FaissIndex(Structure[_Held]):
         filed = np.sort(row_at[row_at >= 0])
         if index.d != features or not np.array_equal(filed, live):
             raise ShapeError(f"the faiss index does not hold the {len(live)} cells of {features} features")
-        vectors = FaissRows(self._faiss, index, row_at)
+        vectors = FaissRows(index, row_at)
         if index.ntotal != (len(live) if vectors.removes else len(row_at)):
             raise ShapeError(f"the faiss index holds {index.ntotal} vectors, expected {len(live)}")
         reduction.load_state_dict(state)
@@ -245,7 +274,7 @@ class FaissIndex(Structure[_Held]):
     def _made(self, features: int) -> Any:
         """The index that was asked for, untrained."""
         try:
-            index = self._faiss.index_factory(features, self.factory, self._faiss.METRIC_INNER_PRODUCT)
+            index = import_faiss().index_factory(features, self.factory, import_faiss().METRIC_INNER_PRODUCT)
         except RuntimeError as error:
             what = f"{self.factory!r} for {features} features"
             raise ConfigError(f"faiss cannot make {what}: {reason(error)}") from None
@@ -259,7 +288,7 @@ class FaissIndex(Structure[_Held]):
             if getattr(self, name) is None:
                 continue
             try:
-                self._faiss.ParameterSpace().set_index_parameter(index, faiss_name, getattr(self, name))
+                import_faiss().ParameterSpace().set_index_parameter(index, faiss_name, getattr(self, name))
             except RuntimeError:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)} but {self.factory!r} has no {faiss_name}: leave it out"
@@ -271,15 +300,15 @@ class FaissIndex(Structure[_Held]):
             if not index.is_trained:
                 if not len(rows):
                     raise RuntimeError("there are no cells yet")
-                lists = self._faiss.try_extract_index_ivf(index)
+                lists = import_faiss().try_extract_index_ivf(index)
                 if lists is not None:
                     lists.cp.seed = self.seed % (1 << 31)
                 every = np.ascontiguousarray(reduction.keys(rows.keys[rows.live()]).cpu().numpy())
                 index.train(every)
-            held = _Held(FaissRows(self._faiss, index), reduction, len(rows))
+            held = _Held(FaissRows(index), reduction, len(rows))
             held.fill(rows)
         except RuntimeError as error:
-            flat = FaissRows(self._faiss, self._faiss.IndexFlatIP(index.d))
+            flat = FaissRows(import_faiss().IndexFlatIP(index.d))
             held = _Held(flat, reduction, len(rows), reason(error))
             held.fill(rows)
         return held

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import sys
 import warnings
 from typing import Any
 
@@ -24,6 +25,8 @@ def import_faiss() -> Any:
     Raises:
         MissingPackageError: it is not installed.
     """
+    if (loaded := sys.modules.get("faiss")) is not None:
+        return loaded
     try:
         with warnings.catch_warnings():
             # the wrappers that swig generates are deprecated in newer Pythons
@@ -40,7 +43,6 @@ class FaissRows:
     of removed vectors are masked.
 
     Args:
-        faiss: the module.
         index: trained, with measure inner product; empty, or with the labels of ``row_at``.
         row_at: row of each label, -1 for those removed.
 
@@ -50,8 +52,8 @@ class FaissRows:
         removes: whether faiss can remove.
     """
 
-    def __init__(self, faiss: Any, index: Any, row_at: Numbers | None = None) -> None:
-        self._faiss = faiss
+    def __init__(self, index: Any, row_at: Numbers | None = None) -> None:
+        faiss = import_faiss()
         self.removes = _can_remove(index)
         own_ids = faiss.try_extract_index_ivf(index) is not None or isinstance(index, faiss.IndexIDMap)
         self.index = faiss.IndexIDMap2(index) if self.removes and not own_ids else index
@@ -61,6 +63,11 @@ class FaissRows:
         self._label_of[held] = np.flatnonzero(self._row_at >= 0)
         self.stale = 0 if self.removes else len(self._row_at) - len(held)
         self._sizes: Numbers | None = None  # of the inverted lists
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FaissRows:
+        """A copy with a faiss index of its own."""
+        faiss = import_faiss()
+        return FaissRows(faiss.deserialize_index(faiss.serialize_index(self.index)), self.rows_by_label())
 
     def add(self, rows: Numbers, vectors: Vectors) -> None:
         """Add vectors ``(n, D)`` for rows ``(n,)`` that are not held.
@@ -118,7 +125,7 @@ class FaissRows:
         count, b = min(int(self.index.ntotal), count + self.stale), len(query)
         if not count or not b:
             return np.empty((b, 0), np.int64), np.zeros(b), np.zeros(b, np.int64)
-        faiss, inner = self._faiss, self.index
+        faiss, inner = import_faiss(), self.index
         if isinstance(inner, faiss.IndexIDMap):
             inner = faiss.downcast_index(inner.index)
         touched, scored = np.full(b, np.nan), None
@@ -141,6 +148,14 @@ class FaissRows:
         if self._sizes is None:
             self._sizes = np.array([lists.invlists.list_size(at) for at in range(lists.nlist)], np.int64)
         return self._sizes
+
+
+def graph_of(index: Any) -> Any:
+    """The HNSW graph within a faiss index, which has ``efSearch``; None if there is none."""
+    for name in ("index", "base_index"):  # of indexes that change vectors or scores around another one
+        if hasattr(index, name):
+            return graph_of(import_faiss().downcast_index(getattr(index, name)))
+    return getattr(index, "hnsw", None)
 
 
 def reason(error: RuntimeError) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 from hmn.errors import ShapeError
 from hmn.index.checks import check_count
 from hmn.index.clustering.reduction import OneColumnReduction, Reduction
+from hmn.index.protocol import Tunable
 from hmn.index.storage.buckets import Buckets, search_buckets
 from hmn.index.storage.key_rows import KeyRows
 from hmn.index.structures.base import Structure
@@ -46,7 +47,7 @@ class _Tree:
         return torch.cat([(part / self.unit - self.mean) @ self.component.T for part in parts])
 
 
-class PCATreeIndex(Structure[_Tree]):
+class PCATreeIndex(Structure[_Tree], Tunable):
     """Scores the cells in the leaves of a binary tree that are nearest to the query.
 
     All nodes of level j split at the median of their cells' projections on the j-th principal component of
@@ -91,9 +92,24 @@ class PCATreeIndex(Structure[_Tree]):
         self.seed = check_count("seed", seed, least=0)
         self._reduction: Reduction = OneColumnReduction() if reduction is None else copy.copy(reduction)
 
-    def knob(self) -> tuple[str, int]:
-        """See ``Tunable.knob``."""
-        return "num_leaves", len(self._current()[1].threshold) + 1
+    @property
+    def effort(self) -> int:
+        """See ``Tunable.effort``."""
+        return self.num_leaves
+
+    @effort.setter
+    def effort(self, value: int) -> None:
+        self.num_leaves = check_count("effort", value)
+
+    @property
+    def max_effort(self) -> int:
+        """See ``Tunable.max_effort``: all leaves."""
+        return len(self._current()[1].threshold) + 1
+
+    @property
+    def effort_name(self) -> str:
+        """See ``Tunable.effort_name``."""
+        return "num_leaves"
 
     def _make(self, rows: KeyRows) -> _Tree:
         reduction = copy.copy(self._reduction)

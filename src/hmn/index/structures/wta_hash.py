@@ -14,6 +14,7 @@ from hmn._native import most_frequent
 from hmn.errors import ConfigError, ShapeError
 from hmn.index.checks import check_count
 from hmn.index.clustering.reduction import NoReduction, Reduction
+from hmn.index.protocol import Tunable
 from hmn.index.storage.buckets import Buckets, search_buckets
 from hmn.index.storage.key_rows import KeyRows
 from hmn.index.structures.base import Structure
@@ -38,7 +39,7 @@ class _Tables:
     reduction: Reduction
 
 
-class WTAHashIndex(Structure[_Tables]):
+class WTAHashIndex(Structure[_Tables], Tunable):
     """Scores the cells that share a bucket with the query in one of several hash tables.
 
     A table draws ``num_permutations`` random orders of the features and looks at the first ``prefix``
@@ -99,12 +100,28 @@ class WTAHashIndex(Structure[_Tables]):
             )
         self._reduction: Reduction = NoReduction() if reduction is None else copy.copy(reduction)
 
-    def knob(self) -> tuple[str, int]:
-        """See ``Tunable.knob``: ``max_candidates``, up to all cells that share a bucket with a query.
+    @property
+    def effort(self) -> int:
+        """See ``Tunable.effort``: ``max_candidates``; all cells, or more, set no limit.
 
-        A recall that is out of its reach takes more of ``num_probes``, or of ``num_tables`` and a new build.
+        A recall beyond its reach needs more ``num_probes``, or more ``num_tables`` and a new build.
         """
-        return "max_candidates", max(1, len(self._current()[0]))
+        return self.max_effort if self.max_candidates is None else self.max_candidates
+
+    @effort.setter
+    def effort(self, value: int) -> None:
+        check_count("effort", value)
+        self.max_candidates = None if value >= self.max_effort else value
+
+    @property
+    def max_effort(self) -> int:
+        """See ``Tunable.max_effort``: all cells."""
+        return max(1, len(self._current()[0]))
+
+    @property
+    def effort_name(self) -> str:
+        """See ``Tunable.effort_name``."""
+        return "max_candidates"
 
     def _make(self, rows: KeyRows) -> _Tables:
         reduction = copy.copy(self._reduction)

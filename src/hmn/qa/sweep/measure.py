@@ -156,11 +156,11 @@ def _curve(name: str, text: str, keys: Tensor, measure: Measure, log: Callable[[
         return Curve(name, None, spent, [measure(index, text, None)])
     if not isinstance(index, Tunable):
         raise ConfigError(f"{text} has no setting that trades reads for recall")
-    setting, most = index.knob()
+    setting, most = index.effort_name, index.max_effort
     points: list[Point] = []
     for value in _values(measure.k if setting == "max_candidates" else 1, most):
         log(f"{setting}={value}")
-        setattr(index, setting, value)
+        index.effort = value
         points.append(measure(index, with_setting(text, index, setting), value))
         last = points[-1]
         if last.recall_at_k >= FOUND_ALL or (last.reads or 0) >= len(keys) * MOST_READ:

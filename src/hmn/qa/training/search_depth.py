@@ -55,59 +55,57 @@ class Depth:
     ) -> None:
         self.index, self.name, self.learned = index, name, learned
         self._given, self._recall, self._k, self._queries = name, recall, k, queries
-        self._before: dict[str, int | None] = {}
+        self._before: int | None = None
         self._tuned: Tuned | None = None
         self.value: int | None = None
 
     def tune(self) -> None:
         """Look as far as the recall asks for on the keys and the queries as they are; after every build."""
-        setting = self._setting()
-        if setting is None:
+        index = self._tunable()
+        if index is None:
             return
-        self._before.setdefault(setting, getattr(self.index, setting))
+        self._before = index.effort if self._before is None else self._before
         if self.learned:
-            self.value = self._set_by_others(setting)
+            self.value = self._set_by_others(index, self._before)
         else:
-            self._tuned = tune(self.index, self._queries(), self._k, target_recall=self._recall)
+            self._tuned = tune(index, self._queries(), self._k, target_recall=self._recall)
             self.value = self._tuned.value
-        self.name = with_setting(self._given, self.index, setting)
+        self.name = with_setting(self._given, index, index.effort_name)
 
     def train(self) -> None:
         """Look no further than is worth it in a step of training."""
         tuned = self._tuned
         if self.learned or (tuned is not None and tuned.reads > WORTH_TRAINING_WITH * len(self.index)):
-            for setting, before in self._before.items():
-                setattr(self.index, setting, before)
+            index = self._tunable()
+            if index is not None and self._before is not None:
+                index.effort = self._before
             self.value = None
 
     def restore(self, value: int | None) -> None:
         """Look as far as ``value`` says: that of another ``Depth``, of a run that goes on."""
-        setting = self._setting()
-        if setting is not None:
-            self._before.setdefault(setting, getattr(self.index, setting))
+        index = self._tunable()
+        if index is not None:
+            self._before = index.effort if self._before is None else self._before
             if value is not None:
-                setattr(self.index, setting, value)
+                index.effort = value
                 self.value = value
 
-    def _set_by_others(self, setting: str) -> int:
+    def _set_by_others(self, index: Tunable, usual: int) -> int:
         """Look as far as finds nearly all that a far wider search finds."""
-        query, usual = self._queries(), self._before[setting]
-        assert usual is not None
+        query = self._queries()
         if not len(query):
-            value = round(UNWATCHED * usual)
-            setattr(self.index, setting, value)
-            return value
-        setattr(self.index, setting, WIDE * usual)
-        best = self.index.search(query, 1)
-        return tune(self.index, query, 1, target_recall=AGREED, best=best).value
+            index.effort = round(UNWATCHED * usual)
+            return index.effort
+        index.effort = WIDE * usual
+        best = index.search(query, 1)
+        return tune(index, query, 1, target_recall=AGREED, best=best).value
 
-    def _setting(self) -> str | None:
-        """What is to be tuned, if anything is."""
+    def _tunable(self) -> Tunable | None:
+        """The index, if its effort is to be tuned."""
         if not self._recall or not isinstance(self.index, Tunable) or not len(self.index):
             return None
         try:
-            setting, _ = self.index.knob()
+            setting = self.index.effort_name
         except ConfigError:  # such as a flat index of faiss, which looks everywhere
             return None
-        said = settings_in(self._given)
-        return None if setting in said or setting == "last_probes" else setting
+        return None if setting in settings_in(self._given) else self.index

@@ -12,6 +12,7 @@ from hmn._native import kernels, search_levels
 from hmn.errors import ConfigError, ShapeError
 from hmn.index.checks import check_count, check_counts, check_query
 from hmn.index.precision import own_arithmetic
+from hmn.index.protocol import Tunable
 from hmn.index.storage.coded_lists import CODES
 from hmn.index.storage.key_rows import KeyRows
 from hmn.index.structures.base import Structure
@@ -25,9 +26,11 @@ MOST_ENTERED = 1 << 16
 """Groups of a tier that one query may enter."""
 SAMPLED_QUERIES = 4096
 """Queries that widths are learned from; more change little."""
+MAX_REACH = 1000
+"""Largest reach that makes a difference, in hundredths of a tier's width."""
 
 
-class HierarchicalIndex(Structure[Tree]):
+class HierarchicalIndex(Structure[Tree], Tunable):
     """Groups of groups of leaves of cells, searched tier by tier as far as each query needs.
 
     A query enters the groups of a tier whose scores lie near the best of that tier: a question that one
@@ -104,10 +107,25 @@ class HierarchicalIndex(Structure[Tree]):
         """
         return self._current()[1]
 
-    def knob(self) -> tuple[str, int]:
-        """See ``Tunable.knob``: ``reach``."""
+    @property
+    def effort(self) -> int:
+        """See ``Tunable.effort``: ``reach``."""
+        return self.max_effort if self.reach is None else self.reach
+
+    @effort.setter
+    def effort(self, value: int) -> None:
+        self.reach = check_count("effort", value)
+
+    @property
+    def max_effort(self) -> int:
+        """See ``Tunable.max_effort``."""
         self._current()  # refuses an index that was not built
-        return "reach", 1000
+        return MAX_REACH
+
+    @property
+    def effort_name(self) -> str:
+        """See ``Tunable.effort_name``."""
+        return "reach"
 
     @own_arithmetic
     def learn(self, query: Tensor, cells: Tensor, *, vectors: bool = True) -> None:
