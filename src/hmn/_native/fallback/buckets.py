@@ -97,7 +97,6 @@ def _best_of_distinct(query: Tensor, keys: Tensor, candidate: Tensor, k: int) ->
 def _products(keys: Tensor, candidate: Tensor, vector: Tensor) -> Tensor:
     """Inner products ``(b, W)`` of vectors ``(b, D, 1)`` with candidates ``(b, W)``; -inf for ``-1``."""
     batch, width = candidate.shape
-    chosen = (
-        keys.index_select(0, candidate.clamp(min=0).flatten()).float().view(batch, width, -1)
-    )  # (b, W, D)
+    chosen = keys.index_select(0, candidate.clamp(min=0).flatten()).float()  # (b * W, D)
+    chosen = chosen.view(batch, width, -1)  # (b, W, D)
     return torch.bmm(chosen, vector).squeeze(2).masked_fill(candidate < 0, -torch.inf)
