@@ -1,4 +1,4 @@
-// AVX2 with FMA and F16C. Compiled with its own flags, as avx512.cpp.
+// AVX2 with FMA and F16C. Compiled with flags of its own, like avx512.cpp: no std:: templates here.
 #include <immintrin.h>
 
 #include "simd.hpp"
@@ -6,22 +6,25 @@
 namespace hmn {
 namespace {
 
-constexpr int kWide = 8;       // entries of half a panel, the lanes of a register
-constexpr int kQueries = 4;
+constexpr int kWide = 8;     // lanes of a register: entries of half a panel
+constexpr int kQueries = 4;  // queries scored at a time
 
-// Sums of code * query for the 8 entries of half a line. Codes stay below 16 in each product, so the
-// 16-bit sums of two cannot overflow; a code of 8 bits is taken as two of 4.
+// Sums of code * query for the 8 entries of half a line. Codes stay below 16 in each product, so that 16-bit sums
+// of two cannot overflow; an 8-bit code is split into two of 4 bits.
 template <int BITS>
 inline __m256i add_line(__m256i sum, __m256i low, __m256i high, const int8_t* query, int g, int groups) {
     const __m256i ones = _mm256_set1_epi16(1);
     const __m256i group = _mm256_set1_epi32(*reinterpret_cast<const int32_t*>(query + g * kGroup));
     sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(low, group), ones));
-    if (BITS == 8) return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(high, group), _mm256_set1_epi16(16)));
+    if (BITS == 8) {
+        const __m256i sixteen = _mm256_set1_epi16(16);
+        return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(high, group), sixteen));
+    }
     const __m256i other = _mm256_set1_epi32(*reinterpret_cast<const int32_t*>(query + (g + groups) * kGroup));
     return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(high, other), ones));
 }
 
-// As add_line with one bit a feature: the 16-bit sums of all eight bits of a byte cannot overflow either.
+// As add_line, with one bit per feature: 16-bit sums over all eight bits of a byte cannot overflow either.
 inline __m256i add_bits(__m256i sum, __m256i line, const int8_t* query, int g, int groups) {
     const __m256i lowest = _mm256_set1_epi8(1);
     __m256i products = _mm256_setzero_si256();
@@ -35,13 +38,13 @@ inline __m256i add_bits(__m256i sum, __m256i line, const int8_t* query, int g, i
     return _mm256_add_epi32(sum, _mm256_madd_epi16(products, _mm256_set1_epi16(1)));
 }
 
-// sum += codes * query in pairs of 16 bits. Spelled out since GCC copies every sum around the intrinsics.
+// sum += codes * query, by pairs of 16-bit numbers. In assembly, since GCC copies every sum around the intrinsics.
 inline void add_pairs(__m256i& sum, __m256i codes, __m256i query) {
     __m256i products;
     asm("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0" : "+x"(sum), "=&x"(products) : "x"(codes), "x"(query));
 }
 
-// A whole line of codes of 16 bits.
+// A whole line of 16-bit codes.
 template <int QUERIES>
 inline void add_wide(__m256i (&sum)[QUERIES][2], const uint8_t* line, const int8_t* const* query, int g) {
     const __m256i one = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(line));
@@ -85,10 +88,10 @@ void score_part(Tile& tile, int first, int panel) {
         for (int half = 0; half < 2; ++half) {
             const int at = panel * kLanes + half * kWide;
             const __m256 product = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum[j][half]), scale, shift);
-            const __m256 found = _mm256_fmadd_ps(_mm256_loadu_ps(tile.step + at), product,
+            const __m256 value = _mm256_fmadd_ps(_mm256_loadu_ps(tile.step + at), product,
                                                  _mm256_mul_ps(_mm256_loadu_ps(tile.along + at), base));
-            _mm256_storeu_ps(tile.score[row] + at, found);
-            const int reaches = _mm256_movemask_ps(_mm256_cmp_ps(found, threshold, _CMP_GE_OQ));
+            _mm256_storeu_ps(tile.score[row] + at, value);
+            const int reaches = _mm256_movemask_ps(_mm256_cmp_ps(value, threshold, _CMP_GE_OQ));
             tile.reaches[row] |= uint32_t(reaches) << at;
         }
     }
@@ -151,7 +154,7 @@ float dot(const float* query, const void* row, int64_t features, Storage storage
     }
 }
 
-// Two rows at a time: there are no registers for more.
+// Two rows at a time, since registers do not suffice for more.
 template <Storage STORAGE>
 void dots_of(const float* const* query, const void* const* row, int64_t features, float* product) {
     const int64_t whole = features / kWide * kWide;

@@ -1,4 +1,5 @@
-// AVX-512 with VNNI. Compiled with its own flags: nothing here may be inlined elsewhere, so no std:: templates.
+// AVX-512 with VNNI. Compiled with flags of its own, so no std:: templates here: the linker might use their code
+// in other files, on processors without AVX-512.
 #include <immintrin.h>
 
 #include "simd.hpp"
@@ -6,7 +7,7 @@
 namespace hmn {
 namespace {
 
-// sum += codes * query, as _mm512_dpbusd_epi32. Spelled out since GCC copies every sum around the intrinsic.
+// sum += codes * query, as _mm512_dpbusd_epi32. In assembly, since GCC copies every sum around the intrinsic.
 inline void add_products(__m512i& sum, __m512i codes, __m512i query) {
     asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(codes), "v"(query));
 }
@@ -15,7 +16,7 @@ inline __m512i group_of(const int8_t* query, int group) {
     return _mm512_set1_epi32(*reinterpret_cast<const int32_t*>(query + group * kGroup));
 }
 
-// A tile of few queries adds into several sums each: one sum after the other would wait for itself.
+// With few queries, each sum is split into several chains: additions to a single sum would wait for one another.
 template <int QUERIES, int PANELS, int BITS>
 void score_tile(Tile& tile) {
     constexpr int CHAINS = QUERIES * PANELS >= 8 ? 1 : QUERIES * PANELS >= 4 || BITS < 8 ? 2 : 4;
@@ -73,9 +74,9 @@ void score_tile(Tile& tile) {
             const __m512 along = _mm512_loadu_ps(tile.along + p * kLanes);
             const __m512 step = _mm512_loadu_ps(tile.step + p * kLanes);
             const __m512 product = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[j][p]), scale, shift);
-            const __m512 found = _mm512_fmadd_ps(step, product, _mm512_mul_ps(along, base));
-            _mm512_storeu_ps(tile.score[j] + p * kLanes, found);
-            reaches |= uint32_t(_mm512_cmp_ps_mask(found, threshold, _CMP_GE_OQ)) << (p * kLanes);
+            const __m512 value = _mm512_fmadd_ps(step, product, _mm512_mul_ps(along, base));
+            _mm512_storeu_ps(tile.score[j] + p * kLanes, value);
+            reaches |= uint32_t(_mm512_cmp_ps_mask(value, threshold, _CMP_GE_OQ)) << (p * kLanes);
         }
         tile.reaches[j] = reaches;
     }

@@ -1,4 +1,4 @@
-// Rows of hash tables and leaves; hmn._native.candidates does the same in PyTorch.
+// Rows of hash tables and leaves; hmn._native.fallback.buckets does the same in PyTorch.
 #include "buckets.hpp"
 
 #include <algorithm>
@@ -7,7 +7,7 @@
 namespace hmn {
 namespace {
 
-constexpr int64_t kAlone = 1 << 13;  // candidates below which threads cost more than they bring
+constexpr int64_t kAlone = 1 << 13;  // candidates below which threads cost more than they save
 
 struct Frequency {
     int32_t count, row;
@@ -23,9 +23,9 @@ void list_rows(const Lookups& lookups, const int64_t* filled, int64_t* candidate
 #pragma omp parallel for num_threads(lookups.queries * width < kAlone ? 1 : threads) schedule(dynamic, 4)
     for (int64_t query = 0; query < lookups.queries; ++query) {
         int64_t* to = candidate + query * width + filled[query];
-        for (int64_t one = query * lookups.count; one < (query + 1) * lookups.count; ++one) {
-            const int32_t* from = lookups.row + lookups.begin[one];
-            to = std::copy(from, from + lookups.size[one], to);
+        for (int64_t i = query * lookups.count; i < (query + 1) * lookups.count; ++i) {
+            const int32_t* from = lookups.row + lookups.begin[i];
+            to = std::copy(from, from + lookups.size[i], to);
         }
     }
 }
@@ -36,26 +36,26 @@ int64_t most_frequent(const int64_t* candidate, int64_t queries, int64_t count, 
 #pragma omp parallel num_threads(queries * count < kAlone ? 1 : threads) reduction(max : longest)
     {
         std::vector<int32_t> rows;
-        std::vector<Frequency> found;
+        std::vector<Frequency> counted;
 #pragma omp for schedule(dynamic, 4)
         for (int64_t query = 0; query < queries; ++query) {
             rows.clear();
-            for (const int64_t* one = candidate + query * count; one < candidate + (query + 1) * count; ++one)
-                if (*one >= 0) rows.push_back(int32_t(*one));
+            for (int64_t i = query * count; i < (query + 1) * count; ++i)
+                if (candidate[i] >= 0) rows.push_back(int32_t(candidate[i]));
             std::sort(rows.begin(), rows.end());
-            found.clear();
+            counted.clear();
             for (size_t begin = 0, end; begin < rows.size(); begin = end) {
                 for (end = begin + 1; end < rows.size() && rows[end] == rows[begin];) ++end;
-                found.push_back({int32_t(end - begin), rows[begin]});
+                counted.push_back({int32_t(end - begin), rows[begin]});
             }
-            if (int64_t(found.size()) > limit) {
-                std::nth_element(found.begin(), found.begin() + limit, found.end(), before);
-                found.resize(limit);
+            if (int64_t(counted.size()) > limit) {
+                std::nth_element(counted.begin(), counted.begin() + limit, counted.end(), before);
+                counted.resize(limit);
             }
             int64_t* to = kept + query * limit;
-            for (const Frequency& one : found) *to++ = one.row;
+            for (const Frequency& frequency : counted) *to++ = frequency.row;
             std::fill(to, kept + (query + 1) * limit, -1);
-            longest = std::max(longest, int64_t(found.size()));
+            longest = std::max(longest, int64_t(counted.size()));
         }
     }
     return longest;

@@ -1,4 +1,4 @@
-// Which instruction sets this processor has.
+// Detect the instruction sets of this processor.
 #include "simd.hpp"
 
 #if defined(__x86_64__)

@@ -1,4 +1,4 @@
-// Vectors into short codes; hmn._native.codes does the same in PyTorch.
+// Short codes of vectors; hmn._native.codes computes the same in PyTorch.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -10,18 +10,18 @@
 namespace hmn {
 namespace {
 
-constexpr float kShrunk[] = {1.0f, 0.85f, 0.7f};  // largest code in shares of the largest coordinate
-constexpr int64_t kAlone = 1 << 8;                // vectors below which threads cost more than they bring
+constexpr float kShrunk[] = {1.0f, 0.85f, 0.7f};  // largest representable coordinate, relative to the vector's largest
+constexpr int64_t kAlone = 1 << 8;                // vectors below which threads cost more than they save
 
-// In double: the square of a large float is none.
-double dot(const float* one, const float* other, int64_t count) {
+// In double, since the square of a large float overflows.
+double dot(const float* a, const float* b, int64_t count) {
     double total = 0;
 #pragma omp simd reduction(+ : total)
-    for (int64_t i = 0; i < count; ++i) total += double(one[i]) * other[i];
+    for (int64_t i = 0; i < count; ++i) total += double(a[i]) * b[i];
     return total;
 }
 
-// Codes of a vector for a step, and the vector's inner product with what they stand for and its square.
+// Codes of a vector for a given step, the vector's inner product with their levels, and the levels' square.
 void try_codes(const float* vector, int64_t features, float inverse, float zero, uint8_t* code, float& product,
                float& square) {
     const float most = 2 * zero;
@@ -42,7 +42,7 @@ void try_codes(const float* vector, int64_t features, float inverse, float zero,
 }  // namespace
 
 void encode(const Level& level, uint8_t* codes, float* along, float* step, const Rows& vectors, const int64_t* row,
-            int64_t count, const int64_t* list, const float* direction, const int64_t* place, int threads) {
+            int64_t count, const int64_t* list, const float* direction, const int64_t* slot, int threads) {
     const int64_t features = vectors.features, width = int64_t(level.groups) * kGroup;
     const int parts = 8 / level.bits;
     const float zero = float((1 << level.bits) - 1) / 2;
@@ -72,10 +72,10 @@ void encode(const Level& level, uint8_t* codes, float* along, float* step, const
                 const float size = largest * kShrunk[number] / zero;
                 float product, square;
                 try_codes(rest.data(), features, size > 0 ? 1.0f / size : 0.0f, zero, tried.data(), product, square);
-                // the step that fits these codes best, and how much of the vector's square it explains
+                // the best step for these codes by least squares, and the part of the vector's square that it explains
                 float fitted = product / std::max(square, 1e-30f);
                 const float gain = fitted * product;
-                if (level.bits == 1) {  // of all steps the one by which the vector scores right for itself
+                if (level.bits == 1) {  // RaBitQ: the step that makes the vector's inner product with itself exact
                     const double own = dot(rest.data(), rest.data(), features);
                     fitted = product > 0 ? float(own / product) : 0.0f;
                 }
@@ -84,9 +84,9 @@ void encode(const Level& level, uint8_t* codes, float* along, float* step, const
                 best_step = fitted;
                 tried.swap(best);
             }
-            along[place[i]] = part;
-            step[place[i]] = best_step;
-            uint8_t* line = codes + (place[i] / kLanes * level.groups * kLanes + place[i] % kLanes) * kGroup;
+            along[slot[i]] = part;
+            step[slot[i]] = best_step;
+            uint8_t* line = codes + (slot[i] / kLanes * level.groups * kLanes + slot[i] % kLanes) * kGroup;
             for (int64_t at = 0; at < width; at += kGroup, line += kLine) {
                 for (int f = 0; f < kGroup; ++f) {
                     int byte = 0;

@@ -1,4 +1,4 @@
-// Entries into and out of lists; hmn._native.filing does the same in PyTorch.
+// Lists that change; hmn._native.fallback.lists does the same in PyTorch.
 #include "lists.hpp"
 
 #include <algorithm>
@@ -7,13 +7,12 @@
 #include <numeric>
 #include <vector>
 
-
 namespace hmn {
 namespace {
 
-constexpr int64_t kAlone = 1 << 18;  // numbers below which threads cost more than they bring
+constexpr int64_t kAlone = 1 << 18;  // floats below which threads cost more than they save
 
-// Runs of equal lists among `count`, in ascending order of the lists and each in the order given.
+// Call `work` for each run of equal lists in `order`, with the list, the run and its length.
 template <typename Work>
 void each_run(const int64_t* list, const std::vector<int64_t>& order, Work work) {
     for (size_t begin = 0, end; begin < order.size(); begin = end) {
@@ -22,6 +21,7 @@ void each_run(const int64_t* list, const std::vector<int64_t>& order, Work work)
     }
 }
 
+// Positions of `list` (count), stably sorted by their lists.
 std::vector<int64_t> sorted(const int64_t* list, int64_t count) {
     std::vector<int64_t> order(count);
     std::iota(order.begin(), order.end(), 0);
@@ -31,7 +31,7 @@ std::vector<int64_t> sorted(const int64_t* list, int64_t count) {
 
 int64_t panels_of(int64_t entries) { return (entries + kLanes - 1) / kLanes; }
 
-void move_entry(const Filed& lists, int64_t from, int64_t to) {
+void move_entry(const Lists& lists, int64_t from, int64_t to) {
     lists.along[to] = lists.along[from];
     lists.step[to] = lists.step[from];
     lists.child[to] = lists.child[from];
@@ -41,8 +41,8 @@ void move_entry(const Filed& lists, int64_t from, int64_t to) {
         std::memcpy(target, source, kGroup);
 }
 
-// A list with room for so many panels, from this panel on.
-void move_list(const Filed& lists, int64_t list, int64_t first, int64_t* where) {
+// Move a list to begin at another panel.
+void move_list(const Lists& lists, int64_t list, int64_t first, int64_t* slot_of) {
     const int64_t old = lists.first_panel[list], length = lists.length[list], panels = panels_of(length);
     const int64_t line = int64_t(lists.groups) * kLine;
     std::memcpy(lists.codes + first * line, lists.codes + old * line, panels * line);
@@ -52,94 +52,94 @@ void move_list(const Filed& lists, int64_t list, int64_t first, int64_t* where) 
         lists.step[to + i] = lists.step[from + i];
         lists.child[to + i] = lists.child[from + i];
         lists.child[from + i] = -1;
-        where[lists.child[to + i]] = to + i;
+        slot_of[lists.child[to + i]] = to + i;
     }
     lists.first_panel[list] = first;
 }
 
 }  // namespace
 
-void take_out(const Filed& lists, const int64_t* list, const int64_t* place, int64_t count, int64_t* where) {
+void take_out(const Lists& lists, const int64_t* list, const int64_t* slot, int64_t count, int64_t* slot_of) {
     std::vector<char> gone;
-    each_run(list, sorted(list, count), [&](int64_t at, const int64_t* run, int64_t taken) {
-        // of the places at the end of the list that will be free, those still held must move
-        const int64_t end = lists.first_panel[at] * kLanes + lists.length[at] - taken;
+    each_run(list, sorted(list, count), [&](int64_t own, const int64_t* run, int64_t taken) {
+        // the slots from `end` on become free; entries in them that stay move to the gaps before
+        const int64_t end = lists.first_panel[own] * kLanes + lists.length[own] - taken;
         gone.assign(taken, 0);
         for (int64_t i = 0; i < taken; ++i) {
-            where[lists.child[place[run[i]]]] = -1;
-            if (place[run[i]] >= end) gone[place[run[i]] - end] = 1;
+            slot_of[lists.child[slot[run[i]]]] = -1;
+            if (slot[run[i]] >= end) gone[slot[run[i]] - end] = 1;
         }
         int64_t source = end;
         for (int64_t i = 0; i < taken; ++i) {
-            if (place[run[i]] >= end) continue;
+            if (slot[run[i]] >= end) continue;
             while (gone[source - end]) ++source;
-            move_entry(lists, source, place[run[i]]);
-            where[lists.child[source]] = place[run[i]];
+            move_entry(lists, source, slot[run[i]]);
+            slot_of[lists.child[source]] = slot[run[i]];
             ++source;
         }
         std::fill_n(lists.child + end, taken, -1);
-        lists.length[at] -= int32_t(taken);
+        lists.length[own] -= int32_t(taken);
     });
 }
 
-int64_t enter(const Filed& lists, int64_t* room, int64_t used, const int64_t* list, const int64_t* child, int64_t count,
-              int64_t* where) {
+int64_t enter(const Lists& lists, int64_t* room, int64_t used, const int64_t* list, const int64_t* child,
+              int64_t count, int64_t* slot_of) {
     const std::vector<int64_t> order = sorted(list, count);
     int64_t needed = used;
-    each_run(list, order, [&](int64_t at, const int64_t*, int64_t more) {
-        const int64_t panels = panels_of(lists.length[at] + more);
-        if (panels > room[at]) needed += std::max(panels, 2 * room[at]);
+    each_run(list, order, [&](int64_t own, const int64_t*, int64_t more) {
+        const int64_t panels = panels_of(lists.length[own] + more);
+        if (panels > room[own]) needed += std::max(panels, 2 * room[own]);
     });
     if (needed > lists.panels) return needed;
-    each_run(list, order, [&](int64_t at, const int64_t* run, int64_t more) {
-        const int64_t panels = panels_of(lists.length[at] + more);
-        if (panels > room[at]) {
-            move_list(lists, at, used, where);
-            room[at] = std::max(panels, 2 * room[at]);
-            used += room[at];
+    each_run(list, order, [&](int64_t own, const int64_t* run, int64_t more) {
+        const int64_t panels = panels_of(lists.length[own] + more);
+        if (panels > room[own]) {
+            move_list(lists, own, used, slot_of);
+            room[own] = std::max(panels, 2 * room[own]);
+            used += room[own];
         }
-        const int64_t end = lists.first_panel[at] * kLanes + lists.length[at];
+        const int64_t end = lists.first_panel[own] * kLanes + lists.length[own];
         for (int64_t i = 0; i < more; ++i) {
             lists.child[end + i] = int32_t(child[run[i]]);
-            where[child[run[i]]] = end + i;
+            slot_of[child[run[i]]] = end + i;
         }
-        lists.length[at] += int32_t(more);
+        lists.length[own] += int32_t(more);
     });
     return used;
 }
 
-void means(const Level& level, const int64_t* list, int64_t count, const Rows& vectors, const float* weight, float* mean,
-           float* total, int threads) {
+void means(const Level& level, const int64_t* list, int64_t count, const Rows& vectors, const float* weight,
+           float* mean, float* total, int threads) {
     const int64_t features = vectors.features;
     int64_t entries = 0;
-    for (int64_t one = 0; one < count; ++one) entries += level.length[list[one]];
+    for (int64_t i = 0; i < count; ++i) entries += level.length[list[i]];
 #pragma omp parallel num_threads(entries * features < kAlone ? 1 : threads)
     {
         std::vector<float> vector(features);
 #pragma omp for schedule(dynamic, 16)
-        for (int64_t one = 0; one < count; ++one) {
-            float* sum = mean + one * features;
+        for (int64_t number = 0; number < count; ++number) {
+            float* sum = mean + number * features;
             std::fill_n(sum, features, 0.0f);
             double weights = 0, first = 0, second = 0;
-            const int32_t* child = level.child + level.first_panel[list[one]] * kLanes;
-            for (int32_t i = 0; i < level.length[list[one]]; ++i) {
-                if (i + 1 < level.length[list[one]]) vectors.fetch(child[i + 1]);
+            const int32_t* child = level.child + level.first_panel[list[number]] * kLanes;
+            for (int32_t i = 0; i < level.length[list[number]]; ++i) {
+                if (i + 1 < level.length[list[number]]) vectors.fetch(child[i + 1]);
                 vectors.load(child[i], vector.data());
-                const float by = weight ? weight[child[i]] : 1.0f;
+                const float factor = weight ? weight[child[i]] : 1.0f;
                 float square = 0;
 #pragma omp simd reduction(+ : square)
                 for (int64_t f = 0; f < features; ++f) {
-                    sum[f] += by * vector[f];
+                    sum[f] += factor * vector[f];
                     square += vector[f] * vector[f];
                 }
                 const double length = std::sqrt(square);
-                weights += by;
-                first += by * length;
-                second += by * length * length;
+                weights += factor;
+                first += factor * length;
+                second += factor * length * length;
             }
             const float longer = float(second / (first > 0 ? first * first : 1.0));
             for (int64_t f = 0; f < features; ++f) sum[f] *= longer;
-            total[one] = float(weights);
+            total[number] = float(weights);
         }
     }
 }

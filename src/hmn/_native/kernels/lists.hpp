@@ -1,4 +1,4 @@
-// Lists that grow and shrink in place, and the means of what is in them.
+// Lists that grow and shrink in place, and the means of their children.
 #pragma once
 
 #include <cstdint>
@@ -7,8 +7,8 @@
 
 namespace hmn {
 
-// The lists of a level as they may be changed.
-struct Filed {
+// The lists of a level, writable.
+struct Lists {
     uint8_t* codes;        // (panels, groups, 16, 4)
     float* along;          // (panels * 16)
     float* step;           // (panels * 16)
@@ -19,19 +19,19 @@ struct Filed {
     int groups;
 };
 
-// Take the entries at places (count) out of their lists (count); the last of each list take their places.
-// `where` holds the place of each child: -1 from then on for those taken out.
-void take_out(const Filed&, const int64_t* list, const int64_t* place, int64_t count, int64_t* where);
+// Take the entries at slots (count) out of their lists (count); the last entries of each list fill the gaps.
+// `slot_of`, the slot of each child, is kept up to date; children taken out get -1.
+void take_out(const Lists&, const int64_t* list, const int64_t* slot, int64_t count, int64_t* slot_of);
 
-// Enter children (count) into lists (count), without their codes. A list without room for them moves to the end,
-// after `used` panels, with room for the double. Returns how many panels are used then; if that is more than
-// there are, nothing was changed.
-int64_t enter(const Filed&, int64_t* room, int64_t used, const int64_t* list, const int64_t* child, int64_t count,
-              int64_t* where);
+// Append children (count) to lists (count), without their codes. A list without room for them moves behind the
+// `used` panels and gets at least twice its room. Returns the panels in use afterwards; if the level has fewer,
+// nothing was changed.
+int64_t enter(const Lists&, int64_t* room, int64_t used, const int64_t* list, const int64_t* child, int64_t count,
+              int64_t* slot_of);
 
-// Mean (count, features) and weight (count) of the vectors of what is in lists (count), of weights by child, or
-// 1 if that is null. Longer vectors count more: the mean is as much longer as their lengths weighted by
-// themselves are.
+// Mean (count, features) and total weight (count) of the vectors of the children of lists (count). `weight` is by
+// child; null means 1. Longer vectors count more: a mean is multiplied by the ratio of the vectors' mean length
+// when each is weighted by its length to their plain mean length.
 void means(const Level&, const int64_t* list, int64_t count, const Rows& vectors, const float* weight, float* mean,
            float* total, int threads);
 

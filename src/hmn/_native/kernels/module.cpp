@@ -1,4 +1,4 @@
-// The Python module: checks what it is given, and lets go of the interpreter's lock while it works.
+// The Python module: checks its arguments and releases the interpreter's lock while it works.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/string.h>
@@ -49,8 +49,8 @@ std::vector<std::string> available() {
     return names;
 }
 
-// Where a contiguous tensor begins, of a type and shape that hmn._native has looked at: for what changes from
-// call to call, as looking at an array here takes longer than a small search.
+// Address of a contiguous tensor whose type and shape hmn._native has checked. Tensors that change from call to
+// call are passed so, since nanobind's checks of an array take longer than a small search.
 using Address = uintptr_t;
 
 template <typename T>
@@ -70,7 +70,7 @@ struct PythonLevel {
         return {codes.data(), along.data(), step.data(), child.data(), first_panel.data(), length.data(),
                 int64_t(length.shape(0)), bits, int(codes.shape(1)), nullptr};
     }
-    hmn::Filed filed() const {
+    hmn::Lists lists() const {
         return {codes.data(), along.data(), step.data(), child.data(), first_panel.data(), length.data(),
                 int64_t(codes.shape(0)), int(codes.shape(1))};
     }
@@ -80,8 +80,8 @@ PythonLevel level(Array<uint8_t, 4> codes, Array<float, 1> along, Array<float, 1
                   Array<int64_t, 1> first_panel, Array<int32_t, 1> length, int bits) {
     const size_t entries = codes.shape(0) * hmn::kLanes;
     const bool known = bits == 1 || bits == 4 || bits == 8 || bits == 16 || bits == hmn::kInFull;
-    if (codes.shape(2) != hmn::kLanes || codes.shape(3) != hmn::kGroup || !known || along.shape(0) != entries || step.shape(0) != entries || child.shape(0) != entries ||
-        first_panel.shape(0) != length.shape(0))
+    if (!known || codes.shape(2) != hmn::kLanes || codes.shape(3) != hmn::kGroup || along.shape(0) != entries ||
+        step.shape(0) != entries || child.shape(0) != entries || first_panel.shape(0) != length.shape(0))
         throw std::invalid_argument("the parts of a level do not fit each other");
     return {codes, along, step, child, first_panel, length, bits};
 }
@@ -95,9 +95,9 @@ bool search(Address query, int64_t count, int64_t features, const std::vector<co
         throw std::invalid_argument("levels, directions and probes do not fit each other");
     std::vector<hmn::Level> plain;
     std::vector<hmn::Rows> vectors;
-    for (const PythonLevel* one : levels) plain.push_back(one->level());
+    for (const PythonLevel* level : levels) plain.push_back(level->level());
     for (size_t i = 0; i < plain.size(); ++i) plain[i].weight = at<float>(weight[i]);
-    for (const Address one : direction) vectors.push_back({at<void>(one), features, hmn::Storage::float32});
+    for (const Address address : direction) vectors.push_back({at<void>(address), features, hmn::Storage::float32});
     nb::gil_scoped_release released;
     return hmn::search(chosen, {at<float>(query), count, features}, plain, vectors, probes, margin,
                        {at<void>(keys), features, hmn::Storage(storage)}, rescored,
@@ -132,23 +132,23 @@ int64_t most_frequent(Address candidate, int64_t queries, int64_t count, int64_t
 }
 
 void encode(const PythonLevel& level, Address vectors, int64_t features, int storage, Address row, int64_t count,
-            Address list, Address direction, Address place, int threads) {
+            Address list, Address direction, Address slot, int threads) {
     nb::gil_scoped_release released;
     hmn::encode(level.level(), level.codes.data(), level.along.data(), level.step.data(),
                 {at<void>(vectors), features, hmn::Storage(storage)}, at<int64_t>(row), count, at<int64_t>(list),
-                at<float>(direction), at<int64_t>(place), threads);
+                at<float>(direction), at<int64_t>(slot), threads);
 }
 
-void take_out(const PythonLevel& level, Address list, Address place, int64_t count, Address where) {
+void take_out(const PythonLevel& level, Address list, Address slot, int64_t count, Address slot_of) {
     nb::gil_scoped_release released;
-    hmn::take_out(level.filed(), at<int64_t>(list), at<int64_t>(place), count, at<int64_t>(where));
+    hmn::take_out(level.lists(), at<int64_t>(list), at<int64_t>(slot), count, at<int64_t>(slot_of));
 }
 
 int64_t enter(const PythonLevel& level, Address room, int64_t used, Address list, Address child, int64_t count,
-              Address where) {
+              Address slot_of) {
     nb::gil_scoped_release released;
-    return hmn::enter(level.filed(), at<int64_t>(room), used, at<int64_t>(list), at<int64_t>(child), count,
-                      at<int64_t>(where));
+    return hmn::enter(level.lists(), at<int64_t>(room), used, at<int64_t>(list), at<int64_t>(child), count,
+                      at<int64_t>(slot_of));
 }
 
 void means(const PythonLevel& level, Address list, int64_t count, Address vectors, int64_t features, int storage,

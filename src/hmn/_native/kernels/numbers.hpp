@@ -1,3 +1,4 @@
+// Conversions of single numbers that compilers turn into vector code.
 #pragma once
 
 #include <cstdint>
@@ -5,9 +6,9 @@
 
 namespace hmn {
 
-// To the nearest whole number, even ones where two are as near; unlike std::nearbyint it becomes vector code.
+// Round to the nearest integer, ties to even. Unlike std::nearbyint, this becomes vector code.
 inline int32_t rounded(float value) {
-    const float shifted = value + 12582912.0f;  // 1.5 * 2^23: what is left of the fraction is rounded off
+    const float shifted = value + 12582912.0f;  // 1.5 * 2^23 leaves no bits for the fraction
     int32_t bits;
     std::memcpy(&bits, &shifted, 4);
     return bits - 0x4b400000;

@@ -7,7 +7,7 @@
 namespace hmn {
 namespace {
 
-// A line of codes of 16 bits against a group of a query.
+// Multiply a line of 16-bit codes by a group of a query.
 void add_wide(int32_t* sum, const uint8_t* line, const int8_t* query) {
     int16_t codes[2 * kLanes], group[2];
     std::memcpy(codes, line, sizeof codes);
@@ -39,10 +39,10 @@ void score(Tile& tile) {
             }
             for (int lane = 0; lane < kLanes; ++lane) {
                 const int at = panel * kLanes + lane;
-                const float found = tile.along[at] * tile.base[j] +
+                const float value = tile.along[at] * tile.base[j] +
                                     tile.step[at] * (tile.scale[j] * float(sum[lane]) + tile.shift[j]);
-                tile.score[j][at] = found;
-                tile.reaches[j] |= uint32_t(found >= tile.threshold[j]) << at;
+                tile.score[j][at] = value;
+                tile.reaches[j] |= uint32_t(value >= tile.threshold[j]) << at;
             }
         }
     }

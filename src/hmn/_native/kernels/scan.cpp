@@ -9,7 +9,7 @@
 namespace hmn {
 namespace {
 
-constexpr int64_t kBlock = 64;  // queries of a piece of work
+constexpr int64_t kBlock = 64;  // queries per piece of work
 
 int thread_number() {
 #if defined(_OPENMP)
@@ -20,10 +20,10 @@ int thread_number() {
 }
 
 struct Work {
-    int64_t begin, end;  // of the probes in order; all of one list
+    int64_t begin, end;  // range of the sorted probes, all of one list
 };
 
-// A threshold that all threads raise: any value it ever held is a lower bound of the query's last place.
+// A threshold per query that all threads raise. A stale value is still a lower bound of the worst score kept.
 class Shared {
 public:
     explicit Shared(int64_t queries) : value_(new std::atomic<float>[queries]) {
@@ -38,7 +38,7 @@ private:
     std::unique_ptr<std::atomic<float>[]> value_;
 };
 
-// Multiplies the scores of a tile by weights; which of them reach a threshold then.
+// Multiply the scores of a tile by weights; the bits of the result say which products reach the threshold.
 inline uint32_t weighted(float* score, const float* weight, float threshold) {
     for (int lane = 0; lane < kTile; ++lane) score[lane] *= weight[lane];
     uint32_t bits = 0;
@@ -59,7 +59,7 @@ void scan_list(const Simd& simd, const Level& level, const Coded& coded, const P
         base[j] = probe.base;
         scale[j] = coded.scale[probe.query];
         shift[j] = -zero * scale[j] * coded.sum[probe.query];
-        // scores are not compared as they are where entries have weights
+        // with weights, only weighted scores are compared
         threshold[j] = level.weight ? kNothing : std::max(best.threshold(probe.query), shared.get(probe.query));
     }
     Tile tile;
@@ -103,7 +103,7 @@ void scan_list(const Simd& simd, const Level& level, const Coded& coded, const P
     }
 }
 
-// As scan_list, by the keys of the entries: a few of them against all queries of the piece, then the next few.
+// As scan_list, but entries are scored by their keys: kBlockRows entries for all queries, then the next.
 void scan_keys(const Simd& simd, const Level& level, const Coded& coded, const Queries& queries, const Rows& keys,
                const Probe* probes, int64_t count, Best& best, Shared& shared) {
     const int64_t first = level.first_panel[probes[0].list] * kLanes;
@@ -138,12 +138,12 @@ void scan_keys(const Simd& simd, const Level& level, const Coded& coded, const Q
     }
 }
 
-// Brings probes into the order of their lists, those of one list in the order in which they are: by counting
-// where there are not many more lists than probes, so that a search never costs what all lists cost.
+// Stable sort of probes by list. Counting sort is faster, but its cost grows with the number of lists: it is used
+// only where that is no larger than a few times the number of probes.
 void by_list(std::vector<Probe>& probes, int64_t lists) {
     if (lists > 4 * int64_t(probes.size())) {
         std::stable_sort(probes.begin(), probes.end(),
-                         [](const Probe& one, const Probe& two) { return one.list < two.list; });
+                         [](const Probe& a, const Probe& b) { return a.list < b.list; });
         return;
     }
     std::vector<int64_t> next(lists + 1, 0);
@@ -158,7 +158,7 @@ void by_list(std::vector<Probe>& probes, int64_t lists) {
 
 void scan(const Simd& simd, const Level& level, const Coded& coded, const Queries& queries, const Rows& keys,
           const std::vector<Probe>& probes, int64_t wanted, float margin, std::vector<Best>& best, int threads) {
-    // probes list by list, so that a list is read once for all queries that enter it
+    // sorted by list, so that a list is read once for all queries that enter it
     std::vector<Probe> ordered = probes;
     by_list(ordered, level.lists);
     std::vector<Work> work;
@@ -171,7 +171,7 @@ void scan(const Simd& simd, const Level& level, const Coded& coded, const Querie
     const int64_t bytes = level.bits == kInFull ? keys.bytes() : level.entry_bytes();
     const int used = entries * bytes < kAlone ? 1 : threads;
     best.resize(used);
-    for (Best& one : best) one.reset(queries.count, wanted, margin);
+    for (Best& own : best) own.reset(queries.count, wanted, margin);
     Shared shared(queries.count);
     const int64_t pieces = int64_t(work.size());
 #pragma omp parallel for num_threads(used) schedule(dynamic, 1)

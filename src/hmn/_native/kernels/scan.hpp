@@ -1,5 +1,5 @@
-// What is common to searches that score entries by their codes: coded queries, the best entries so far, and the
-// scan of the lists that queries enter.
+// Shared by searches that score entries by their codes: coded queries, the best entries seen, and the scan of the
+// lists that queries enter.
 #pragma once
 
 #include <algorithm>
@@ -17,28 +17,28 @@ namespace hmn {
 
 constexpr float kNothing = -std::numeric_limits<float>::infinity();
 constexpr float kEverything = std::numeric_limits<float>::infinity();
-constexpr int64_t kAlone = 1 << 21;     // bytes below which threads cost more than they bring
-constexpr int64_t kInOrder = 32;        // most entries that are worth keeping in order
-constexpr int kAhead = 4;               // candidates fetched ahead
-constexpr float kLongestCode = 46000;  // of 16 bits: products of two, rounded, stay below 2^31
+constexpr int64_t kAlone = 1 << 21;     // bytes of work below which threads cost more than they save
+constexpr int64_t kInOrder = 32;        // largest number of entries that is kept sorted
+constexpr int kAhead = 4;               // candidates to prefetch
+constexpr float kLongestCode = 46000;   // length in 16-bit codes: products of two, rounded, stay below 2^31
 
 struct Entry {
     float score;
     int32_t at;
 };
 
-// Total order, so that results do not depend on the order of the work.
+// A total order, so that results do not depend on the order in which threads finish.
 struct Better {
-    bool operator()(const Entry& one, const Entry& other) const {
-        return one.score > other.score || (one.score == other.score && one.at < other.at);
+    bool operator()(const Entry& a, const Entry& b) const {
+        return a.score > b.score || (a.score == b.score && a.at < b.at);
     }
 };
 constexpr Better better{};
 
-// Queries in numbers of 8 bits, or of 16 if the entries are: query = scale * number.
+// Queries as integers of 8 bits, or of 16 bits if the entries have 16: query = scale * number.
 struct Coded {
     bool wide;
-    int64_t width;  // bytes of a query
+    int64_t width;  // bytes per query
     std::atomic<bool> finite{true};
     std::vector<int8_t> numbers;
     std::vector<float> scale, sum, norm;
@@ -46,13 +46,13 @@ struct Coded {
     const int8_t* at(int64_t row) const { return numbers.data() + row * width; }
     float number(int64_t row, int64_t i) const {
         if (!wide) return at(row)[i];
-        int16_t found;
-        std::memcpy(&found, at(row) + 2 * i, 2);
-        return found;
+        int16_t number;
+        std::memcpy(&number, at(row) + 2 * i, 2);
+        return number;
     }
 
     Coded(const Queries& queries, int bits, int threads) : wide(bits == 16) {
-        // whole groups, of any number of bits
+        // a multiple of the group for every number of bits
         width = wide ? (queries.features + 1) / 2 * 4 : (queries.features + 31) / 32 * 32;
         numbers.assign(queries.count * width, 0);
         scale.resize(queries.count);
@@ -93,7 +93,7 @@ struct Coded {
     }
 
 private:
-    // Numbers of 16 bits, as long as those of entries may be.
+    // Integers of 16 bits, no longer than the codes of entries may be.
     void widely(const float* query, int64_t features, float largest, int64_t row) {
         const float inverse = largest > 0 ? 1.0f / largest : 0.0f;
         float squares = 0;
@@ -108,7 +108,7 @@ private:
     }
 };
 
-// The best `wanted` entries of each query that one thread has seen: a few in order, many as a pool that is
+// The best `wanted` entries per query that one thread has seen. A few are kept sorted; many are a pool that is
 // pruned when it is full.
 class Best {
 public:
@@ -121,7 +121,7 @@ public:
         threshold_.assign(queries, kNothing);
     }
     float threshold(int64_t query) const { return threshold_[query]; }
-    // `norm` is the query's length.
+    // `norm` is the length of the query.
     void push(int64_t query, Entry entry, float norm) {
         threshold_[query] = std::max(threshold_[query], entry.score - margin_ * norm);
         Entry* own = entries_.get() + query * room_;
@@ -148,12 +148,12 @@ public:
         count_[query] = wanted_;
         threshold_[query] = std::max(threshold_[query], own[wanted_ - 1].score);
     }
-    // Drop what a threshold that has risen since leaves out.
+    // Drop entries that came before the threshold rose above them.
     void drop(int64_t query) {
         Entry* own = entries_.get() + query * room_;
         const float threshold = threshold_[query];
         count_[query] = std::remove_if(own, own + count_[query],
-                                       [=](const Entry& one) { return one.score < threshold; }) - own;
+                                       [=](const Entry& entry) { return entry.score < threshold; }) - own;
     }
     const Entry* begin(int64_t query) const { return entries_.get() + query * room_; }
     int64_t count(int64_t query) const { return count_[query]; }
@@ -166,14 +166,15 @@ private:
     std::vector<float> threshold_;
 };
 
-// What a query enters at a level: a list and the query's inner product with the list's vector.
+// A list that a query enters, and the query's inner product with the list's vector.
 struct Probe {
     int32_t list;
     int32_t query;
     float base;
 };
 
-// The best entries of the lists that the probes enter; `best` has one place a thread, merged into the first.
+// The best entries of the lists that the probes enter. `best` has one element per thread; the first gets the
+// merged result.
 void scan(const Simd&, const Level&, const Coded&, const Queries&, const Rows& keys, const std::vector<Probe>&,
           int64_t wanted, float margin, std::vector<Best>& best, int threads);
 

@@ -1,11 +1,13 @@
-// Exact search by bounds, which codes give; see hmn.index.screen.
+// Exact search by upper bounds from codes; see hmn.index.structures.screening.
 #include "scan.hpp"
 
 namespace hmn {
 namespace {
 
-constexpr float kRounding = 1e-6f;  // of float32, in lengths of query and key, by the root of the features
-constexpr float kLongest = 1e12f;   // queries of other lengths than from its inverse to this are never certain
+// Rounding of a float32 score, relative to the lengths of query and key, per sqrt(features).
+constexpr float kRounding = 1e-6f;
+// Results of queries longer than this, or shorter than its inverse, are never certain.
+constexpr float kLongest = 1e12f;
 
 }  // namespace
 
@@ -13,7 +15,7 @@ bool screened(const Simd& simd, const Queries& queries, const Level& level, floa
               int64_t room, Found found, uint8_t* certain, int threads) {
     const Coded coded(queries, level.bits, threads);
     if (!coded.finite) return false;
-    // With primes for what codes stand for:
+    // Bound of a score, with x' and k' for the decoded query and key:
     //   x.k <= x'.k' + |x| |k - k'| + |x - x'| |k'| <= x'.k' + max(ratio |x|, |x - x'|) (|k - k'| / ratio + |k'|)
     const float rounding = kRounding * std::sqrt(float(queries.features));
     std::vector<Probe> entered;
@@ -33,14 +35,14 @@ bool screened(const Simd& simd, const Queries& queries, const Level& level, floa
     scan(simd, level, coded, queries, keys, entered, room, kEverything, best, threads);
 #pragma omp parallel num_threads(queries.count * found.k * keys.bytes() < kAlone ? 1 : threads)
     {
-        std::vector<Entry> bound, top;  // top: a heap, its worst first
+        std::vector<Entry> bound, top;  // top is a heap, its worst entry first
 #pragma omp for schedule(dynamic, 4)
         for (int64_t query = 0; query < queries.count; ++query) {
             bound.assign(best[0].begin(query), best[0].begin(query) + best[0].count(query));
             std::sort(bound.begin(), bound.end(), better);
             top.clear();
             const int64_t count = int64_t(bound.size());
-            bool all = count < room;  // then none was left out
+            bool all = count < room;  // no entry was left out
             for (int64_t i = 0; i < count; ++i) {
                 if (int64_t(top.size()) == found.k && top.front().score >= bound[i].score) {
                     all = true;

@@ -56,7 +56,8 @@ bool search(const Simd& simd, const Queries& queries, const std::vector<Level>& 
             const int64_t own_count = best[0].count(query);
             const int64_t scored = leaves.bits == kInFull ? listed[query] : own_count;
             spent.scored[query] = scored;
-            spent.reads[query] = float(bytes[query] + scored * keys.bytes()) / float(4 * std::max<int64_t>(1, keys.features));
+            spent.reads[query] =
+                float(bytes[query] + scored * keys.bytes()) / float(4 * std::max<int64_t>(1, keys.features));
             entries.clear();
             if (leaves.bits == kInFull) {
                 for (int64_t i = 0; i < own_count; ++i) entries.push_back({own[i].score, leaves.child[own[i].at]});

@@ -9,21 +9,21 @@
 
 namespace hmn {
 
-constexpr int kInFull = 32;
+constexpr int kInFull = 32;  // value of Level::bits for entries without codes, which are scored by their keys
 
-// One level: entries in lists, each list a run of whole panels. The children of the lists of one level are
-// the lists of the next; those of the last are rows of the keys.
+// One level: entries in lists, each list a run of whole panels. The children of a level are the lists of the next
+// level; the children of the last level are rows of the keys.
 struct Level {
     const uint8_t* codes;        // (panels, groups, 16, 4)
     const float* along;          // (panels * 16)
     const float* step;           // (panels * 16)
     const int32_t* child;        // (panels * 16)
     const int64_t* first_panel;  // (lists)
-    const int32_t* length;       // (lists) entries
+    const int32_t* length;       // (lists) entries per list
     int64_t lists;
-    int bits;                    // 1, 4, 8, or 16 to be screened; kInFull where entries have no codes and are scored by their keys
+    int bits;                    // per feature: 1, 4 or 8; 16 for screened(); or kInFull
     int groups;
-    const float* weight;         // by child: what scores are multiplied by where entries are compared; or null
+    const float* weight;         // by child: factor of the scores that are compared; or null
     int64_t entry_bytes() const { return bits == kInFull ? 0 : int64_t(groups) * kGroup + 8; }  // code, along, step
 };
 
@@ -33,7 +33,7 @@ struct Rows {
     Storage storage;
     int64_t bytes() const { return features * (storage == Storage::float32 ? 4 : 2); }
     const char* at(int64_t row) const { return static_cast<const char*>(data) + row * bytes(); }
-    void fetch(int64_t row) const {  // begin to bring it from memory
+    void fetch(int64_t row) const {  // prefetch
         for (int64_t at = 0; at < bytes(); at += 64) __builtin_prefetch(this->at(row) + at);
     }
     void load(int64_t row, float* vector) const {
@@ -57,42 +57,42 @@ struct Queries {
     const float* at(int64_t row) const { return data + row * features; }
 };
 
-// Results a query, best first; unused places hold -inf and -1.
+// Results per query, best first; unused places hold -inf and -1.
 struct Found {
     float* score;    // (queries, k)
     int64_t* row;    // (queries, k)
     int64_t k;
 };
 
-// What finding them took.
+// Cost of a search.
 struct Spent {
-    float* reads;      // (queries) bytes touched, in float32 keys
+    float* reads;      // (queries) bytes read, divided by the bytes of a float32 key
     int64_t* scored;   // (queries) rows scored in full
 };
 
-// The best k rows of each query. `direction[l]` holds the vectors of the lists of level l + 1, or null where
-// what their codes stand for is their vector; `probes[l]` is how many of them are entered at most, and of these
-// only those whose score is within `margin[l]` times the query's length of the best. False, and nothing done,
-// where a query is not finite.
+// The best k rows per query. `direction[l]` holds the vectors of the lists of level l + 1; if it is null, a list's
+// vector is what its code stands for. At most `probes[l]` of them are entered, and only those whose score lies
+// within `margin[l]` times the query's length of the best. Returns false, without results, if a query is not
+// finite.
 bool search(const Simd&, const Queries&, const std::vector<Level>&, const std::vector<Rows>& direction,
             const std::vector<int64_t>& probes, const std::vector<float>& margin, const Rows& keys,
             int64_t rescored, Found, Spent, int threads);
 
-// The best k rows of each query among all entries of one level, by a bound on each row's score: its `along` is
-// the length of what its codes stand for, and how far this is from the row divided by `ratio`. At most `room`
-// rows are scored in full; `certain` (queries) is 1 where no other can be among the best. False, and nothing done,
-// where a query is not finite.
+// The best k rows per query among all entries of one level, by an upper bound of each row's score. An entry's
+// `along` is the length of its decoded vector, plus the distance of that vector from the row divided by `ratio`.
+// At most `room` rows are scored in full; `certain` (queries) is 1 where no other row can be among the best.
+// Returns false, without results, if a query is not finite.
 bool screened(const Simd&, const Queries&, const Level&, float ratio, const Rows& keys, int64_t room, Found,
               uint8_t* certain, int threads);
 
-// The best k of the candidates (queries, count) of each query, scored in full; -1 and repeats are passed over.
+// The best k of the candidates (queries, count) of each query, scored in full; -1 and repeats are skipped.
 void best_of(const Simd&, const Queries&, const Rows& keys, const int64_t* candidate, int64_t count, Found,
              int threads);
 
-// Codes of the rows (count) of vectors, written to the places (count) of a level that hold them. `direction`
-// (lists, features) is what the vectors' parts along their lists (count) are taken off for; null where lists
-// have none.
+// Encode the rows (count) of `vectors` into the slots (count) of a level. The part of a vector along the direction
+// of its list, a line of `direction` (lists, features), is stored in `along`, and the rest in codes; with null,
+// everything is in the codes.
 void encode(const Level&, uint8_t* codes, float* along, float* step, const Rows& vectors, const int64_t* row,
-            int64_t count, const int64_t* list, const float* direction, const int64_t* place, int threads);
+            int64_t count, const int64_t* list, const float* direction, const int64_t* slot, int threads);
 
 }  // namespace hmn
