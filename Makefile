@@ -15,7 +15,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(CORES)
 # Targets run one after another, under `make -j` as well: the tests and the miniature each use every core.
 .NOTPARALLEL:
 .PHONY: help demo check test lint language types fast unit miniature hooks paper paper-quick bench-qa \
-	bench-qa-limits bench-facts bench-index bench-hierarchy docs clean
+	bench-qa-limits bench-facts bench-index bench-hierarchy docs wheel clean
 
 help:
 	@echo "make demo             set up, train on built-in facts, measure, answer six questions (about 5 minutes)"
@@ -33,6 +33,7 @@ help:
 	@echo "make bench-hierarchy    the hierarchy: reads, accuracy, training, speed, growth, writes (an hour, 20 GB)"
 	@echo "make bench-index      the search structures beside faiss, ScaNN, hnswlib and usearch (some hours, 16 GB)"
 	@echo "make docs             build the documentation, with a reference of every class, into site/"
+	@echo "make wheel            build the source archive and the wheel, try it elsewhere (minutes)"
 	@echo "make clean            remove the virtual environment, builds and caches"
 
 $(READY): constraints.txt pyproject.toml CMakeLists.txt $(wildcard src/hmn/_native/kernels/*)
@@ -103,6 +104,9 @@ docs: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "open site/index.html; its search needs: $(BIN)/python -m http.server -d site"
+
+wheel: $(READY)
+	$(BIN)/python -m scripts.check_wheel
 
 clean:
 	rm -rf build site $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
