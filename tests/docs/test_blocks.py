@@ -36,7 +36,7 @@ TINY_TRAINING = {"epochs": 1, "batch_size": 32, "renew_steps": 10, "learning_rat
 SMALLER: dict[str, dict[str, str]] = {
     "README.md": {"1_000_000": "4_000", "num_clusters=1000": "num_clusters=60"},
     "docs/attention.md": {
-        "CELLS = 1_000_000": "CELLS = 4_000",
+        "CELLS, INDEX = 1_000_000": "CELLS, INDEX = 4_000",
         "ASKED, BATCH, STEPS = 64, 10, 2_000, 256, 100": "ASKED, BATCH, STEPS = 64, 10, 500, 128, 50",
         "num_clusters=1000": "num_clusters=60",
     },
