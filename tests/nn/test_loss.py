@@ -159,7 +159,7 @@ def test_gradients_of_the_sampled_loss() -> None:
 @pytest.mark.parametrize("shape", [(2,), (3, 2), (2, 1), ()])
 def test_refuses_probabilities_of_other_shapes(shape: tuple[int, ...]) -> None:
     score, right = torch.zeros(2, 3), torch.ones(2, 3, dtype=torch.bool)
-    with pytest.raises(ShapeError, match=r"expected \(3,\) or \(2, 3\): one a candidate"):
+    with pytest.raises(ShapeError, match=r"expected \(3,\) or \(2, 3\): one per candidate"):
         sampled_nll(score, right, torch.ones(shape))
 
 

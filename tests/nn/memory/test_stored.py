@@ -218,7 +218,7 @@ def test_refuses_cells_that_are_no_whole_numbers() -> None:
 
 
 def test_refuses_rows_that_do_not_fit() -> None:
-    with pytest.raises(ShapeError, match="there are 5 values for 6 keys, expected one a cell"):
+    with pytest.raises(ShapeError, match="there are 5 values for 6 keys, expected one value per key"):
         Memory(rows(), rows(5))
     with pytest.raises(ShapeError, match=r"keys are \(3,\).*expected a float matrix"):
         Memory(torch.zeros(3))
