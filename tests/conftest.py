@@ -38,7 +38,7 @@ def _name(rng: random.Random) -> str:
 
 @pytest.fixture(scope="session")
 def small_rows() -> list[tuple[str, str, str, str]]:
-    """Questions with their facts about 120 made-up people, three phrasings a relation."""
+    """Questions with their facts about 120 made-up people, three phrasings per relation."""
     rng = random.Random(7)
     people = sorted({_name(rng) for _ in range(120)})
     rows = []

@@ -9,12 +9,17 @@ INVERSE = "~"
 """Prefix of an inverse relation's id."""
 
 _PREFIX = re.compile(r"<?(?:(?:https?://)?(?:www\.|rdf\.)?freebase\.com/(?:ns/)?|fb:)([^\s<>]+)>?")
+"""Pattern of a Freebase id with its prefix; group 1 is the id without it."""
 _SHORT = re.compile(r"/[mg]/\w+|m/0\w+|/\w+(?:/\w+){2,}")
+"""Pattern of a Freebase id without a prefix."""
 _COMMON_PREFIX = "www.freebase.com/"
 """Prefix used by SimpleQuestions, which needs no regular expression: ids are spelled by the million."""
 _MACHINE = ("m/", "m.", "g/", "g.")
+"""First characters of Freebase ids that hold no words."""
 _MACHINE_ID = re.compile(r"[mg][./]\w+")
+"""Pattern of a whole id that holds no words."""
 _CAMEL = re.compile(r"(?<=[a-z])[A-Z]+")
+"""Pattern of capitals within a word, as in placeOfBirth."""
 
 
 def canonical_id(text: str) -> str:

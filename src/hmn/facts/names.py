@@ -18,15 +18,21 @@ from hmn.facts.files.source import Source
 from hmn.facts.ids import canonical_id
 
 NAME = Layout(("entity", "name"))
+"""Columns of a file of names."""
 
 RankedName = tuple[str, int, str]
 """Entity id, rank and name; an entity's names are ordered by rank, and the first one is shown."""
 
 _RANK = {"type/object/name": 0, "common/topic/alias": 1}
+"""Rank of a name, by the relation that gives it; the lowest is shown."""
 _TRIPLE = re.compile(r"<?(?:fb:|http://rdf\.freebase\.com/ns/)\S+\s+<?(?:fb:|http)\S+\s+\S")
+"""Pattern of the beginning of an RDF triple of Freebase."""
 _LITERAL = re.compile(r'"((?:[^"\\]|\\.)*)"(?:@([A-Za-z-]+)|\^\^\S+)?\s*\.?')
+"""Pattern of an RDF text; groups are the text and its language."""
 _ESCAPE = re.compile(r"\\(?:u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|(.))")
+"""Pattern of an escape in an RDF text."""
 _ESCAPED = {"t": "\t", "b": "\b", "n": "\n", "r": "\r", "f": "\f", '"': '"', "'": "'", "\\": "\\"}
+"""Character of an escape, by its letter."""
 
 
 class Names:

@@ -17,6 +17,7 @@ from hmn.facts.files.source import Source
 from hmn.facts.ids import canonical_id, inverse_of, several_entities
 
 FACT = Layout(("subject", "relation", "object"))
+"""Columns of a file of facts."""
 
 Numbers = NDArray[np.int32]
 

@@ -17,7 +17,9 @@ from hmn.facts.ragged import offsets, spans
 from hmn.facts.table import FactTable
 
 WITH_FACT = Layout(("subject", "relation", "object", "question"))
+"""Columns of a file of questions with their facts."""
 WITH_ANSWERS = Layout(("question", "answers"), has_list=True)
+"""Columns of a file of questions with their answers alone."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -33,7 +33,9 @@ from hmn.facts.numbering import (
 )
 
 FACTS_FILE = "facts.parquet"
+"""File of the facts in a saved table's folder."""
 NAMES_FILE = "names.parquet"
+"""File of the names in a saved table's folder."""
 
 
 class Fact(NamedTuple):

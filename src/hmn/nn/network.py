@@ -19,7 +19,7 @@ class MemoryNetwork(nn.Module, Generic[Output]):
     Args:
         input_module: a module that turns a batch of inputs into queries ``(B, D)``.
         indexed: the memory with its index; a memory that is an ``nn.Module`` is trained with the network.
-        reader: which cells a query attends to; it reads the same ``indexed``.
+        reader: which cells each query attends to; it reads the same ``indexed``.
         output_module: turns what was read into answers.
         writer: called with the queries before the memory is read, if there is one.
 

@@ -1,4 +1,4 @@
-"""Readers: which cells a query attends to, and with which weights."""
+"""Readers: the cells that each query attends to, and their weights."""
 
 from __future__ import annotations
 

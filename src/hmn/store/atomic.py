@@ -20,6 +20,7 @@ from typing import Literal, NamedTuple
 from hmn.errors import BundleError
 
 _POSIX = os.name == "posix"
+"""Whether folders can be synced: they cannot on Windows."""
 
 
 class Leftover(NamedTuple):

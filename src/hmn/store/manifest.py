@@ -20,16 +20,22 @@ from hmn.errors import BundleError
 from hmn.store.atomic import sync_folder, write_synced
 
 FORMAT = "hmn-bundle"
+"""Name of the format, as manifests have it."""
 FORMAT_VERSION = 1
+"""Version of the format that this version writes; newer ones are refused."""
 MANIFEST = "manifest.json"
+"""File of the manifest in a bundle's folder."""
 
 _MANIFEST_BYTES = 16 * 2**20
 """Upper limit of a manifest's size in bytes; a larger one is refused before it is parsed."""
 _CHUNK_BYTES = 2**20
 """Number of bytes read at a time."""
 _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,200}")
+"""Pattern of the file names that a bundle may have."""
 _CRC32 = re.compile(r"[0-9a-f]{8}")
+"""Pattern of a checksum."""
 _ADVICE = "restore it from a copy, or save the bundle again"
+"""Next step in messages about damaged bundles."""
 
 Identity = tuple[int, ...]
 """Numbers that change when another file takes the place of this one."""

@@ -17,9 +17,13 @@ from hmn.facts.files.parquet import read_parquet
 from hmn.facts.files.source import Source
 
 _SEPARATORS = {".tsv": "\t", ".txt": "\t", ".tab": "\t", ".csv": ",", ".psv": "|"}
+"""Separator of a text file, by its suffix."""
 _JSON = {".jsonl", ".ndjson", ".json"}
+"""Suffixes of JSON lines."""
 _COMPRESSED = {".gz", ".zst"}
+"""Suffixes of compressed files."""
 _FIRST_BYTES = 4096
+"""Number of bytes by which a file without a known suffix is recognised."""
 
 
 def read_rows(

@@ -22,7 +22,9 @@ ReadBytes = Callable[[int], bytes]
 """Reads up to a number of bytes; no bytes at the end of the file."""
 
 _COMPRESSION = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+"""Compression, by the first bytes of a file."""
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""First bytes that some editors write before UTF-8; they are dropped."""
 
 
 class BadText(NamedTuple):

@@ -1,4 +1,4 @@
-"""Rows from a Parquet file, read a batch at a time."""
+"""Rows from a Parquet file, in batches."""
 
 from __future__ import annotations
 

@@ -193,6 +193,7 @@ class NoReduction:
 
 
 REDUCTIONS = {"paper": PaperReduction, "one-column": OneColumnReduction, "none": NoReduction}
+"""Class of a reduction, by its name in settings."""
 
 
 def make_reduction(name: str) -> Reduction:

@@ -18,6 +18,7 @@ PARTS = {
     "rand-block": "rand_block",
     "temperature": "temperature",
 }
+"""Field of ``Strategy``, by the name of its part in text."""
 
 
 class Candidates(NamedTuple):
