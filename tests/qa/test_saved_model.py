@@ -12,7 +12,6 @@ from safetensors.torch import load_file, save_file
 from tests.qa.small import CLUSTER, figures, fitted
 from torch import Tensor
 
-import hmn.index.structures.cluster
 from hmn.errors import BundleError
 from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
@@ -58,7 +57,7 @@ def test_a_loaded_model_searches_the_structure_that_was_saved(
     def refused(*arguments: Any, **settings: Any) -> Tensor:  # noqa: ARG001
         raise AssertionError("k-means once more")
 
-    monkeypatch.setattr(hmn.index.structures.cluster, "kmeans", refused)
+    monkeypatch.setattr("hmn.index.structures.cluster_levels.kmeans", refused)
     again = FactoidQA.from_pretrained(saved)
     with pytest.raises(AssertionError, match="once more"):
         make_index(CLUSTER).build(clustered.memory.snapshot())
