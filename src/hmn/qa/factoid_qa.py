@@ -15,7 +15,6 @@ from hmn.errors import ConfigError, DataError, NotFittedError
 from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
 from hmn.index.protocol import Clustered, Index
-from hmn.index.structures.exact import ExactIndex
 from hmn.nn.candidates.search import StrategySearch
 from hmn.nn.candidates.strategy import Strategy
 from hmn.nn.memory.encoded import EncodedMemory
@@ -33,7 +32,7 @@ from hmn.qa.text import Texts, words
 from hmn.qa.training.fit import fingerprint, fit, seeded
 from hmn.qa.training.progress_bar import Display
 from hmn.qa.training.run_folder import OnProgress, Run
-from hmn.qa.training.search_depth import Depth
+from hmn.qa.training.search_depth import SearchDepth
 
 QUERIES_AT_A_TIME = 256
 """Number of questions that are encoded together."""
@@ -211,7 +210,7 @@ class FactoidQA:
 
         searcher = network.reader.searcher
         # exact search reads and finds the same for any k, so one search serves accuracies and ranks
-        exact = searcher is network.indexed and isinstance(network.indexed.index, ExactIndex)
+        exact = searcher is network.indexed and not network.indexed.index.has_structure
         return evaluate(
             encode,
             searcher,
@@ -291,7 +290,7 @@ class FactoidQA:
         depth.tune()
         clusters = isinstance(indexed.index, Clustered) or not needs_clusters
         strategy = self.config.strategy if clusters else BEST_CELLS
-        return indexed.index, replace(self.config, index=depth.name, strategy=strategy)
+        return indexed.index, replace(self.config, index=depth.text, strategy=strategy)
 
     def save_pretrained(self, folder: Path | str) -> None:
         """Write the model as a bundle, completely or not at all. A bundle that exists is replaced.
@@ -332,7 +331,7 @@ class FactoidQA:
 
     def _search_depth(
         self, index: Index, text: str, recall: float, questions: Sequence[str], *, learned: bool = False
-    ) -> Depth:
+    ) -> SearchDepth:
         """What tunes an index on these questions."""
 
         def queries() -> Tensor:
@@ -341,7 +340,7 @@ class FactoidQA:
             self.network.train(training)
             return encoded
 
-        return Depth(index, text, recall, self.config.k, queries, learned=learned)
+        return SearchDepth(index, text, recall, self.config.k, queries, learned=learned)
 
     def _queries(self, questions: Sequence[str]) -> Tensor:
         texts = Texts(questions, self.config.table_bits)

@@ -16,7 +16,6 @@ import torch
 
 from hmn.errors import BundleError, ConfigError, DataError, ShapeError
 from hmn.facts.table import FactTable
-from hmn.index.structures.exact import ExactIndex
 from hmn.nn.memory.encoded import EncodedMemory
 from hmn.nn.weights import load_weights, weights_of
 from hmn.qa.build import Network, build_network
@@ -65,7 +64,7 @@ def save_model(
             write_json(bundle, TOKENIZER_FILE, json.loads(encoder.tokenizer))
         write_tensors(bundle, KEYS_FILE, {"keys": network.memory.snapshot()})
         write_json(bundle, EXAMPLES_FILE, {"questions": examples})
-        if not isinstance(index, ExactIndex):
+        if index.has_structure:
             write_tensors(bundle, INDEX_FILE, index.state_dict(with_keys=False))
         facts.write(bundle)
 
@@ -147,7 +146,7 @@ class SavedModel:
         Raises:
             BundleError: What was saved does not fit the index that the configuration names.
         """
-        if isinstance(network.indexed.index, ExactIndex):
+        if not network.indexed.index.has_structure:
             network.indexed.rebuild()
             return
         state = self._bundle.tensors(INDEX_FILE)

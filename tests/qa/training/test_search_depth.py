@@ -1,4 +1,4 @@
-"""How far an index looks is found by itself where nobody said it."""
+"""The effort of an index is tuned if its text does not give it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from hmn.index.protocol import Index
 from hmn.index.registry import make_index
 from hmn.index.structures.exact import ExactIndex
 from hmn.qa.factoid_qa import FactoidQA
-from hmn.qa.training import search_depth as depth_of_index
+from hmn.qa.training import search_depth
 from hmn.qa.training.run_folder import Run
-from hmn.qa.training.search_depth import AGREED, WIDE, Depth
+from hmn.qa.training.search_depth import AGREED, WIDE, SearchDepth
 from hmn.store.bundle import writing_bundle
 
 Split = tuple[QuestionSet, QuestionSet]
@@ -51,29 +51,29 @@ def recall(index: Index, keys: Tensor, query: Tensor) -> float:
         ("wta-hash:num_tables=64,num_permutations=1,prefix=4", "max_candidates"),
     ],
 )
-def test_it_looks_as_far_as_the_recall_asks_for_and_in_training_as_far_as_is_worth_it(
+def test_effort_is_tuned_to_the_recall_and_kept_in_training_if_it_is_cheap(
     name: str, setting: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys, query = drawn()
     index: Any = over(name, keys)
     before = getattr(index, setting)
-    depth = Depth(index, name, 0.9, K, lambda: query)
+    depth = SearchDepth(index, name, 0.9, K, lambda: query)
     depth.tune()
     assert recall(index, keys, query) >= 0.9
     tuned = getattr(index, setting)
-    assert depth.value == tuned != before and depth.name.endswith(f"{setting}={tuned}")
-    assert getattr(make_index(depth.name), setting) == tuned
-    monkeypatch.setattr(depth_of_index, "WORTH_TRAINING_WITH", 100.0)
+    assert depth.effort == tuned != before and depth.text.endswith(f"{setting}={tuned}")
+    assert getattr(make_index(depth.text), setting) == tuned
+    monkeypatch.setattr(search_depth, "WORTH_TRAINING_WITH", 100.0)
     depth.train()
-    assert (getattr(index, setting), depth.value) == (tuned, tuned)
-    monkeypatch.setattr(depth_of_index, "WORTH_TRAINING_WITH", 0.0)
+    assert (getattr(index, setting), depth.effort) == (tuned, tuned)
+    monkeypatch.setattr(search_depth, "WORTH_TRAINING_WITH", 0.0)
     depth.train()
-    assert getattr(index, setting) == before and depth.value is None
+    assert getattr(index, setting) == before and depth.effort is None
     depth.tune()
-    depth.train()  # what it was before is known, also after it was tuned twice
+    depth.train()  # the configured effort is known, also after the second tuning
     assert getattr(index, setting) == before
     depth.restore(tuned)
-    assert (getattr(index, setting), depth.value) == (tuned, tuned)
+    assert (getattr(index, setting), depth.effort) == (tuned, tuned)
 
 
 @pytest.mark.parametrize(
@@ -85,19 +85,19 @@ def test_it_looks_as_far_as_the_recall_asks_for_and_in_training_as_far_as_is_wor
         ("exact", 0.9),
     ],
 )
-def test_what_was_said_stays(name: str, asked: float) -> None:
+def test_a_given_effort_stays(name: str, asked: float) -> None:
     keys, query = drawn()
     index: Any = over(name, keys)
     before = getattr(index, "num_probes", None)
-    depth = Depth(index, name, asked, K, lambda: query)
+    depth = SearchDepth(index, name, asked, K, lambda: query)
     depth.tune()
     depth.train()
     depth.restore(None)
-    assert (depth.name, depth.value, getattr(index, "num_probes", None)) == (name, None, before)
+    assert (depth.text, depth.effort, getattr(index, "num_probes", None)) == (name, None, before)
 
 
 def taught() -> tuple[Any, Tensor]:
-    """A hierarchy that has learned to look very near, and queries of which that is too near."""
+    """A hierarchy that has learned to search very little, and queries that need more."""
     keys, query = drawn()
     index: Any = over("hierarchy:num_groups=20x200", keys)
     for tier in index.tree.tiers:
@@ -105,7 +105,7 @@ def taught() -> tuple[Any, Tensor]:
     return index, query
 
 
-def test_one_that_learns_looks_as_far_as_finds_the_best_cells_of_a_far_wider_search(
+def test_an_index_that_learns_is_tuned_to_find_the_best_cells_of_a_far_wider_search(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(ExactIndex, "search", None)
@@ -113,32 +113,32 @@ def test_one_that_learns_looks_as_far_as_finds_the_best_cells_of_a_far_wider_sea
     index.reach = WIDE * 100
     best = index.search(query, 1).cell
     index.reach = 100
-    depth = Depth(index, "hierarchy", 0.95, K, lambda: query, learned=True)
+    depth = SearchDepth(index, "hierarchy", 0.95, K, lambda: query, learned=True)
     depth.tune()
-    assert depth.value == index.reach and depth.name == f"hierarchy:reach={index.reach}"
+    assert depth.effort == index.reach and depth.text == f"hierarchy:reach={index.reach}"
     assert 100 < index.reach < WIDE * 100
     agreed = [float((index.search(query, 1).cell == best).double().mean())]
     index.reach -= 1
     agreed.append(float((index.search(query, 1).cell == best).double().mean()))
-    assert agreed[0] >= AGREED > agreed[1], "no farther than that asks for"
+    assert agreed[0] >= AGREED > agreed[1], "the least effort that finds them"
     depth.train()
-    assert index.reach == 100 and depth.value is None, "in training as far as it has learned"
+    assert index.reach == 100 and depth.effort is None, "training uses what it has learned"
     depth.tune()
     depth.train()
     assert index.reach == 100
 
 
-def test_one_that_learns_looks_farther_than_it_has_learned_where_no_questions_are_kept_apart() -> None:
+def test_an_index_that_learns_gets_more_effort_if_there_are_no_held_out_questions() -> None:
     index, query = taught()
-    depth = Depth(index, "hierarchy", 0.95, K, lambda: query[:0], learned=True)
+    depth = SearchDepth(index, "hierarchy", 0.95, K, lambda: query[:0], learned=True)
     depth.tune()
-    assert (index.reach, depth.value, depth.name) == (175, 175, "hierarchy:reach=175")
-    given = Depth(index, "hierarchy:reach=120", 0.95, K, lambda: query, learned=True)
+    assert (index.reach, depth.effort, depth.text) == (175, 175, "hierarchy:reach=175")
+    given = SearchDepth(index, "hierarchy:reach=120", 0.95, K, lambda: query, learned=True)
     given.tune()
-    assert (index.reach, given.value, given.name) == (175, None, "hierarchy:reach=120"), "what was said stays"
+    assert (index.reach, given.effort, given.text) == (175, None, "hierarchy:reach=120")
 
 
-def test_a_model_keeps_how_far_it_looks_and_is_trained_anew_from_its_text(
+def test_a_model_keeps_its_effort_and_starts_another_training_without_it(
     small_facts: FactTable, small_split: Split, tmp_path: Path
 ) -> None:
     qa = FactoidQA(small_facts, **SIZES, index="cluster:num_clusters=60")
@@ -170,7 +170,7 @@ def test_another_index_is_tuned_as_well(small_facts: FactTable, small_split: Spl
     assert less.num_probes < index.num_probes  # type: ignore[attr-defined]
     with pytest.raises(ConfigError, match="recall is 2"):
         again.use_index("cluster", recall=2.0)
-    # models of before keep no questions: their index looks as far as its text says
+    # models of early versions keep no questions, so an index is not tuned for them
     with writing_bundle(tmp_path / "old") as folder:
         for file in (tmp_path / "model").iterdir():
             if file.name not in ("manifest.json", "examples.json"):
@@ -180,18 +180,18 @@ def test_another_index_is_tuned_as_well(small_facts: FactTable, small_split: Spl
 
 
 @pytest.mark.parametrize("worth", [0.0, 100.0])
-def test_a_run_that_goes_on_looks_as_far_as_it_did(
+def test_a_resumed_run_has_the_same_effort(
     worth: float, small_facts: FactTable, small_split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There are 25 steps an epoch; it stops in the second."""
-    monkeypatch.setattr(depth_of_index, "WORTH_TRAINING_WITH", worth)
-    looked: list[int] = []
+    """There are 25 steps per epoch; the run stops in the second."""
+    monkeypatch.setattr(search_depth, "WORTH_TRAINING_WITH", worth)
+    efforts: list[int] = []
     stepped = Run.stepped
 
     def fit(out: Path, stop_at: int) -> None:
         def watched(self: Run, progress: Any, record: Any) -> None:
             stepped(self, progress, record)
-            looked.append(int(qa.network.reader.index.num_probes))  # type: ignore[attr-defined]
+            efforts.append(int(qa.network.reader.index.num_probes))  # type: ignore[attr-defined]
             if progress.step == stop_at:
                 raise KeyboardInterrupt
 
@@ -201,12 +201,12 @@ def test_a_run_that_goes_on_looks_as_far_as_it_did(
         qa.fit(*small_split, out=out, quiet=True, resume=out.name == "cut", **settings)
 
     fit(tmp_path / "whole", -1)
-    whole, looked = looked, []
+    whole, efforts = efforts, []
     with pytest.raises(KeyboardInterrupt):
         fit(tmp_path / "cut", 37)
     fit(tmp_path / "cut", -1)
     # the step after the last checkpoint is taken again
-    assert looked[:37] + looked[38:] == whole
+    assert efforts[:37] + efforts[38:] == whole
     assert (set(whole) == {16}) == (worth == 0.0)
     for file in (tmp_path / "whole").iterdir():
         assert file.read_bytes() == (tmp_path / "cut" / file.name).read_bytes()

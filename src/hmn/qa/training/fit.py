@@ -21,7 +21,7 @@ from hmn.qa.metrics import Evaluation
 from hmn.qa.text import Texts
 from hmn.qa.training.artificial_questions import ArtificialQuestions
 from hmn.qa.training.run_folder import Checkpoint, OnProgress, Run
-from hmn.qa.training.search_depth import Depth
+from hmn.qa.training.search_depth import SearchDepth
 from hmn.qa.training.targets import Targets
 from hmn.qa.training.trainer import Trainer
 
@@ -68,14 +68,14 @@ def fit(
         on_progress: Called after every step with the steps done and their total.
     """
     model._examples = _examples(questions, config.seed)
-    depth = _search_depth(model, held_out, config)
-    trainer = _trainer(model, questions, held_out, config, depth)
+    search_depth = _search_depth(model, held_out, config)
+    trainer = _trainer(model, questions, held_out, config, search_depth)
     if checkpoint is not None:
         trainer.load(checkpoint.progress, checkpoint.tensors)
     best: dict[str, Tensor] = {}
 
     def keep() -> None:
-        model.config = replace(model.config, index=depth.name)
+        model.config = replace(model.config, index=search_depth.text)
         if run.out is not None:
             model.save_pretrained(run.out)
         else:
@@ -93,8 +93,8 @@ def fit(
             load_weights(model.network, best)
             model.network.indexed.rebuild()
         trainer.query_log.teach()
-        depth.tune()
-        model.config = replace(model.config, index=depth.name)
+        search_depth.tune()
+        model.config = replace(model.config, index=search_depth.text)
     run.finish()
 
 
@@ -114,7 +114,7 @@ def _examples(questions: QuestionSet, seed: int) -> list[str]:
     return [questions.text[number] for number in order[:EXAMPLES]]
 
 
-def _search_depth(model: FactoidQA, held_out: QuestionSet | None, config: TrainConfig) -> Depth:
+def _search_depth(model: FactoidQA, held_out: QuestionSet | None, config: TrainConfig) -> SearchDepth:
     """What tunes the index: on training questions, or on held-out ones if the index learns in training."""
     index = model.network.indexed.index
     learned, watched = isinstance(index, Teachable), model._examples
@@ -128,7 +128,7 @@ def _trainer(
     questions: QuestionSet,
     held_out: QuestionSet | None,
     config: TrainConfig,
-    depth: Depth,
+    search_depth: SearchDepth,
 ) -> Trainer:
     facts, cells = model.facts, model.cells
     relations = [facts.relation_text(number) for number in range(len(facts.relations))]
@@ -143,7 +143,7 @@ def _trainer(
     )
     targets = Targets.of(questions, facts, cells)
     validate = None if held_out is None else _validation(model, held_out)
-    return Trainer(model.network, questions, texts, targets, artificial, validate, config, depth)
+    return Trainer(model.network, questions, texts, targets, artificial, validate, config, search_depth)
 
 
 def _validation(model: FactoidQA, held_out: QuestionSet) -> Callable[[], tuple[Evaluation, float]]:

@@ -1,4 +1,4 @@
-"""How far a model's index looks, where its text does not say it."""
+"""How far a model's index searches, if its text does not say."""
 
 from __future__ import annotations
 
@@ -12,91 +12,94 @@ from hmn.index.registry import settings_in, with_setting
 from hmn.index.tuning import Tuned, tune
 
 WORTH_TRAINING_WITH = 0.25
-"""Reads in shares of the cells; what reads more looks in training no further than its text says."""
+"""Reads, as a share of the cells, above which training searches only as far as the index's text says."""
 AGREED = 0.995
-"""Share of the questions whose best cell an index that learns must find."""
+"""Share of questions for which an index that learns must find the best cell."""
 WIDE = 4
-"""Times as far as its text says looks the search that tells it these cells: no exact one."""
+"""Factor on the configured effort of the reference search, which takes the place of exact search."""
 UNWATCHED = 1.75
-"""Times as far as its text says it looks where there are no questions to set it by."""
+"""Factor on the configured effort of an index that learns, if there are no questions to tune it on."""
 
 
-class Depth:
-    """Sets how far an index looks: as far as finds a given share of what exact search finds.
+class SearchDepth:
+    """Tunes the effort of an index: just enough to find a given share of what exact search finds.
 
-    One that has learned from the questions of the training how far to look does so in training. Others need
-    more, since training has brought just these to their cells: once trained, it looks as far as finds the
-    best cell of 99.5 % of questions that training has not seen.
+    An index that learns from the queries of training searches with the effort that it has learned during
+    training. Afterwards it needs more, since training has moved just those queries close to their cells. So,
+    for use, it is tuned on questions that training has not seen: to find the best cell for 99.5 % of them.
 
-    An index whose text gives the setting keeps it, as does one that has none, such as exact search.
+    An index whose text gives the effort keeps it, and one without effort, such as exact search, is not tuned.
 
     Args:
-        index: of the model.
-        name: its text, as ``make_index`` takes it.
-        recall: share of the k best cells of exact search to find; 0 leaves the index as it is.
-        k: cells that a question reads.
-        queries: some questions encoded by the network as it is: of the training, or if ``learned`` others.
-        learned: the index learns from the questions of the training.
+        index: Index of the model.
+        text: Its text, as ``make_index`` takes it.
+        recall: Share of the k best cells of exact search to find; 0 does not tune.
+        k: Number of cells that are read per question.
+        queries: Encodes some questions with the present network: questions of training or, if ``learned``,
+            others.
+        learned: Whether the index learns from the queries of training.
 
     Attributes:
-        name: the index's text with the setting as it was last tuned.
-        value: the setting as it is; None where it is as the text has it.
+        text: Text of the index, with the effort as it was last tuned.
+        effort: The present effort; None if it is as configured.
     """
 
     def __init__(
         self,
         index: Index,
-        name: str,
+        text: str,
         recall: float,
         k: int,
         queries: Callable[[], Tensor],
         *,
         learned: bool = False,
     ) -> None:
-        self.index, self.name, self.learned = index, name, learned
-        self._given, self._recall, self._k, self._queries = name, recall, k, queries
-        self._before: int | None = None
+        self.index, self.text, self.learned = index, text, learned
+        self._given, self._recall, self._k, self._queries = text, recall, k, queries
+        self._configured: int | None = None
         self._tuned: Tuned | None = None
-        self.value: int | None = None
+        self.effort: int | None = None
 
     def tune(self) -> None:
-        """Look as far as the recall asks for on the keys and the queries as they are; after every build."""
+        """Tune the effort to the recall, on the present keys and queries. Call it after every build."""
         index = self._tunable()
         if index is None:
             return
-        self._before = index.effort if self._before is None else self._before
+        configured = self._note_configured(index)
         if self.learned:
-            self.value = self._set_by_others(index, self._before)
+            self.effort = self._tune_widely(index, configured)
         else:
             self._tuned = tune(index, self._queries(), self._k, target_recall=self._recall)
-            self.value = self._tuned.value
-        self.name = with_setting(self._given, index, index.effort_name)
+            self.effort = self._tuned.value
+        self.text = with_setting(self._given, index, index.effort_name)
 
     def train(self) -> None:
-        """Look no further than is worth it in a step of training."""
-        tuned = self._tuned
-        if self.learned or (tuned is not None and tuned.reads > WORTH_TRAINING_WITH * len(self.index)):
-            index = self._tunable()
-            if index is not None and self._before is not None:
-                index.effort = self._before
-            self.value = None
+        """Set the effort for training: as tuned if that is cheap enough, otherwise as configured."""
+        index = self._tunable()
+        too_dear = self._tuned is not None and self._tuned.reads > WORTH_TRAINING_WITH * len(self.index)
+        if index is not None and self._configured is not None and (self.learned or too_dear):
+            index.effort, self.effort = self._configured, None
 
-    def restore(self, value: int | None) -> None:
-        """Look as far as ``value`` says: that of another ``Depth``, of a run that goes on."""
+    def restore(self, effort: int | None) -> None:
+        """Set the effort as an interrupted run had it; None if it was as configured."""
         index = self._tunable()
         if index is not None:
-            self._before = index.effort if self._before is None else self._before
-            if value is not None:
-                index.effort = value
-                self.value = value
+            self._note_configured(index)
+            if effort is not None:
+                index.effort = self.effort = effort
 
-    def _set_by_others(self, index: Tunable, usual: int) -> int:
-        """Look as far as finds nearly all that a far wider search finds."""
+    def _note_configured(self, index: Tunable) -> int:
+        """The effort that the index had before it was tuned for the first time."""
+        self._configured = index.effort if self._configured is None else self._configured
+        return self._configured
+
+    def _tune_widely(self, index: Tunable, configured: int) -> int:
+        """Tune the effort to find nearly all that a far wider search finds."""
         query = self._queries()
         if not len(query):
-            index.effort = round(UNWATCHED * usual)
+            index.effort = round(UNWATCHED * configured)
             return index.effort
-        index.effort = WIDE * usual
+        index.effort = WIDE * configured
         best = index.search(query, 1)
         return tune(index, query, 1, target_recall=AGREED, best=best).value
 
@@ -105,7 +108,7 @@ class Depth:
         if not self._recall or not isinstance(self.index, Tunable) or not len(self.index):
             return None
         try:
-            setting = self.index.effort_name
-        except ConfigError:  # such as a flat index of faiss, which looks everywhere
+            name = self.index.effort_name
+        except ConfigError:  # such as a flat index of faiss, which searches everywhere
             return None
-        return None if setting in settings_in(self._given) else self.index
+        return None if name in settings_in(self._given) else self.index

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from hmn.facts.questions import QuestionSet
 from hmn.index.protocol import Teachable
-from hmn.index.structures.exact import ExactIndex
 from hmn.nn.loss import marginal_nll, sampled_nll
 from hmn.nn.memory.encoded import EncodedMemory
 from hmn.nn.memory.renewal import RollingRenewal
@@ -27,7 +26,7 @@ from hmn.qa.text import Texts
 from hmn.qa.training.artificial_questions import ArtificialQuestions
 from hmn.qa.training.optim import Optimisers
 from hmn.qa.training.query_log import QueryLog
-from hmn.qa.training.search_depth import Depth
+from hmn.qa.training.search_depth import SearchDepth
 from hmn.qa.training.targets import Targets
 
 RECORD_STEPS = 20
@@ -53,7 +52,7 @@ class Progress:
     running_loss: float = 0.0
     """Smoothed loss of recent steps."""
     depth: int | None = None
-    """How far the index looks, where that was tuned; see ``Depth.value``."""
+    """Effort of the index if it was tuned; see ``SearchDepth.effort``."""
 
 
 class Watcher(Protocol):
@@ -88,7 +87,7 @@ class Trainer:
         validate: Returns figures on held-out questions, and the one that decides which epoch is best. None
             trains all epochs and keeps the last.
         config: How to train.
-        depth: Tunes the network's index.
+        search_depth: Tunes the network's index.
     """
 
     def __init__(
@@ -100,9 +99,9 @@ class Trainer:
         artificial: ArtificialQuestions,
         validate: Callable[[], tuple[Evaluation, float]] | None,
         config: TrainConfig,
-        depth: Depth,
+        search_depth: SearchDepth,
     ) -> None:
-        self.depth, self.query_log = depth, QueryLog(depth.index)
+        self.search_depth, self.query_log = search_depth, QueryLog(search_depth.index)
         self.network, self.texts, self.targets = network, texts, targets
         self.artificial = artificial
         self.validate, self.config = validate, config
@@ -157,9 +156,9 @@ class Trainer:
         step = self.progress.step
         if step == 0 or (self.renewal is None and step % self.config.renew_steps == 0):
             self._renew(rebuild=step == 0)
-            if step == 0 and not self.depth.learned:
-                self.depth.tune()
-            self._look_as_in_training()
+            if step == 0 and not self.search_depth.learned:
+                self.search_depth.tune()
+            self._search_as_in_training()
         rng = np.random.default_rng([self.config.seed, 1, step])
         asked, pair = self.artificial.draw(batch, rng)
         targets, rows = self.targets.asking(batch, pair), np.arange(len(batch))
@@ -230,7 +229,7 @@ class Trainer:
         # this model may be kept, so its keys must be current and its index made from just these keys
         self._renew(rebuild=self.renewal is None)
         self.query_log.teach()
-        self.depth.tune()
+        self.search_depth.tune()
         if self.validate is not None:
             self.network.eval()
             evaluation, figure = self.validate()
@@ -246,12 +245,12 @@ class Trainer:
         progress.epochs.append(timeless)
         watcher.epoch(figures, better)
         self.query_log.forget()
-        self._look_as_in_training()
+        self._search_as_in_training()
 
-    def _look_as_in_training(self) -> None:
+    def _search_as_in_training(self) -> None:
         """Search as far as training does until the index is tuned again."""
-        self.depth.train()
-        self.progress.depth = self.depth.value
+        self.search_depth.train()
+        self.progress.depth = self.search_depth.effort
 
     def _stale(self) -> bool:
         """Whether patience is over: the held-out figure has not risen for that number of epochs."""
@@ -271,7 +270,7 @@ class Trainer:
             tensors["snapshot"] = self.memory.snapshot()
             index = self.network.reader.index
             # cells were filed again since the index was built, so the snapshot alone does not determine it
-            if not isinstance(index, ExactIndex):
+            if index.has_structure:
                 state = index.state_dict(with_keys=False)
                 tensors |= {f"index.{name}": value for name, value in state.items()}
         return dict(vars(self.progress)), tensors
@@ -293,4 +292,4 @@ class Trainer:
             self.memory.restore(tensors["snapshot"])
             if index := part("index."):
                 self.network.indexed.load_index(index)
-            self.depth.restore(self.progress.depth)
+            self.search_depth.restore(self.progress.depth)
