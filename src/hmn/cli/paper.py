@@ -53,7 +53,8 @@ def paper(
         from hmn.paper.preset import preset_of
         from hmn.paper.report.plots import figures_module
         from hmn.paper.report.report import write_report
-        from hmn.paper.runs.runner import Plan, reported, run_all, without_other_tables
+        from hmn.paper.runs.plan import Plan, reported, without_other_tables
+        from hmn.paper.runs.runner import run_all
 
         figures_module()
         files = Files(

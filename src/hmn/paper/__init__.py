@@ -1,1 +1,1 @@
-"""The paper's experiments: its tables and figure, run anew and judged (``hmn paper``)."""
+"""The paper's experiments: its tables and its figure, repeated and judged (``hmn paper``)."""

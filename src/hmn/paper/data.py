@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from hmn.paper.preset import Preset
 
 @dataclass(frozen=True)
 class Files:
-    """Where the data lie."""
+    """Paths of the data."""
 
     facts: str
     names: str | None
@@ -25,25 +26,25 @@ class Files:
     valid: str
     test: str | None = None
     model: str | None = None
-    """Folder of a trained model whose text cells are used as well."""
+    """Folder of a trained model whose text cells some rows use."""
     transe_facts: str | None = None
-    """A larger table of facts on which, and the own one, TransE is trained."""
+    """Larger table of facts that TransE is trained on together with ``facts``."""
 
     def checksum(self) -> str:
-        """A number that differs between different data, 16 hexadecimal digits; the test is no part of it.
+        """16 hexadecimal digits that differ between different data; test questions do not enter.
 
         Raises:
             DataError: a file cannot be read.
         """
-        total = hashlib.sha256()
+        digest = hashlib.sha256()
         for path in (self.facts, self.names, self.train, self.valid):
-            total.update(hashlib.sha256(_content(path)).digest())
+            digest.update(hashlib.sha256(_content(path)).digest())
         if self.transe_facts is not None:
-            total.update(hashlib.sha256(_content(self.transe_facts)).digest())
-        return total.hexdigest()[:16]
+            digest.update(hashlib.sha256(_content(self.transe_facts)).digest())
+        return digest.hexdigest()[:16]
 
     def test_checksum(self) -> str | None:
-        """The same for the test questions, None if there are none.
+        """The same for the test questions; None if there are none.
 
         Raises:
             DataError: the file cannot be read.
@@ -51,7 +52,7 @@ class Files:
         return None if self.test is None else hashlib.sha256(_content(self.test)).hexdigest()[:16]
 
     def model_checksum(self) -> str:
-        """A number that differs between different trained models.
+        """16 hexadecimal digits that differ between different trained models.
 
         Raises:
             DataError: the folder holds no model.
@@ -75,8 +76,8 @@ class Data:
     """A table of facts and the questions about it.
 
     Attributes:
-        facts: N facts, each a cell of the memory.
-        asked: questions by what they are for: ``train``, ``valid`` and, if given, ``test``.
+        facts: table of N facts, each a cell of the memory.
+        asked: questions by their purpose: ``train``, ``valid`` and, if given, ``test``.
     """
 
     facts: FactTable
@@ -84,9 +85,9 @@ class Data:
 
     @classmethod
     def read(cls, files: Files, preset: Preset) -> Data:
-        """Read the files; a miniature holds the first questions, their facts, and others up to its size.
+        """Read the files. A miniature has the first questions, their facts, and other facts up to its size.
 
-        The test changes nothing of a miniature: its questions are those that ask for facts that it holds.
+        Test questions do not change a miniature: it takes those that ask for facts it has anyway.
 
         Raises:
             DataError: a file is bad, or questions come without their facts.
@@ -96,40 +97,51 @@ class Data:
         asked = {name: QuestionSet.read(path, facts) for name, path in paths.items() if path is not None}
         for name, questions in asked.items():
             if bool((questions.cell < 0).any()):
-                raise DataError(f"{paths[name]}: expected questions with their facts, four columns")
+                raise DataError(
+                    f"{paths[name]}: a question has no fact, expected four columns: its fact and its text"
+                )
         data = cls(facts, asked)
         return data if preset.facts is None else data._part(preset)
 
     def _part(self, preset: Preset) -> Data:
-        taken = {}
-        held = {name: one for name, one in self.asked.items() if name != "test"}
-        for name, questions in held.items():
-            wanted = preset.train if name == "train" else preset.valid
-            taken[name] = questions.take(np.arange(len(questions))[:wanted])
-        cells = list(dict.fromkeys(int(cell) for one in taken.values() for cell in one.cell))
-        others = sorted(set(range(len(self.facts))) - set(cells))
-        more = max(0, min((preset.facts or 0) - len(cells), len(others)))
-        cells += random.Random(0).sample(others, more)
+        """The miniature: its own table of facts, and its questions with their facts' new numbers."""
+        asked = {
+            name: questions.take(
+                np.arange(len(questions))[: preset.train if name == "train" else preset.valid]
+            )
+            for name, questions in self.asked.items()
+            if name != "test"
+        }
+        cells = self._cells(asked.values(), preset.facts or 0)
         if "test" in self.asked:
-            test = self.asked["test"]
-            within = np.flatnonzero(np.isin(test.cell, cells))[: preset.valid]
-            if not len(within):
-                raise DataError(f"no test question asks for one of the {len(cells)} facts of the miniature")
-            taken["test"] = test.take(within)
-        rows = {cell: self.facts.fact(cell)[:3] for cell in cells}
+            asked["test"] = self._test_part(cells, preset.valid)
+        triples = {cell: self.facts.fact(cell)[:3] for cell in cells}
         names = {
             self.facts.entities[entity].as_py(): self.facts.names.of(entity)
             for cell in cells
             for entity in (int(self.facts.subject[cell]), int(self.facts.object[cell]))
         }
-        facts = FactTable.from_triples(rows.values(), names)
-        return Data(
-            facts,
-            {
-                name: QuestionSet.from_rows(
-                    facts,
-                    [(*rows[int(cell)], text) for cell, text in zip(one.cell, one.text, strict=True)],
-                )
-                for name, one in taken.items()
-            },
-        )
+        facts = FactTable.from_triples(triples.values(), names)
+
+        def with_numbers(questions: QuestionSet) -> QuestionSet:
+            rows = [
+                (*triples[int(cell)], text) for cell, text in zip(questions.cell, questions.text, strict=True)
+            ]
+            return QuestionSet.from_rows(facts, rows)
+
+        return Data(facts, {name: with_numbers(questions) for name, questions in asked.items()})
+
+    def _cells(self, asked: Iterable[QuestionSet], size: int) -> list[int]:
+        """Facts of a miniature: those that its questions ask for, and others drawn up to its size."""
+        cells = list(dict.fromkeys(int(cell) for questions in asked for cell in questions.cell))
+        others = sorted(set(range(len(self.facts))) - set(cells))
+        more = max(0, min(size - len(cells), len(others)))
+        return cells + random.Random(0).sample(others, more)
+
+    def _test_part(self, cells: list[int], count: int | None) -> QuestionSet:
+        """The first test questions that ask for facts of a miniature."""
+        test = self.asked["test"]
+        within = np.flatnonzero(np.isin(test.cell, cells))[:count]
+        if not len(within):
+            raise DataError(f"no test question asks for one of the {len(cells)} facts of the miniature")
+        return test.take(within)

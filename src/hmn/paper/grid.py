@@ -9,35 +9,62 @@ from dataclasses import dataclass, replace
 from hmn.errors import ConfigError
 from hmn.paper.preset import Preset
 
-SOFTMAX, KMIPS, HARD, KEYWORDS = "softmax", "kmips", "hard", "keywords"
-BM25, SENTENCES = "bm25", "sentences"
-SENTENCES_IN_BATCH, SENTENCES_KMIPS = "sentences, in-batch", "sentences, kmips"
-TRANSE, SUMMED, TEXT = "transe", "transe summed", "text"
+SOFTMAX = "softmax"
+"""Reader: the full softmax."""
+KMIPS = "kmips"
+"""Reader: K-MIPS attention."""
+HARD = "hard"
+"""Reader: hard attention, trained by REINFORCE."""
+KEYWORDS = "keywords"
+"""Reader: a softmax over the facts of the keyword filter."""
+BM25 = "bm25"
+"""System in place of the network: BM25 over the texts of the facts."""
+SENTENCES = "sentences"
+"""System in place of the network: a pretrained sentence encoder as it comes."""
+SENTENCES_IN_BATCH = "sentences, in-batch"
+"""The same, trained with in-batch negatives."""
+SENTENCES_KMIPS = "sentences, kmips"
+"""The same, trained with K-MIPS attention."""
+
+TRANSE = "transe"
+"""Cells: TransE vectors of subject, relation and object side by side."""
+SUMMED = "transe summed"
+"""Cells: the sum of these vectors."""
+TEXT = "text"
+"""Cells: those of a trained model, made from text."""
 
 CLUSTERS = "cluster:codes=none,reduction=paper,num_clusters={many}"
+"""Structure: the paper's clusters."""
 FEW_CLUSTERS = "cluster:codes=none,reduction=paper,num_clusters={few}"
+"""Structure: fewer of the paper's clusters."""
 TWO_LEVELS = "cluster:codes=none,reduction=paper,num_clusters={wide}x{many}"
-# buckets must hold more cells than are to be read: how many of these are scored is what is tuned
+"""Structure: two levels of the paper's clusters."""
 WTA_HASH = "wta-hash:num_tables=16,num_permutations=2,prefix={prefix}"
+"""Structure: WTA-Hash. Its buckets hold more cells than may be read; how many are scored is tuned."""
 PCA_TREE = "pca-tree:leaf_size=32"
+"""Structure: PCA-Tree."""
 OUR_CLUSTERS = "cluster"
-"""Clusters as the library makes them where nothing is set: their cells in 4-bit codes, the best rescored."""
+"""Structure: the library's clusters with its defaults, cells in 4-bit codes with the best scored again."""
 
-TOP, SAMPLE, TOP_SAMPLE, TOP_BLOCK, ALL_THREE = (
-    "Top-K",
-    "Sample-K",
-    "Top-K + Sample-K",
-    "Top-K + Rand-block",
-    "all three",
-)
+TOP = "Top-K"
+"""Strategy: the cells of the best clusters."""
+SAMPLE = "Sample-K"
+"""Strategy: the cells of clusters drawn by their scores."""
+TOP_SAMPLE = "Top-K + Sample-K"
+"""Strategy: both."""
+TOP_BLOCK = "Top-K + Rand-block"
+"""Strategy: the cells of the best clusters and a random block."""
+ALL_THREE = "all three"
+"""Strategy: best clusters, drawn clusters and a random block."""
+STRATEGIES = (TOP, SAMPLE, TOP_SAMPLE, TOP_BLOCK, ALL_THREE)
+"""Strategies in the order of the report."""
 SWEPT = {
     "clusters": CLUSTERS,
     "two levels of clusters": TWO_LEVELS,
     "PCA-Tree": PCA_TREE,
     "WTA-Hash": WTA_HASH,
 }
-"""Structures that a swept network is searched by."""
-STRATEGIES = (TOP, SAMPLE, TOP_SAMPLE, TOP_BLOCK, ALL_THREE)
+"""Structures that a swept network is searched by, by their names in the report."""
 
 
 @dataclass(frozen=True)
@@ -45,27 +72,26 @@ class Row:
     """One line of a table: a network trained in one way."""
 
     name: str
-    """What the report calls it; no other row has it."""
+    """Name in the report, unique among the rows."""
     table: str
-    """Where it belongs; see ``TABLES``."""
+    """Table that it belongs to, one of ``TABLES``."""
     reader: str
-    """``softmax``, ``kmips``, ``hard`` (REINFORCE) or ``keywords`` (filter, then softmax); or a system other
-    than the paper's network: ``bm25`` or one of the ``sentences``."""
+    """Reader, such as ``SOFTMAX`` or ``KMIPS``; or a system in place of the network, such as ``BM25``."""
     k: int = 0
-    """Cells a query, for K-MIPS; 0: all cells that the search looks at."""
+    """Cells per query, for K-MIPS; 0 for all cells that the search looks at."""
     index: str = "exact"
-    """Search structure, as ``make_index`` takes it but for the numbers of clusters, which the preset has.
-    What is not exact is tuned to the preset's reads."""
+    """Search structure as ``make_index`` takes it, with placeholders for sizes of the preset. Approximate
+    search is tuned to the preset's reads."""
     strategy: str = ""
-    """One of ``STRATEGIES`` in place of the k best cells; its numbers of clusters are tuned to the reads."""
+    """One of ``STRATEGIES``, in place of the k best cells; its numbers of clusters are tuned to the reads."""
     cells: str = TRANSE
-    """``transe`` (subject, relation, object side by side), ``transe summed``, or ``text``."""
+    """Cells: ``TRANSE``, ``SUMMED`` or ``TEXT``."""
     also_tested_with: str = ""
-    """A further search structure to test with, tuned in the same way."""
+    """Second search structure to test with, tuned in the same way."""
     swept: bool = False
     """Whether its trained network is searched by every structure at several reads."""
     speed_up: int = 0
-    """Its search reads the memory's cells divided by this; 0: by the preset's number."""
+    """Cells of the memory divided by the reads of its search; 0 for the preset's number."""
 
     @property
     def exact(self) -> bool:
@@ -80,12 +106,12 @@ class Row:
 
     @property
     def seeded(self) -> bool:
-        """Whether another seed may end differently; what is not trained is run once."""
+        """Whether another seed may end differently; a system that is not trained runs once."""
         return self.reader not in {BM25, SENTENCES}
 
     @property
     def pretrained(self) -> bool:
-        """Whether it needs a pretrained encoder, and minutes even in miniature."""
+        """Whether it needs a pretrained encoder, which takes minutes even in miniature."""
         return self.reader in {SENTENCES, SENTENCES_IN_BATCH, SENTENCES_KMIPS}
 
 
@@ -99,6 +125,7 @@ TABLES = {
     "text": "Trained text cells instead of TransE",
     "today": "What a user would pick today: search over the texts of the facts",
 }
+"""Headings of the tables, by their names."""
 
 TABLE1 = (
     Row("full softmax", "table1", SOFTMAX, swept=True),
@@ -117,6 +144,7 @@ TABLE1 = (
     Row("PCA-Tree", "table1", KMIPS, index=PCA_TREE, swept=True),
     Row("WTA-Hash", "table1", KMIPS, index=WTA_HASH, swept=True),
 )
+"""Rows of the paper's table of readers."""
 
 ROWS = (
     *TABLE1,
@@ -157,32 +185,32 @@ ROWS = (
     Row("MiniLM and faiss after in-batch negatives", "today", SENTENCES_IN_BATCH),
     Row("MiniLM and faiss after 4-MIPS attention", "today", SENTENCES_KMIPS, k=4),
 )
+"""All rows, in the order in which they run."""
 
 
 def title_of(name: str, preset: Preset) -> str:
-    """A row's name, or a text with it, with the numbers of clusters that a preset has."""
+    """A row's name, or a text that holds it, with the preset's numbers of clusters."""
     few, many = f"{preset.few_clusters:,}", f"{preset.many_clusters:,}"
     return name.replace("few clusters", f"{few} clusters").replace("many clusters", f"{many} clusters")
 
 
 def named(only: str, preset: Preset) -> list[str]:
-    """The tables and rows of a text with commas between them; rows may have their titles in a report."""
+    """The tables and rows that a text lists with commas; rows may have their titles from a report."""
     names = {title_of(row.name, preset): row.name for row in ROWS}
-    parts = [one.strip() for one in re.split(r",(?!\d{3} )", only)]  # not within a number
-    return [names.get(one, one) for one in parts if one]
+    parts = [part.strip() for part in re.split(r",(?!\d{3} )", only)]  # not within a number
+    return [names.get(part, part) for part in parts if part]
 
 
 def chosen(only: Sequence[str], *, text: bool, pretrained: bool = True) -> list[Row]:
-    """Rows of the named tables, or those of the given names, in their order; all if nothing is named.
+    """The named rows and the rows of the named tables, in the order of ``ROWS``; all if nothing is named.
 
     Args:
-        only: tables or rows.
-        text: whether there are trained text cells; without them the rows of a table that has others besides
-            are left out.
-        pretrained: whether rows of pretrained encoders are run where nothing is named.
+        only: names of tables or rows.
+        text: whether there are trained text cells; if not, rows that need them are left out.
+        pretrained: whether rows of pretrained encoders run if nothing is named.
 
     Raises:
-        ConfigError: there is no such table or row, or it needs trained text cells.
+        ConfigError: a name is unknown, or all its rows need trained text cells.
     """
     known = {*TABLES, *(row.name for row in ROWS)}
     for name in only:
@@ -199,6 +227,6 @@ def chosen(only: Sequence[str], *, text: bool, pretrained: bool = True) -> list[
     for name in only:
         if not any(name in {row.table, row.name} for row in rows):
             raise ConfigError(
-                f"{name!r} is of text cells: give the folder of a trained model (--model), or leave it out"
+                f"{name!r} needs text cells: give the folder of a trained model with --model, or leave it out"
             )
     return rows

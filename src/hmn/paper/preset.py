@@ -1,4 +1,4 @@
-"""Sizes of the experiments: as the paper has them, and a true miniature."""
+"""Sizes of the experiments: the paper's own, and a miniature."""
 
 from __future__ import annotations
 
@@ -11,52 +11,54 @@ from hmn.paper.cells.transe import TransEConfig
 
 @dataclass(frozen=True)
 class Preset:
-    """Everything that the rows have in common."""
+    """Settings that all rows have in common."""
 
     name: str
-    """As the command line has it."""
+    """Name on the command line."""
     facts: int | None = None
-    """Facts of the memory, those that questions ask for first; None for all."""
+    """Facts of the memory, beginning with those that questions ask for; None for all."""
     train: int | None = None
     """Training questions; None for all."""
     valid: int | None = None
-    """Held-out questions, of each file; None for all."""
+    """Held-out questions from each file; None for all."""
     transe: TransEConfig = field(default_factory=TransEConfig)
-    """How the vectors of the fixed cells are trained."""
+    """Training of the vectors of the fixed cells."""
     epochs: int = 100
-    """At most so many passes over the questions, natural and artificial; patience ends most runs sooner."""
+    """Upper limit of passes over the questions, natural and artificial; patience ends most runs sooner."""
     patience: int = 3
-    """Stop after so many epochs without a better validation accuracy."""
+    """Epochs without a better validation accuracy after which training stops."""
     batch_size: int = 128
-    """Questions a step."""
+    """Questions per step."""
     learning_rate: float = 0.001
-    """Of Adam."""
+    """Learning rate of Adam."""
     word_scale: float = 0.01
-    """Standard deviation of the words' first vectors; that of the cells' coordinates is 1. The paper does not
-    say."""
+    """Standard deviation of the initial word vectors, where that of the cells' coordinates is 1. The paper
+    gives none."""
     few_clusters: int = 1000
+    """Clusters of the rows with few clusters."""
     many_clusters: int = 2000
+    """Clusters of all other rows with one level."""
     wide_clusters: int = 45
-    """Clusters of the upper level of the hierarchy of two."""
+    """Clusters of the upper of two levels."""
     prefix: int = 16
-    """Features of an order that WTA-Hash looks at: its 16 tables then hold one cell in 16 for a query."""
+    """Features per permutation that WTA-Hash compares. With 16, its tables hold one cell in 16 per query."""
     speed_up: int = 90
-    """Every approximate search reads the memory's cells divided by this. With 100 no number of probes of
-    2,000 clusters is within a tenth of 81,004 / 100 reads (one is 721, two are 901)."""
+    """Cells of the memory divided by the reads of an approximate search. At 100, no number of probes into
+    2,000 clusters comes within a tenth of 81,004 / 100 reads: one probe is 721, two are 901."""
     strategies_speed_up: int = 36
-    """The same for the grid of strategies, which score all centroids in full: 2,000 reads before any cell."""
+    """The same for the grid of strategies, whose 2,000 centroids alone are 2,000 reads."""
     tuned_on: int = 256
-    """Training questions whose queries a search is tuned on, before every epoch."""
+    """Training questions that a search is tuned on before every epoch."""
     sentences_asked: int | None = None
-    """Natural questions on which a sentence encoder is trained, once each; None for all."""
+    """Natural questions that a sentence encoder is trained on, once each; None for all."""
     sentences_renewed: int = 200
-    """Steps between two encodings of all cells, for the search of its K-MIPS attention."""
+    """Steps between two encodings of all cells for the search of the encoder's K-MIPS attention."""
     recall_on: int = 1000
-    """Held-out questions on which a search's recall is measured."""
+    """Held-out questions that the recall of a search is measured on."""
 
     @classmethod
     def from_dict(cls, settings: dict[str, Any]) -> Preset:
-        """Take back what ``dataclasses.asdict`` gave."""
+        """Rebuild a preset from ``dataclasses.asdict``."""
         return cls(**{**settings, "transe": TransEConfig(**settings["transe"])})
 
 
@@ -83,6 +85,7 @@ PRESETS = {
         recall_on=200,
     ),
 }
+"""Presets by name."""
 
 
 def preset_of(name: str) -> Preset:

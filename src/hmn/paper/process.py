@@ -1,4 +1,4 @@
-"""A run's own process: that it keeps its memory, how much it has held, and that it ends with its parent."""
+"""What a run does to its own process: it ends with its parent, keeps freed memory, and knows its peak."""
 
 from __future__ import annotations
 
@@ -11,14 +11,19 @@ import time
 from pathlib import Path
 
 WATCHED_SECONDS = 0.5
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
+"""Seconds between two looks at whether the parent is alive."""
+M_TRIM_THRESHOLD = -1
+"""Option of glibc's ``mallopt``: free bytes at the top of the heap above which they are returned."""
+M_MMAP_MAX = -4
+"""Option of glibc's ``mallopt``: number of blocks that may be mapped one by one."""
 MOST = 2**31 - 1
+"""Largest value of an option, in bytes."""
 
 
 def follow_parent() -> None:
-    """End this process soon after the one that started it has ended, however that was; POSIX alone.
+    """End this process soon after the one that started it has ended in any way; on POSIX alone.
 
-    A command that is killed cannot stop its child, which would go on beside the next command's.
+    A command that is killed cannot stop its child, which would run on beside the next command's child.
     """
     parent = os.getppid()
 
@@ -32,10 +37,10 @@ def follow_parent() -> None:
 
 
 def keep_memory() -> None:
-    """Let what this process frees stay with it, where the C library is glibc; elsewhere nothing changes.
+    """Keep memory that this process frees, where the C library is glibc; elsewhere nothing changes.
 
-    It gives large blocks back at once and asks for them anew in the next step, whose pages the system then
-    clears: a fifth to a third of a step's time where the softmax is over tens of thousands of cells.
+    By default glibc returns large blocks at once and requests them again in the next step, and the system
+    clears their pages. This takes a fifth to a third of a step over tens of thousands of cells.
     """
     if os.name == "posix" and hasattr(library := ctypes.CDLL(None), "mallopt"):
         library.mallopt(M_MMAP_MAX, 0)
@@ -43,9 +48,9 @@ def keep_memory() -> None:
 
 
 def peak_mib() -> float:
-    """The most memory that this process has held, in MiB.
+    """Peak memory of this process, in MiB.
 
-    What the system counts for a process may begin with its parent's; the count of its address space does not.
+    ``ru_maxrss`` may start from the parent's peak; the peak of the address space, ``VmHWM``, does not.
     """
     status = Path("/proc/self/status")
     if status.exists():

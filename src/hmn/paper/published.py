@@ -1,20 +1,22 @@
-"""The paper's own figures: Chandar et al. 2016, arXiv 1605.07427. Accuracies of facts, in per cent."""
+"""The paper's own figures: Chandar et al. 2016, arXiv 1605.07427."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 CELLS = 108_442
-TRAIN, VALID, TEST = 75_910, 10_845, 21_687
+"""Facts of the paper's memory."""
+TRAIN = 75_910
+"""Training questions of the paper."""
 
 
 class Published(NamedTuple):
     """What the paper reports of a row.
 
     Attributes:
-        accuracy: on the test questions, in per cent.
-        softmax_size: cells that the training softmax normalises over, on average; None where not reported.
-        recalled: the figure is recalled and was not read: it is shown, and nothing is decided by it.
+        accuracy: accuracy of facts on the test questions, in per cent.
+        softmax_size: mean number of cells that the training softmax normalises over; None if not reported.
+        recalled: whether the figure is recalled rather than read: it is shown but decides nothing.
     """
 
     accuracy: float
@@ -42,4 +44,4 @@ PUBLISHED = {
     "all three with few clusters": Published(52.5, recalled=True),
     "all three with many clusters": Published(52.7, recalled=True),
 }
-"""By the names of ``hmn.paper.grid.ROWS``."""
+"""Figures by the names of ``hmn.paper.grid.ROWS``."""

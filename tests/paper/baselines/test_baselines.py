@@ -108,11 +108,11 @@ def test_a_text_is_the_mean_of_its_pieces_at_length_one(data: Data) -> None:
         ids = torch.tensor([number.get(word, 0) for word in text.split()])
         mean = sentences.transformer.embedding(ids).mean(dim=0)
         assert torch.allclose(found[row], mean / mean.norm(), atol=1e-6)
-    told: list[str] = []
-    cells = SentenceCells(sentences, texts, told.append)
+    lines: list[str] = []
+    cells = SentenceCells(sentences, texts, lines.append)
     assert torch.allclose(torch.cat(list(cells.all_keys())), found)
     assert torch.allclose(cells(torch.tensor([3, 1])), found[[3, 1]])
-    assert told == ["encoded 4 of 4 cells"]
+    assert lines == ["encoded 4 of 4 cells"]
 
 
 @pytest.mark.parametrize("name", [row.name for row in ROWS if row.pretrained])
@@ -127,7 +127,7 @@ def test_a_sentence_encoder_is_trained_as_its_row_says(
     preset = replace(PRESET, sentences_asked=None, sentences_renewed=4, batch_size=64)
     row: Row = BY_NAME[name]
     network = tmp_path / "network"
-    run = run_sentences(row, preset, data, seed=0, device="cpu", told=lambda _: None, network=network)
+    run = run_sentences(row, preset, data, seed=0, device="cpu", log=lambda _: None, network=network)
     tested = run["tested"]["valid"]
     assert 0 < tested["own"]["reads"] < 2 * run["cells"][0]
     assert run["build_seconds"] > 0
@@ -139,7 +139,7 @@ def test_a_sentence_encoder_is_trained_as_its_row_says(
     assert run["steps"] == 13
     assert (run["trained_on"]["questions"], run["trained_on"]["steps"]) == (800, 13)
     again = run_sentences(
-        row, preset, data, seed=0, device="cpu", told=lambda _: None, network=network, only_test=True
+        row, preset, data, seed=0, device="cpu", log=lambda _: None, network=network, only_test=True
     )
     assert again["tested"].keys() == {"test"}
     assert again["tested"]["test"]["own"]["hits"] == run["tested"]["test"]["own"]["hits"]
@@ -169,7 +169,7 @@ def test_a_sentence_encoder_that_is_stopped_goes_on_to_the_same_end(
 
     def run(folder: str) -> dict[str, Any]:
         where = {"folder": tmp_path / folder, "network": tmp_path / f"{folder} network"}
-        return run_sentences(BY_NAME[name], preset, data, seed=0, device="cpu", told=said.append, **where)
+        return run_sentences(BY_NAME[name], preset, data, seed=0, device="cpu", log=said.append, **where)
 
     steps = iter(range(10))
 

@@ -86,11 +86,11 @@ def test_vectors_are_trained_on_the_union_with_a_larger_table(
     found = cached_vectors(tmp_path / "v.safetensors", Data(facts, {}), PRESET, 0, more=str(larger))
     entities = [*facts.entities.to_pylist(), "a", "z"]
     relations = [*facts.relations, "q"]
-    told = {
+    names = {
         (entities[s], relations[r], entities[o])
         for s, r, o in zip(seen[0].subject, seen[0].relation, seen[0].object, strict=True)
     }
-    assert told == rows | more
+    assert names == rows | more
     assert len(seen[0]) == 4, "a fact of both counts once"
     assert found.entity.squeeze(1).tolist() == [0.0, 1.0]
     assert found.relation.squeeze(1).tolist() == [0.0, 1.0]

@@ -15,7 +15,7 @@ from hmn.paper.data import Data, Files
 from hmn.paper.grid import ROWS, TEXT
 from hmn.paper.network.experiment import Experiment
 from hmn.paper.preset import PRESETS
-from hmn.paper.runs.runner import Plan, without_other_tables
+from hmn.paper.runs.plan import Plan, without_other_tables
 from hmn.qa.factoid_qa import FactoidQA
 
 Split = tuple[QuestionSet, QuestionSet]

@@ -96,16 +96,16 @@ def test_a_run_that_was_cut_goes_on_to_the_same_end(
     whole = experiment(data, row, **settings)
     expected = whole.run()
     with pytest.raises(KeyboardInterrupt):
-        experiment(data, row, folder=tmp_path / "run", told=cut, **settings).run()
-    told: list[str] = []
-    again = experiment(data, row, folder=tmp_path / "run", told=told.append, **settings)
+        experiment(data, row, folder=tmp_path / "run", log=cut, **settings).run()
+    lines: list[str] = []
+    again = experiment(data, row, folder=tmp_path / "run", log=lines.append, **settings)
     before = again.progress
     monkeypatch.setattr(module, "peak_mib", lambda: 1.0)
     found = again.run()
     assert again.progress is not before
     assert found["build_seconds"] != before.build_seconds, "it is the first process's"
     assert found["peak_mib"] > 1.0, "the process that was cut held more"
-    assert told[0] == "goes on after epoch 2"
+    assert lines[0] == "goes on after epoch 2"
     assert torch.equal(again.words.bag.weight, whole.words.bag.weight)
     timeless = [[epoch[name] for name in ("fact", "loss", "softmax_size")] for epoch in found["curve"]]
     assert timeless == [[e[name] for name in ("fact", "loss", "softmax_size")] for e in expected["curve"]]

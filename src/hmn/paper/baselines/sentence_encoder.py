@@ -8,7 +8,7 @@ whole memory that are most easily confused with the right one, and encodes them 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,6 @@ from hmn.nn.parts import CellMemory
 from hmn.nn.reader import KMIPSReader
 from hmn.paper.data import Data
 from hmn.paper.grid import SENTENCES_IN_BATCH, SENTENCES_KMIPS, Row
-from hmn.paper.network.experiment import Told
 from hmn.paper.network.measure import index_search, measure
 from hmn.paper.preset import Preset
 from hmn.paper.process import peak_mib
@@ -87,12 +86,12 @@ class SentenceCells(nn.Module):
     Args:
         sentences: encodes them.
         texts: of the cells.
-        told: is given a line now and then while all are encoded.
+        log: called with a line per part while all texts are encoded.
     """
 
-    def __init__(self, sentences: Sentences, texts: Sequence[str], told: Told) -> None:
+    def __init__(self, sentences: Sentences, texts: Sequence[str], log: Callable[[str], None]) -> None:
         super().__init__()
-        self.sentences, self.texts, self._told = sentences, texts, told
+        self.sentences, self.texts, self._log = sentences, texts, log
         self.num_cells = len(texts)
 
     def forward(self, cells: Tensor) -> Tensor:
@@ -104,7 +103,7 @@ class SentenceCells(nn.Module):
         """See ``CellEncoder.all_keys``."""
         for at in range(0, len(self.texts), TEXTS_A_PART):
             yield self.sentences(self.texts[at : at + TEXTS_A_PART])
-            self._told(f"encoded {min(at + TEXTS_A_PART, len(self.texts)):,} of {len(self.texts):,} cells")
+            self._log(f"encoded {min(at + TEXTS_A_PART, len(self.texts)):,} of {len(self.texts):,} cells")
 
 
 def run_sentences(
@@ -114,7 +113,7 @@ def run_sentences(
     *,
     seed: int,
     device: str,
-    told: Told,
+    log: Callable[[str], None],
     folder: Path | None = None,
     network: Path | None = None,
     only_test: bool = False,
@@ -134,13 +133,13 @@ def run_sentences(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         sentences = Sentences(open_encoder("minilm")).to(device)
-        memory = EncodedMemory(SentenceCells(sentences, cells.texts(relations), told))
+        memory = EncodedMemory(SentenceCells(sentences, cells.texts(relations), log))
         if only_test:
             assert network is not None
             sentences.load_state_dict(BundleReader(network).tensors("encoder.safetensors"))
             trained: dict[str, Any] = {}
         else:
-            trained = _train(row, preset, data, cells, sentences, memory, seed, told, folder)
+            trained = _train(row, preset, data, cells, sentences, memory, seed, log, folder)
     trained["peak_mib"] = peak_mib()
     if network is not None and row.seeded and not only_test:
         with writing_bundle(network) as bundle:
@@ -189,7 +188,7 @@ def _train(
     sentences: Sentences,
     memory: EncodedMemory,
     seed: int,
-    told: Told,
+    log: Callable[[str], None],
     folder: Path | None,
 ) -> dict[str, Any]:
     """One pass over the natural questions; kept in ``folder`` whenever all cells are encoded anew."""
@@ -206,7 +205,7 @@ def _train(
     generator = torch.Generator().manual_seed(seed)
     progress = _Progress() if folder is None else _resumed(folder, sentences, optimiser)
     if progress.steps:
-        told(f"goes on after step {progress.steps} of {len(batches)}")
+        log(f"goes on after step {progress.steps} of {len(batches)}")
     first, began = progress.steps, time.perf_counter() - progress.seconds
     for step in range(first, len(batches)):
         batch = batches[step]
@@ -234,7 +233,7 @@ def _train(
         progress.candidates += len(cell)
         if step % 20 == 0 or step + 1 == len(batches):
             spent = (time.perf_counter() - began) / (step + 1)
-            told(f"step {step + 1} of {len(batches)}: loss {progress.loss:.3f}, {spent:.1f} s a step")
+            log(f"step {step + 1} of {len(batches)}: loss {progress.loss:.3f}, {spent:.1f} s a step")
     spent = time.perf_counter() - began
     return {
         "steps": len(batches),

@@ -61,7 +61,7 @@ def at_size_one(keys: Tensor) -> Tensor:
 
 def cache_file(folder: Path, checksum: str, preset: Preset, seed: int, device: str = "cpu") -> Path:
     """Where the vectors of some data, settings, seed and device are kept."""
-    told = json.dumps(
+    settings = json.dumps(
         [
             FORMAT,
             device,
@@ -73,7 +73,7 @@ def cache_file(folder: Path, checksum: str, preset: Preset, seed: int, device: s
             _settings(preset, seed),
         ]
     )
-    return folder / f"transe-{hashlib.sha256(told.encode()).hexdigest()[:16]}.safetensors"
+    return folder / f"transe-{hashlib.sha256(settings.encode()).hexdigest()[:16]}.safetensors"
 
 
 def cached_vectors(
@@ -84,7 +84,7 @@ def cached_vectors(
     *,
     device: str = "cpu",
     more: str | None = None,
-    told: Callable[[int, float], None] | None = None,
+    on_epoch: Callable[[int, float], None] | None = None,
 ) -> TransEVectors:
     """Read vectors that were trained before, or train them, with ``more`` facts if given, and keep them.
 
@@ -95,7 +95,7 @@ def cached_vectors(
     if not file.exists():
         config = TransEConfig(**_settings(preset, seed))
         larger = None if more is None else FactTable.read(more)
-        vectors = train_transe(Triples.of(data.facts, larger), config, device=device, told=told)
+        vectors = train_transe(Triples.of(data.facts, larger), config, device=device, on_epoch=on_epoch)
         # the own table's come first
         entity, relation = vectors.entity[: data.facts.num_entities], vectors.relation
         tensors = {"entity": entity.clone(), "relation": relation[: len(data.facts.relations)].clone()}

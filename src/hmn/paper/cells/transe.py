@@ -100,7 +100,7 @@ def train_transe(
     config: TransEConfig,
     *,
     device: str = "cpu",
-    told: Callable[[int, float], None] | None = None,
+    on_epoch: Callable[[int, float], None] | None = None,
 ) -> TransEVectors:
     """Train vectors of all entities and relations; the same seed gives the same vectors.
 
@@ -108,7 +108,7 @@ def train_transe(
         facts: the facts.
         config: how.
         device: where it is computed; the vectors come back on the CPU.
-        told: is called with the epochs done and the mean loss of the last.
+        on_epoch: called after each epoch with its number, from 1, and its mean loss.
 
     Raises:
         MissingPackageError: PyTorch Geometric is not installed.
@@ -140,8 +140,8 @@ def train_transe(
                 optimiser.zero_grad(set_to_none=True)
                 total += float(loss.detach()) * len(rows)
             losses.append(total / len(facts))
-            if told is not None:
-                told(epoch + 1, losses[-1])
+            if on_epoch is not None:
+                on_epoch(epoch + 1, losses[-1])
     entity = F.normalize(model.node_emb.weight.detach(), dim=1).cpu()
     return TransEVectors(entity, model.rel_emb.weight.detach().cpu().clone(), losses)
 

@@ -35,8 +35,7 @@ from hmn.paper.process import peak_mib
 from hmn.qa.cells import Cells
 from hmn.store.bundle import BundleReader, write_json, write_tensors, writing_bundle
 
-Told = Callable[[str], None]
-TOLD_SECONDS = 15.0
+LOG_SECONDS = 15.0
 BEST = "best.safetensors"
 
 
@@ -76,7 +75,7 @@ class Experiment:
         device: where it is computed.
         folder: an unfinished run is kept there; None to keep nothing.
         network: the words of the best epoch are kept there, to be tested later; None to keep nothing.
-        told: is given a line now and then.
+        log: called with a line every few seconds.
     """
 
     def __init__(
@@ -91,10 +90,10 @@ class Experiment:
         device: str = "cpu",
         folder: Path | None = None,
         network: Path | None = None,
-        told: Told | None = None,
+        log: Callable[[str], None] | None = None,
     ) -> None:
         self.row, self.preset, self.data, self.cells, self.seed = row, preset, data, cells, seed
-        self.folder, self.network, self._told = folder, network, told or _silent
+        self.folder, self.network, self._log = folder, network, log or _silent
         artificial, facts_asked = artificial_questions(data.facts, data.asked["train"])
         texts = [*data.asked["train"].text, *artificial]
         self.artificial = len(artificial)
@@ -181,14 +180,14 @@ class Experiment:
         tuned_at = time.perf_counter()
         order = np.random.default_rng([self.seed, 0, epoch]).permutation(len(self.train))
         batches = math.ceil(len(order) / self.preset.batch_size)
-        total, told_at, size = 0.0, time.perf_counter(), 0
+        total, logged_at, size = 0.0, time.perf_counter(), 0
         for number, batch in enumerate(np.array_split(order, batches)):
             loss, candidates = self._step(self.reading, batch, epoch, number)
             total, size = total + loss * len(batch), size + candidates
-            if time.perf_counter() - told_at > TOLD_SECONDS:
-                told_at = time.perf_counter()
-                each = (told_at - tuned_at) / (number + 1)
-                self._told(f"epoch {epoch + 1}: step {number + 1} of {batches}, {each:.2f} s a step")
+            if time.perf_counter() - logged_at > LOG_SECONDS:
+                logged_at = time.perf_counter()
+                each = (logged_at - tuned_at) / (number + 1)
+                self._log(f"epoch {epoch + 1}: step {number + 1} of {batches}, {each:.2f} s a step")
         spent = time.perf_counter() - tuned_at
         self.optimiser.catch_up()
         # searched as it was in training, but tuned to the queries as they have become
@@ -219,7 +218,7 @@ class Experiment:
             progress.best, progress.best_epoch = found.fact, epoch + 1
             self._best = self.words.bag.weight.detach().clone()
         self._keep(better=better)
-        self._told(
+        self._log(
             f"epoch {epoch + 1}: loss {total / len(order):.3f}, facts {found.fact:.1%}, "
             f"pairs {found.pair:.1%}, {spent:.0f} s{' (best so far)' if better else ''}"
         )
@@ -350,7 +349,7 @@ class Experiment:
                 search, encode, self.data.facts, self.cells, asked, exact=self.exact, recall_on=recall_on
             )
 
-        return sweep(self.preset, self.memory, self.seed, self._best_queries(), measured, self._told)
+        return sweep(self.preset, self.memory, self.seed, self._best_queries(), measured, self._log)
 
     def _keep(self, *, better: bool) -> None:
         """Keep the whole state of the run after an epoch; the best words are written if they changed."""
@@ -384,7 +383,7 @@ class Experiment:
         self.optimiser.load(_part(tensors, "adam."))
         self.reading.load(_part(tensors, "reading."))
         self._tune(len(self.progress.epochs))  # outside of any epoch's time: the last one has counted it
-        self._told(f"goes on after epoch {len(self.progress.epochs)}")
+        self._log(f"goes on after epoch {len(self.progress.epochs)}")
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -24,7 +24,7 @@ def sweep(
     seed: int,
     query: Tensor,
     measured: Callable[[Search], Figures],
-    told: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> list[dict[str, Any]]:
     """Reads, recall and accuracies of each structure, from few reads to many.
 
@@ -34,7 +34,7 @@ def sweep(
         seed: of the structures.
         query: ``(B, D)`` on which they are tuned.
         measured: figures of a search.
-        told: is given a line for each structure.
+        log: called with a line per structure.
     """
     found: list[dict[str, Any]] = []
     for structure, text in SWEPT.items():
@@ -46,8 +46,8 @@ def sweep(
                 continue
             values.add(tuned["value"])
             figures = measured(index_search(index))
-            figures_told = {name: getattr(figures, name) for name in ("reads", "recall", "fact", "pair")}
+            figures_kept = {name: getattr(figures, name) for name in ("reads", "recall", "fact", "pair")}
             setting = {"setting": tuned["setting"], "value": tuned["value"]}
-            found.append({"structure": structure, **setting, **figures_told})
-        told(f"swept {structure}")
+            found.append({"structure": structure, **setting, **figures_kept})
+        log(f"swept {structure}")
     return found

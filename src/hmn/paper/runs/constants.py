@@ -1,4 +1,4 @@
-"""What the runs depend on beside their rows and presets: the modules' own constants."""
+"""The modules' own constants, on which runs depend as they do on rows and presets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hmn.qa.training import targets
 
 
 def constants() -> dict[str, Any]:
-    """All of them by name, for the keys of runs."""
+    """All of them, for the keys of runs; the names here never change, or finished runs would be repeated."""
     return {
         "adam": adam.LONGEST,
         "bm25": [bm25.SATURATION, bm25.LENGTH_SHARE, bm25.FOUND],

@@ -1,4 +1,4 @@
-"""The results file: one JSON line a finished run, by a key of everything that the run depends on."""
+"""The results file: one JSON line per finished run, under a key of everything that the run depends on."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from hmn.paper.preset import Preset
 from hmn.paper.runs.constants import constants
 
 FORMAT = 3
-"""Raised whenever the experiments change, so that older results are not taken for the same."""
+"""Version of the experiments: raised when they change, so that older results are not reused."""
 ADDED_LATER = ("speed_up",)
-"""Settings of rows that count only where they are set: rows without them keep their older results."""
+"""Settings of rows that enter the key only where they are set, so that older rows keep their keys."""
 
 
 def key_of(checksum: str, row: Row, preset: Preset, seed: int, device: str, model: str = "") -> str:
     """16 hexadecimal digits that differ between runs that may end differently.
 
     Args:
-        checksum: of the data.
-        row: what is run.
-        preset: its sizes.
-        seed: its seed.
-        device: where it is computed.
-        model: the checksum of the trained model; only a row with that model's cells depends on it.
+        checksum: checksum of the data.
+        row: row that is run.
+        preset: sizes of the row.
+        seed: seed of the run.
+        device: device that computes.
+        model: checksum of the trained model; only a row with that model's cells depends on it.
     """
     data = checksum + (model if row.cells == TEXT else "")
     settings = {name: value for name, value in asdict(row).items() if value or name not in ADDED_LATER}
-    told = json.dumps([FORMAT, constants(), data, settings, asdict(preset), seed, device], sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    parts = json.dumps([FORMAT, constants(), data, settings, asdict(preset), seed, device], sort_keys=True)
+    return hashlib.sha256(parts.encode()).hexdigest()[:16]
 
 
 class Results:
     """Finished runs on disk.
 
     Args:
-        file: made with the first result; a last line that a kill has cut off is passed over, and removed with
-            the next result, unless nothing but the end of the line is missing.
+        file: results file, made with the first result. A last line that a kill has cut short is ignored, and
+            removed with the next result; if only its line end is missing, it counts.
     """
 
     def __init__(self, file: Path) -> None:
@@ -60,7 +60,7 @@ class Results:
         return key in self.runs
 
     def add(self, run: dict[str, Any]) -> None:
-        """Append a finished run, through to the disk."""
+        """Append a finished run, and wait until it is on the disk."""
         self.runs[run["key"]] = run
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with self.file.open("a+b") as file:
