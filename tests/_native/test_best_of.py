@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -103,3 +104,31 @@ def test_half_keys_are_summed_in_float32(best_of: BestOf) -> None:
 def test_candidates_that_the_kernels_must_not_trust_are_refused(candidate: Tensor) -> None:
     with pytest.raises(ValueError, match="expected"):
         native.best_of(torch.ones(1, 3), torch.ones(10, 3), candidate, 1)
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("storage", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("d", [1, 5, 16, 33, 64, 100])
+def test_best_of_agrees_with_float64(storage: torch.dtype, d: int) -> None:
+    generator = torch.Generator().manual_seed(d)
+    keys = torch.randn(60, d, generator=generator)
+    keys[3] = 1e-6  # too small for the normal numbers of float16
+    keys = keys.to(storage)
+    query = torch.randn(9, d, generator=generator)
+    candidate = torch.randint(-1, 60, (9, 40), generator=generator)
+    score, row = native.best_of(query, keys, candidate, 12)
+    for number in range(9):
+        rows = sorted({one for one in candidate[number].tolist() if one >= 0})
+        true = keys.double() @ query[number].double()
+        best = true[rows].sort(descending=True).values[:12]
+        torch.testing.assert_close(score[number].double(), best, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(score[number].double(), true[row[number]], rtol=1e-4, atol=1e-5)
+        assert len(set(row[number].tolist())) == 12
+        assert set(row[number].tolist()) <= set(rows)
+
+
+@pytest.mark.usefixtures("instructions")
+def test_best_of_with_too_few_candidates_leaves_places_unused() -> None:
+    score, row = native.best_of(torch.ones(1, 2), torch.eye(2), torch.tensor([[1, -1, 1]]), 3)
+    assert row.tolist() == [[1, -1, -1]]
+    assert score.tolist() == [[1.0, -math.inf, -math.inf]]

@@ -2,9 +2,6 @@ from __future__ import annotations
 
 import copy
 import math
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -13,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import hmn._native as native
-from hmn._native import backend, best_of, codes, search_levels, write_entries
+from hmn._native import backend, search_levels
 from hmn._native.fallback import search as twin
 from hmn._native.level import IN_FULL, LANES, Level
 from hmn.errors import NonFiniteError
@@ -22,14 +19,6 @@ from hmn.index.storage.coded_lists import Lists
 pytestmark = pytest.mark.skipif(native.kernels() == "twin", reason="the kernels were not built")
 SETS = backend.compiled.available() if backend.compiled is not None else []
 quick = settings(max_examples=30, deadline=None)
-
-
-@pytest.fixture(params=SETS)
-def instructions(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = native.kernels()
-    backend.compiled.use(request.param)
-    yield request.param
-    backend.compiled.use(before)
 
 
 def drawn(
@@ -130,65 +119,6 @@ def test_every_set_of_instructions_finds_what_the_twin_finds(
         backend.compiled.use(before)
 
 
-@quick
-@given(
-    n=st.integers(0, 40),
-    d=st.integers(1, 40),
-    bits=st.sampled_from([1, 4, 8]),
-    directed=st.booleans(),
-    seed=st.integers(0, 99),
-)
-def test_entries_are_written_as_the_twin_writes_them(
-    n: int, d: int, bits: int, directed: bool, seed: int
-) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    vectors = torch.randn(n + 5, d, generator=generator)
-    vectors[::7] = 0
-    rows = torch.randperm(n + 5, generator=generator)[:n]
-    vector = vectors[rows]
-    direction = torch.randn(3, d, generator=generator) if directed else torch.zeros(3, 1)
-    direction[1] = 0
-    lists = torch.randint(3, (n,), generator=generator)
-    place = torch.randperm(4 * LANES, generator=generator)[:n]
-    whole = []
-    for write in (write_entries, codes.write_entries):
-        empty = Lists(d, bits, vector.device)
-        empty.build(
-            torch.zeros(49, dtype=torch.int64), torch.arange(49), torch.zeros(49, d), torch.zeros(1, 1)
-        )
-        level = empty.level
-        write(level, place, vectors, rows, lists, direction)
-        code = codes.codes_of(level, place, d) - level.zero
-        rest = level.step[place].unsqueeze(1) * code
-        towards = direction[lists] if directed and d > 1 else torch.zeros(n, d)
-        whole.append(level.along[place].unsqueeze(1) * towards + rest)
-        untouched = torch.ones(len(level.step), dtype=torch.bool).index_fill_(0, place, False)
-        assert not level.step[untouched].any() and not level.along[untouched].any()
-    # where rounding decides between two codes, either is as near
-    errors = [(one - vector).square().sum(dim=1) for one in whole]
-    torch.testing.assert_close(errors[0], errors[1], rtol=1e-3, atol=1e-5)
-
-
-@pytest.mark.parametrize("storage", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("write", [write_entries, codes.write_entries])
-def test_entries_of_short_numbers_are_written_as_long_ones_are(
-    write: Callable[..., None], storage: torch.dtype
-) -> None:
-    generator = torch.Generator().manual_seed(1)
-    vectors = torch.randn(40, 21, generator=generator).to(storage)
-    direction, lists = torch.randn(3, 21, generator=generator), torch.arange(30) % 3
-    rows, place = (torch.randperm(count, generator=generator)[:30] for count in (40, 4 * LANES))
-    levels = []
-    for one in (vectors, vectors.float()):
-        lists_of = Lists(21, 4, torch.device("cpu"))
-        lists_of.build(torch.zeros(49).long(), torch.arange(49), torch.zeros(49, 21), torch.zeros(1, 1))
-        write(lists_of.level, place, one, rows, lists, direction)
-        levels.append(lists_of.level)
-    assert bool((levels[0].codes != 0).any())
-    for name in ("codes", "along", "step"):
-        assert torch.equal(getattr(levels[0], name), getattr(levels[1], name))
-
-
 @pytest.mark.usefixtures("instructions")
 @pytest.mark.parametrize("batch", [1, 2, 70])
 def test_entries_without_codes_are_all_scored_by_their_keys(batch: int) -> None:
@@ -283,34 +213,6 @@ def test_threads_do_not_change_the_result(bits: int) -> None:
         assert all(torch.equal(a, b) for a, b in zip(one, found[0], strict=True))
 
 
-@pytest.mark.usefixtures("instructions")
-@pytest.mark.parametrize("storage", [torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("d", [1, 5, 16, 33, 64, 100])
-def test_best_of_agrees_with_float64(storage: torch.dtype, d: int) -> None:
-    generator = torch.Generator().manual_seed(d)
-    keys = torch.randn(60, d, generator=generator)
-    keys[3] = 1e-6  # too small for the normal numbers of float16
-    keys = keys.to(storage)
-    query = torch.randn(9, d, generator=generator)
-    candidate = torch.randint(-1, 60, (9, 40), generator=generator)
-    score, row = best_of(query, keys, candidate, 12)
-    for number in range(9):
-        rows = sorted({one for one in candidate[number].tolist() if one >= 0})
-        true = keys.double() @ query[number].double()
-        best = true[rows].sort(descending=True).values[:12]
-        torch.testing.assert_close(score[number].double(), best, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(score[number].double(), true[row[number]], rtol=1e-4, atol=1e-5)
-        assert len(set(row[number].tolist())) == 12
-        assert set(row[number].tolist()) <= set(rows)
-
-
-@pytest.mark.usefixtures("instructions")
-def test_best_of_with_too_few_candidates_leaves_places_unused() -> None:
-    score, row = best_of(torch.ones(1, 2), torch.eye(2), torch.tensor([[1, -1, 1]]), 3)
-    assert row.tolist() == [[1, -1, -1]]
-    assert score.tolist() == [[1.0, -math.inf, -math.inf]]
-
-
 def test_a_level_that_moved_is_looked_at_anew() -> None:
     keys, levels, directions, query = drawn(50, 8, 2, 8, 3)
     search_levels(query, levels, directions, [2], keys, 10, 5)
@@ -333,20 +235,3 @@ def test_parts_that_do_not_fit_are_refused() -> None:
     broken.step = broken.step[:-1]
     with pytest.raises(ValueError, match="fit each other"):
         search_levels(query, [levels[0], broken], directions, [2], keys, 10, 5)
-
-
-@pytest.mark.parametrize("wanted", ["twin", "pytorch", "portable", "strange"])
-def test_the_environment_chooses(wanted: str) -> None:
-    show = "from hmn._native import backend as b; print(b.compiled is None, b.kernels())"
-    ran = subprocess.run(
-        [sys.executable, "-c", show],
-        capture_output=True,
-        text=True,
-        env={"HMN_KERNELS": wanted, "PYTHONPATH": ":".join(sys.path)},
-    )
-    if wanted == "strange":
-        assert "'strange', expected one of pytorch, twin, " in ran.stderr
-    elif wanted == "portable":
-        assert ran.stdout.split() == ["False", "portable"]
-    else:
-        assert ran.stdout.split() == ["True", "twin"]
