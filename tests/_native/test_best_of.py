@@ -1,4 +1,4 @@
-"""Candidates scored in full, by the twin and by the kernels, agree with a plain loop."""
+"""Candidates scored in full, compiled and in PyTorch, agree with a plain loop."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import hmn._native as native
-from hmn._native.fallback import buckets as twin
+from hmn._native.fallback import buckets as pytorch
 from hmn._native.fallback.buckets import distinct, pressed
 
 BestOf = Callable[[Tensor, Tensor, Tensor, int], tuple[Tensor, Tensor]]
-BOTH = [twin.best_of, native.best_of]
+BOTH = [pytorch.best_of, native.best_of]
 quick = settings(max_examples=80, deadline=None)
 rows_of_candidates = st.integers(0, 12).flatmap(
     lambda width: st.lists(st.lists(st.integers(-1, 9), min_size=width, max_size=width), max_size=4)
@@ -24,7 +24,7 @@ rows_of_candidates = st.integers(0, 12).flatmap(
 
 
 def whole(seed: int, rows: int, features: int) -> Tensor:
-    """Whole numbers, so that products are exact; zero vectors, duplicates and ties are common."""
+    """Vectors of integers, whose products are exact; zero vectors, duplicates and ties are common."""
     numbers = torch.randint(-3, 4, (rows, features), generator=torch.Generator().manual_seed(seed))
     return numbers.float()
 
@@ -40,17 +40,17 @@ def test_agrees_with_a_plain_loop(
     keys, query = whole(seed, 10, 3).to(dtype), whole(seed + 1, len(rows), 3)
     candidate = torch.tensor(rows, dtype=torch.int64).reshape(len(rows), len(rows[0]) if rows else 0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(twin, "CHUNK_NUMBERS", chunk)
+        patch.setattr(pytorch, "CHUNK_NUMBERS", chunk)
         score, row = best_of(query, keys, candidate, k)
     assert score.shape == row.shape == (len(rows), k)
     assert score.dtype == torch.float32 and row.dtype == torch.int64
-    for line, some in enumerate(rows):
-        products = {at: sum((query[line] * keys[at].float()).tolist()) for at in set(some) - {-1}}
+    for line, candidates in enumerate(rows):
+        products = {key: sum((query[line] * keys[key].float()).tolist()) for key in set(candidates) - {-1}}
         wanted = sorted(products.values(), reverse=True)[:k]
-        found = [at for at in row[line].tolist() if at >= 0]
+        found = [key for key in row[line].tolist() if key >= 0]
         assert len(set(found)) == len(found) == len(wanted)
         assert score[line].tolist() == wanted + [-torch.inf] * (k - len(wanted))
-        assert [products[at] for at in found] == wanted
+        assert [products[key] for key in found] == wanted
         assert row[line, len(found) :].tolist() == [-1] * (k - len(found))
 
 
@@ -60,10 +60,10 @@ def test_distinct_keeps_each_row_once(rows: list[list[int]]) -> None:
     width = len(rows[0]) if rows else 0
     candidate = torch.tensor(rows, dtype=torch.int64).reshape(len(rows), width)
     kept = distinct(candidate)
-    wanted = [sorted(set(some) - {-1}, reverse=True) for some in rows]
-    assert [[at for at in line if at >= 0] for line in kept.tolist()] == wanted
+    wanted = [sorted(set(line) - {-1}, reverse=True) for line in rows]
+    assert [[row for row in line if row >= 0] for line in kept.tolist()] == wanted
     if width:
-        assert kept.shape[1] == max((len(some) for some in wanted), default=0)
+        assert kept.shape[1] == max((len(line) for line in wanted), default=0)
 
 
 def test_pressed_keeps_the_order() -> None:
@@ -77,14 +77,14 @@ def test_memory_is_bounded_by_the_chunk() -> None:
     keys, query = torch.ones(50, 8), torch.ones(6, 8)
     candidate = torch.arange(50).expand(6, 50)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(twin, "CHUNK_NUMBERS", 64)
-        products = twin._products
+        patch.setattr(pytorch, "CHUNK_NUMBERS", 64)
+        products = pytorch._products
         patch.setattr(
-            twin,
+            pytorch,
             "_products",
-            lambda keys, some, vector: sizes.append(some.numel() * 8) or products(keys, some, vector),
+            lambda keys, part, vector: sizes.append(part.numel() * 8) or products(keys, part, vector),
         )
-        score, _ = twin.best_of(query, keys, candidate, 3)
+        score, _ = pytorch.best_of(query, keys, candidate, 3)
     assert score.tolist() == [[8.0] * 3] * 6
     assert max(sizes) <= 64 and sum(sizes) == 6 * 50 * 8
 
@@ -101,7 +101,7 @@ def test_half_keys_are_summed_in_float32(best_of: BestOf) -> None:
     "candidate",
     [torch.tensor([[10]]), torch.tensor([[0], [1]]), torch.tensor([[0]], dtype=torch.int32)],
 )
-def test_candidates_that_the_kernels_must_not_trust_are_refused(candidate: Tensor) -> None:
+def test_candidates_beyond_the_keys_or_of_another_shape_are_refused(candidate: Tensor) -> None:
     with pytest.raises(ValueError, match="expected"):
         native.best_of(torch.ones(1, 3), torch.ones(10, 3), candidate, 1)
 
@@ -118,7 +118,7 @@ def test_best_of_agrees_with_float64(storage: torch.dtype, d: int) -> None:
     candidate = torch.randint(-1, 60, (9, 40), generator=generator)
     score, row = native.best_of(query, keys, candidate, 12)
     for number in range(9):
-        rows = sorted({one for one in candidate[number].tolist() if one >= 0})
+        rows = sorted({row for row in candidate[number].tolist() if row >= 0})
         true = keys.double() @ query[number].double()
         best = true[rows].sort(descending=True).values[:12]
         torch.testing.assert_close(score[number].double(), best, rtol=1e-4, atol=1e-5)

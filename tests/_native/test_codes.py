@@ -1,4 +1,4 @@
-"""Codes that the kernels write come as close to the vectors as those of PyTorch."""
+"""Codes written by compiled kernels are as close to the vectors as those of PyTorch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ quick = settings(max_examples=30, deadline=None)
     directed=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_entries_are_written_as_the_twin_writes_them(
+def test_compiled_codes_are_as_close_as_those_of_pytorch(
     n: int, d: int, bits: int, directed: bool, seed: int
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -37,7 +37,7 @@ def test_entries_are_written_as_the_twin_writes_them(
     direction = torch.randn(3, d, generator=generator) if directed else torch.zeros(3, 1)
     direction[1] = 0
     lists = torch.randint(3, (n,), generator=generator)
-    place = torch.randperm(4 * LANES, generator=generator)[:n]
+    slot = torch.randperm(4 * LANES, generator=generator)[:n]
     whole = []
     for write in (write_entries, codes.write_entries):
         empty = Lists(d, bits, vector.device)
@@ -45,32 +45,32 @@ def test_entries_are_written_as_the_twin_writes_them(
             torch.zeros(49, dtype=torch.int64), torch.arange(49), torch.zeros(49, d), torch.zeros(1, 1)
         )
         level = empty.level
-        write(level, place, vectors, rows, lists, direction)
-        code = codes.codes_of(level, place, d) - level.zero
-        rest = level.step[place].unsqueeze(1) * code
+        write(level, slot, vectors, rows, lists, direction)
+        code = codes.codes_of(level, slot, d) - level.zero
+        rest = level.step[slot].unsqueeze(1) * code
         towards = direction[lists] if directed and d > 1 else torch.zeros(n, d)
-        whole.append(level.along[place].unsqueeze(1) * towards + rest)
-        untouched = torch.ones(len(level.step), dtype=torch.bool).index_fill_(0, place, False)
+        whole.append(level.along[slot].unsqueeze(1) * towards + rest)
+        untouched = torch.ones(len(level.step), dtype=torch.bool).index_fill_(0, slot, False)
         assert not level.step[untouched].any() and not level.along[untouched].any()
-    # where rounding decides between two codes, either is as near
-    errors = [(one - vector).square().sum(dim=1) for one in whole]
+    # codes may differ where a coordinate lies halfway between two
+    errors = [(decoded - vector).square().sum(dim=1) for decoded in whole]
     torch.testing.assert_close(errors[0], errors[1], rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("storage", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("write", [write_entries, codes.write_entries])
-def test_entries_of_short_numbers_are_written_as_long_ones_are(
+def test_vectors_of_16_bits_get_the_codes_of_float32(
     write: Callable[..., None], storage: torch.dtype
 ) -> None:
     generator = torch.Generator().manual_seed(1)
     vectors = torch.randn(40, 21, generator=generator).to(storage)
     direction, lists = torch.randn(3, 21, generator=generator), torch.arange(30) % 3
-    rows, place = (torch.randperm(count, generator=generator)[:30] for count in (40, 4 * LANES))
+    rows, slot = (torch.randperm(count, generator=generator)[:30] for count in (40, 4 * LANES))
     levels = []
     for one in (vectors, vectors.float()):
         lists_of = Lists(21, 4, torch.device("cpu"))
         lists_of.build(torch.zeros(49).long(), torch.arange(49), torch.zeros(49, 21), torch.zeros(1, 1))
-        write(lists_of.level, place, one, rows, lists, direction)
+        write(lists_of.level, slot, one, rows, lists, direction)
         levels.append(lists_of.level)
     assert bool((levels[0].codes != 0).any())
     for name in ("codes", "along", "step"):

@@ -1,3 +1,5 @@
+"""Search through levels: every set of instructions finds what PyTorch and plain Python find."""
+
 from __future__ import annotations
 
 import copy
@@ -11,7 +13,7 @@ from torch import Tensor
 
 import hmn._native as native
 from hmn._native import backend, search_levels
-from hmn._native.fallback import search as twin
+from hmn._native.fallback import search as pytorch
 from hmn._native.level import IN_FULL, LANES, Level
 from hmn.errors import NonFiniteError
 from hmn.index.storage.coded_lists import Lists
@@ -24,7 +26,7 @@ quick = settings(max_examples=30, deadline=None)
 def drawn(
     n: int, d: int, lists: int, bits: int, seed: int
 ) -> tuple[Tensor, list[Level], list[Tensor], Tensor]:
-    """Keys in lists at random, under a first level of directions; and queries."""
+    """Random keys, two levels (directions, and keys in random lists), the directions, and queries."""
     generator = torch.Generator().manual_seed(seed)
     keys = torch.randn(n, d, generator=generator)
     direction = torch.randn(lists, d, generator=generator)
@@ -36,36 +38,36 @@ def drawn(
 
 
 def by_loop(query: Tensor, level: Level, lists: list[int], base: list[float]) -> dict[int, float]:
-    """Scores by code of the entries of lists, in plain Python, from the documented layout."""
+    """Scores by code of the entries of lists, in plain Python, by the layout that ``Level`` documents."""
     largest = max(abs(x) for x in query.tolist())
     number = [round(x * 127 / largest) if largest else 0 for x in query.double().tolist()]
     found = {}
     groups = level.codes.shape[1]
-    for one, along in zip(lists, base, strict=True):
-        for within in range(int(level.length[one])):
-            at = int(level.first_panel[one]) * LANES + within
+    for number_of_list, along in zip(lists, base, strict=True):
+        for entry in range(int(level.length[number_of_list])):
+            slot = int(level.first_panel[number_of_list]) * LANES + entry
             total = 0.0
             for feature, q in enumerate(number):
                 part, rest = divmod(feature, 4 * groups)
-                byte = int(level.codes[at // LANES, rest // 4, at % LANES, rest % 4])
+                byte = int(level.codes[slot // LANES, rest // 4, slot % LANES, rest % 4])
                 code = (byte >> part * level.bits) % 2**level.bits
                 total += (code - level.zero) * q * largest / 127
-            found[at] = float(level.along[at]) * along + float(level.step[at]) * total
+            found[slot] = float(level.along[slot]) * along + float(level.step[slot]) * total
     return found
 
 
 @pytest.mark.parametrize("bits", [1, 4, 8])
 @pytest.mark.parametrize("d", [1, 3, 8, 37])
-def test_the_twin_scores_codes_as_the_layout_says(bits: int, d: int) -> None:
+def test_pytorch_scores_codes_as_the_layout_says(bits: int, d: int) -> None:
     _, levels, directions, query = drawn(90, d, 3, bits, 0)
     lists = torch.tensor([[0, 2]] * len(query))
     base = (directions[0][lists] * query.unsqueeze(1)).sum(dim=2)
-    found, score, scanned = twin._scan(query, levels[1], lists, base, 5)
+    found, score, scanned = pytorch._scan(query, levels[1], lists, base, 5)
     for row in range(len(query)):
         scores = by_loop(query[row], levels[1], [0, 2], base[row].tolist())
         assert scanned[row] == len(scores)
         best = sorted(scores.values(), reverse=True)[:5]
-        assert [scores[int(at)] for at in found[row]] == pytest.approx(best, abs=1e-3)
+        assert [scores[int(slot)] for slot in found[row]] == pytest.approx(best, abs=1e-3)
         assert score[row].tolist() == pytest.approx(best, abs=1e-3)
 
 
@@ -82,7 +84,7 @@ def test_the_twin_scores_codes_as_the_layout_says(bits: int, d: int) -> None:
     k=st.integers(1, 60),
     seed=st.integers(0, 99),
 )
-def test_every_set_of_instructions_finds_what_the_twin_finds(
+def test_every_set_of_instructions_finds_what_pytorch_finds(
     n: int,
     d: int,
     lists: int,
@@ -99,7 +101,7 @@ def test_every_set_of_instructions_finds_what_the_twin_finds(
     margins = None if margin is None else [margin]
     vectors = directions if directed else [None]
     arguments = (query, levels, vectors, [min(probes, lists)], keys, k + 5, k, margins)
-    wanted = twin.search_levels(*arguments)
+    wanted = pytorch.search_levels(*arguments)
     before = native.kernels()
     try:
         for name in SETS:
@@ -121,7 +123,7 @@ def test_every_set_of_instructions_finds_what_the_twin_finds(
 
 @pytest.mark.usefixtures("instructions")
 @pytest.mark.parametrize("batch", [1, 2, 70])
-def test_entries_without_codes_are_all_scored_by_their_keys(batch: int) -> None:
+def test_all_entries_without_codes_are_scored_by_their_keys(batch: int) -> None:
     keys, levels, directions, _ = drawn(500, 21, 4, IN_FULL, 5)
     query = torch.randn(batch, 21, generator=torch.Generator().manual_seed(6))
     found = search_levels(query, levels, directions, [4], keys, 12, 12)
@@ -134,11 +136,11 @@ def test_entries_without_codes_are_all_scored_by_their_keys(batch: int) -> None:
 
 
 @pytest.mark.usefixtures("instructions")
-def test_lists_without_directions_begin_at_their_own_scores() -> None:
+def test_without_directions_the_score_by_code_is_used() -> None:
     keys, levels, directions, query = drawn(300, 21, 5, 1, 5)
     found = search_levels(query, levels, [None], [5], keys, 12, 12)
     assert (found.reads * 84).tolist() == pytest.approx([5 * (24 + 8) + 300 * (4 + 8) + 12 * 84] * 7)
-    # codes of 8 bits are all but the directions themselves, so that both ways look at nearly the same cells
+    # codes of 8 bits are very close to the directions, so that both searches find nearly the same cells
     other = search_levels(query, levels, directions, [5], keys, 12, 12)
     assert other.reads.tolist() == pytest.approx((found.reads + 5).tolist())
     same = [len(set(a) & set(b)) for a, b in zip(found.cell.tolist(), other.cell.tolist(), strict=True)]
@@ -146,7 +148,7 @@ def test_lists_without_directions_begin_at_their_own_scores() -> None:
 
 
 @pytest.mark.usefixtures("instructions")
-def test_a_margin_enters_the_lists_near_the_best_one() -> None:
+def test_a_margin_enters_only_lists_near_the_best() -> None:
     keys, levels, directions, query = drawn(300, 21, 40, 1, 5)
     score = query @ directions[0].T
     gap = (score.amax(dim=1, keepdim=True) - score) / query.norm(dim=1, keepdim=True)
@@ -154,7 +156,7 @@ def test_a_margin_enters_the_lists_near_the_best_one() -> None:
     for margin in (0.0, 1.0, 3.0, 1e9):
         found = search_levels(query, levels, directions, [40], keys, 12, 12, [margin])
         entered = (found.reads * 84 - 40 * (24 + 8) - found.cells_scored * 84) / 12
-        # lists that codes of 8 bits put on the other side of the margin may be counted or not
+        # 8-bit codes may put lists near the margin on either side of it
         surely, perhaps = ((gap <= margin + error).float() @ length for error in (-0.02, 0.02))
         lists = (gap <= margin - 0.02).float().sum(dim=1), (gap <= margin + 0.02).float().sum(dim=1)
         assert bool((entered >= surely + lists[0] * 7 - 0.01).all())
@@ -166,17 +168,17 @@ def test_a_margin_enters_the_lists_near_the_best_one() -> None:
 
 @pytest.mark.usefixtures("instructions")
 @pytest.mark.parametrize("bits", [1, 4, 8])
-def test_weights_say_which_entries_are_the_best_and_not_what_their_scores_are(bits: int) -> None:
+def test_weights_change_which_entries_are_best_but_not_their_scores(bits: int) -> None:
     keys, levels, directions, query = drawn(300, 21, 40, bits, 5)
     weight = torch.rand(len(directions[0]), generator=torch.Generator().manual_seed(1)) + 0.5
     own = torch.rand(len(keys), generator=torch.Generator().manual_seed(2)) + 0.5
     arguments = (query, levels, [None], [5], keys, 12, 12)
     found = search_levels(*arguments, weights=[weight, own])
-    wanted = twin.search_levels(*arguments, weights=[weight, own])
+    wanted = pytorch.search_levels(*arguments, weights=[weight, own])
     torch.testing.assert_close(found.score, wanted.score, rtol=1e-4, atol=1e-4)
     assert float((found.cell == wanted.cell).float().mean()) > 0.95
     torch.testing.assert_close(found.score, (query @ keys.T).gather(1, found.cell), rtol=1e-4, atol=1e-4)
-    # entries of the first level by their weighted scores: those are the lists that are entered
+    # weights of 1 change nothing
     ones = torch.ones_like(own)
     plain = search_levels(*arguments)
     same = search_levels(*arguments, weights=[torch.ones_like(weight), ones])
@@ -185,7 +187,7 @@ def test_weights_say_which_entries_are_the_best_and_not_what_their_scores_are(bi
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_a_query_that_is_not_finite_is_refused(bad: float) -> None:
+def test_a_query_with_nan_or_infinity_is_refused(bad: float) -> None:
     keys, levels, directions, query = drawn(50, 8, 2, 8, 3)
     query[3, 5] = bad
     with pytest.raises(NonFiniteError, match="row 3"):
@@ -209,11 +211,11 @@ def test_threads_do_not_change_the_result(bits: int) -> None:
             found.append(search_levels(*arguments))
     finally:
         torch.set_num_threads(threads)
-    for one in found[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(one, found[0], strict=True))
+    for result in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(result, found[0], strict=True))
 
 
-def test_a_level_that_moved_is_looked_at_anew() -> None:
+def test_replaced_tensors_of_a_level_are_noticed() -> None:
     keys, levels, directions, query = drawn(50, 8, 2, 8, 3)
     search_levels(query, levels, directions, [2], keys, 10, 5)
     other = copy.deepcopy(levels)
