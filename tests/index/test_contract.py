@@ -196,6 +196,33 @@ def test_what_is_loaded_shares_nothing_with_the_state_but_shares_keys_that_are_g
     assert bool((keys[0] == 9).all())
 
 
+@pytest.mark.parametrize("own_ids", [False, True])
+def test_other_keys_than_those_of_the_state_are_refused(
+    make: Callable[..., Index], device: torch.device, own_ids: bool
+) -> None:
+    keys, query = whole(1, 60, D).to(device), whole(2, 5, D).to(device)
+    index, again = make(), make()
+    index.build(keys, scattered(60).to(device) if own_ids else None)
+    index.remove(scattered(60)[:5] if own_ids else torch.arange(5))
+    state = {name: part.clone() for name, part in index.state_dict(with_keys=False).items()}
+    again.load_state_dict(state, keys.clone())
+    before = again.search(query, 9)
+    changed, swapped = keys.clone(), keys.clone()
+    changed[30, 1] += 1
+    swapped[[20, 21]] = keys[[21, 20]]
+    assert not torch.equal(keys, swapped)
+    for other in (changed, swapped, 2 * keys):
+        with pytest.raises(ShapeError, match=r"checksum of the keys is .* expected .* saved with, or build"):
+            again.load_state_dict(state, other)
+    for found, wanted in zip(again.search(query, 9), before, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=0, atol=0, equal_nan=True)
+    free = keys.clone()
+    free[0 if not own_ids else 3] += 7  # a row without a cell may hold anything
+    again.load_state_dict(state, free)
+    del state["rows.checksum"]  # as in version 0.1
+    again.load_state_dict(state, keys)
+
+
 def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(
     make: Callable[..., Index], device: torch.device
 ) -> None:
@@ -206,7 +233,7 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(
     before = index.search(query, 7)
     state = other.state_dict()
     for name in state:
-        if name not in ("rows.cell", "rows.free"):
+        if name not in ("rows.cell", "rows.free", "rows.checksum"):
             with pytest.raises(ShapeError):
                 index.load_state_dict({each: part for each, part in state.items() if each != name})
     for name in state:

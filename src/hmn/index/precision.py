@@ -11,10 +11,8 @@ import torch
 
 P = ParamSpec("P")
 R = TypeVar("R")
-S = TypeVar("S")
 
 DEVICES = ("cpu", "cuda")
-METHODS = ("build", "search", "add", "remove", "update", "load_state_dict", "state_dict")
 
 
 def own_arithmetic(function: Callable[P, R]) -> Callable[P, R]:
@@ -37,11 +35,3 @@ def own_arithmetic(function: Callable[P, R]) -> Callable[P, R]:
             return function(*arguments, **named)
 
     return called
-
-
-def structure(kind: type[S]) -> type[S]:
-    """Decorate a structure: all methods of ``Index`` have an arithmetic of their own."""
-    for name in METHODS:
-        if name in vars(kind):
-            setattr(kind, name, own_arithmetic(vars(kind)[name]))
-    return kind

@@ -63,7 +63,7 @@ def test_the_row_of_a_removed_cell_is_used_again_and_other_cells_keep_theirs() -
 def test_cells_in_order_need_no_table_also_after_more_are_added() -> None:
     rows = KeyRows(torch.eye(3))
     rows.add(torch.tensor([3, 4]), torch.zeros(2, 3))
-    assert set(rows.state_dict()) == {"rows.used", "rows.keys"}
+    assert set(rows.state_dict()) == {"rows.used", "rows.checksum", "rows.keys"}
 
 
 @pytest.mark.parametrize(
@@ -117,4 +117,6 @@ def test_a_state_without_keys_needs_them() -> None:
         KeyRows.from_state(state)
     with pytest.raises(ShapeError, match="3"):
         KeyRows.from_state(state, torch.eye(2))
+    with pytest.raises(ShapeError, match="checksum"):
+        KeyRows.from_state(state, -torch.eye(3))
     assert KeyRows.from_state(state, torch.eye(3)).rows_of(torch.tensor([6])).tolist() == [2]

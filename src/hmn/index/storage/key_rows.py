@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hmn.errors import CellError, ConfigError, ShapeError
 from hmn.index.checks import as_ids, as_storage, check_keys
+from hmn.index.storage.fingerprint import checksum_of, row_fingerprints
 
 STORAGE = (torch.float32, torch.float16, torch.bfloat16)
 MOST_ROWS = 2**31 - 1
@@ -159,8 +160,8 @@ class KeyRows:
         return rows
 
     def state_dict(self, *, with_keys: bool = True) -> dict[str, Tensor]:
-        """The tables, and the keys in use if wanted."""
-        state = {"rows.used": torch.tensor(self.used)}
+        """The tables, the checksum of the keys, and the keys in use if wanted."""
+        state = {"rows.used": torch.tensor(self.used), "rows.checksum": torch.tensor(self.checksum())}
         if self._cell is not None:
             state["rows.cell"] = self._cell[: self.used]
             state["rows.free"] = torch.tensor(self._free, dtype=torch.int64)
@@ -172,7 +173,12 @@ class KeyRows:
     def from_state(
         cls, state: Mapping[str, Tensor], keys: Tensor | None = None, storage: torch.dtype | None = None
     ) -> KeyRows:
-        """Rows as they were when ``state_dict`` was called; see ``Index.load_state_dict``."""
+        """Rows as they were when ``state_dict`` was called; see ``Index.load_state_dict``.
+
+        Raises:
+            ShapeError: a tensor is missing or does not fit, or the keys are not those of the state; states of
+                version 0.1 have no checksum to tell this.
+        """
         shared = keys is not None
         keys = keys if shared else state.get("rows.keys")
         if keys is None or "rows.used" not in state:
@@ -191,7 +197,14 @@ class KeyRows:
                 raise ShapeError(f"rows.cell has shape {tuple(cell.shape)}, expected ({rows.used},)")
             rows._keep_tables(cell)
             rows._free = [int(row) for row in state.get("rows.free", torch.empty(0))]
+        if "rows.checksum" in state:
+            rows._check_keys(int(state["rows.checksum"]))
         return rows
+
+    def checksum(self) -> int:
+        """A number that changes with the key of any cell; see ``hmn.index.storage.fingerprint``."""
+        live, fingerprint = self.live(), row_fingerprints(self.keys[: self.used])
+        return checksum_of(fingerprint[live], self.cells_at(live))
 
     def stats(self) -> dict[str, int | float | str]:
         """Sizes, for people to read."""
@@ -201,6 +214,14 @@ class KeyRows:
             "storage": str(self.keys.dtype).removeprefix("torch."),
             "keys_mib": round(self.keys.nbytes / 2**20, 2),
         }
+
+    def _check_keys(self, expected: int) -> None:
+        got = self.checksum()
+        if got != expected:
+            raise ShapeError(
+                f"the checksum of the keys is {got}, expected {expected}: the state is that of other keys; "
+                "give the keys that it was saved with, or build the index again"
+            )
 
     def _checked(self, cells: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
         cells, keys = as_ids(cells), check_keys(keys)
