@@ -8,6 +8,8 @@ import pytest
 import torch
 from tests.paper.made import PRESET, made_keys
 
+import hmn.paper.network.checkpoint as checkpoint_module
+import hmn.paper.network.evaluation as evaluation_module
 import hmn.paper.network.experiment as module
 from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
@@ -16,7 +18,7 @@ from hmn.paper.data import Data
 from hmn.paper.grid import CLUSTERS, KEYWORDS, SWEPT, TOP_SAMPLE, Row
 from hmn.paper.network.experiment import Experiment
 from hmn.paper.network.question_hits import unpacked
-from hmn.paper.network.question_words import Vocabulary, WordSum, artificial_questions
+from hmn.store.bundle import BundleReader
 
 Split = tuple[QuestionSet, QuestionSet]
 KMIPS = Row("exact", "table1", "kmips", k=5, also_tested_with=CLUSTERS)
@@ -33,29 +35,7 @@ def experiment(data: Data, row: Row = KMIPS, **settings: Any) -> Experiment:
     return Experiment(row, preset, data, made_keys(data.facts), one_a_fact(data.facts), **settings)
 
 
-def test_words_are_summed_and_unknown_ones_left_out() -> None:
-    vocabulary = Vocabulary(["where was ada born", "ada"])
-    words = WordSum(len(vocabulary), 5, 0.1)
-    query = words(vocabulary.read(["ada ada was zanzibar", "zanzibar", "born"]))
-    weight = words.bag.weight
-    assert torch.allclose(query[0], 2 * weight[2] + weight[1])
-    assert torch.equal(query[1], torch.zeros(5))
-    assert torch.allclose(query[2], weight[3])
-    assert float(WordSum(1000, 50, 0.3).bag.weight.detach().std()) == pytest.approx(0.3, rel=0.05)
-
-
-def test_facts_that_no_one_asks_for_get_a_question_of_name_and_relation() -> None:
-    facts = FactTable.from_triples(
-        [("e1", "people/person/born_in", "e2"), ("e1", "people/person/job", "e3"), ("e3", "r", "e1")],
-        {"e1": ["Ada Lovelace", "Countess"]},
-    )
-    train = QuestionSet.from_rows(facts, [("e1", "people/person/job", "e3", "what did ada do")])
-    text, fact = artificial_questions(facts, train)
-    assert fact == [0, 2]
-    assert text[0] == "Ada Lovelace people person born in"
-
-
-def test_it_learns_and_tells_what_it_cost(data: Data) -> None:
+def test_it_learns_and_reports_what_it_cost(data: Data) -> None:
     run = experiment(data).run()
     curve, own = run["curve"], run["tested"]["valid"]["own"]
     assert curve[0]["fact"] < curve[-1]["fact"]
@@ -115,7 +95,7 @@ def test_a_run_that_was_cut_goes_on_to_the_same_end(
 def test_it_stops_when_patience_ends_and_measures_the_best_epoch(
     data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measured = module.measure
+    measured = evaluation_module.measure
     accuracies = iter([0.3, 0.8, 0.5, 0.6, 0.8, 0.9])
     weights = []
 
@@ -123,15 +103,15 @@ def test_it_stops_when_patience_ends_and_measures_the_best_epoch(
         found = measured(*arguments, **settings)
         if settings:
             return found
-        weights.append(one.words.bag.weight.detach().clone())
+        weights.append(made.words.bag.weight.detach().clone())
         return replace(found, fact=next(accuracies))
 
-    monkeypatch.setattr(module, "measure", measure)
-    one = experiment(data, preset={"epochs": 9, "patience": 3})
-    run = one.run()
+    monkeypatch.setattr(evaluation_module, "measure", measure)
+    made = experiment(data, preset={"epochs": 9, "patience": 3})
+    run = made.run()
     assert len(run["curve"]) == 5, "an epoch as good as the best is none better"
     assert (run["epochs_to_best"], run["stopped"]) == (2, "patience")
-    assert torch.equal(one.words.bag.weight, weights[1])
+    assert torch.equal(made.words.bag.weight, weights[1])
     assert not torch.equal(weights[1], weights[4])
 
 
@@ -139,7 +119,7 @@ def test_an_approximate_row_is_validated_under_exact_search_and_its_clock_counts
     data: Data, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [0.0]
-    tune, measured = module.Experiment._tune, module.measure
+    tune, measured = module.Experiment._tune, evaluation_module.measure
 
     def tuned(self: Experiment, epoch: int) -> None:
         clock[0] += 100.0 if epoch != self._tuned_after else 0.0
@@ -151,7 +131,7 @@ def test_an_approximate_row_is_validated_under_exact_search_and_its_clock_counts
 
     monkeypatch.setattr(module.time, "perf_counter", lambda: clock[0])
     monkeypatch.setattr(module.Experiment, "_tune", tuned)
-    monkeypatch.setattr(module, "measure", validated)
+    monkeypatch.setattr(evaluation_module, "measure", validated)
     made = experiment(data, BY_CLUSTERS, preset={"epochs": 2})
     made.progress.build_seconds = 7.0
     run = made.run()
@@ -185,11 +165,11 @@ def test_a_swept_network_is_searched_by_every_structure(data: Data) -> None:
         assert points[-1]["fact"] <= exact["fact"] + 0.05
 
 
-def test_the_keyword_filter_tells_how_many_questions_it_leaves_their_fact(data: Data) -> None:
-    one = experiment(data, Row("keywords", "baselines", KEYWORDS), preset={"epochs": 1})
-    own = one.run()["tested"]["valid"]["own"]
+def test_the_keyword_filter_reports_how_many_questions_it_leaves_their_fact(data: Data) -> None:
+    made = experiment(data, Row("keywords", "baselines", KEYWORDS), preset={"epochs": 1})
+    own = made.run()["tested"]["valid"]["own"]
     texts, fact = data.asked["valid"].text, data.asked["valid"].cell
-    found = one.reading._filter.facts_for(texts)  # type: ignore[attr-defined]
+    found = made.network.attention._filter.facts_for(texts)  # type: ignore[attr-defined]
     covered = [int(fact[row]) in found.row(row).tolist() for row in range(len(texts))]
     assert own["coverage"] == pytest.approx(sum(covered) / len(covered))
     assert own["fact"] <= own["coverage"]
@@ -198,23 +178,23 @@ def test_the_keyword_filter_tells_how_many_questions_it_leaves_their_fact(data: 
 def test_the_best_words_are_written_when_they_change(
     data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measured, accuracies = module.measure, iter([0.5, 0.4, 0.6, 0.1])
+    measured, accuracies = evaluation_module.measure, iter([0.5, 0.4, 0.6, 0.1])
 
     def measure(*arguments: Any, **settings: Any) -> Any:
         found = measured(*arguments, **settings)
         return found if settings else replace(found, fact=next(accuracies))
 
     written: list[str] = []
-    write = module.write_tensors
+    write = checkpoint_module.write_tensors
 
     def watched(folder: Path, name: str, tensors: Any) -> None:
         written.append(name)
         write(folder, name, tensors)
 
-    monkeypatch.setattr(module, "measure", measure)
-    monkeypatch.setattr(module, "write_tensors", watched)
-    one = experiment(data, folder=tmp_path / "run", preset={"epochs": 4})
-    one.run()
-    assert [name == module.BEST for name in written] == [False, True, False, False, True, False]
-    kept = module.BundleReader(tmp_path / "run").tensors(module.BEST)["words"]
-    assert torch.equal(kept, one.words.bag.weight)
+    monkeypatch.setattr(evaluation_module, "measure", measure)
+    monkeypatch.setattr(checkpoint_module, "write_tensors", watched)
+    made = experiment(data, folder=tmp_path / "run", preset={"epochs": 4})
+    made.run()
+    assert [name == checkpoint_module.BEST for name in written] == [False, True, False, False, True, False]
+    kept = BundleReader(tmp_path / "run").tensors(checkpoint_module.BEST)["words"]
+    assert torch.equal(kept, made.words.bag.weight)

@@ -9,7 +9,7 @@ from tests.paper.made import made_keys
 from hmn.facts.table import FactTable
 from hmn.nn.memory.stored import Memory
 from hmn.paper.cells.fixed import one_a_fact
-from hmn.paper.network.attention import KeywordReading
+from hmn.paper.network.attention.keywords import KeywordAttention
 from hmn.paper.network.keyword_filter import LEAST, LONGEST, RARE, KeywordFilter
 from hmn.paper.network.question_words import Asked, Vocabulary
 from hmn.qa.text import words
@@ -60,17 +60,17 @@ def test_facts_that_share_a_rare_ngram_are_found_and_no_others() -> None:
 def test_a_question_reads_the_best_of_its_own_facts_and_trains_on_those_of_its_batch() -> None:
     facts = table()
     cells, keys = one_a_fact(facts), made_keys(facts)
-    reading = KeywordReading(Memory(keys), facts, cells)
+    attention = KeywordAttention(Memory(keys), facts, cells)
     texts = [facts.names_of(int(facts.subject[fact]))[0] for fact in (3, 40, 77)] + ["zanzibar"]
     query = torch.randn(4, keys.shape[1], generator=torch.Generator().manual_seed(1))
-    found = reading.search(query, texts, 5)
+    found = attention.search(query, texts, 5)
     own = [brute_force(facts, text) for text in texts]
     for row, facts_of_row in enumerate(own):
         best = sorted(facts_of_row, key=lambda fact: -float(query[row] @ keys[fact]))[:5]
         assert [cell for cell in found.cell[row].tolist() if cell >= 0] == best
         assert float(found.reads[row]) == len(facts_of_row)
     asked = Asked.of(texts, [3, 40, 77, 100], Vocabulary(texts), facts, cells)
-    loss, size = reading.loss(query, asked, np.arange(4), torch.Generator())
+    loss, size = attention.loss(query, asked, np.arange(4), torch.Generator())
     candidates = sorted({3, 40, 77, 100}.union(*own))
     assert size == len(candidates)
     logit = query @ keys[candidates].T

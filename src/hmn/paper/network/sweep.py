@@ -9,13 +9,13 @@ from torch import Tensor
 
 from hmn.nn.memory.stored import Memory
 from hmn.paper.grid import SWEPT
-from hmn.paper.network.attention import built_index
+from hmn.paper.network.attention.build import indexed_memory
 from hmn.paper.network.measure import Figures, Search, index_search
 from hmn.paper.network.search_budget import tuned_to
 from hmn.paper.preset import Preset
 
 SWEPT_PARTS = (400, 200, 100, 50, 20, 10, 5)
-"""A sweep reads the memory's cells divided by each of these."""
+"""Cells of the memory divided by the reads of each point, from few reads to many."""
 
 
 def sweep(
@@ -31,23 +31,31 @@ def sweep(
     Args:
         preset: sizes of the structures.
         memory: the fixed cells.
-        seed: of the structures.
-        query: ``(B, D)`` on which they are tuned.
-        measured: figures of a search.
+        seed: seed of the structures.
+        query: ``(B, D)`` queries that they are tuned on.
+        measured: measures a search.
         log: called with a line per structure.
     """
-    found: list[dict[str, Any]] = []
+    points: list[dict[str, Any]] = []
     for structure, text in SWEPT.items():
-        index = built_index(text, preset, memory, seed)
+        indexed = indexed_memory(text, preset, memory, seed)
         values: set[int] = set()
         for part in SWEPT_PARTS:
-            tuned = tuned_to(index, query, max(1, len(memory) // part))
+            tuned = tuned_to(indexed.index, query, max(1, len(memory) // part))
             if tuned["value"] in values:
                 continue
             values.add(tuned["value"])
-            figures = measured(index_search(index))
-            figures_kept = {name: getattr(figures, name) for name in ("reads", "recall", "fact", "pair")}
-            setting = {"setting": tuned["setting"], "value": tuned["value"]}
-            found.append({"structure": structure, **setting, **figures_kept})
+            figures = measured(index_search(indexed))
+            points.append(
+                {
+                    "structure": structure,
+                    "setting": tuned["setting"],
+                    "value": tuned["value"],
+                    "reads": figures.reads,
+                    "recall": figures.recall,
+                    "fact": figures.fact,
+                    "pair": figures.pair,
+                }
+            )
         log(f"swept {structure}")
-    return found
+    return points

@@ -12,10 +12,11 @@ from hmn.facts.table import FactTable
 from hmn.nn.attention.hard import HardAttention
 from hmn.nn.memory.stored import Memory
 from hmn.paper.cells.fixed import one_a_fact
-from hmn.paper.grid import KMIPS, ROWS, STRATEGIES, TEXT, TWO_LEVELS, Row
-from hmn.paper.network.attention import Reading, make_reading
+from hmn.paper.grid import KMIPS, ROWS, TEXT, TWO_LEVELS, Row
+from hmn.paper.network.attention.build import make_attention
+from hmn.paper.network.attention.protocol import Attention
 from hmn.paper.network.question_words import Asked, Vocabulary
-from hmn.paper.network.search_budget import strategy_of, target_reads
+from hmn.paper.network.search_budget import target_reads
 
 APPROXIMATE = [row for row in ROWS if not row.exact and row.reader == KMIPS and row.cells != TEXT]
 
@@ -27,9 +28,9 @@ def large() -> FactTable:
     )
 
 
-def reading_of(row: Row, facts: FactTable) -> tuple[Reading, Memory]:
+def attention_of(row: Row, facts: FactTable) -> tuple[Attention, Memory]:
     memory = Memory(made_keys(facts))
-    return make_reading(row, PRESET, memory, facts, one_a_fact(facts), 0), memory
+    return make_attention(row, PRESET, memory, facts, one_a_fact(facts), 0), memory
 
 
 def queries(memory: Memory, count: int, seed: int = 0) -> torch.Tensor:
@@ -45,9 +46,9 @@ def asked(facts: FactTable, targets: list[int]) -> Asked:
 
 @pytest.mark.parametrize("k", [1, 3, 40])
 def test_softmax_size_is_the_union_of_all_best_cells_and_the_targets(k: int, small_facts: FactTable) -> None:
-    reading, memory = reading_of(Row("x", "table1", "kmips", k=k), small_facts)
+    attention, memory = attention_of(Row("x", "table1", "kmips", k=k), small_facts)
     query, targets = queries(memory, 12), list(range(0, 120, 10))
-    loss, size = reading.loss(query, asked(small_facts, targets), np.arange(12), torch.Generator())
+    loss, size = attention.loss(query, asked(small_facts, targets), np.arange(12), torch.Generator())
     score = (query @ memory.keys.T).numpy()
     union = set(targets)
     for row in score:
@@ -59,18 +60,18 @@ def test_softmax_size_is_the_union_of_all_best_cells_and_the_targets(k: int, sma
 
 
 def test_full_softmax_normalises_over_all_cells(small_facts: FactTable) -> None:
-    reading, memory = reading_of(Row("x", "table1", "softmax"), small_facts)
+    attention, memory = attention_of(Row("x", "table1", "softmax"), small_facts)
     query, targets = queries(memory, 5), [4, 3, 2, 1, 350]
-    loss, size = reading.loss(query, asked(small_facts, targets), np.arange(5), torch.Generator())
+    loss, size = attention.loss(query, asked(small_facts, targets), np.arange(5), torch.Generator())
     assert size == len(small_facts)
     assert torch.allclose(loss, F.cross_entropy(query @ memory.keys.T, torch.tensor(targets)), atol=1e-5)
 
 
 def test_other_objects_of_the_same_subject_and_relation_are_wrong() -> None:
     facts = FactTable.from_triples([("a", "r", "b"), ("a", "r", "c"), ("d", "r", "e")])
-    reading, memory = reading_of(Row("x", "table1", "softmax"), facts)
+    attention, memory = attention_of(Row("x", "table1", "softmax"), facts)
     query = torch.zeros(1, memory.keys.shape[1])
-    loss, _ = reading.loss(query, asked(facts, [1]), np.arange(1), torch.Generator())
+    loss, _ = attention.loss(query, asked(facts, [1]), np.arange(1), torch.Generator())
     assert float(loss) == pytest.approx(np.log(3))
 
 
@@ -79,9 +80,9 @@ def test_reinforce_rewards_the_right_cell_alone(
 ) -> None:
     drawn = torch.tensor([[9], [5], [9]])
     monkeypatch.setattr(HardAttention, "_draw", lambda *_: drawn)
-    reading, memory = reading_of(Row("x", "baselines", "hard"), small_facts)
+    attention, memory = attention_of(Row("x", "baselines", "hard"), small_facts)
     query = queries(memory, 3).requires_grad_()
-    loss, size = reading.loss(query, asked(small_facts, [9, 5, 300]), np.arange(3), torch.Generator())
+    loss, size = attention.loss(query, asked(small_facts, [9, 5, 300]), np.arange(3), torch.Generator())
     assert size == len(small_facts)
     share = torch.log_softmax(query.detach() @ memory.keys.T, dim=1).gather(1, drawn).squeeze(1)
     assert float(loss.detach()) == pytest.approx(-float(share[:2].sum()) / 3, rel=1e-5)
@@ -90,14 +91,14 @@ def test_reinforce_rewards_the_right_cell_alone(
 
 @pytest.mark.parametrize("row", APPROXIMATE, ids=lambda row: row.name)
 def test_every_approximate_search_is_brought_to_the_same_reads(row: Row, large: FactTable) -> None:
-    reading, memory = reading_of(row, large)
+    attention, memory = attention_of(row, large)
     wanted = target_reads(PRESET, len(memory), row.speed_up)
     assert wanted == {0: 250, 10: 200}[row.speed_up]
-    told = reading.tune(queries(memory, 96))
-    assert told["reached"], told
-    found = reading.search(queries(memory, 96, seed=1), ["who"] * 96, 10)
+    tuned = attention.tune(queries(memory, 96))
+    assert tuned["reached"], tuned
+    found = attention.search(queries(memory, 96, seed=1), ["who"] * 96, 10)
     assert float(found.reads.mean()) == pytest.approx(wanted, rel=0.15)
-    _, size = reading.loss(
+    _, size = attention.loss(
         queries(memory, 32), asked(large, list(range(32))), np.arange(32), torch.Generator().manual_seed(0)
     )
     assert 32 < size < len(memory)
@@ -106,19 +107,8 @@ def test_every_approximate_search_is_brought_to_the_same_reads(row: Row, large: 
 
 
 def test_two_levels_are_two(large: FactTable) -> None:
-    reading, _ = reading_of(replace(ROWS[0], reader="kmips", index=TWO_LEVELS), large)
-    assert reading.reader.index.stats()["num_clusters"] == "9x80"  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize("name", STRATEGIES)
-def test_parts_of_a_strategy_have_equal_shares(name: str) -> None:
-    one = strategy_of(name, 6, 20)
-    shares = [one.top_clusters, one.sample_clusters, one.rand_block / 20]
-    assert sum(shares) == 6
-    assert len({share for share in shares if share}) == 1
-    assert (one.top_clusters > 0) == (name != "Sample-K")
-    assert (one.sample_clusters > 0) == ("Sample" in name or name == "all three")
-    assert (one.rand_block > 0) == ("block" in name or name == "all three")
+    attention, _ = attention_of(replace(ROWS[0], reader="kmips", index=TWO_LEVELS), large)
+    assert attention.reader.index.stats()["num_clusters"] == "9x80"  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", ["full softmax", "exact 10-MIPS", "keyword filter", "REINFORCE"])
@@ -130,10 +120,12 @@ def test_the_path_of_one_right_cell_gives_the_numbers_of_the_general_one(
     found = []
     for general in (False, True):
         if general:
-            monkeypatch.setattr("hmn.paper.network.attention._single", lambda *_: None)
-        reading, memory = reading_of(row, small_facts)
+            for module in ("loss", "reinforce"):
+                path = f"hmn.paper.network.attention.{module}.single_cells"
+                monkeypatch.setattr(path, lambda *_: None)
+        attention, memory = attention_of(row, small_facts)
         query = queries(memory, 8).requires_grad_()
-        loss, size = reading.loss(query, ones, np.arange(8), torch.Generator().manual_seed(3))
+        loss, size = attention.loss(query, ones, np.arange(8), torch.Generator().manual_seed(3))
         loss.backward()  # type: ignore[no-untyped-call]
         assert query.grad is not None
         found.append((loss.detach(), size, query.grad))
@@ -146,11 +138,11 @@ def test_the_keyword_filter_looks_a_training_question_up_once(
     small_facts: FactTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     row = next(row for row in ROWS if row.name == "keyword filter")
-    reading, memory = reading_of(row, small_facts)
+    attention, memory = attention_of(row, small_facts)
     query, ones = queries(memory, 4), asked(small_facts, [1, 2, 3, 4])
-    first = reading.loss(query, ones, np.arange(4), torch.Generator())
+    first = attention.loss(query, ones, np.arange(4), torch.Generator())
     monkeypatch.setattr(
         "hmn.paper.network.keyword_filter.KeywordFilter.facts_for", lambda *_: pytest.fail("again")
     )
-    again = reading.loss(query, ones, np.arange(4), torch.Generator())
+    again = attention.loss(query, ones, np.arange(4), torch.Generator())
     assert (float(again[0]), again[1]) == (float(first[0]), first[1])
