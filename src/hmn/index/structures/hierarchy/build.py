@@ -1,4 +1,4 @@
-"""A hierarchy from keys: how many groups each tier gets, and which cells belong together."""
+"""Builds a hierarchy: how many groups each tier gets, and which cells belong together."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ LEAVES_PER_GROUP = 10
 GROUPS_PER_GROUP = 3
 """Groups per group of the next tier up, in tiers further up."""
 FEW_GROUPS = 1500
-"""Groups that are few enough for a first tier, whatever the number of cells."""
+"""Groups that the first tier may have, whatever the number of cells."""
 CELLS_PER_FIRST_GROUP = 300
-"""Cells per group of the first tier that make its groups few enough, within ``MOST_TO_ROOT``.
+"""Cells per group of a first tier that has more groups than ``FEW_GROUPS``.
 
-Fewer groups say less about where a query's cells are. Among a million cells in 2,000 clusters a query reads
-719 cells through 833 groups and 579 through 2,500; among ten million 48,000 through 833 and 4,300 through
-27,777."""
+More groups say more about where a query's cells are. Among a million cells in 2,000 clusters a query reads
+719 cells through 833 groups, and 579 through 2,500. Among ten million it reads 48,000 cells through 833
+groups, and 4,300 through 27,777."""
 MOST_TO_ROOT = 9.0
-"""Upper limit of groups of the first tier, in square roots of the number of cells."""
+"""Upper limit of the groups that ``CELLS_PER_FIRST_GROUP`` allows, in square roots of the number of cells."""
 WIDTH = 0.3
 """Width of a tier that has not learned from queries, in mean distances of a cell from its group's mean."""
 SAMPLED_CELLS = 4096
-"""Cells, at least, whose distance from their group's mean is measured."""
+"""Cells whose distance from their group's mean is measured; up to twice this number."""
 
 
 def counts_for(cells: int) -> tuple[int, ...]:
-    """Groups of each tier, from the first to the leaves, where none are given."""
+    """Number of groups of each tier, from the first tier to the leaves, unless the user gives them."""
     counts = [max(1, cells // LEAF_SIZE)]
     enough = max(FEW_GROUPS, min(cells // CELLS_PER_FIRST_GROUP, int(MOST_TO_ROOT * cells**0.5)))
     while counts[0] > enough:
@@ -56,19 +56,19 @@ def build(
     seed: int,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Tree:
-    """Make the tiers and write all codes.
+    """Make the tiers over all cells and write all codes.
 
     Args:
-        rows: the keys, none of them removed.
-        counts: groups of each tier; there are fewer where there are fewer cells, more where groups that came
-            out too large are split.
+        rows: rows of keys, none of them freed.
+        counts: groups of each tier. A tier gets fewer where there are fewer cells, and more where groups come
+            out too large and are split.
         code_bits: bits per feature of the codes of cells.
-        seed: of all randomness.
-        on_progress: is called with the number of steps done and of all steps.
+        seed: seed of all randomness.
+        on_progress: called with the number of steps done and the number of all steps.
     """
     # 1. Divide the cells from the top: into groups of the first tier, each of those into groups of the next.
     # 2. Make the tiers from the bottom, since each refers to what is below it.
-    # 3. Write the codes from the top, since each begins where the one above ends; then split large groups.
+    # 3. Write the codes from the top, since they are relative to those above, and split large groups.
     n, steps = len(rows), len(counts) + 1
     counts = [max(1, min(count, n)) for count in counts]
     keys = rows.keys[:n]  # (N, D)
@@ -102,11 +102,11 @@ def _divide(
         keys: ``(N, D)``.
         above: ``(N,)`` group of each cell in the tier above; None for the first tier.
         count: groups of this tier, at most N, or 1.
-        generator: of all randomness.
+        generator: source of all randomness.
 
     Returns:
-        Group ``(G,)`` of the tier above that each group is in, and group ``(N,)`` of each cell; G may be less
-        than ``count``, but is at least 1.
+        The group ``(G,)`` of the tier above that holds each group, and the group ``(N,)`` of each cell. G is
+        at least 1, and at most about ``count``.
     """
     n = len(keys)
     if not n:
@@ -120,7 +120,7 @@ def _divide(
         held = torch.bincount(above)
         pieces = torch.minimum((held * (count / n)).round().long().clamp(min=1), held)
         group = divide(keys, above, pieces, generator=generator, rounds=ROUNDS)
-    group = torch.unique(group, return_inverse=True)[1]  # without numbers that no cell has
+    group = torch.unique(group, return_inverse=True)[1]  # number groups without gaps
     parent = torch.zeros(int(group.max()) + 1, dtype=torch.int64, device=keys.device)
     return parent.index_copy_(0, group, above), group
 

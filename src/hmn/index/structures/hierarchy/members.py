@@ -18,23 +18,27 @@ from hmn.index.storage.key_rows import KeyRows
 class Members(Protocol):
     """What the groups of a tier hold: the groups of the tier below it, or the cells.
 
-    A member is a number: of a group, or of a cell's row. Each is filed in one group of the tier above. Its
-    code holds what its vector has beyond the group's ``anchor``: the vector that the group's own code stands
-    for. ``anchor`` is ``(groups, D)``, or ``(1, 1)`` zeros for the first tier, which has no groups above it.
+    Members are numbers: of groups, or of the rows that hold the cells' keys. Each member is filed in one
+    group of the tier above. Its code is relative to that group's *anchor*, the vector that the group's own
+    code stands for: scoring the group has already scored the anchor. ``anchor`` is ``(groups, D)``, or
+    ``(1, 1)`` zeros for members of the first tier, which has no groups above it.
     """
 
     filing: Filing
 
     def points(self, members: Tensor) -> Tensor:
-        """Vectors ``(n, D)`` that groups of members are formed by: keys, or mean keys."""
+        """Vectors ``(n, D)`` of members ``(n,)``: the keys of cells, or the mean keys of groups."""
         ...
 
     def weights(self, members: Tensor) -> Tensor:
-        """Number of cells ``(n,)`` float32 in each member."""
+        """Number of cells ``(n,)`` float32 that each of members ``(n,)`` stands for."""
         ...
 
     def means(self, groups: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean key ``(g, D)`` of what groups ``(g,)`` of the tier above hold, and their cells ``(g,)``."""
+        """Mean key ``(g, D)`` and number of cells ``(g,)`` of groups ``(g,)`` of the tier above.
+
+        Both come from the members that the groups hold now; the tier above may have noted others.
+        """
         ...
 
     def enter(self, members: Tensor, groups: Tensor, anchor: Tensor) -> None:
@@ -46,17 +50,17 @@ class Members(Protocol):
         ...
 
     def encode(self, members: Tensor, anchor: Tensor) -> None:
-        """Write the codes of members ``(n,)`` again, where they are."""
+        """Write the codes of members ``(n,)`` again, in place."""
         ...
 
     def encode_below(self, members: Tensor) -> None:
-        """Write again the codes of what members ``(n,)`` hold, after their own codes have changed."""
+        """Write the codes of what members ``(n,)`` hold again, after their own codes have changed."""
         ...
 
 
 @dataclass
 class Filing:
-    """Which group each member is in, and where its code lies.
+    """Where the members of a tier are filed: in which group each is, and at which place its code lies.
 
     Attributes:
         lists: for each group of the tier above, the codes of its members.
@@ -69,11 +73,11 @@ class Filing:
     place: Tensor
 
     def live(self) -> Tensor:
-        """The members ``(n,)``, ascending."""
+        """All members ``(n,)``, ascending."""
         return (self.parent >= 0).nonzero().squeeze(1)
 
     def in_groups(self, groups: Tensor) -> tuple[Tensor, Tensor]:
-        """Members ``(n,)`` of groups ``(g,)``, group by group, and their numbers ``(g,)``."""
+        """Members ``(n,)`` of groups ``(g,)``, group by group, and how many each group has ``(g,)`` int64."""
         return self.lists.level.children_of(groups)
 
     def size(self, groups: Tensor) -> Tensor:
@@ -81,7 +85,13 @@ class Filing:
         return self.lists.level.length[groups]
 
     def build(self, members: Tensor, vectors: Tensor, anchor: Tensor) -> None:
-        """Write all lists from the beginning, each member in its ``parent``; ``vectors`` is by member."""
+        """Rebuild all lists, with each of members ``(n,)`` in its ``parent``.
+
+        Args:
+            members: all of them.
+            vectors: ``(room, D)``, by member.
+            anchor: see ``Members``.
+        """
         self.place[members] = self.lists.build(self.parent[members], members, vectors, anchor)
 
     def enter(self, members: Tensor, groups: Tensor, vectors: Tensor, anchor: Tensor) -> None:
@@ -95,7 +105,7 @@ class Filing:
         self.parent[members] = -1
 
     def encode(self, members: Tensor, vectors: Tensor, row: Tensor, anchor: Tensor) -> None:
-        """Write the codes of members ``(n,)`` again, where they are; their vectors are ``vectors[row]``."""
+        """Write the codes of members ``(n,)``, whose vectors are ``vectors[row]``, again in place."""
         if len(members):
             lists, place = self.parent[members], self.place[members]
             write_entries(self.lists.level, place, vectors, row, lists, anchor)
@@ -124,11 +134,11 @@ class Filing:
 
 
 class Cells:
-    """The cells as members of the leaves, which are the groups of the last tier; a member is a row of keys.
+    """The cells, as members of the leaves: the groups of the last tier. A member is a row of keys.
 
     Args:
-        rows: the keys.
-        filing: which leaf each row is in, and where its code lies.
+        rows: rows of keys.
+        filing: the leaf of each row, and the place of its code.
     """
 
     def __init__(self, rows: KeyRows, filing: Filing) -> None:
@@ -159,14 +169,14 @@ class Cells:
         self.filing.encode(members, self.rows.keys, members, anchor)
 
     def encode_below(self, members: Tensor) -> None:
-        """See ``Members.encode_below``; a cell holds nothing."""
+        """See ``Members.encode_below``: cells hold nothing."""
 
     def build(self, anchor: Tensor) -> None:
-        """Write the lists of all leaves from the beginning."""
+        """Rebuild the lists of all leaves."""
         self.filing.build(self.rows.live(), self.rows.keys, anchor)
 
     def grow(self) -> None:
-        """Make room for all rows of keys that there are now."""
+        """Make room for rows of keys that were added since."""
         more = len(self.rows.keys) - len(self.filing.parent)
         if more > 0:
             self.filing.grow(more)

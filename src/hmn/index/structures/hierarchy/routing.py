@@ -14,19 +14,19 @@ from hmn.index.structures.hierarchy.tier import SHORTEST, Tier
 from hmn.index.structures.hierarchy.tree import Tree
 
 FILED_THROUGH = 8
-"""Groups entered per tier on the way to the group in which a vector is filed."""
+"""Groups entered per tier on the way to the group that a vector is filed in."""
 FILED_AMONG = 8
-"""Groups whose cosines are computed in full to choose the one in which a vector is filed."""
+"""Groups whose cosines are computed in full, to choose the one that a vector is filed in."""
 FOUND_SHARE = 0.99
-"""Share of queries whose groups a tier's width must let them find."""
+"""Share of the queries that widths are learned from for which a tier's width lets the right group in."""
 GROUPS_AT_A_TIME = 1 << 14
 """Groups that are scored at a time while widths are learned."""
 BATCH = 256
 """Queries per step of Adam."""
 RATE = 0.0135
-"""Learning rate of Adam, in root mean squares of the vectors' coordinates."""
+"""Learning rate of Adam, as a share of the root mean square of the vectors' coordinates."""
 SHARPNESS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-"""Factors by which the softmax may multiply scores, per standard deviation of the scores."""
+"""Scales tried for the scores in the softmax, in units of 1 / the standard deviation of the scores."""
 
 
 def nearest(tiers: list[Tier], vectors: Tensor) -> Tensor:
@@ -34,10 +34,10 @@ def nearest(tiers: list[Tier], vectors: Tensor) -> Tensor:
 
     Args:
         tiers: from the first one on.
-        vectors: any float type; only their directions count.
+        vectors: of any float type; only their directions count.
     """
-    # Codes lead from tier to tier: dividing by the length of what a code stands for makes its score a cosine.
-    # The means of the groups that look best are compared in full.
+    # Codes lead from tier to tier. Their scores, divided by the lengths of what they stand for, are cosines.
+    # Among the groups of the last tier that look best, the means are compared in full.
     last = tiers[-1]
     through = [min(len(tier), FILED_THROUGH) for tier in tiers[:-1]]
     among = min(len(last), FILED_AMONG)
@@ -61,25 +61,25 @@ def learn_vectors(tree: Tree, query: Tensor, leaf: Tensor, generator: torch.Gene
     """Teach the first tier which of its groups a query should enter.
 
     Args:
-        tree: ``taught`` of its first tier is replaced, and all codes are written again.
+        tree: changed: ``taught`` of its first tier, and all codes.
         query: ``(Q, D)`` float32.
-        leaf: ``(Q,)`` leaf that each is to find.
-        generator: of the order of the queries.
+        leaf: ``(Q,)`` leaf that each query should find.
+        generator: shuffles the queries.
     """
     group = leaf
     for tier in reversed(tree.tiers[1:]):
         group = tier.filing.parent[group]
     first = tree.tiers[0]
     live = first.live()
-    number = torch.arange(len(live), device=live.device)  # of each group among those that are not free
-    number = torch.full_like(first.filing.parent, -1).index_copy_(0, live, number)
-    vectors = fit_vectors(first.routing_vectors(live), query, number[group], generator)  # (G, D)
+    position = torch.arange(len(live), device=live.device)  # among the groups that are not free
+    position = torch.full_like(first.filing.parent, -1).index_copy_(0, live, position)
+    vectors = fit_vectors(first.routing_vectors(live), query, position[group], generator)  # (G, D)
     first.taught = torch.zeros_like(first.mean).index_copy_(0, live, vectors - first.mean[live])
     tree.write_codes()
 
 
 def learn_widths(tree: Tree, query: Tensor, leaf: Tensor) -> None:
-    """Set each tier's width to what ``FOUND_SHARE`` of queries ``(Q, D)`` need to find leaves ``(Q,)``."""
+    """Set each tier's width so that ``FOUND_SHARE`` of queries ``(Q, D)`` find their leaves ``(Q,)``."""
     length = torch.linalg.vector_norm(query, dim=1)  # (Q,)
     group = leaf
     for tier in reversed(tree.tiers):
@@ -98,17 +98,17 @@ def fit_vectors(vector: Tensor, query: Tensor, group: Tensor, generator: torch.G
     One pass of Adam on the cross-entropy of a softmax over all groups (Vecchiato et al., SIGIR 2024).
 
     Args:
-        vector: ``(G, D)`` float32 to begin with.
+        vector: ``(G, D)`` float32, where to start.
         query: ``(Q, D)`` float32.
-        group: ``(Q,)`` int64 the right group of each.
-        generator: of the order of the queries.
+        group: ``(Q,)`` int64 right group of each query.
+        generator: shuffles the queries.
 
     Returns:
-        ``(G, D)`` float32; ``vector`` itself if the pass did not lower the loss of the queries held out.
+        ``(G, D)`` float32; ``vector`` itself if the pass did not lower the loss of held-out queries.
     """
     # 1. Hold a tenth of the queries out.
     # 2. Choose the sharpness of the softmax that fits the vectors best before they move.
-    # 3. Go through the other queries once, and keep the result if the loss of those held out is lower.
+    # 3. Take one pass over the other queries, and keep its result if it lowers the loss of those held out.
     order = torch.randperm(len(query), generator=generator).to(query.device)
     held_out, used = order[: len(order) // 10], order[len(order) // 10 :]
     if not len(held_out):

@@ -15,26 +15,26 @@ from hmn.index.structures.hierarchy.members import Filing, Members
 GROUP_BITS = 4
 """Bits per feature of the codes of groups."""
 SHORTEST = 1e-30
-"""Length that shorter vectors are taken to have, so that dividing by it is safe."""
+"""Lower limit of lengths, so that it is safe to divide by them."""
 
 
 @dataclass
 class Tier:
-    """The groups of one tier: groups of what is ``below``, and themselves members of the tier above.
+    """The groups of one tier. They hold the members ``below``, and are themselves members of the tier above.
 
-    A group is a row of the tensors. A row whose ``filing.parent`` is -1 is free: it holds no group.
+    A group is a row of the tensors, which have room for more. Rows whose ``filing.parent`` is -1 are free.
 
     Attributes:
-        filing: which group of the tier above each group is in, and where its code lies.
+        filing: the group of the tier above that each group is in, and the place of its code.
         below: what the groups hold.
-        mean: ``(room, D)`` float32 mean key of each group; longer keys count more.
-        weight: ``(room,)`` float32 cells of each group.
-        taught: ``(room, D)`` float32 what was learned from queries, to be added to ``mean`` where queries
-            are routed; None except in the first tier.
-        width: how far below the tier's best score groups are entered at ``reach=100``, per unit of length of
-            the query.
-        coded: ``(room, D)`` float32 vector that each group's code stands for: the anchor of its members'.
-        inverse: ``(room,)`` float32 1 / the length of ``coded``, to compare groups by cosine.
+        mean: ``(room, D)`` float32 mean key of each group's cells; longer keys count more.
+        weight: ``(room,)`` float32 number of each group's cells.
+        taught: ``(room, D)`` float32 what was learned from queries: added to ``mean``, it gives the vector
+            that queries are routed by. None except in the first tier.
+        width: gap, per unit of the query's length, by which the score of a group that is entered may lie
+            below the best of its tier at ``reach=100``.
+        coded: ``(room, D)`` float32 vector that each group's code stands for: the anchor of its members.
+        inverse: ``(room,)`` float32 1 / the length of ``coded``; turns scores into cosines.
         length: ``(room,)`` float32 length of ``mean``, at least ``SHORTEST``.
         free: heap of the free rows.
     """
@@ -51,7 +51,7 @@ class Tier:
     free: list[int] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Measure the means and find the free rows; codes come with ``build`` or ``decode``."""
+        """Measure the means and find the free rows; ``coded`` is set by ``build`` or ``decode``."""
         self.coded, self.inverse = torch.zeros_like(self.mean), torch.ones_like(self.weight)
         self.length = _length(self.mean)
         self.free = (self.filing.parent < 0).nonzero().squeeze(1).tolist()
@@ -61,11 +61,11 @@ class Tier:
         return len(self.filing.lists)
 
     def live(self) -> Tensor:
-        """The groups, ascending."""
+        """All groups ``(n,)``, ascending."""
         return self.filing.live()
 
     def routing_vectors(self, groups: Tensor) -> Tensor:
-        """Vectors ``(n, D)`` that queries are routed by: means, plus what was taught."""
+        """Vectors ``(n, D)`` that queries are routed by: means of groups ``(n,)``, plus what was taught."""
         return self.mean[groups] if self.taught is None else self.mean[groups] + self.taught[groups]
 
     def points(self, members: Tensor) -> Tensor:
@@ -101,30 +101,29 @@ class Tier:
     def encode_below(self, members: Tensor) -> None:
         """See ``Members.encode_below``.
 
-        Only one tier down: codes further below begin where groups end whose vectors have not changed, apart
-        from the rounding of their codes.
+        Codes further below are left alone: their anchors change only by the rounding of these codes.
         """
         self.below.encode(self.below.filing.in_groups(members)[0], self.coded)
 
     def decode(self, groups: Tensor, anchor: Tensor) -> None:
-        """Note what the codes of groups ``(n,)`` stand for."""
+        """Set ``coded`` and ``inverse`` of groups ``(n,)`` from their codes."""
         if len(groups):
             coded = self.filing.decode(groups, anchor)
             self.coded[groups] = coded
             self.inverse[groups] = 1.0 / _length(coded)
 
     def build(self, anchor: Tensor) -> None:
-        """Write the codes of all groups from the beginning."""
+        """Rebuild the lists and the codes of all groups."""
         live = self.live()
         self.filing.build(live, self.mean if self.taught is None else self.mean + self.taught, anchor)
         self.decode(live, anchor)
 
     def set_means(self, groups: Tensor, mean: Tensor) -> None:
-        """Give groups ``(n,)`` other means ``(n, D)``."""
+        """Set the means ``(n, D)`` of groups ``(n,)``; their codes stay."""
         self.mean[groups], self.length[groups] = mean, _length(mean)
 
     def take(self, count: int) -> Tensor:
-        """Numbers ``(count,)`` for new groups, the lowest that are free; what is below gets their lists."""
+        """Make ``count`` new groups without members; returns their numbers, the lowest that are free."""
         more = count - len(self.free)
         if more > 0:
             self._grow(max(more, len(self.mean) // 4))

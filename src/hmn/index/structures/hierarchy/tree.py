@@ -25,14 +25,15 @@ COLUMNS = ("weight", "parent", "place")
 class Tree:
     """Tiers of groups above the cells.
 
-    A tier is one level of groups. Each group of the first tier, which has the fewest, holds groups of the
-    second tier, and so on down to the last tier, whose groups are the leaves and hold cells.
+    A tier is one level of groups. The first tier has the fewest groups; each holds groups of the second
+    tier, and so on down to the last tier, whose groups are the leaves and hold cells. Functions here and in
+    ``upkeep`` take the ``number`` of a tier, from 0.
 
     Attributes:
-        tiers: from the first to the last; each is ``below`` of the one before it.
+        tiers: all tiers; each is ``below`` of the one before it.
         cells: what the last tier holds.
-        bounds: for each tier, the most members that one of its groups may have.
-        seed: of the k-means that splits groups.
+        bounds: upper limit of members per group, for each tier.
+        seed: seed of the k-means that splits groups.
     """
 
     tiers: list[Tier]
@@ -41,15 +42,15 @@ class Tree:
     seed: int
 
     def anchor(self, number: int) -> Tensor:
-        """Where the codes of a tier's groups begin: ``coded`` of the tier above, zeros for the first tier."""
+        """Anchors of a tier's groups: ``coded`` of the tier above, ``(1, 1)`` zeros for the first tier."""
         return self.tiers[number - 1].coded if number else self.tiers[0].mean.new_zeros(1, 1)
 
     def levels(self) -> list[Level]:
-        """The lists that a search goes through, from the first tier to the cells."""
+        """Lists that a search goes through, from those of the first tier to those of the leaves."""
         return [level.lists.level for level in self._filings()]
 
     def write_codes(self) -> None:
-        """Write all codes from the beginning, tier by tier: each begins where the one above it ends."""
+        """Rebuild all lists and codes, tier by tier, since codes are relative to those of the tier above."""
         for number, tier in enumerate(self.tiers):
             tier.build(self.anchor(number))
         self.cells.build(self.tiers[-1].coded)
@@ -61,15 +62,15 @@ class Tree:
             self.tiers[number].encode_below(groups)
 
     def code_bytes(self) -> int:
-        """Bytes that the codes of all groups and cells take."""
+        """Bytes of the codes of all groups and cells."""
         return sum(level.codes.nbytes + 12 * len(level.child) for level in self.levels())
 
     def group_bytes(self) -> int:
-        """Bytes that the vectors of all groups take."""
+        """Bytes of the vectors of all groups."""
         return sum(tier.mean.nbytes + tier.coded.nbytes for tier in self.tiers)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What ``from_state`` needs, other than the rows of keys; see ``Index.state_dict``."""
+        """Tensors from which ``from_state`` restores the tree, given the rows of keys."""
         used, cells = self.cells.rows.used, self.cells.filing
         state = {"leaf": cells.parent[:used], "place": cells.place[:used]}
         state["bounds"] = torch.tensor(self.bounds)
@@ -90,8 +91,8 @@ class Tree:
         """The tree as it was when ``state_dict`` was called.
 
         Args:
-            state: by name; what is kept of it is copied.
-            rows: the keys.
+            state: tensors by name; they are copied.
+            rows: rows of keys.
             code_bits: bits per feature of the codes of cells.
             seed: see ``Tree``.
 
@@ -143,7 +144,7 @@ def _tier_tensors(state: Mapping[str, Tensor], number: int, features: int) -> di
     """Copies of a tier's tensors by name.
 
     Raises:
-        ShapeError: they are not of as many groups, or not of as many features as the keys.
+        ShapeError: they do not all have one row per group, or the features of the keys.
     """
     tensors = {name: state[f"tier{number}.{name}"].clone() for name in _saved(number)}
     room = len(tensors["parent"])

@@ -1,4 +1,4 @@
-"""What keeps a hierarchy in order while cells are added, removed and given other keys."""
+"""Keeps a hierarchy in order while cells are added, removed and given other keys."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from hmn.index.structures.hierarchy.routing import nearest
 from hmn.index.structures.hierarchy.tree import Tree
 
 GROWN = 3
-"""Multiple of its intended number of members beyond which a group is split."""
+"""Upper limit of members per group, in multiples of the intended number; larger groups are split."""
 SHRUNK = 2
-"""Divisor of the intended number of members: a group with no more than the quotient is dropped."""
+"""Divisor of the intended number of members; groups with no more than the quotient are dropped."""
 FEW_MEMBERS = 2
-"""Members up to which that quotient is taken as 0, so that only empty groups are dropped.
+"""Quotient, in members per group, up to which only empty groups are dropped.
 
-Where groups of three members are intended, about half of all groups hold one or two."""
+Where three members per group are intended, about half of all groups hold one or two."""
 DRIFT = 0.03
 """Distance that the mean of a group's members may move before the group follows, in lengths of its mean."""
 ROUNDS = 5
@@ -28,14 +28,14 @@ ROUNDS = 5
 
 
 def bounds_for(cells: int, counts: Sequence[int]) -> tuple[int, ...]:
-    """Most members that a group of each tier may have, for N cells and groups ``counts`` of each tier."""
+    """Upper limit of members per group, for each tier of a hierarchy built over this number of cells."""
     members = [*counts[1:], cells]
     intended = [max(2, -(-below // count)) for below, count in zip(members, counts, strict=True)]
     return tuple(GROWN * size for size in intended)
 
 
 def add(tree: Tree, rows: Tensor) -> None:
-    """File rows ``(n,)`` whose cells are new."""
+    """File rows ``(n,)`` of new cells."""
     cells, last = tree.cells, tree.tiers[-1]
     cells.grow()
     leaf = nearest(tree.tiers, cells.points(rows))
@@ -44,36 +44,36 @@ def add(tree: Tree, rows: Tensor) -> None:
 
 
 def remove(tree: Tree, rows: Tensor) -> None:
-    """Take rows ``(n,)`` whose cells were removed out of their leaves."""
+    """Take rows ``(n,)`` of removed cells out of their leaves."""
     leaf = tree.cells.filing.parent[rows]
     tree.cells.leave(rows)
     follow(tree, leaf)
 
 
 def update(tree: Tree, rows: Tensor) -> None:
-    """File rows ``(n,)`` again whose keys have changed."""
+    """File rows ``(n,)`` again after their keys have changed."""
     # 1. Find the leaf whose direction each new key is nearest to.
     # 2. Cells whose leaf stays the same are only encoded again; the others move.
-    # 3. Bring the leaves in order that cells moved into or out of, and those whose first cell was written:
-    #    where all cells of a leaf are written one by one, its mean is looked at once, not for each of them.
+    # 3. Bring in order the leaves that cells moved into or out of, and those whose first cell was written.
+    #    The latter makes writing all cells of a leaf one by one check its mean once, not for each of them.
     cells, last = tree.cells, tree.tiers[-1]
     leaf, before = nearest(tree.tiers, cells.points(rows)), cells.filing.parent[rows]
     moves = leaf != before
     cells.encode(rows[~moves], last.coded)
     first = cells.filing.place[rows] == cells.filing.lists.level.first_panel[before] * LANES
-    stirred = before[moves | first]
+    disturbed = before[moves | first]
     cells.leave(rows[moves])
     cells.enter(rows[moves], leaf[moves], last.coded)
-    follow(tree, torch.cat([leaf[moves], stirred]))
+    follow(tree, torch.cat([leaf[moves], disturbed]))
 
 
 def follow(tree: Tree, leaves: Tensor) -> None:
     """Bring the groups in order after the members of these leaves ``(n,)`` have changed."""
-    # From the last tier to the first, and only for groups whose members changed:
-    # 1. drop groups that are nearly empty, and split those that have grown too large;
-    # 2. where the mean of what a group holds has moved away, take the new one, file the group again by it,
-    #    and write the codes that begin there;
-    # 3. go on with the groups of the tier above that lost, gained or held one of these groups.
+    # From the last tier to the first, for groups whose members have changed:
+    # 1. Drop groups that are nearly empty, and split those that have grown too large.
+    # 2. Where the mean of a group's members has moved away from the group's own, take the new one, file the
+    #    group again by it, and write its code and those of its members.
+    # 3. Go on with the groups of the tier above that lost, gained or held one of these groups.
     groups = leaves
     for number in reversed(range(len(tree.tiers))):
         tier = tree.tiers[number]
@@ -89,13 +89,14 @@ def follow(tree: Tree, leaves: Tensor) -> None:
         tier.set_means(far, mean[moved])
         if tier.taught is not None:
             tier.taught[far] = 0.0  # what was learned about another mean is no longer true
-        changed = [emptied, tier.filing.parent[groups], _move(tree, number, far)]
+        held = tier.filing.parent[groups]  # before some of them move
+        gained = _move(tree, number, far)
         tree.recode(number, far)
-        groups = torch.cat(changed)
+        groups = torch.cat([emptied, held, gained])
 
 
 def split_grown(tree: Tree, number: int, groups: Tensor) -> Tensor:
-    """Split those groups among ``groups`` that exceed their tier's bound; returns all, with the parts."""
+    """Split those of groups ``(g,)`` of a tier that exceed its bound; returns these and all new ones."""
     members = tree.tiers[number].below.filing
     parts = [groups]
     while len(large := groups[members.size(groups) > tree.bounds[number]]):
@@ -106,10 +107,10 @@ def split_grown(tree: Tree, number: int, groups: Tensor) -> Tensor:
 
 
 def _drop_small(tree: Tree, number: int, groups: Tensor) -> tuple[Tensor, Tensor]:
-    """Drop those of these groups ``(g,)`` of a tier that hold little; their members go to the nearest others.
+    """Drop those of groups ``(g,)`` of a tier that hold little; their members go to the nearest others.
 
     Returns:
-        The groups that stay, with those that took a member in, and the groups above that lost one.
+        The groups that stay, with all that gained a member; the groups of the tier above that lost one.
     """
     tier = tree.tiers[number]
     below = tier.below
@@ -119,7 +120,7 @@ def _drop_small(tree: Tree, number: int, groups: Tensor) -> tuple[Tensor, Tensor
     if not len(dropped):
         return kept, dropped
     if len(dropped) == len(tier):
-        kept, dropped = dropped[:1], dropped[1:]  # cells that are added later are filed in the one that stays
+        kept, dropped = dropped[:1], dropped[1:]  # one stays, for cells that are added later
     member, _ = below.filing.in_groups(dropped)
     below.leave(member)
     emptied = tier.filing.parent[dropped]
@@ -146,11 +147,11 @@ def _move(tree: Tree, number: int, groups: Tensor) -> Tensor:
 
 
 def _split(tree: Tree, number: int, groups: Tensor) -> Tensor:
-    """Divide groups ``(g,)`` of a tier into parts of about half the bound; returns the parts."""
-    # 1. Divide the members of each group into pieces.
-    # 2. The first piece of a group stays in it; the others become new groups beside it, and take over what
-    #    was taught to it.
-    # 3. Members move from the old groups to the new ones, and all codes that begin there are written again.
+    """Divide groups ``(g,)`` of a tier into groups of about half the bound; returns all of these."""
+    # 1. Divide the members of each group into pieces of like direction.
+    # 2. The first piece of a group stays in it. The others become new groups, in the same group above, and
+    #    take over what was taught to the old one.
+    # 3. Move their members to the new groups, and write the codes of all these groups and their members.
     tier = tree.tiers[number]
     below, anchor = tier.below, tree.anchor(number)
     member, size = below.filing.in_groups(groups)  # (m,), (g,)
@@ -174,21 +175,22 @@ def _split(tree: Tree, number: int, groups: Tensor) -> Tensor:
 
 
 def _divide(points: Tensor, size: Tensor, pieces: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Divide the members of each group into pieces, each of members whose directions are alike.
+    """Divide the members of each group into pieces of like direction.
 
     Args:
         points: ``(m, D)`` vectors of the members, group by group.
         size: ``(g,)`` members of each group.
-        pieces: ``(g,)`` pieces wanted of each group.
-        seed: of the k-means.
+        pieces: ``(g,)`` pieces of each group.
+        seed: seed of the k-means.
 
     Returns:
-        ``(p,)`` group, 0 to g - 1, of each piece that has members, ascending; ``(m,)`` piece of each member.
+        ``(p,)`` position of its group, 0 to g - 1, for each piece that is not empty, ascending; and ``(m,)``
+        piece of each member, 0 to p - 1.
     """
     part = torch.repeat_interleave(torch.arange(len(size), device=size.device), size)  # (m,)
     generator = torch.Generator().manual_seed(seed)
     piece = divide(points, part, pieces, generator=generator, rounds=ROUNDS)  # (m,)
-    # members that no direction tells apart all end in one piece: deal those of such a group out in turn
+    # where all members of a group ended in one piece, direction cannot part them: deal them out in turn
     first = pieces.cumsum(0) - pieces  # (g,)
     highest = torch.zeros_like(first).scatter_reduce_(0, part, piece, "amax", include_self=False)
     lowest = torch.zeros_like(first).scatter_reduce_(0, part, piece, "amin", include_self=False)
