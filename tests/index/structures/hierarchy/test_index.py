@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.index.reference import clustered, recall, whole
+from tests.index.structures.hierarchy.sound import assert_sound
 from torch import Tensor
 
 from hmn.errors import CellError, ConfigError, ShapeError
@@ -16,43 +17,7 @@ from hmn.index.clustering.kmeans import unit_rows
 from hmn.index.clustering.split_kmeans import divide
 from hmn.index.structures.cluster import ClusterIndex
 from hmn.index.structures.hierarchy.index import HierarchicalIndex
-from hmn.index.structures.hierarchy.members import Filing, Members
 from hmn.index.tuning import tune
-
-
-def assert_sound(index: HierarchicalIndex) -> None:
-    """Every cell is in one leaf, every group in one group above, and all of them say where."""
-    tree = index.tree
-    levels: list[Members] = [*tree.tiers, tree.cells]
-    live = [*(tier.live() for tier in tree.tiers), tree.cells.rows.live()]
-    for number, (level, members) in enumerate(zip(levels, live, strict=True)):
-        groups = live[number - 1] if number else torch.tensor([0])
-        assert_filed(level.filing, members, groups)
-        if number:
-            size = level.filing.size(groups)
-            assert bool((size > 0).all()) or len(groups) == 1
-            assert int(size.max()) <= tree.bounds[number - 1]
-    for number, tier in enumerate(tree.tiers):
-        assert tier.below is levels[number + 1]
-        coded, inverse = tier.coded[live[number]].clone(), tier.inverse[live[number]].clone()
-        tier.decode(live[number], tree.anchor(number))
-        torch.testing.assert_close(tier.coded[live[number]], coded)
-        torch.testing.assert_close(tier.inverse[live[number]], inverse)
-        torch.testing.assert_close(tier.length[live[number]], tier.mean[live[number]].norm(dim=1))
-        free = set(range(len(tier.mean))) - set(live[number].tolist())
-        assert sorted(tier.free) == sorted(free)
-
-
-def assert_filed(filing: Filing, members: Tensor, groups: Tensor) -> None:
-    """Exactly these members are filed, each once, in one of these groups, where its place says."""
-    entries, length = filing.lists.level.entries_of(torch.arange(len(filing.lists.level.length)))
-    child = filing.lists.level.child[entries].long()
-    assert sorted(child.tolist()) == members.tolist() == filing.live().tolist()
-    assert torch.equal(entries[child.argsort()], filing.place[members])
-    assert int(length.sum()) == len(filing.lists) == len(members)
-    group = torch.repeat_interleave(torch.arange(len(length)), length)
-    assert torch.equal(group[child.argsort()], filing.parent[members])
-    assert set(group.tolist()) <= set(groups.tolist())
 
 
 def assert_codes_begin_where_the_group_ends(index: HierarchicalIndex, keys: Tensor) -> None:

@@ -23,43 +23,47 @@ from hmn.index.structures.hierarchy.tree import Tree
 from hmn.results import SearchResult
 
 MOST_ENTERED = 1 << 16
-"""Groups of a tier that one query may enter."""
+"""Upper limit of groups per tier that a query enters."""
 SAMPLED_QUERIES = 4096
-"""Queries that widths are learned from; more change little."""
+"""Upper limit of queries that widths are learned from; more change little."""
 MAX_REACH = 1000
 """Largest reach that makes a difference, in hundredths of a tier's width."""
 
 
 class HierarchicalIndex(Structure[Tree], Tunable):
-    """Groups of groups of leaves of cells, searched tier by tier as far as each query needs.
+    """Groups of groups of cells, searched from the top, as widely as each query needs.
 
-    A query enters the groups of a tier whose scores lie near the best of that tier: a question that one
-    group answers by far enters few, a doubtful one many. All scores but those of the ``rescore`` best cells
-    come from codes, which begin where the code of the group above ends: a group that is entered costs nothing
-    but the codes in it. Those of groups have 4 bits a feature, those of cells one, with the step by which
-    inner products are right on average (RaBitQ: Gao & Long, SIGMOD 2024, without its rotation).
+    A *tier* is one level of groups. Each group of the first tier holds groups of the second, and so on; the
+    groups of the last tier are the *leaves* and hold cells. In each tier a query enters the groups whose
+    scores lie near the best score of that tier. A query that one group answers clearly enters few groups, an
+    ambiguous one many.
 
-    ``learn`` teaches the first tier which group holds the best cell of a query (as Vecchiato et al., SIGIR
-    2024), and every tier how far below the best that group may lie.
+    Scores come from short codes, except those of the ``rescore`` best cells. The code of a group or a cell is
+    relative to what the code of the group above stands for, so that entering a group costs no more than
+    reading the codes in it. Codes of groups have 4 bits per feature. Those of cells have 1, with a step that
+    makes inner products right on average (RaBitQ: Gao & Long, SIGMOD 2024, without its rotation).
 
-    Cells that are added, removed or given other keys are filed anew at a cost that does not depend on N.
-    A group that grows beyond three times its intended size is split; what is in one that shrinks below
-    half of it goes to the nearest others (as LIRE does: Xu et al., SOSP 2023); means follow what is in their
-    groups, and a group whose mean has moved is entered into the group above that is nearest then, by cosines.
+    ``learn`` teaches the first tier which group holds the best cell of a query (after Vecchiato et al., SIGIR
+    2024), and every tier how far below the best score that group may lie.
+
+    Cells that are added, removed or given other keys are filed at a cost that does not depend on N. A group
+    that outgrows three times its intended size is split; one that shrinks below half of it is dropped, and
+    its members go to the nearest others (after LIRE: Xu et al., SOSP 2023). Means follow the members, and a
+    group whose mean has moved is filed again in the group above that is nearest by cosine.
 
     Args:
-        num_groups: groups of each tier, from the widest to the leaves: ``(1000, 10000)`` or ``"1000x10000"``.
-            If not given, a leaf for every 12 cells, a tenth as many groups above more than 1,500 leaves, and
-            tiers of a third above those while they have more groups than ``FEW_TOP``, ``CELLS_A_TOP`` and
-            ``MOST_TOP`` allow: 833 of 100,000 cells, 2,777 of a million, 27,777 of ten million.
-        reach: how far below the best of its tier the score of a group may lie that is entered, in hundredths
-            of the tier's width; None enters all. May be set later.
-        codes: ``"int1"`` for cells in codes of one bit a feature, ``"int4"`` or ``"int8"``.
-        rescore: cells scored in full for k results; ``12 * k + 24`` with codes of one bit, ``2 * k + 16``
-            with others if not given. May be set later.
-        storage: type in which keys are kept: float32, float16 or bfloat16; as they come if not given.
-        seed: of all randomness.
-        on_progress: called with the steps of a build done and their number, for a progress bar.
+        num_groups: groups of each tier, from the first to the leaves: ``(1000, 10000)`` or ``"1000x10000"``.
+            None: one leaf per 12 cells; one group per 10 leaves above them if there are more than 1,500
+            leaves; then further tiers with a third as many groups, until the first tier has about one group
+            per 300 cells: 833 for 100,000 cells, 2,777 for a million, 27,777 for ten million.
+        reach: how far below the best score of its tier a group that is entered may lie, in hundredths of the
+            tier's width; None enters all groups. Can be changed between searches.
+        codes: codes of cells: ``"int1"``, ``"int4"`` or ``"int8"``, for 1, 4 or 8 bits per feature.
+        rescore: cells scored in full per query. None: ``12 * k + 24`` with codes of one bit, ``2 * k + 16``
+            with others, for k results. Can be changed between searches.
+        storage: type in which keys are kept: float32, float16 or bfloat16; None keeps their own.
+        seed: seed of all randomness.
+        on_progress: called with the number of build steps done and the number of all steps.
 
     Raises:
         ConfigError: a setting is out of its range.
@@ -91,7 +95,7 @@ class HierarchicalIndex(Structure[Tree], Tunable):
 
     @property
     def reach(self) -> int | None:
-        """How far below the best of its tier the score of a group may lie that is entered."""
+        """How far below the best score of its tier a group that is entered may lie; see the class."""
         return self._reach
 
     @reach.setter
@@ -100,7 +104,7 @@ class HierarchicalIndex(Structure[Tree], Tunable):
 
     @property
     def tree(self) -> Tree:
-        """The tiers and the cells; do not change them.
+        """The tiers and the cells, to look at.
 
         Raises:
             NotFittedError: the index was not built.
@@ -131,17 +135,18 @@ class HierarchicalIndex(Structure[Tree], Tunable):
     def learn(self, query: Tensor, cells: Tensor, *, vectors: bool = True) -> None:
         """Learn from queries where the best cells of such queries are.
 
-        The vectors of the first tier become those under which a softmax over its groups gives most weight to
-        the group of a query's cell, and the width of each tier what 99 of 100 queries need.
+        Routing vectors of the first tier are fitted so that each query scores the group of its cell highest.
+        The width of each tier is set so that 99 of 100 queries enter the groups of their cells at
+        ``reach=100``.
 
         Args:
-            query: ``(Q, D)`` such as will be asked; some thousands, or several for each group.
-            cells: ``(Q,)`` the cell that each is to find: the right one or the best.
-            vectors: without them only the widths are learned: while keys move; see ``forget``.
+            query: ``(Q, D)`` queries such as will be asked: some thousands, or several per group.
+            cells: ``(Q,)`` cell that each query should find: the right one, or the best.
+            vectors: False learns only the widths, as is right while keys still move; see ``forget``.
 
         Raises:
-            CellError: a cell is not there.
-            ShapeError, NonFiniteError: bad queries, or not as many as cells.
+            CellError: a cell does not exist.
+            ShapeError, NonFiniteError: queries do not fit the keys or the cells, or are not finite.
         """
         with self._lock.writing:
             rows, tree = self._current()
@@ -159,7 +164,7 @@ class HierarchicalIndex(Structure[Tree], Tunable):
 
     @own_arithmetic
     def forget(self) -> None:
-        """Forget the vectors that were learned: before keys move, with which they would soon be wrong."""
+        """Forget the routing vectors, which are wrong once keys move; the widths are kept."""
         with self._lock.writing:
             _, tree = self._current()
             first = tree.tiers[0]
@@ -181,11 +186,11 @@ class HierarchicalIndex(Structure[Tree], Tunable):
         upkeep.update(tree, rows.write(cells, keys))
 
     def _search(self, rows: KeyRows, tree: Tree, query: Tensor, k: int) -> SearchResult:
-        usual = 12 * k + 24 if self.codes == "int1" else 2 * k + 16
+        usual = 12 * k + 24 if self.codes == "int1" else 2 * k + 16  # one bit ranks less precisely
         rescored = max(k, min(len(rows), usual if self.rescore is None else self.rescore))
         entered = [max(1, min(len(tier), MOST_ENTERED)) for tier in tree.tiers]
-        share = math.inf if self.reach is None else self.reach / 100
-        below_best = [math.inf if self.reach is None else share * tier.width for tier in tree.tiers]
+        reach = self.reach
+        below_best = [math.inf if reach is None else reach / 100 * tier.width for tier in tree.tiers]
         directions = [None] * len(tree.tiers)
         return search_levels(query, tree.levels(), directions, entered, rows.keys, rescored, k, below_best)
 

@@ -1,0 +1,112 @@
+"""Groups follow their members: small ones go, large ones are split, means move."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tests.index.reference import clustered
+from tests.index.structures.hierarchy.sound import assert_means_are_near, assert_sound
+from torch import Tensor
+
+from hmn.index.structures.hierarchy.index import HierarchicalIndex
+from hmn.index.structures.hierarchy.upkeep import DRIFT, bounds_for
+
+
+def built(keys: Tensor, groups: str = "10x100") -> HierarchicalIndex:
+    index = HierarchicalIndex(groups, codes="int8")
+    index.build(keys)
+    return index
+
+
+def cosines(vectors: Tensor, means: Tensor) -> Tensor:
+    """Cosine ``(n, G)`` of each vector with each mean."""
+    vectors, means = vectors.double(), means.double()
+    return (vectors / vectors.norm(dim=1, keepdim=True)) @ (means / means.norm(dim=1, keepdim=True)).T
+
+
+@pytest.mark.parametrize(
+    ("cells", "counts", "bounds"),
+    [
+        (1_000, (100,), (30,)),
+        (1_001, (10, 100), (30, 33)),
+        (1_000, (10, 30, 100), (9, 12, 30)),
+        (0, (1,), (6,)),
+        (5, (5, 5), (6, 6)),
+    ],
+)
+def test_a_group_may_have_three_times_the_members_intended_and_at_least_six(
+    cells: int, counts: tuple[int, ...], bounds: tuple[int, ...]
+) -> None:
+    assert bounds_for(cells, counts) == bounds
+
+
+def test_means_follow_what_is_added_and_removed() -> None:
+    keys, _ = clustered(0, 2_000, 1)
+    index = built(keys)
+    generator = torch.Generator().manual_seed(0)
+    for number in range(6):
+        fresh = keys[:200] + (0.2 + number) * torch.randn(200, 32, generator=generator)
+        index.add(torch.arange(200) + 2_000 + 200 * number, fresh)
+        index.remove(torch.arange(100) + 100 * number)
+        assert_sound(index)
+        assert_means_are_near(index, DRIFT)
+
+
+def test_writing_all_cells_of_a_leaf_one_by_one_moves_its_mean() -> None:
+    keys, _ = clustered(0, 1_000, 1)
+    index = built(keys)
+    leaf = index.tree.cells.filing.parent.mode().values
+    cells = index.tree.cells.filing.in_groups(leaf.view(1))[0]
+    before = index.tree.tiers[-1].mean[leaf].clone()
+    for _ in range(3):  # in the same direction, so that all cells stay in their leaf
+        for cell in cells:
+            index.update(cell.view(1), 1.2 * index.tree.cells.rows.keys[cell].view(1, -1))
+    assert bool((index.tree.cells.filing.parent[cells] == leaf).all())
+    assert_sound(index)
+    assert float(index.tree.tiers[-1].mean[leaf].norm()) > 1.4 * float(before.norm())
+
+
+def test_members_of_a_group_that_shrinks_go_to_the_nearest_others() -> None:
+    keys, _ = clustered(0, 1_000, 1)
+    index = built(keys, "60")
+    leaves, filing = index.tree.tiers[0], index.tree.cells.filing
+    live = leaves.live()
+    leaf = live[filing.size(live).argmax()].view(1)
+    cells = filing.in_groups(leaf)[0]
+    cosine = cosines(keys[cells[:3]], leaves.mean[live]).masked_fill(live == leaf, -1.0)
+    index.remove(cells[3:])
+    assert_sound(index)
+    assert int(leaf) in leaves.free
+    assert torch.equal(filing.parent[cells[:3]], live[cosine.argmax(dim=1)])
+
+
+def test_a_group_whose_mean_moves_is_filed_in_another_group_and_what_was_taught_is_forgotten() -> None:
+    keys, _ = clustered(2, 1_000, 1)
+    index = built(keys, "10x60")
+    first, last = index.tree.tiers
+    first.taught[first.live()] = 0.01
+    index.tree.write_codes()
+    group = first.live()[:1]
+    leaves = last.filing.in_groups(group)[0]
+    cells = index.tree.cells.filing.in_groups(leaves)[0]
+    before = first.mean.clone()
+    index.update(cells, -3 * index.tree.cells.rows.keys[cells])
+    assert_sound(index)
+    leaf = index.tree.cells.filing.parent[cells].unique()
+    live = first.live()
+    cosine = cosines(last.mean[leaf], first.mean[live])
+    chosen = cosine[live == last.filing.parent[leaf].unsqueeze(1)]
+    assert float((cosine.amax(dim=1) - chosen).mean()) < 0.05
+    moved = (first.mean[live] != before[live]).any(dim=1)
+    assert bool(moved.any()) and not bool(moved.all())
+    assert torch.equal(moved, (first.taught[live] == 0).all(dim=1))
+
+
+def test_members_that_direction_cannot_part_are_dealt_out() -> None:
+    keys = torch.ones(100, 4)
+    index = built(keys, "2")
+    index.add(torch.arange(100, 400), torch.ones(300, 4))
+    assert_sound(index)
+    size = index.tree.cells.filing.size(index.tree.tiers[0].live())
+    assert len(size) >= 3
+    assert int(size.max()) <= index.tree.bounds[0]
