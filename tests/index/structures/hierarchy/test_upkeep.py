@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from tests.index.reference import clustered
 from tests.index.structures.hierarchy.sound import assert_means_are_near, assert_sound
 from torch import Tensor
 
+from hmn.index.structures.hierarchy import upkeep
 from hmn.index.structures.hierarchy.index import HierarchicalIndex
-from hmn.index.structures.hierarchy.upkeep import DRIFT, bounds_for
+from hmn.index.structures.hierarchy.members import Filing
+from hmn.index.structures.hierarchy.routing import nearest
+from hmn.index.structures.hierarchy.upkeep import DRIFT, bounds_for, follow
 
 
 def built(keys: Tensor, groups: str = "10x100") -> HierarchicalIndex:
@@ -100,6 +105,77 @@ def test_a_group_whose_mean_moves_is_filed_in_another_group_and_what_was_taught_
     moved = (first.mean[live] != before[live]).any(dim=1)
     assert bool(moved.any()) and not bool(moved.all())
     assert torch.equal(moved, (first.taught[live] == 0).all(dim=1))
+
+
+def test_a_leaf_whose_mean_turns_is_filed_in_another_group_which_knows_its_cells() -> None:
+    keys, _ = clustered(5, 1_000, 1)
+    index = built(keys, "5x60")
+    first, last = index.tree.tiers
+    leaf = last.filing.in_groups(first.live()[:1])[0][:1]
+    other = last.filing.in_groups(first.live()[1:2])[0][:1]
+    cells = index.tree.cells.filing.in_groups(leaf)[0]
+    index.tree.cells.rows.keys[cells] = last.mean[other]
+    follow(index.tree, leaf)
+    assert_sound(index)
+    torch.testing.assert_close(last.mean[leaf], last.mean[other])
+    assert torch.equal(last.filing.parent[leaf], nearest([first], last.mean[leaf]))
+    assert torch.equal(last.filing.parent[leaf], last.filing.parent[other])
+
+
+def assert_codes_are_fresh(filing: Filing, vectors: Tensor, anchor: Tensor) -> None:
+    """Writing the codes of all members again would change nothing."""
+    live = filing.live()
+    again = copy.deepcopy(filing)
+    again.encode(live, vectors, live, anchor)
+    place = filing.place[live]
+    for name in ("along", "step"):
+        assert torch.equal(getattr(again.lists.level, name)[place], getattr(filing.lists.level, name)[place])
+    assert torch.equal(again.lists.level.codes, filing.lists.level.codes)
+
+
+@pytest.mark.parametrize("codes", ["int1", "int8"])
+def test_codes_of_a_group_and_of_its_members_are_written_again_where_its_mean_moves(codes: str) -> None:
+    keys, _ = clustered(6, 1_000, 1)
+    index = HierarchicalIndex("80", codes=codes)
+    index.build(keys)
+    generator = torch.Generator().manual_seed(0)
+    for number in range(4):
+        index.add(
+            torch.arange(100) + 1_000 + 100 * number, keys[:100] + torch.randn(100, 32, generator=generator)
+        )
+        index.remove(torch.arange(100) + 100 * number)
+        cells = torch.arange(500, 600)
+        index.update(cells, index.tree.cells.rows.keys[cells] + torch.randn(100, 32, generator=generator))
+        (tier,) = index.tree.tiers
+        assert_codes_are_fresh(tier.filing, tier.mean, index.tree.anchor(0))
+        assert_codes_are_fresh(index.tree.cells.filing, index.tree.cells.rows.keys, tier.coded)
+
+
+def test_cells_below_groups_that_go_elsewhere_get_codes_that_begin_at_the_groups_own() -> None:
+    keys, _ = clustered(7, 1_000, 1)
+    index = built(keys, "6x60")
+    first, last = index.tree.tiers
+    group = first.live()[:1]
+    leaves = last.filing.in_groups(group)[0]
+    index.tree.bounds = (1_000, index.tree.bounds[1])  # so that the group is a small one
+    kept, emptied = upkeep._drop_small(index.tree, 0, group)
+    assert torch.equal(kept, last.filing.parent[leaves].unique())
+    assert emptied.tolist() == [0]
+    assert_codes_are_fresh(index.tree.cells.filing, keys, last.coded)
+
+
+def test_new_groups_take_over_what_was_taught_to_the_group_that_is_split() -> None:
+    keys, _ = clustered(8, 1_000, 1)
+    index = built(keys, "20")
+    (tier,) = index.tree.tiers
+    tier.taught[tier.live()] = torch.arange(len(tier)).float().unsqueeze(1)
+    index.tree.write_codes()
+    index.tree.bounds = (20,)
+    large = tier.live()[index.tree.cells.filing.size(tier.live()) > 20][:1]
+    parts = upkeep._split(index.tree, 0, large)
+    assert len(parts) > 1
+    assert bool((tier.taught[parts] == tier.taught[large]).all())
+    assert_codes_are_fresh(tier.filing, tier.mean + tier.taught, index.tree.anchor(0))
 
 
 def test_members_that_direction_cannot_part_are_dealt_out() -> None:
