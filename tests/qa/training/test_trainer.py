@@ -110,7 +110,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(
     assert logged_steps(cut) == logged_steps(tmp_path / "whole")
 
 
-def test_killed_at_any_moment_it_resumes_to_the_same_bytes(small_files: Path) -> None:
+def test_a_run_killed_at_any_moment_resumes_to_the_same_bytes(small_files: Path) -> None:
     def command(out: str, *flags: str) -> list[str]:
         given = {"facts": "facts.tsv", "questions": "train.tsv", "valid": "valid.tsv", "out": out}
         given |= {name.replace("_", "-"): str(value) for name, value in {**SIZES, **TRAINING}.items()}
@@ -176,7 +176,7 @@ def test_a_checkpoint_of_another_run_is_refused(
 def test_it_stops_early_and_keeps_the_best_epoch(
     small_facts: FactTable, small_split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The figures are ours, so that which epoch is the best does not hang on how training happens to go."""
+    """The figures are made up, so the best epoch does not depend on how training happens to go."""
     for out in (None, tmp_path / "model"):
         seen: list[dict[str, torch.Tensor]] = []
 
@@ -189,7 +189,7 @@ def test_it_stops_early_and_keeps_the_best_epoch(
             return validate
 
         with monkeypatch.context() as patched:
-            patched.setattr(FactoidQA, "_validation", validation)
+            patched.setattr("hmn.qa.training.fit._validation", validation)
             qa = fitted(small_facts, small_split, out, epochs=12, patience=1)
         figures = [epoch["valid_pair_accuracy"] for epoch in qa.history]
         assert len(figures) == 3, "it goes on for as many epochs as patience allows, and no further"
