@@ -1,4 +1,4 @@
-"""Imports go down the list of rooms only, the light modules stay light, and nothing runs what it reads."""
+"""The shape of the package: imports go down only, files are small, tests mirror it, nothing runs what it reads."""
 
 from __future__ import annotations
 
@@ -10,26 +10,81 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "src" / "hmn"
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src"
+PACKAGE = SOURCE / "hmn"
 FILES = sorted(PACKAGE.rglob("*.py"))
-LEVELS = [
-    {"errors", "lazy", "results"},
-    {"_native", "facts"},
-    {"index"},
-    {"nn", "store", "machine"},
-    {"distributed"},
-    {"qa"},
-    {"paper", "serve"},
-    {"cli"},
-    {"__init__"},
-]
-LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
+
+ORDER = {
+    "hmn": ["errors lazy results", "_native", "machine index facts", "nn store", "distributed", "qa"]
+    + ["paper serve", "cli", "__init__"],
+    "hmn._native": ["_kernels backend finite level", "codes", "fallback", "buckets lists search", "__init__"],
+    "hmn.cli": ["flags output", "ask demo evaluate paper serve train", "app", "__init__ __main__"],
+    "hmn.facts": ["files ids ragged", "names numbering", "lookup", "table", "questions", "__init__"],
+    "hmn.facts.files": ["layout source", "delimited json_lines parquet", "formats", "__init__"],
+    "hmn.index": ["protocol checks locking precision", "storage", "clustering", "structures"]
+    + ["registry tuning", "__init__"],
+    "hmn.index.structures": ["base cluster_levels faiss_rows screening"]
+    + ["cluster exact faiss hierarchy pca_tree wta_hash", "__init__"],
+    "hmn.index.structures.hierarchy": ["members", "tier", "tree", "routing", "upkeep", "build", "index"]
+    + ["__init__"],
+    "hmn.nn": ["candidates loss row_adam weights", "parts", "memory", "attention reader", "hops writer"]
+    + ["network", "__init__"],
+    "hmn.paper": ["cells.transe process published", "preset", "data grid", "runs.constants", "runs.results"]
+    + ["cells", "network", "baselines", "runs", "verdicts", "report", "__init__"],
+    "hmn.qa": ["config text", "cells", "answer encoders metrics", "training", "build", "saved_model"]
+    + ["factoid_qa", "demo sweep", "__init__"],
+    "hmn.qa.training": ["artificial_questions optim query_log search_depth targets", "trainer"]
+    + ["progress_bar", "run_folder", "fit", "__init__"],
+    "hmn.store": ["atomic", "manifest", "replace", "bundle", "__init__"],
+}
+"""Modules and folders of a package from the bottom up; each may import those of earlier strings only."""
+
 LIGHT = ["hmn.qa.config", "hmn.facts.ids", "hmn.qa.text", "hmn.cli.app"]
+"""Modules that import neither torch nor pyarrow, so that ``hmn --help`` is instant."""
+
 BARRED_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
+"""Modules that run what they read."""
+
+MOST_LINES = 400
+"""Upper limit of lines per file."""
+
+MOST_FILES = 11
+"""Upper limit of Python files per folder, ``__init__.py`` not counted."""
+
+MIRRORED_IN = {"bench": ROOT, "scripts": ROOT}
+"""Folders of tests that mirror a folder beside ``src``, and where that folder is."""
+
+TESTS_OF_NO_MODULE = {
+    "test_docs.py": "the pages of the documentation",
+    "test_public.py": "the names that packages re-export",
+    "test_rooms.py": "the shape of the package",
+    "test_tree.py": "the tree in CONTRIBUTING.md",
+    "index/test_contract.py": "every structure, compared with exact search",
+    "index/structures/test_approximate.py": "what all approximate structures share",
+    "paper/report/test_committed_report.py": "the report in docs/paper",
+    "paper/runs/test_committed_results.py": "the results in docs/paper",
+    "qa/test_version_0_1.py": "models of version 0.1 in tests/data",
+    "typing/test_user_script.py": "a user's script under strict type checkers",
+}
+"""Test files that are named after no module, and what they test."""
 
 
-def room_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+def dotted(path: Path) -> str:
+    """The module of a file of the package; that of a folder's ``__init__.py`` ends with ``__init__``."""
+    return ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+
+
+MODULES = {dotted(path): path for path in FILES}
+
+
+def resolved(name: str) -> str:
+    """The module that an imported name lies in: itself, or the package or module that it is a part of."""
+    while name and name not in MODULES:
+        if f"{name}.__init__" in MODULES:
+            return f"{name}.__init__"
+        name = name.rpartition(".")[0]
+    return name
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
@@ -38,16 +93,34 @@ def imported(tree: ast.AST) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"line {node.lineno}: a relative import"
+            assert node.level == 0, f"line {node.lineno}: a relative import, expected one from hmn"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def room_imported(name: str) -> str | None:
-    """The room that an import reaches into, ``__init__`` for the package itself; None outside it."""
-    package, *rest = name.split(".")
-    if package != "hmn":
-        return None
-    return rest[0] if rest and rest[0] in LEVEL else "__init__"
+def level(package: str, module: str) -> int:
+    """The level of a module in the order of a package, by the longest entry that it lies in."""
+    inside = module.removeprefix(f"{package}.")
+    entries = {entry: number for number, entries in enumerate(ORDER[package]) for entry in entries.split()}
+    while inside and inside not in entries:
+        inside = inside.rpartition(".")[0]
+    assert inside, f"{module} is new in {package}: give it a level in ORDER"
+    return entries[inside]
+
+
+def room(package: str, module: str) -> str:
+    """The module or folder of a package that a module lies in."""
+    return module.removeprefix(f"{package}.").split(".")[0]
+
+
+def upward(own: str, other: str) -> str | None:
+    """Why one module must not import another, if it must not."""
+    for package in ORDER:
+        if all(module.startswith(f"{package}.") for module in (own, other)):
+            above, below = level(package, own), level(package, other)
+            in_one_room = room(package, own) == room(package, other) and above == below
+            if below >= above and not in_one_room:
+                return f"{own} imports {other}, which is not below it in {package}"
+    return None
 
 
 def barred(tree: ast.AST) -> Iterator[str]:
@@ -67,21 +140,77 @@ def barred(tree: ast.AST) -> Iterator[str]:
             yield "allow_pickle"
 
 
-def test_the_package_was_found() -> None:
-    assert {"errors", "index", "nn", "qa", "store", "cli"} <= {room_of(path) for path in FILES}
+def named(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+@pytest.mark.parametrize("path", FILES, ids=named)
 def test_imports_go_down_only(path: Path) -> None:
-    own = room_of(path)
-    assert own in LEVEL, f"{own} is a new room: give it a level in this test"
+    own = dotted(path)
+    for package in ORDER:
+        if own.startswith(f"{package}."):
+            level(package, own)
     for name in imported(ast.parse(path.read_text(encoding="utf-8"))):
-        room = room_imported(name)
-        if room is not None and room != own:
-            assert LEVEL[room] < LEVEL[own], f"{own} imports {name}"
+        other = resolved(name)
+        assert not name.startswith("hmn.") or other, f"{own} imports {name}, which does not exist"
+        if other and other != own:
+            assert upward(own, other) is None, upward(own, other)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+@pytest.mark.parametrize(
+    ("own", "other"),
+    [
+        ("hmn.index.tuning", "hmn.nn.parts"),
+        ("hmn.nn.loss", "hmn.store.bundle"),
+        ("hmn.nn.memory.stored", "hmn.nn.network"),
+        ("hmn.nn.memory.stored", "hmn.__init__"),
+        ("hmn.index.structures.hierarchy.tree", "hmn.index.structures.hierarchy.index"),
+        ("hmn.index.storage.buckets", "hmn.index.structures.exact"),
+        ("hmn.paper.cells.transe", "hmn.paper.preset"),
+        ("hmn.paper.cells.transe", "hmn.paper.cells.fixed"),
+    ],
+)
+def test_an_import_that_goes_up_is_noticed(own: str, other: str) -> None:
+    assert upward(own, other)
+
+
+def test_an_import_within_a_folder_is_free_where_it_has_no_order() -> None:
+    assert upward("hmn.nn.memory.stored", "hmn.nn.memory.encoded") is None
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_files_are_small(path: Path) -> None:
+    lines = len(path.read_text(encoding="utf-8").splitlines())
+    assert lines <= MOST_LINES, f"{lines} lines, expected {MOST_LINES} at most: split the file"
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in FILES}), ids=named)
+def test_folders_are_small(folder: Path) -> None:
+    files = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
+    assert len(files) <= MOST_FILES, f"{len(files)} files, expected {MOST_FILES} at most: make folders"
+
+
+def test_every_folder_is_a_package() -> None:
+    assert [
+        folder for folder in {path.parent for path in FILES} if not (folder / "__init__.py").exists()
+    ] == []
+
+
+def test_tests_mirror_the_package() -> None:
+    tests = ROOT / "tests"
+    files = {path.relative_to(tests).as_posix(): path for path in tests.rglob("test_*.py")}
+    assert sorted(set(TESTS_OF_NO_MODULE) - set(files)) == [], "exceptions that are needed no more"
+    astray = []
+    for name, path in files.items():
+        if name not in TESTS_OF_NO_MODULE:
+            home = MIRRORED_IN.get(name.split("/")[0], PACKAGE) / Path(name).parent
+            module = path.stem.removeprefix("test_")
+            if not (home / f"{module}.py").exists() and not (home / module).is_dir():
+                astray.append(name)
+    assert astray == [], "test files that are named after no module or folder at the same place"
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
 def test_nothing_runs_what_it_reads(path: Path) -> None:
     assert not list(barred(ast.parse(path.read_text(encoding="utf-8"))))
 
