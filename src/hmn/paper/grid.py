@@ -9,6 +9,9 @@ from dataclasses import dataclass, replace
 from hmn.errors import ConfigError
 from hmn.paper.preset import Preset
 
+FORMAT = 3
+"""Version of the experiments; raise it whenever a run changes, so that older results are not reused."""
+
 SOFTMAX = "softmax"
 """Reader: the full softmax."""
 KMIPS = "kmips"

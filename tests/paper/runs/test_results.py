@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from tests.paper.made import PRESET
 
-from hmn.paper.grid import ROWS, TEXT, Row
+from hmn.paper.grid import FORMAT, ROWS, TEXT, Row
 from hmn.paper.preset import Preset
 from hmn.paper.runs.constants import constants
-from hmn.paper.runs.results import FORMAT, Results, key_of
+from hmn.paper.runs.results import Results, key_of
 
 ROW = ROWS[0]
 

@@ -19,9 +19,8 @@ from hmn.facts.ragged import Ragged
 from hmn.facts.table import FactTable
 from hmn.paper.cells.transe import TransEConfig, TransEVectors, Triples, train_transe
 from hmn.paper.data import Data
-from hmn.paper.grid import SUMMED
+from hmn.paper.grid import FORMAT, SUMMED
 from hmn.paper.preset import Preset
-from hmn.paper.runs.results import FORMAT
 from hmn.qa.cells import Cells
 from hmn.store.atomic import write_atomically
 

@@ -9,12 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hmn.paper.grid import TEXT, Row
+from hmn.paper.grid import FORMAT, TEXT, Row
 from hmn.paper.preset import Preset
 from hmn.paper.runs.constants import constants
 
-FORMAT = 3
-"""Version of the experiments: raised when they change, so that older results are not reused."""
 ADDED_LATER = ("speed_up",)
 """Settings of rows that enter the key only where they are set, so that older rows keep their keys."""
 
