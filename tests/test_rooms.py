@@ -55,15 +55,20 @@ MIRRORED_IN = {"bench": ROOT, "scripts": ROOT}
 """Folders of tests that mirror a folder beside ``src``, and where that folder is."""
 
 TESTS_OF_NO_MODULE = {
+    "_native/test_best_of.py": "cells scored in full, by the kernel and by PyTorch",
     "docs/test_blocks.py": "code in the documentation",
     "docs/test_links.py": "links in the documentation",
     "test_public.py": "the names that packages re-export",
     "test_rooms.py": "the shape of the package",
     "index/test_contract.py": "every structure, compared with exact search",
     "index/structures/test_approximate.py": "what all approximate structures share",
+    "paper/baselines/test_baselines.py": "BM25 and sentence encoders",
     "paper/report/test_committed_report.py": "the report in docs/paper",
     "paper/runs/test_committed_results.py": "the results in docs/paper",
+    "paper/runs/test_command.py": "hmn paper, from files to a report",
+    "qa/test_use_index.py": "another index for a trained model",
     "qa/test_version_0_1.py": "models of version 0.1 in tests/data",
+    "qa/training/test_index_in_training.py": "an index that follows a training",
     "typing/test_user_script.py": "a user's script under strict type checkers",
 }
 """Test files that are named after no module, and what they test."""

@@ -1,0 +1,21 @@
+"""Targets, met or missed."""
+
+from __future__ import annotations
+
+from bench.index import report
+
+
+def test_targets_are_judged_by_the_median_of_ratios() -> None:
+    rounds = {
+        "hmn cluster": {"speeds": [8.0, 9.0, 40.0], "build": {"codes": "int4"}},
+        "faiss IVF-Flat": {"speeds": [2.0, 2.0, 2.0], "build": {}},
+        "ScaNN": {"speeds": [8.0, 9.0, 10.0], "build": {}},
+    }
+    seconds = {"faiss IVF-Flat": [2.0, 2.0, 2.0], "hmn cluster": [4.0, 1.0, 1.0]}
+    found = {"rounds": {"256": rounds, "1": {}}, "builds": {"builds": {}, "seconds": seconds}}
+    lines = {one["target"]: one for one in report.must_show({"data": {"a": found}})}
+    assert lines["(a) batch 256, times faiss IVF-Flat"]["measured"] == (4.5, 4.0, 20.0)
+    assert lines["(a) batch 256, times faiss IVF-Flat"]["verdict"] == "met"
+    assert lines["(a) batch 256, times the best ScaNN"]["verdict"] == "missed"
+    assert lines["(a) batch 1, times faiss IVF-Flat"]["verdict"] == "not measured"
+    assert lines["(a) build, times faiss IVF-Flat"]["measured"] == (2.0, 0.5, 2.0)
