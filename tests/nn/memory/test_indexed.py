@@ -295,7 +295,7 @@ def test_another_index_may_take_over() -> None:
 
 
 @every_structure
-def test_a_saved_index_is_taken_back(name: str) -> None:
+def test_a_saved_index_is_taken_back_and_refused_beside_other_keys(name: str) -> None:
     first = IndexedMemory(Memory(rows()), name)
     query = rows(6, seed=1)
     wanted = first.search(query, K)
@@ -303,6 +303,10 @@ def test_a_saved_index_is_taken_back(name: str) -> None:
     again = IndexedMemory(Memory(rows()), name)
     again.load_index(state)
     torch.testing.assert_close(again.search(query, K), wanted)
+    other = IndexedMemory(Memory(rows(seed=6)), name)
+    with pytest.raises(ShapeError, match="checksum"):
+        other.load_index(state)
+    assert_finds_all(other, query)
     fewer = IndexedMemory(Memory(rows()[:50]), name)
     with pytest.raises(ShapeError, match="the index has 240 cells but the memory has 50"):
         fewer.load_index(state)
