@@ -16,12 +16,14 @@ import torch
 from tests.paper.made import PRESET
 from torch import nn
 
-import hmn.paper.baselines.sentence_encoder as module
+import hmn.paper.baselines.sentence_run as run_module
+import hmn.paper.baselines.sentence_training as training_module
 from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
 from hmn.nn.loss import marginal_nll
 from hmn.paper.baselines.bm25 import BM25, run_bm25
-from hmn.paper.baselines.sentence_encoder import SentenceCells, Sentences, run_sentences
+from hmn.paper.baselines.sentence_encoder import SentenceCells, Sentences
+from hmn.paper.baselines.sentence_run import run_sentences
 from hmn.paper.data import Data
 from hmn.paper.grid import ROWS, Row
 from hmn.qa.cells import Cells
@@ -121,9 +123,9 @@ def test_a_sentence_encoder_is_trained_as_its_row_says(
 ) -> None:
     pytest.importorskip("faiss", reason='pip install "hmn[faiss]"')
     small_encoder(data)
-    monkeypatch.setattr(module, "open_encoder", lambda _: small_encoder(data))
+    monkeypatch.setattr(run_module, "open_encoder", lambda _: small_encoder(data))
     data.asked["test"] = data.asked["valid"]
-    monkeypatch.setattr(module, "LEARNING_RATE", 0.05)
+    monkeypatch.setattr(training_module, "LEARNING_RATE", 0.05)
     preset = replace(PRESET, sentences_asked=None, sentences_renewed=4, batch_size=64)
     row: Row = BY_NAME[name]
     network = tmp_path / "network"
@@ -163,7 +165,7 @@ def test_a_sentence_encoder_that_is_stopped_goes_on_to_the_same_end(
         encoder.transformer.embedding = nn.Sequential(encoder.transformer.embedding, nn.Dropout(0.2))
         return encoder
 
-    monkeypatch.setattr(module, "open_encoder", opened)
+    monkeypatch.setattr(run_module, "open_encoder", opened)
     preset = replace(PRESET, sentences_asked=None, sentences_renewed=4, batch_size=64)
     said: list[str] = []
 
@@ -180,7 +182,7 @@ def test_a_sentence_encoder_that_is_stopped_goes_on_to_the_same_end(
 
     whole = run("whole")
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(module, "marginal_nll", stopping)
+        patched.setattr(training_module, "marginal_nll", stopping)
         run("cut")
     assert not (tmp_path / "cut network").exists()
     rest = run("cut")

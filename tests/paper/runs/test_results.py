@@ -45,7 +45,7 @@ def test_a_last_line_that_lacks_nothing_but_its_end_is_kept(tmp_path: Path) -> N
         "network.keyword_filter.RARE",
         "network.search_budget.ROUNDS",
         "baselines.bm25.SATURATION",
-        "baselines.sentence_encoder.SCALE",
+        "baselines.sentence_training.SCALE",
     ],
 )
 def test_a_key_depends_on_the_modules_constants(name: str, monkeypatch: pytest.MonkeyPatch) -> None:

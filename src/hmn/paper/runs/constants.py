@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from hmn.paper.baselines import bm25
-from hmn.paper.baselines import sentence_encoder as sentences
-from hmn.paper.network import catch_up_adam as adam
-from hmn.paper.network import keyword_filter as keywords
-from hmn.paper.network import measure, search_budget, sweep
-from hmn.paper.network import timing as clock
+from hmn.paper.baselines import bm25, sentence_encoder, sentence_run, sentence_training
+from hmn.paper.network import catch_up_adam, keyword_filter, measure, search_budget, sweep, timing
 from hmn.qa import metrics
 from hmn.qa.training import targets
 
@@ -17,19 +13,19 @@ from hmn.qa.training import targets
 def constants() -> dict[str, Any]:
     """All of them, for the keys of runs; the names here never change, or finished runs would be repeated."""
     return {
-        "adam": adam.LONGEST,
+        "adam": catch_up_adam.LONGEST,
         "bm25": [bm25.SATURATION, bm25.LENGTH_SHARE, bm25.FOUND],
-        "clock": [clock.ROUNDS, clock.BLOCK],
-        "keywords": [keywords.LONGEST, keywords.RARE, keywords.LEAST],
+        "clock": [timing.ROUNDS, timing.BLOCK],
+        "keywords": [keyword_filter.LONGEST, keyword_filter.RARE, keyword_filter.LEAST],
         "measure": [measure.K, metrics.TIE],
         "reading": [search_budget.TUNED_K, search_budget.ROUNDS, targets.MOST_ADDED],
         "sentences": [
-            sentences.SCALE,
-            sentences.LEARNING_RATE,
-            sentences.WARMUP,
-            sentences.MOST_PIECES,
-            sentences.CELLS_A_LIST,
-            sentences.PROBES,
+            sentence_training.SCALE,
+            sentence_training.LEARNING_RATE,
+            sentence_training.WARMUP,
+            sentence_encoder.MOST_PIECES,
+            sentence_run.CELLS_PER_LIST,
+            sentence_run.PROBES,
         ],
         "sweep": list(sweep.SWEPT_PARTS),
     }

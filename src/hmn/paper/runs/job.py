@@ -136,7 +136,7 @@ def _other_system(job: Job, row: Row, data: Data) -> dict[str, Any]:
         from hmn.paper.baselines.bm25 import run_bm25
 
         return run_bm25(data)
-    from hmn.paper.baselines.sentence_encoder import run_sentences
+    from hmn.paper.baselines.sentence_run import run_sentences
 
     return run_sentences(
         row,
