@@ -10,7 +10,7 @@ from tests.paper.made import FEATURES, PRESET, made_keys, vectors_of
 import hmn.paper.cells.fixed as cells_module
 from hmn.errors import ConfigError
 from hmn.facts.table import FactTable
-from hmn.paper.cells.fixed import at_size_one, cache_file, cached_vectors, one_a_fact
+from hmn.paper.cells.fixed import at_size_one, cache_file, cached_vectors, one_per_fact
 from hmn.paper.cells.transe import TransEConfig, TransEVectors, Triples
 from hmn.paper.data import Data
 from hmn.paper.grid import SUMMED
@@ -30,7 +30,7 @@ def test_three_vectors_lie_side_by_side_or_are_added(small_facts: FactTable) -> 
 
 
 def test_a_cell_is_a_fact(small_facts: FactTable) -> None:
-    cells = one_a_fact(small_facts)
+    cells = one_per_fact(small_facts)
     assert len(cells) == len(small_facts)
     for cell in (0, 5, len(small_facts) - 1):
         assert cells.facts.row(cell).tolist() == [cell] == cells.of_fact.row(cell).tolist()

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from hmn.facts.table import FactTable
 from hmn.nn.attention.hard import HardAttention
 from hmn.nn.memory.stored import Memory
-from hmn.paper.cells.fixed import one_a_fact
+from hmn.paper.cells.fixed import one_per_fact
 from hmn.paper.grid import KMIPS, ROWS, TEXT, TWO_LEVELS, Row
 from hmn.paper.network.attention.build import make_attention
 from hmn.paper.network.attention.protocol import Attention
@@ -30,7 +30,7 @@ def large() -> FactTable:
 
 def attention_of(row: Row, facts: FactTable) -> tuple[Attention, Memory]:
     memory = Memory(made_keys(facts))
-    return make_attention(row, PRESET, memory, facts, one_a_fact(facts), 0), memory
+    return make_attention(row, PRESET, memory, facts, one_per_fact(facts), 0), memory
 
 
 def queries(memory: Memory, count: int, seed: int = 0) -> torch.Tensor:
@@ -41,7 +41,7 @@ def queries(memory: Memory, count: int, seed: int = 0) -> torch.Tensor:
 
 def asked(facts: FactTable, targets: list[int]) -> Asked:
     texts = ["who"] * len(targets)
-    return Asked.of(texts, targets, Vocabulary(texts), facts, one_a_fact(facts))
+    return Asked.of(texts, targets, Vocabulary(texts), facts, one_per_fact(facts))
 
 
 @pytest.mark.parametrize("k", [1, 3, 40])

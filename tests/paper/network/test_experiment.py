@@ -13,7 +13,7 @@ import hmn.paper.network.evaluation as evaluation_module
 import hmn.paper.network.experiment as module
 from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
-from hmn.paper.cells.fixed import one_a_fact
+from hmn.paper.cells.fixed import one_per_fact
 from hmn.paper.data import Data
 from hmn.paper.grid import CLUSTERS, KEYWORDS, SWEPT, TOP_SAMPLE, Row
 from hmn.paper.network.experiment import Experiment
@@ -32,7 +32,7 @@ def data(small_facts: FactTable, small_split: Split) -> Data:
 
 def experiment(data: Data, row: Row = KMIPS, **settings: Any) -> Experiment:
     preset = replace(PRESET, few_clusters=8, many_clusters=16, **settings.pop("preset", {}))
-    return Experiment(row, preset, data, made_keys(data.facts), one_a_fact(data.facts), **settings)
+    return Experiment(row, preset, data, made_keys(data.facts), one_per_fact(data.facts), **settings)
 
 
 def test_it_learns_and_reports_what_it_cost(data: Data) -> None:

@@ -8,7 +8,7 @@ from tests.paper.made import made_keys
 
 from hmn.facts.table import FactTable
 from hmn.nn.memory.stored import Memory
-from hmn.paper.cells.fixed import one_a_fact
+from hmn.paper.cells.fixed import one_per_fact
 from hmn.paper.network.attention.keywords import KeywordAttention
 from hmn.paper.network.keyword_filter import LEAST, LONGEST, RARE, KeywordFilter
 from hmn.paper.network.question_words import Asked, Vocabulary
@@ -59,7 +59,7 @@ def test_facts_that_share_a_rare_ngram_are_found_and_no_others() -> None:
 
 def test_a_question_reads_the_best_of_its_own_facts_and_trains_on_those_of_its_batch() -> None:
     facts = table()
-    cells, keys = one_a_fact(facts), made_keys(facts)
+    cells, keys = one_per_fact(facts), made_keys(facts)
     attention = KeywordAttention(Memory(keys), facts, cells)
     texts = [facts.names_of(int(facts.subject[fact]))[0] for fact in (3, 40, 77)] + ["zanzibar"]
     query = torch.randn(4, keys.shape[1], generator=torch.Generator().manual_seed(1))

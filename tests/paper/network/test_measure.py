@@ -9,7 +9,7 @@ from tests.paper.made import made_keys
 from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
 from hmn.index.structures.exact import ExactIndex
-from hmn.paper.cells.fixed import one_a_fact
+from hmn.paper.cells.fixed import one_per_fact
 from hmn.paper.network.measure import index_search, measure
 from hmn.paper.network.question_hits import unpacked
 from hmn.results import SearchResult
@@ -50,7 +50,7 @@ def test_accuracies_and_recall_are_those_of_a_count_by_hand(table: FactTable) ->
         best = [cell for cell in range(len(table)) if score[cell] >= score.max() - 1e-6 * score.max().abs()]
         fact += sum(cell == int(gold[row]) for cell in best) / len(best)
         pair += sum(table.pair[cell] == table.pair[gold[row]] for cell in best) / len(best)
-    cells = one_a_fact(table)
+    cells = one_per_fact(table)
     found = measure(some, encode, table, cells, questions, exact=exact, recall_on=260)
     assert found.questions == 300
     assert found.fact == pytest.approx(fact / 300)
@@ -78,6 +78,6 @@ def test_a_question_that_finds_nothing_counts_as_wrong(table: FactTable) -> None
 
     questions = QuestionSet.from_rows(table, [(*table.fact(3)[:3], "who")])
     found = measure(
-        nothing, lambda numbers: torch.zeros(len(numbers), 48), table, one_a_fact(table), questions
+        nothing, lambda numbers: torch.zeros(len(numbers), 48), table, one_per_fact(table), questions
     )
     assert (found.fact, found.pair, found.reads) == (0.0, 0.0, 0.0)

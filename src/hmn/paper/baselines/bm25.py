@@ -18,10 +18,12 @@ from hmn.qa.cells import Cells
 from hmn.qa.text import words
 from hmn.results import SearchResult
 
-SATURATION, LENGTH_SHARE = 1.5, 0.75
-"""k1 and b, as most libraries have them."""
+SATURATION = 1.5
+"""BM25's k1, with the default of most libraries."""
+LENGTH_SHARE = 0.75
+"""BM25's b, with the default of most libraries."""
 FOUND = 256
-"""Cells kept for a question, so that many may tie for the best place."""
+"""Cells kept per question, so that many may tie for the best place."""
 
 
 class BM25:
@@ -38,28 +40,28 @@ class BM25:
         listed: dict[str, tuple[list[int], list[int]]] = {}
         for number, count in enumerate(counts):
             for word, times in count.items():
-                held = listed.setdefault(word, ([], []))
-                held[0].append(number)
-                held[1].append(times)
+                entries = listed.setdefault(word, ([], []))
+                entries[0].append(number)
+                entries[1].append(times)
         self.count = len(texts)
         self._listed: dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]] = {}
         for word, (numbers, each) in listed.items():
-            at, often = np.array(numbers), np.array(each, np.float64)
-            rare = np.log(1 + (self.count - len(at) + 0.5) / (len(at) + 0.5))
-            self._listed[word] = at, rare * often * (SATURATION + 1) / (often + norm[at])
+            text, often = np.array(numbers), np.array(each, np.float64)
+            rarity = np.log(1 + (self.count - len(text) + 0.5) / (len(text) + 0.5))
+            self._listed[word] = text, rarity * often * (SATURATION + 1) / (often + norm[text])
 
     def search(self, questions: Sequence[str], k: int) -> SearchResult:
-        """The k best texts of each question, of those that share a word with it, which are its ``reads``."""
+        """The k best of the texts that share a word with each question, which are its ``reads``."""
         score = torch.full((len(questions), k), -torch.inf)
         cell = torch.full((len(questions), k), -1, dtype=torch.int64)
         scored = torch.zeros(len(questions), dtype=torch.int64)
         for row, question in enumerate(questions):
-            held = [self._listed[word] for word in words(question) if word in self._listed]
-            if not held:
+            lists = [self._listed[word] for word in words(question) if word in self._listed]
+            if not lists:
                 continue
-            # in float64, so that equal texts tie in whichever order their words are added
-            each, place = np.unique(np.concatenate([at for at, _ in held]), return_inverse=True)
-            total = torch.from_numpy(np.bincount(place, np.concatenate([weight for _, weight in held])))
+            # in float64, so that equal texts tie whatever the order in which their words are added
+            each, place = np.unique(np.concatenate([text for text, _ in lists]), return_inverse=True)
+            total = torch.from_numpy(np.bincount(place, np.concatenate([weight for _, weight in lists])))
             best = total.topk(min(k, len(each)))
             score[row, : len(best.values)] = best.values.float()
             cell[row, : len(best.values)] = torch.from_numpy(each)[best.indices]
@@ -70,7 +72,7 @@ class BM25:
 def run_bm25(data: Data) -> dict[str, Any]:
     """Measure BM25 over the texts of all cells, subject's name and relation; nothing is trained.
 
-    ``reads`` counts the entries of the lists that are read, each of which is far smaller than a key.
+    ``reads`` counts the list entries that are read, each far smaller than a key.
     """
     cells = Cells.of(data.facts)
     relations = [data.facts.relation_text(number) for number in range(len(data.facts.relations))]

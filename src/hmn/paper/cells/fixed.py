@@ -25,8 +25,8 @@ from hmn.qa.cells import Cells
 from hmn.store.atomic import write_atomically
 
 
-def one_a_fact(facts: FactTable) -> Cells:
-    """Cells that are the facts themselves, one for each, as in the paper."""
+def one_per_fact(facts: FactTable) -> Cells:
+    """Cells that are the facts themselves, one per fact, as in the paper."""
     every = np.arange(len(facts), dtype=np.int64)
     same = Ragged(np.arange(len(facts) + 1, dtype=np.int64), every)
     subject, relation, object_ = (
@@ -49,17 +49,17 @@ def keys_of(facts: FactTable, vectors: TransEVectors, layout: str) -> Tensor:
 
 
 def at_size_one(keys: Tensor) -> Tensor:
-    """Keys ``(N, D)`` times one number, so that the mean square of their coordinates is 1.
+    """Keys ``(N, D)`` scaled by one number, so that the mean square of their coordinates is 1.
 
-    How long the paper's cells are is not said, and the learning rate of 0.001 means nothing without it: with
-    vectors of length 1 in 200 features training takes some fifty epochs, in other respects it is the same.
+    The paper does not give the length of its cells, without which the learning rate of 0.001 means nothing.
+    With vectors of length 1 in 200 features, training takes about fifty epochs and is otherwise the same.
     """
     size = float(keys.double().square().mean().sqrt())
     return keys / size if size > 0 else keys
 
 
 def cache_file(folder: Path, checksum: str, preset: Preset, seed: int, device: str = "cpu") -> Path:
-    """Where the vectors of some data, settings, seed and device are kept."""
+    """The file that keeps the vectors of some data, settings, seed and device."""
     settings = json.dumps(
         [
             FORMAT,
@@ -85,24 +85,26 @@ def cached_vectors(
     more: str | None = None,
     on_epoch: Callable[[int, float], None] | None = None,
 ) -> TransEVectors:
-    """Read vectors that were trained before, or train them, with ``more`` facts if given, and keep them.
+    """Read vectors from a file, or train them and keep them; on a table of ``more`` facts too if given.
 
     Raises:
         MissingPackageError: they must be trained and PyTorch Geometric is not installed.
-        ConfigError: the file is of another table.
+        ConfigError: the file has the vectors of another table.
     """
     if not file.exists():
         config = TransEConfig(**_settings(preset, seed))
         larger = None if more is None else FactTable.read(more)
         vectors = train_transe(Triples.of(data.facts, larger), config, device=device, on_epoch=on_epoch)
-        # the own table's come first
+        # those of the first table come first
         entity, relation = vectors.entity[: data.facts.num_entities], vectors.relation
         tensors = {"entity": entity.clone(), "relation": relation[: len(data.facts.relations)].clone()}
         losses = torch.tensor(vectors.loss, dtype=torch.float64)
         write_atomically(file, save({**tensors, "loss": losses}))
     kept = load_file(file)
     if (len(kept["entity"]), len(kept["relation"])) != (data.facts.num_entities, len(data.facts.relations)):
-        raise ConfigError(f"{file}: its vectors are of another table of facts: remove it")
+        raise ConfigError(
+            f"{file}: it has the vectors of another table of facts: remove it, and they are trained again"
+        )
     return TransEVectors(kept["entity"], kept["relation"], kept["loss"].tolist())
 
 

@@ -1,4 +1,4 @@
-"""Fixed cells from a trained model of the main job: its text cells in place of TransE's."""
+"""Fixed cells from a trained question-answering model: its text cells, in place of TransE's."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from hmn.qa.factoid_qa import FactoidQA
 
 
 def text_cells(model: str, data: Data) -> tuple[Tensor, Cells]:
-    """Keys of a model's cells and the facts that they stand for.
+    """Keys ``(N, D)`` of a model's cells, and the facts that they stand for.
 
-    A cell is a distinct (name of a subject, relation), so facts that read the same share one, and a fact of a
-    subject with several names has several.
+    A cell is a distinct pair of a subject's name and a relation. Facts that read the same share a cell, and a
+    fact whose subject has several names has several cells.
 
     Args:
-        model: folder that ``hmn train`` wrote, with the same facts and names.
-        data: whose facts the cells must stand for.
+        model: folder that ``hmn train`` wrote, on the same facts and names.
+        data: data whose facts the cells must stand for.
 
     Raises:
-        BundleError: the folder is no such model.
-        ConfigError: its table of facts is another one.
+        BundleError: the folder holds no such model.
+        ConfigError: the model has another table of facts.
     """
     qa = FactoidQA.from_pretrained(model, index="exact")
     ours, theirs = data.facts, qa.facts
@@ -33,7 +33,7 @@ def text_cells(model: str, data: Data) -> tuple[Tensor, Cells]:
     )
     if not same:
         raise ConfigError(
-            f"{model}: it was trained on another table of facts than this one: train it on the same files "
-            "(a preset in miniature has a table of its own)"
+            f"{model}: it was trained on another table of facts: train it on the same files "
+            "(a miniature has a table of its own)"
         )
     return qa.memory.snapshot().clone(), qa.cells

@@ -1,7 +1,7 @@
 """TransE (Bordes et al. 2013): vectors of entities and relations from a table of facts, by PyTorch Geometric.
 
-A fact holds where subject + relation lies near object; training pushes it nearer than the same fact with
-another subject or another object, drawn at random, by a margin.
+A fact holds if subject + relation lies near object. Training brings it nearer, by a margin, than the same
+fact with another subject or object, drawn at random.
 """
 
 from __future__ import annotations
@@ -22,24 +22,25 @@ from hmn.facts.table import FactTable
 from hmn.nn.row_adam import RowAdam
 
 INSTALL = 'pip install "hmn[paper]"'
+"""Command that installs PyTorch Geometric."""
 
 
 @dataclass(frozen=True)
 class TransEConfig:
-    """How the vectors are trained; after PyTorch Geometric's example, since the paper does not say."""
+    """Settings of the training; those of PyTorch Geometric's example, since the paper gives none."""
 
     features: int = 200
-    """Of an entity and of a relation."""
+    """Features per entity and per relation."""
     epochs: int = 100
     """Passes over the facts."""
     batch_size: int = 1000
-    """Facts a step."""
+    """Facts per step."""
     learning_rate: float = 0.01
-    """Of Adam, on the rows of a step alone."""
+    """Learning rate of Adam, on the rows of each step alone."""
     margin: float = 1.0
-    """By which a true fact must be nearer than a corrupted one."""
+    """Distance by which a true fact must be nearer than a corrupted one."""
     seed: int = 0
-    """Of the first vectors, of the order and of the corrupted facts."""
+    """Seed of the initial vectors, the order and the corrupted facts."""
 
     def __post_init__(self) -> None:
         """Refuse values out of range."""
@@ -49,7 +50,7 @@ class TransEConfig:
 
 
 class TransEVectors(NamedTuple):
-    """What was learned.
+    """Trained vectors.
 
     Attributes:
         entity: ``(E, F)`` float32, of length 1, as the model compares them.
@@ -64,7 +65,7 @@ class TransEVectors(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Triples:
-    """T facts of E entities and R relations, by their numbers alone.
+    """T facts of E entities and R relations, as numbers.
 
     Attributes:
         num_entities, num_relations: E and R.
@@ -83,7 +84,7 @@ class Triples:
 
     @classmethod
     def of(cls, facts: FactTable, more: FactTable | None = None) -> Triples:
-        """The facts of a table and those that only another one has; the first table keeps its numbers."""
+        """The facts of a table, then those that only a second one has; the first keeps its numbers."""
         own = np.stack([facts.subject, facts.relation, facts.object]).astype(np.int64)
         if more is None:
             return cls(facts.num_entities, len(facts.relations), *own)
@@ -105,23 +106,23 @@ def train_transe(
     """Train vectors of all entities and relations; the same seed gives the same vectors.
 
     Args:
-        facts: the facts.
-        config: how.
-        device: where it is computed; the vectors come back on the CPU.
+        facts: facts to train on.
+        config: settings of the training.
+        device: device that computes; the vectors are returned on the CPU.
         on_epoch: called after each epoch with its number, from 1, and its mean loss.
 
     Raises:
         MissingPackageError: PyTorch Geometric is not installed.
     """
-    made = transe_class()
+    transe = transe_class()
     columns = [
         torch.tensor(column, device=device).long() for column in (facts.subject, facts.relation, facts.object)
     ]
     losses = []
     with torch.random.fork_rng(devices=[] if device == "cpu" else None):
         torch.manual_seed(config.seed)
-        # lengths and distances are Euclidean, as those of the memory that the vectors are for
-        model = made(
+        # lengths and distances are Euclidean, like those of the memory that the vectors are for
+        model = transe(
             facts.num_entities,
             facts.num_relations,
             config.features,
@@ -154,7 +155,7 @@ def transe_class() -> Any:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it uses what PyTorch has deprecated, in parts that we do not
+            warnings.simplefilter("ignore")  # parts of it that are not used here rely on deprecated PyTorch
             from torch_geometric.nn import TransE
     except ImportError as error:
         raise MissingPackageError(f"TransE needs PyTorch Geometric: {INSTALL}") from error
@@ -162,7 +163,7 @@ def transe_class() -> Any:
 
 
 def _numbered(known: Sequence[str], more: Sequence[str]) -> tuple[NDArray[np.int64], int]:
-    """Numbers of more ids, new ones after those that are known, and how many there are in all."""
-    number = {one: at for at, one in enumerate(known)}
-    found = np.array([number.setdefault(one, len(number)) for one in more], np.int64)
-    return found, len(number)
+    """Numbers of ``more`` ids, new ones after the known ones, and the number of all ids."""
+    number = {name: place for place, name in enumerate(known)}
+    numbers = np.array([number.setdefault(name, len(number)) for name in more], np.int64)
+    return numbers, len(number)

@@ -1,9 +1,9 @@
-"""Adam on a table of which a step touches few rows, with the result of Adam on all of it.
+"""Adam on a table of which a step touches few rows, with the result of Adam on the whole table.
 
-The paper trains its words with Adam, whose momentum moves every row at every step, also those that the
-batch does not touch: a rare word moves ten times as far after each of its few gradients as at it. Adam on the
-touched rows alone (``torch.optim.SparseAdam``) leaves these movements out; to make them all is to move tens
-of millions of numbers a step. Here a row makes up for the steps that it missed when it is next needed.
+The paper trains its words with Adam, whose momentum moves every row at every step, even rows that the batch
+does not touch: a rare word moves ten times as far after one of its few gradients as with it. Adam on the
+touched rows alone (``torch.optim.SparseAdam``) omits these movements. Making them all moves tens of millions
+of numbers per step. Here a row makes up for the steps that it missed when it is next needed.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ import torch
 from torch import Tensor
 
 LONGEST = 400
-"""Movements after a gradient shrink by a tenth each: what comes later is far below float32."""
+"""Upper limit of the movements after a gradient: each is a tenth smaller, so later ones are below float32."""
 PART = 1 << 13
+"""Rows that catch up together, to bound the memory they need."""
 
 
 class CatchUpAdam:
     """Adam for one table whose gradients are sparse rows.
 
-    Call ``catch_up`` with the rows that a step reads before they are read, and with none before the whole
-    table is. ``eps`` is left out of nothing but the decay of the denominator between two gradients.
+    Call ``catch_up`` with the rows that a step is going to read, and without rows before the whole table is
+    read. ``eps`` is left out only of the decay of the denominator between two gradients.
 
     Args:
-        weight: ``(rows, features)`` a parameter.
+        weight: ``(rows, features)`` parameter.
         lr: learning rate.
         betas, eps: as in ``torch.optim.Adam``.
     """
@@ -39,7 +40,7 @@ class CatchUpAdam:
 
     @torch.no_grad()
     def catch_up(self, rows: Tensor | None = None) -> None:
-        """Bring rows ``(n,)``, distinct, or all of them, to where Adam would have moved them by now."""
+        """Bring distinct rows ``(n,)``, or all rows, to where Adam would have moved them by now."""
         if rows is None:
             rows = torch.arange(len(self.weight), device=self.weight.device)
         # before its first gradient a row is at rest
@@ -77,13 +78,13 @@ class CatchUpAdam:
         return {"steps": steps, "mean": self.mean, "square": self.square, "last": self.last}
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Take back what ``state`` gave."""
+        """Take back what ``state`` returned."""
         self.steps = int(state["steps"])
         for name in ("mean", "square", "last"):
             getattr(self, name).copy_(state[name])
 
     def _corrections(self, device: torch.device) -> Tensor:
-        """What Adam corrects its averages by after each number of steps, tabulated well beyond the steps."""
+        """Adam's corrections of its averages by number of steps, tabulated well beyond the present one."""
         if len(self._table) <= self.steps + LONGEST:
             first, second = self.betas
             step = torch.arange(2 * (self.steps + LONGEST), device=device, dtype=torch.float64)

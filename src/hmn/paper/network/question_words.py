@@ -1,4 +1,4 @@
-"""Questions as the paper reads them: the sum of their words' vectors; and the artificial ones."""
+"""Questions as the paper reads them, by the sum of their words' vectors; and artificial questions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Vocabulary:
     """Numbers the words of texts.
 
     Args:
-        texts: those that are trained on.
+        texts: texts that are trained on.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
@@ -35,7 +35,7 @@ class Vocabulary:
         return len(self._number)
 
     def read(self, texts: Iterable[str]) -> Ragged:
-        """The words of each text; those that training never saw are left out."""
+        """The words of each text, without those that training never saw."""
         return Ragged.of(
             [self._number[word] for word in words(text) if word in self._number] for text in texts
         )
@@ -45,9 +45,9 @@ class WordSum(nn.Module):
     """A question is the sum of its words' vectors, which are all that is learned.
 
     Args:
-        count: words.
-        features: of a vector, those of the memory's keys.
-        scale: standard deviation of the first vectors, which are drawn from PyTorch's random numbers.
+        count: number of words.
+        features: features per vector, the same as those of the memory's keys.
+        scale: standard deviation of the initial vectors, which are drawn by PyTorch's global generator.
     """
 
     def __init__(self, count: int, features: int, scale: float) -> None:
@@ -56,7 +56,7 @@ class WordSum(nn.Module):
         nn.init.normal_(self.bag.weight, std=scale)
 
     def forward(self, asked: Ragged) -> Tensor:
-        """Queries ``(B, D)`` of B rows of words; zeros for a row without any."""
+        """Queries ``(B, D)`` of B rows of words; zeros for a row without words."""
         device = self.bag.weight.device
         word, start = (torch.from_numpy(part).to(device) for part in (asked.flat, asked.start[:-1]))
         query: Tensor = self.bag(word, start)
@@ -68,9 +68,9 @@ class Asked:
     """Q questions, ready to be asked.
 
     Attributes:
-        text: the questions.
+        text: texts of the questions.
         word: their words, Q rows.
-        target: their right cells: those of the exact fact, as in the paper. Other facts of the same subject
+        target: their right cells: those of the exact fact, as in the paper. Other facts with the same subject
             and relation are wrong.
     """
 
@@ -82,7 +82,7 @@ class Asked:
     def of(
         cls, text: Sequence[str], fact: Sequence[int], vocabulary: Vocabulary, facts: FactTable, cells: Cells
     ) -> Asked:
-        """Make questions ready that ask for the given facts."""
+        """Prepare questions that ask for the given facts."""
         right = cells.of_fact.take(np.asarray(fact, np.int64))
         nothing = Ragged(np.zeros(len(text) + 1, np.int64), np.zeros(0, np.int64))
         return cls(text, vocabulary.read(text), Targets(facts, cells, right, nothing))
@@ -93,12 +93,12 @@ class Asked:
 
 
 def artificial_questions(facts: FactTable, train: QuestionSet) -> tuple[list[str], list[int]]:
-    """One question for each fact that no training question asks for, and which fact it asks for.
+    """A question for each fact that no training question asks for, and the number of that fact.
 
-    It consists of the first name of the fact's subject and of all words of its relation (domain, type,
-    property), ``ada lovelace people person place of birth``; the order does not matter to a sum. It is the
-    same in every epoch. Facts of one subject and relation get the same words, each with its own fact as the
-    right one, as natural questions do.
+    It has the words of the subject's first name and all words of the relation (domain, type, property), such
+    as ``ada lovelace people person place of birth``, and is the same in every epoch. Facts with the same
+    subject and relation get the same words, each with its own fact as the right one, as in natural
+    questions.
     """
     without = np.setdiff1d(np.arange(len(facts)), train.cell).tolist()
     text = [

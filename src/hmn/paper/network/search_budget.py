@@ -1,4 +1,4 @@
-"""How many reads a search may spend, and how it is brought to them."""
+"""The reads that a search may spend, and how it is tuned to them."""
 
 from __future__ import annotations
 
@@ -13,38 +13,40 @@ from hmn.paper.grid import ALL_THREE, SAMPLE, TOP, TOP_BLOCK, TOP_SAMPLE
 from hmn.paper.preset import Preset
 
 TUNED_K = 10
+"""Cells per query in the searches that tuning tries."""
 ROUNDS = 6
+"""Upper limit of numbers of clusters that the tuning of a strategy tries."""
 
 
 def target_reads(preset: Preset, cells: int, speed_up: int = 0) -> int:
-    """Reads that an approximate search may spend on a question, but for the grid of strategies.
+    """Reads per question that an approximate search may spend, except in the grid of strategies.
 
     Args:
-        preset: has the number by which the cells are divided.
-        cells: of the memory.
-        speed_up: the row's own such number; 0 for the preset's.
+        preset: sizes, its ``speed_up`` among them.
+        cells: cells of the memory.
+        speed_up: the row's own speed-up; 0 for the preset's.
     """
     return max(1, cells // (speed_up or preset.speed_up))
 
 
 def strategy_reads(preset: Preset, cells: int) -> int:
-    """Reads that the searches of the grid of strategies may spend on a question."""
+    """Reads per question that searches of the grid of strategies may spend."""
     return max(1, cells // preset.strategies_speed_up)
 
 
 def tuned_to(index: Index, query: Tensor, reads: int) -> dict[str, Any]:
-    """Tune an index to some reads; says what was set and whether they are met within a tenth."""
-    found = tune(index, query, TUNED_K, target_reads=reads)
-    return {"setting": found.setting, "value": found.value, "reads": found.reads, "reached": found.reached}
+    """Tune an index to a number of reads; how it was set, and whether that met them within a tenth."""
+    tuned = tune(index, query, TUNED_K, target_reads=reads)
+    return {"setting": tuned.setting, "value": tuned.value, "reads": tuned.reads, "reached": tuned.reached}
 
 
-def strategy_of(name: str, clusters: int, cells_a_cluster: int) -> Strategy:
-    """A strategy of about so many clusters: its parts have equal shares, a block the cells of its share.
+def strategy_of(name: str, clusters: int, cells_per_cluster: int) -> Strategy:
+    """A strategy whose parts share a number of clusters equally; a block has the cells of its share.
 
     Args:
         name: one of ``hmn.paper.grid.STRATEGIES``.
-        clusters: all parts together, at least 1.
-        cells_a_cluster: on average.
+        clusters: clusters of all parts together, at least 1; at least one per part is taken.
+        cells_per_cluster: mean number of cells per cluster.
     """
     parts = {
         TOP: ("top",),
@@ -59,5 +61,5 @@ def strategy_of(name: str, clusters: int, cells_a_cluster: int) -> Strategy:
     return Strategy(
         top_clusters=share["top"],
         sample_clusters=share["sample"],
-        rand_block=share["block"] * cells_a_cluster,
+        rand_block=share["block"] * cells_per_cluster,
     )

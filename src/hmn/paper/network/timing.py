@@ -1,8 +1,7 @@
 """One clock for all rows: a row's steps are timed in turns with those of the full softmax over its cells.
 
-Rows are run one after the other, over days perhaps, on machines that others use as well, so that their own
-seconds cannot be compared. What a row's step takes as a multiple of the full softmax's, both timed within the
-same seconds, can be.
+Rows run one after the other, perhaps over days and on shared machines, so their seconds cannot be compared.
+The ratio of a row's step to the full softmax's step can, if both are timed within the same seconds.
 """
 
 from __future__ import annotations
@@ -11,20 +10,22 @@ import statistics
 import time
 from collections.abc import Callable
 
-ROUNDS, BLOCK = 9, 4
-"""Turns of each, and steps of a turn."""
+ROUNDS = 9
+"""Turns of each, after one that warms up."""
+BLOCK = 4
+"""Steps per turn."""
 
 
 def in_turns(own: Callable[[int], object], softmax: Callable[[int], object] | None) -> dict[str, float]:
     """Time steps in turns.
 
     Args:
-        own: makes one step, given its number.
-        softmax: the same of the full softmax; None where a row is one itself.
+        own: makes one step of the row, given its number.
+        softmax: makes one step of the full softmax; None if the row is the full softmax itself.
 
     Returns:
-        Medians of seconds a step: ``step`` of the row, ``softmax``; and ``ratio``, the median over the turns
-        of the one divided by the other.
+        Median seconds per step of the row, ``step``, and of the full softmax, ``softmax``; and ``ratio``, the
+        median over the turns of the first divided by the second.
     """
     turns: list[tuple[float, float]] = []
     for turn in range(-1, ROUNDS):  # the first one warms up

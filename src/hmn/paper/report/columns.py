@@ -15,12 +15,15 @@ from hmn.paper.verdicts.significance import Mean
 from hmn.paper.verdicts.table import Table, best_validation
 
 MISSING = "–"
+"""Text of a cell without a figure."""
 UNITS = {KEYWORDS: " (keys alone)", BM25: " (list entries)"}
+"""Units of reads that do not count in keys, by reader."""
 MISSED = " †"
+"""Mark of reads that are over a tenth away from their target."""
 
 
 class Column(NamedTuple):
-    """A column: its heading, and what it says of a row that was run."""
+    """A column: its heading, and the text of its cell for a row that was run."""
 
     head: str
     cell: Callable[[Table, Row], str]
@@ -29,23 +32,23 @@ class Column(NamedTuple):
 def row_table(
     title: str, table: Table, rows: Sequence[Row], preset: Preset, failed: Collection[str] = ()
 ) -> Block:
-    """What the rows of one of the paper's tables found.
+    """The figures of the rows of one table.
 
     Args:
-        title: of the table.
-        table: the runs.
-        rows: those of the table.
-        preset: their sizes.
-        failed: names of rows that were run and failed.
+        title: heading of the table.
+        table: all runs.
+        rows: rows of the table.
+        preset: sizes of the rows.
+        failed: names of the rows that failed.
     """
     if not any(row.name in table or row.name in failed for row in rows):
         return Block(title, ["Not run."])
     lines, columns = [], found_columns(preset)
     for row in rows:
-        told = [column.cell(table, row) if row.name in table else MISSING for column in columns]
+        cells = [column.cell(table, row) if row.name in table else MISSING for column in columns]
         if row.name not in table:
-            told[0] = "failed" if row.name in failed else "not run"
-        lines.append([title_of(row.name, preset), _paper_accuracy(row), _paper_size(row), *told])
+            cells[0] = "failed" if row.name in failed else "not run"
+        lines.append([title_of(row.name, preset), _paper_accuracy(row), _paper_size(row), *cells])
     head = ["row", "paper: accuracy", "paper: softmax size", *(column.head for column in columns)]
     text = [paragraph("captions", "equal reads")] if any(row.index != "exact" for row in rows) else []
     notes = (
@@ -67,14 +70,16 @@ def cost_table(table: Table, rows: Sequence[Row], preset: Preset) -> Block:
 
 
 def _without_empty(block: Block) -> Block:
-    """Leave out columns in which no row has anything."""
-    kept = [at for at in range(len(block.head)) if any(line[at] != MISSING for line in block.rows)]
-    lines = [[line[at] for at in kept] for line in block.rows]
-    return Block(block.heading, block.text, [block.head[at] for at in kept], lines, block.notes)
+    """Leave out columns without any figure."""
+    kept = [
+        number for number in range(len(block.head)) if any(line[number] != MISSING for line in block.rows)
+    ]
+    lines = [[line[number] for number in kept] for line in block.rows]
+    return Block(block.heading, block.text, [block.head[number] for number in kept], lines, block.notes)
 
 
 def figure(mean: Mean | None, scale: float = 1.0, digits: int = 1) -> str:
-    """A figure, with its standard deviation where there are several seeds."""
+    """A figure, with its standard deviation if there are several seeds."""
     if mean is None:
         return MISSING
     spread = f" ± {scale * mean.spread:,.{digits}f}" if mean.seeds > 1 else ""
@@ -110,40 +115,40 @@ def _exact(table: Table, row: Row) -> str:
 
 
 def _best_epoch(table: Table, row: Row) -> str:
-    """Validation under exact search after the epoch that is best for it, which need not be kept."""
+    """Best validation accuracy of any epoch under exact search; another epoch may be the one kept."""
     if row.exact or not row.network:
         return MISSING
     return figure(Mean.of([best_validation(run) for run in table.runs[row.name]]), 100)
 
 
 def _tuned_to(table: Table, row: Row) -> str:
-    """What the row's own search is set to, for each seed if it differs."""
+    """The setting of the row's own search, for each seed if they differ."""
     tuned = [run["tested"][table.split]["own"].get("tuned") for run in table.runs[row.name]]
-    told = dict.fromkeys(str(one["value"]) for one in tuned if one and "value" in one)
-    if not told:
+    values = dict.fromkeys(str(setting["value"]) for setting in tuned if setting and "value" in setting)
+    if not values:
         return MISSING
-    name = next(one["setting"] for one in tuned if one)
-    return ("" if row.strategy else f"{name} ") + ", ".join(told)
+    name = next(setting["setting"] for setting in tuned if setting)
+    return ("" if row.strategy else f"{name} ") + ", ".join(values)
 
 
 def _reads(preset: Preset) -> Callable[[Table, Row], str]:
     def cell(table: Table, row: Row) -> str:
-        told = _tested("own", "reads", digits=0)(table, row) + UNITS.get(row.reader, "")
-        return told + (MISSED if _missed(table, row, preset) else "")
+        reads = _tested("own", "reads", digits=0)(table, row) + UNITS.get(row.reader, "")
+        return reads + (MISSED if _missed(table, row, preset) else "")
 
     return cell
 
 
 def _missed(table: Table, row: Row, preset: Preset) -> bool:
-    """Whether any seed's reads are over a tenth from those that the row's search was to spend."""
+    """Whether any seed's reads are over a tenth away from the target of the row's search."""
     if not row.network or row.exact or row.reader in UNITS:
         return False
     cells = table.runs[row.name][0]["cells"][0]
     target = strategy_reads(preset, cells) if row.strategy else target_reads(preset, cells, row.speed_up)
     own = [run["tested"][table.split]["own"] for run in table.runs[row.name]]
     return any(
-        abs(one["reads"] - target) > target / 10 or one.get("tuned", {}).get("reached") is False
-        for one in own
+        abs(figures["reads"] - target) > target / 10 or figures.get("tuned", {}).get("reached") is False
+        for figures in own
     )
 
 
@@ -155,12 +160,12 @@ def _speed_up(table: Table, row: Row) -> str:
 
 
 def _to_best(table: Table, row: Row) -> str:
-    """Says so where training was cut, and whether the accuracy was still rising."""
-    told, runs = _run("epochs_to_best")(table, row), table.runs[row.name]
+    """Epochs to the best one; with a note if training met the epoch limit, and if it was still improving."""
+    epochs, runs = _run("epochs_to_best")(table, row), table.runs[row.name]
     if not any(run.get("stopped") == "epochs" for run in runs):
-        return told
+        return epochs
     rising = ", still rising" if table.rising(row.name) else ""
-    return f"{told} (cut at {max(len(run['curve']) for run in runs)}{rising})"
+    return f"{epochs} (cut at {max(len(run['curve']) for run in runs)}{rising})"
 
 
 def _step_ratio(table: Table, row: Row) -> str:
@@ -172,7 +177,7 @@ def _seeds(table: Table, row: Row) -> str:
 
 
 def found_columns(preset: Preset) -> tuple[Column, ...]:
-    """The columns of what rows found, of runs with these sizes."""
+    """The columns of figures, for runs with these sizes."""
     return (
         Column("ours: fact", _tested("own", "fact", 100)),
         Column("ours: fact, exact search", _exact),
@@ -199,6 +204,7 @@ COSTS = (
     Column("peak MiB", _run("peak_mib", 0)),
     Column("accelerator peak MiB", _run("accelerator_peak_mib", 0)),
 )
+"""Columns of time and memory."""
 
 
 def what_columns_mean() -> Block:

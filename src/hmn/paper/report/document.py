@@ -1,4 +1,4 @@
-"""A report of headings, paragraphs, tables and figures, as Markdown and as one page of HTML."""
+"""A report of headings, paragraphs, tables and figures, as Markdown and as one HTML page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Block:
     head: Sequence[str] = ()
     rows: Sequence[Sequence[str]] = ()
     notes: Sequence[str] = ()
-    """Below the table."""
+    """Footnotes below the table."""
     figure: tuple[str, bytes] | None = None
     """File name and PNG."""
 
@@ -50,15 +50,16 @@ th { background: #f5f5f5 } code { background: #f5f5f5; overflow-wrap: anywhere }
 .holds { color: #17692b; font-weight: 600 } .does-not { color: #a01c1c; font-weight: 600 }
 .figure { white-space: nowrap }
 """
+"""Style sheet of the page."""
 COLOURED: Mapping[str, str] = {"holds": "holds", "does not hold": "does-not"}
-"""Verdicts, which may have a note in brackets, and their classes."""
+"""Style classes of verdicts, which may have a note in brackets."""
 
 FIGURE = re.compile(r"[-+\d.,]+ ± [\d.,]+( †)?")
-"""A figure with its spread, which is kept in one line."""
+"""Pattern of a figure with its spread, which is kept on one line."""
 
 
 def as_html(blocks: Sequence[Block]) -> str:
-    """The report as one page that needs nothing else."""
+    """The report as one HTML page without other files."""
     parts = []
     for number, block in enumerate(blocks):
         level = 2 if number else 1
@@ -81,9 +82,9 @@ def as_html(blocks: Sequence[Block]) -> str:
 
 
 def _inline(text: str) -> str:
-    """A paragraph, with what stands between backquotes as code."""
+    """A paragraph in HTML; text between backquotes is code."""
     pieces = html.escape(text).split("`")
-    return "".join(f"<code>{piece}</code>" if at % 2 else piece for at, piece in enumerate(pieces))
+    return "".join(f"<code>{piece}</code>" if number % 2 else piece for number, piece in enumerate(pieces))
 
 
 def _cell(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What the figures rest on: set-up, limits, machine."""
+"""The sections on what the figures rest on: set-up, limits, machine."""
 
 from __future__ import annotations
 
@@ -17,11 +17,17 @@ from hmn.paper.report.prose import paragraph, paragraphs
 from hmn.paper.verdicts.table import Table
 
 SIMPLE_QUESTIONS = (81_004, 48_737)
-"""Facts and training questions of SimpleQuestions, as far as it could be had."""
+"""Facts and training questions of SimpleQuestions, as far as it could be obtained."""
 TEXT_ROWS = frozenset(row.name for row in ROWS if row.cells == TEXT)
+"""Names of the rows with text cells."""
 STRATEGY_ROWS = frozenset(row.name for row in ROWS if row.strategy)
-LOAD, COMMIT, DATE = "load", "commit", "date"
-"""Beginnings of the names under which runs of one machine differ: load average, commit and date."""
+"""Names of the rows of the grid of strategies."""
+LOAD = "load"
+"""Beginning of the load average's name."""
+COMMIT = "commit"
+"""Name of the commit."""
+CHANGING = (LOAD, COMMIT, "date")
+"""Beginnings of the names whose values differ between runs on one machine."""
 
 
 def set_up(runs: Sequence[Mapping[str, Any]], preset: Preset) -> Block:
@@ -57,7 +63,7 @@ def _listed(settings: Mapping[str, Any]) -> str:
 
 
 def limits(runs: Sequence[Mapping[str, Any]], preset: Preset) -> Block:
-    """What keeps the figures from saying more; only what is true of these runs, with their sizes."""
+    """What keeps the figures from saying more, as far as it is true of these runs."""
     facts = max((run["facts"] for run in runs), default=0)
     natural = max((run["questions"]["natural"] for run in runs), default=0)
     artificial = max((run["questions"]["artificial"] for run in runs), default=0)
@@ -87,7 +93,7 @@ def limits(runs: Sequence[Mapping[str, Any]], preset: Preset) -> Block:
 
 
 def _other_places(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What follows from runs on several devices, and from cells that were trained in several places."""
+    """Limits of runs on several devices, and of cells that were trained in several places."""
     texts = []
     devices: dict[str, dict[str, None]] = {}
     cells: dict[tuple[str, int], set[int]] = {}
@@ -105,12 +111,12 @@ def _other_places(runs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def machine(runs: Sequence[Mapping[str, Any]]) -> Block:
-    """On what the rows were run: a line for each machine and set of versions."""
+    """A line for each machine and set of versions that rows were run on."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for run in runs:
         groups.setdefault(_machine(run["machine"]), []).append(run)
     most = max(map(len, groups.values()), default=0)
-    lines = [_group(told, group, named=len(group) < most) for told, group in groups.items()]
+    lines = [_group(name, group, named=len(group) < most) for name, group in groups.items()]
     return Block("Machine, versions, seeds", lines)
 
 
@@ -118,26 +124,26 @@ def hardware(runs: Sequence[Mapping[str, Any]]) -> str:
     """The machines in a few words."""
     names = []
     for run in runs:
-        found = run["machine"]
-        cores = f" ({found['cores']} cores)" if found.get("cores") else ""
-        names.append(f"{found['processor']}{cores}, {found.get('accelerator') or 'no accelerator'}")
+        about = run["machine"]
+        cores = f" ({about['cores']} cores)" if about.get("cores") else ""
+        names.append(f"{about['processor']}{cores}, {about.get('accelerator') or 'no accelerator'}")
     return "; ".join(dict.fromkeys(names))
 
 
-def _machine(found: Mapping[str, Any]) -> str:
-    known = {name: _value(value) for name, value in sorted(found.items()) if value is not None}
-    return ", ".join(
-        f"{name} {value}" for name, value in known.items() if not name.startswith((LOAD, COMMIT, DATE))
-    )
+def _machine(about: Mapping[str, Any]) -> str:
+    """What runs on one machine have in common, in words."""
+    known = {name: _value(value) for name, value in sorted(about.items()) if value is not None}
+    return ", ".join(f"{name} {value}" for name, value in known.items() if not name.startswith(CHANGING))
 
 
 def _value(value: Any) -> str:
     if isinstance(value, Mapping):
-        return " ".join(f"{name} {_value(one)}" for name, one in value.items())
+        return " ".join(f"{name} {_value(part)}" for name, part in value.items())
     return " ".join(map(_value, value)) if isinstance(value, list) else str(value)
 
 
-def _group(told: str, group: Sequence[Mapping[str, Any]], *, named: bool) -> str:
+def _group(machine: str, group: Sequence[Mapping[str, Any]], *, named: bool) -> str:
+    """A line on the runs of one machine, with the names of their rows if ``named``."""
     dates = sorted({str(run["date"]) for run in group})
     seeds = sorted({int(run["seed"]) for run in group})
     loads = [
@@ -149,8 +155,8 @@ def _group(told: str, group: Sequence[Mapping[str, Any]], *, named: bool) -> str
     rows = f" ({', '.join(dict.fromkeys(run['name'] for run in group))})" if named else ""
     load = f"; load average {min(loads):.1f} to {max(loads):.1f}" if loads else ""
     commits = Counter((run["machine"].get(COMMIT) or "not recorded")[:12] for run in group)
-    made_by = ", ".join(f"{one} ({count})" if len(commits) > 1 else one for one, count in commits.items())
+    made_by = ", ".join(f"{name} ({count})" if len(commits) > 1 else name for name, count in commits.items())
     return (
-        f"{told}; {' to '.join(dict.fromkeys((dates[0], dates[-1])))}{load}; commit {made_by}; "
+        f"{machine}; {' to '.join(dict.fromkeys((dates[0], dates[-1])))}{load}; commit {made_by}; "
         f"seeds {', '.join(map(str, seeds))}; {len(group)} run{'' if len(group) == 1 else 's'}{rows}."
     )

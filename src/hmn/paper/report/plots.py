@@ -6,7 +6,7 @@ import importlib
 import io
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from hmn.errors import MissingPackageError
 from hmn.paper.grid import BM25, KEYWORDS, ROWS
@@ -30,14 +30,19 @@ GROUPS: Mapping[str, Sequence[str]] = {
     "strategies": STRATEGIES,
     "10-MIPS by the paper's clusters and by hmn's": (TEN, BY_CLUSTERS, OURS, OURS_AT_A_TENTH),
 }
-"""Rows of figure 1, those that the claims are judged by; panels that hold them."""
+"""Rows of figure 1, which are those that claims are judged by, by panel."""
 COLOURS = ("#333333", "#d55e00", "#e69f00", "#009e73", "#56b4e9", "#0072b2", "#cc79a7", "#8c6d31")
-WIDTH, HEIGHT = 10.5, 3.1
+"""Colours of lines, in order; the first is that of the full softmax."""
+WIDTH = 10.5
+"""Width of every figure, in inches."""
+HEIGHT = 3.1
+"""Height of a row of panels, in inches."""
 LEGEND = 4
-"""Entries in a line of the legend above panels."""
+"""Entries per line of the legend above panels."""
 DOTS = 30
-"""Epochs up to which each is a dot on its line."""
+"""Upper limit of epochs that are each drawn as a dot on their line."""
 READERS = {row.name: row.reader for row in ROWS}
+"""Readers by the names of their rows."""
 
 
 def figures_module() -> Any:
@@ -56,8 +61,8 @@ def draw_curves(table: Table, title: Callable[[str], str] = str) -> bytes | None
     """Figure 1: validation accuracy under exact search by epochs and by seconds; None without its rows.
 
     Args:
-        table: the runs.
-        title: what a row is called.
+        table: all runs.
+        title: gives the name of a row that is shown.
     """
     groups = {
         group: [name for name in names if name in table]
@@ -96,7 +101,11 @@ def _curve(axes: Any, table: Table, name: str, clock: str, style: Mapping[str, A
     mean = common_epochs(table, name)
     dots = {"marker": "o", "markersize": 2.5} if len(mean) <= DOTS else {}
     axes.plot(
-        [one[clock] for one in mean], [100 * one["fact"] for one in mean], **style, **dots, linewidth=1.8
+        [point[clock] for point in mean],
+        [100 * point["fact"] for point in mean],
+        **style,
+        **dots,
+        linewidth=1.8,
     )
     if len(runs) > 1:
         for run in runs:
@@ -110,9 +119,9 @@ def _curve(axes: Any, table: Table, name: str, clock: str, style: Mapping[str, A
 
 
 def common_epochs(table: Table, name: str) -> list[dict[str, float]]:
-    """The curve of a row under exact search: means over the seeds, as far as all of them have trained."""
+    """The curve of a row under exact search: means over the seeds, up to the last epoch that all reached."""
     curves = [
-        [(float(one["epoch"]), validation(one), float(one["seconds"])) for one in run["curve"]]
+        [(float(epoch["epoch"]), validation(epoch), float(epoch["seconds"])) for epoch in run["curve"]]
         for run in table.runs[name]
     ]
     return [
@@ -134,7 +143,7 @@ def draw_reads(table: Table) -> bytes | None:
         return None
     structures = list(
         dict.fromkeys(
-            one["structure"] for name in networks for run in table.runs[name] for one in run["sweep"]
+            point["structure"] for name in networks for run in table.runs[name] for point in run["sweep"]
         )
     )
     across = min(3, len(networks))
@@ -163,9 +172,15 @@ def draw_reads(table: Table) -> bytes | None:
     panels[0].set_xscale("log")
     for axes in panels[: len(networks)]:
         _plain(axes)
+    _legend(figure, panels)
+    return _png(figure)
+
+
+def _legend(figure: Any, panels: Any) -> None:
+    """One legend for all panels, above them."""
     handles: dict[str, Any] = {}
     for axes in panels:
-        handles |= {label: one for one, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+        handles |= {label: line for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     figure.legend(
         handles.values(),
         handles.keys(),
@@ -174,29 +189,29 @@ def draw_reads(table: Table) -> bytes | None:
         fontsize=9,
         frameon=False,
     )
-    return _png(figure)
 
 
 def swept(run: Mapping[str, Any], structure: str) -> list[tuple[float, float]]:
     """Reads and accuracy in per cent of a run's network with a structure, from few reads to many.
 
-    Seeds are not averaged: which reads a structure can be tuned to differs between their networks.
+    Seeds are not averaged, because their networks allow different numbers of reads.
     """
-    return sorted((one["reads"], 100 * one["fact"]) for one in run["sweep"] if one["structure"] == structure)
+    points = [point for point in run["sweep"] if point["structure"] == structure]
+    return sorted((point["reads"], 100 * point["fact"]) for point in points)
 
 
 def _reported(axes: Any, run: Mapping[str, Any]) -> None:
-    """The figures of a run that its row's in the tables are the mean of: exact search as a level."""
+    """Mark the figures of a run that enter the tables: exact search as a level, the others as points."""
     tested = run["tested"]["valid"]
     exact = tested.get("exact")
     if exact is not None:
         axes.axhline(100 * exact["fact"], color="#333333", linestyle="--", linewidth=1, label="exact search")
     for how, label, marker in (("own", "own search", "o"), ("other", "by clusters", "s")):
-        one = tested.get(how)
-        if one is not None and (exact is None or one["fact"] != exact["fact"]):
+        figures = tested.get(how)
+        if figures is not None and (exact is None or figures["fact"] != exact["fact"]):
             axes.plot(
-                [one["reads"]],
-                [100 * one["fact"]],
+                [figures["reads"]],
+                [100 * figures["fact"]],
                 marker=marker,
                 markersize=7,
                 color="none",
@@ -210,9 +225,42 @@ def _reported(axes: Any, run: Mapping[str, Any]) -> None:
 def draw_points(table: Table, title: Callable[[str], str] = str) -> bytes | None:
     """Accuracy against reads at test time, a point for each row and search.
 
-    The keyword filter and BM25 are left out: what they read besides keys is not counted.
+    The keyword filter and BM25 are left out, because what they read besides keys is not counted.
     """
-    points: list[tuple[float, float, str, bool]] = []
+    points = _points(table, title)
+    if not points:
+        return None
+    figure = _figure(1.6 + 0.22 * len(points))
+    axes = figure.add_subplot()
+    # names stand beside the plot by accuracy, so that points of equal reads do not cover each other
+    low, high = points[0].accuracy, points[-1].accuracy
+    step = max(high - low, 1.0) / max(1, len(points) - 1)
+    for number, point in enumerate(points):
+        colour = COLOURS[number % len(COLOURS)]
+        marker = "o" if point.own else "s"
+        axes.plot([point.reads], [point.accuracy], marker=marker, markersize=6, color=colour)
+        _annotate(axes, point, low + number * step, colour)
+    axes.set_xscale("log")
+    _plain(axes)
+    axes.margins(x=0.15)
+    axes.set_xlabel("reads per question")
+    axes.set_ylabel(f"fact_accuracy on {'test' if table.split == 'test' else 'validation'}, %")
+    _tidy(axes)
+    return _png(figure)
+
+
+class _Point(NamedTuple):
+    """A row with one search; ``own`` says whether it is the row's own."""
+
+    accuracy: float
+    reads: float
+    label: str
+    own: bool
+
+
+def _points(table: Table, title: Callable[[str], str]) -> list[_Point]:
+    """Points of all rows whose reads are counted, by rising accuracy."""
+    points = []
     for name in table.runs:
         if READERS.get(name) in {KEYWORDS, BM25}:
             continue
@@ -222,42 +270,24 @@ def draw_points(table: Table, title: Callable[[str], str] = str) -> bytes | None
             if accuracy is None or reads is None or reads.value <= 0:
                 continue
             label = title(name) if how == "own" else f"{title(name)}, tested by clusters"
-            points.append((reads.value, 100 * accuracy.mean.value, label, how == "own"))
-    if not points:
-        return None
-    figure = _figure(1.6 + 0.22 * len(points))
-    axes = figure.add_subplot()
-    points.sort(key=lambda point: point[1])
-    # names beside the plot in the order of accuracy, so that points of equal reads do not cover each other
-    low, high = points[0][1], points[-1][1]
-    step = max(high - low, 1.0) / max(1, len(points) - 1)
-    for number, (x, y, label, own) in enumerate(points):
-        colour = COLOURS[number % len(COLOURS)]
-        axes.plot([x], [y], marker="o" if own else "s", markersize=6, color=colour)
-        axes.annotate(
-            f"{label}  {y:.1f} %, {x:,.0f} reads",
-            (x, y),
-            xytext=(1.02, low + number * step),
-            textcoords=axes.get_yaxis_transform(),
-            fontsize=8,
-            color=colour,
-            va="center",
-            arrowprops={
-                "arrowstyle": "-",
-                "color": colour,
-                "alpha": 0.5,
-                "linewidth": 0.7,
-                "relpos": (0, 0.5),
-            },
-            annotation_clip=False,
-        )
-    axes.set_xscale("log")
-    _plain(axes)
-    axes.margins(x=0.15)
-    axes.set_xlabel("reads per question")
-    axes.set_ylabel(f"fact_accuracy on {'test' if table.split == 'test' else 'validation'}, %")
-    _tidy(axes)
-    return _png(figure)
+            points.append(_Point(100 * accuracy.mean.value, reads.value, label, how == "own"))
+    return sorted(points, key=lambda point: point.accuracy)
+
+
+def _annotate(axes: Any, point: _Point, height: float, colour: str) -> None:
+    """Write the name of a point beside the plot, with a line to it."""
+    line = {"arrowstyle": "-", "color": colour, "alpha": 0.5, "linewidth": 0.7, "relpos": (0, 0.5)}
+    axes.annotate(
+        f"{point.label}  {point.accuracy:.1f} %, {point.reads:,.0f} reads",
+        (point.reads, point.accuracy),
+        xytext=(1.02, height),
+        textcoords=axes.get_yaxis_transform(),
+        fontsize=8,
+        color=colour,
+        va="center",
+        arrowprops=line,
+        annotation_clip=False,
+    )
 
 
 def _figure(height: float) -> Any:
@@ -270,7 +300,7 @@ def _tidy(axes: Any) -> None:
 
 
 def _plain(axes: Any) -> None:
-    """Numbers, not powers of ten, along a logarithmic axis; fewer of them where there is little room."""
+    """Put plain numbers along a logarithmic axis, fewer where there is little room."""
     low, high = axes.get_xlim()
     decades = math.log10(high / low) * axes.get_gridspec().ncols  # of the whole width
     marked = (1.0, 2.0, 5.0) if decades < 4.5 else (1.0, 3.0) if decades < 9 else (1.0,)

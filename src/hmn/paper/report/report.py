@@ -1,4 +1,4 @@
-"""The report: the paper's tables beside ours, the figures, the verdicts, and what they rest on."""
+"""The report: verdicts, figures, the paper's tables beside ours, and what they rest on."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def write_report(
     *,
     earlier: bool = False,
 ) -> None:
-    """Write ``report.md``, its figures, and ``report.html``, which holds them in itself.
+    """Write ``report.md``, its figures, and ``report.html``, which contains them.
 
-    Args as ``report_blocks`` has them.
+    For the arguments see ``report_blocks``.
 
     Raises:
         MissingPackageError: Matplotlib is not installed.
@@ -64,11 +64,11 @@ def report_blocks(
     """The whole report.
 
     Args:
-        runs: those of one data set and preset; if some were asked the test questions, they alone count.
-        preset: their sizes.
-        command: what is said to have made it.
-        failed: rows that were run and failed, each with the reason.
-        earlier: whether some of the runs are of commands before this one.
+        runs: runs of one data set and preset; if some were asked the test questions, only they count.
+        preset: sizes of the runs.
+        command: command line that made the report.
+        failed: reasons of the rows that failed, by their names.
+        earlier: whether some runs come from earlier commands.
     """
     table = Table(runs)
     runs = [run for run in runs if table.split in run["tested"]]
@@ -142,7 +142,7 @@ def _opening(
 
 
 def _sizes(table: Table, runs: Sequence[Mapping[str, Any]], failed: Mapping[str, str]) -> str:
-    """How much was run, on which data and machines."""
+    """The number of rows and seeds, and the data and machines that they were run on."""
     seeds = [len(runs_of_row) for runs_of_row in table.runs.values()]
     each = f"{min(seeds)} to {max(seeds)}" if len(set(seeds)) > 1 else f"{seeds[0] if seeds else 0}"
     sizes = f"{len(table.runs)} of {len(ROWS)} rows, {each} seed{'' if each == '1' else 's'} per row"

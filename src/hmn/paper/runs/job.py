@@ -17,7 +17,7 @@ from torch import Tensor
 
 from hmn.errors import HMNError
 from hmn.machine import machine
-from hmn.paper.cells.fixed import at_size_one, cached_vectors, keys_of, one_a_fact
+from hmn.paper.cells.fixed import at_size_one, cached_vectors, keys_of, one_per_fact
 from hmn.paper.data import Data, Files
 from hmn.paper.grid import BM25, TEXT, Row
 from hmn.paper.network.experiment import Experiment
@@ -110,7 +110,7 @@ def _cells(job: Job, data: Data) -> tuple[Tensor, Cells, dict[str, Any]]:
         "transe_facts": "more" if job.files.transe_facts else "memory",
     }
     layout = "" if job.row is None else job.row.cells
-    return keys_of(data.facts, vectors, layout), one_a_fact(data.facts), figures
+    return keys_of(data.facts, vectors, layout), one_per_fact(data.facts), figures
 
 
 def _network(job: Job, row: Row, data: Data, keys: Tensor, cells: Cells) -> dict[str, Any]:

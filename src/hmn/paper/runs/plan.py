@@ -50,7 +50,7 @@ class Plan:
         return key_of(checksum, row, self.preset, seed, self.device, self.model(row) or "")
 
     def model(self, row: Row) -> str | None:
-        """The checksum of the trained model whose cells a row uses; None where it uses none."""
+        """The checksum of the trained model that a row takes its cells from; None for other rows."""
         return self.files.model_checksum() if row.cells == TEXT else None
 
     def vectors(self, seed: int) -> Path:

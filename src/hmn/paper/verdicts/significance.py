@@ -1,4 +1,4 @@
-"""How far two rows must differ to be told apart: by their questions, and by their seeds."""
+"""By how much two rows must differ to count as different, given their questions and their seeds."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 MARGIN = 2.0
-"""Standard errors by which two accuracies must differ, where the error is known well."""
+"""Standard errors by which two accuracies must differ if the error is well known."""
 STUDENT = (
     *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
     *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
     *(2.080, 2.074, 2.069, 2.064, 2.060, 2.056, 2.052, 2.048, 2.045, 2.042),
 )
-"""Student's t that 2.5 % exceed, for 1 to 30 degrees of freedom."""
+"""Quantiles of Student's t that 2.5 % exceed, for 1 to 30 degrees of freedom."""
 ENOUGH = 60
-"""Degrees of freedom from which ``MARGIN`` is used."""
+"""Degrees of freedom from which ``MARGIN`` replaces Student's t."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Mean:
 
     Attributes:
         value: the mean.
-        spread: standard deviation over the seeds, 0 for one.
-        seeds: how many.
+        spread: standard deviation over the seeds; 0 for one seed.
+        seeds: number of seeds.
     """
 
     value: float
@@ -38,7 +38,7 @@ class Mean:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Mean:
-        """Of at least one value."""
+        """The mean of at least one value."""
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
         return cls(statistics.fmean(values), spread, len(values))
 
@@ -48,9 +48,9 @@ class Accuracy:
     """An accuracy.
 
     Attributes:
-        mean: over the seeds.
-        questions: how many were asked.
-        hits: ``(Q,)`` share of the seeds that answered each question; None where it was not kept.
+        mean: mean over the seeds.
+        questions: number of questions.
+        hits: ``(Q,)`` share of the seeds that got each question right; None if it was not kept.
     """
 
     mean: Mean
@@ -64,7 +64,7 @@ class Spread:
 
     Attributes:
         value: the standard deviation.
-        freedom: degrees of freedom: seeds less one, of all these rows.
+        freedom: degrees of freedom: the sum over these rows of their seeds minus one.
     """
 
     value: float
@@ -72,7 +72,7 @@ class Spread:
 
     @classmethod
     def of(cls, means: Iterable[Mean]) -> Spread | None:
-        """That of the rows with several seeds; None where there are none."""
+        """The spread of the rows with several seeds; None if no row has several."""
         several = [mean for mean in means if mean.seeds > 1]
         freedom = sum(mean.seeds - 1 for mean in several)
         if not freedom:
@@ -82,10 +82,10 @@ class Spread:
 
 @dataclass(frozen=True)
 class Difference:
-    """A difference, and how sure it is.
+    """A difference and its uncertainty.
 
     Attributes:
-        value: ours less theirs.
+        value: ours minus theirs.
         error: its standard error.
         factor: standard errors that it must exceed.
     """
@@ -96,32 +96,32 @@ class Difference:
 
     @property
     def margin(self) -> float:
-        """What it must exceed in size to count."""
+        """The size that it must exceed to count."""
         return self.factor * self.error
 
     @property
     def sign(self) -> str:
-        """``more``, ``less``, or ``level`` within the margin."""
+        """``more``, ``less``, or ``level`` if it is within the margin."""
         return "level" if abs(self.value) <= self.margin else "more" if self.value > 0 else "less"
 
 
 def difference(
     terms: Sequence[tuple[float, Mean]], pooled: Spread | None = None, of_questions: float = 0.0
 ) -> Difference:
-    """A weighted sum of means over seeds, with the noise of the seeds and a known variance.
+    """A weighted sum of means over seeds, with the variance from the seeds and a known variance.
 
     The factor is Student's t with the degrees of freedom of Welch and Satterthwaite, at least ``MARGIN``.
 
     Args:
-        terms: weight and mean.
-        pooled: spread over seeds of what has only one; without it nothing is added for them.
+        terms: weights and means.
+        pooled: spread over seeds for the means of one seed; None to add no variance for them.
         of_questions: variance from the choice of questions.
     """
     own = [
         ((weight * mean.spread) ** 2 / mean.seeds, mean.seeds - 1) for weight, mean in terms if mean.seeds > 1
     ]
     if pooled is not None:
-        # one estimate for all of them: their errors of it go together
+        # one estimate serves all of them, so its errors add up instead of cancelling
         share = sum(weight**2 / mean.seeds for weight, mean in terms if mean.seeds == 1)
         own.append((share * pooled.value**2, pooled.freedom))
     variance = of_questions + sum(part for part, _ in own)
@@ -134,7 +134,7 @@ def difference(
 
 
 def student(freedom: float) -> float:
-    """Standard errors that a difference must exceed, if its error has so many degrees of freedom."""
+    """Standard errors that a difference must exceed, by the degrees of freedom of its error."""
     if freedom >= ENOUGH:
         return MARGIN
     return STUDENT[min(max(int(freedom), 1), len(STUDENT)) - 1]
@@ -143,14 +143,20 @@ def student(freedom: float) -> float:
 def question_variance(terms: Sequence[tuple[float, Accuracy]]) -> float:
     """Variance of a weighted sum of accuracies from the choice of questions.
 
-    Where all terms tell which questions they got right, it is that of the sums question by question: what is
-    easy or hard for all of them does not count. Otherwise they are taken to have had different questions, and
-    the variance is too large.
+    If all terms record the questions that they got right, it is the variance of the sums question by
+    question: questions that are easy or hard for all of them do not count. Otherwise the terms are treated as
+    if they had been asked different questions, which overstates the variance.
     """
     count = terms[0][1].questions
-    kept = [(weight, one.hits) for weight, one in terms if one.hits is not None and len(one.hits) == count]
+    kept = [
+        (weight, accuracy.hits)
+        for weight, accuracy in terms
+        if accuracy.hits is not None and len(accuracy.hits) == count
+    ]
     if len(kept) == len(terms) and count > 1:
         summed = np.sum([weight * hits for weight, hits in kept], axis=0)
         return float(summed.var(ddof=1)) / count
-    shares = [(weight, min(max(one.mean.value, 0.0), 1.0), one.questions) for weight, one in terms]
+    shares = [
+        (weight, min(max(accuracy.mean.value, 0.0), 1.0), accuracy.questions) for weight, accuracy in terms
+    ]
     return sum(weight**2 * share * (1 - share) / asked for weight, share, asked in shares)

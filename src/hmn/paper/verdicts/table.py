@@ -1,4 +1,4 @@
-"""Runs of one row together: means over seeds, differences between rows, when an accuracy is reached."""
+"""All runs by row: means over seeds, differences between rows, and when an accuracy is reached."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ from hmn.paper.verdicts.one_clock import on_one_clock
 from hmn.paper.verdicts.significance import Accuracy, Difference, Mean, Spread, difference, question_variance
 
 SETTLED = 3
-"""Epochs without a better one after which a run that was cut counts as finished."""
+"""Epochs without a better one after which a run that met the epoch limit counts as finished."""
 
 
 class Table:
     """All runs of a preset, by row.
 
     Args:
-        runs: as the results file has them; their seconds are brought to one clock. If any was asked the test
-            questions, those that were not are left out: figures of two sets of questions have no place in
-            one table.
+        runs: runs of the results file; their seconds are put on one clock. If any was asked the test
+            questions, those that were not are left out, so that a table has one set of questions.
 
     Attributes:
-        runs: by the names of their rows.
-        split: what is reported: the ``test`` questions, or the held-out ones, ``valid``.
-        left_out: how many runs were not asked the test questions that others were.
+        runs: runs by the names of their rows.
+        split: questions that are reported: ``test``, or if none were given ``valid``.
+        left_out: number of runs that were not asked the test questions that others were.
     """
 
     def __init__(self, runs: Iterable[Mapping[str, Any]]) -> None:
@@ -44,7 +43,7 @@ class Table:
         return name in self.runs
 
     def mean(self, name: str, *path: str) -> Mean | None:
-        """A figure of a row over its seeds, by where it stands in a run; None where there is none."""
+        """A figure of a row over its seeds, by its path in a run; None if a run does not have it."""
         values = []
         for run in self.runs.get(name, []):
             value = _at(run, *path)
@@ -57,62 +56,63 @@ class Table:
         """An accuracy of a row.
 
         Args:
-            name: the row.
-            how: with which search: the row's ``own``, ``exact``, the ``common`` one of the strategies, or the
-                ``other`` that it was tested with.
+            name: name of the row.
+            how: search: the row's ``own``, ``exact``, the ``common`` one of the strategies, or the ``other``
+                one that it was tested with.
             what: ``fact`` or ``pair``.
         """
         mean = self.mean(name, "tested", self.split, how, what)
         if mean is None:
             return None
         tested = [run["tested"][self.split][how] for run in self.runs[name]]
-        kept = [_at(one, "hits", what) for one in tested]
+        kept = [_at(figures, "hits", what) for figures in tested]
         questions = int(tested[0]["questions"])
-        if any(one is None for one in kept) or any(one["questions"] != questions for one in tested):
+        same = all(figures["questions"] == questions for figures in tested)
+        if not same or any(hits is None for hits in kept):
             return Accuracy(mean, questions)
-        return Accuracy(mean, questions, np.mean([unpacked(one) for one in kept], axis=0))
+        return Accuracy(mean, questions, np.mean([unpacked(hits) for hits in kept], axis=0))
 
     def spread(self, how: str = "own", what: str = "fact") -> Spread | None:
-        """The spread over seeds of all networks that have several, together; None where none has."""
+        """The pooled spread over seeds of all networks that have several; None if none has."""
         trained = [name for name, runs in self.runs.items() if any(run["curve"] for run in runs)]
         means = [self.mean(name, "tested", self.split, how, what) for name in trained]
         return Spread.of(mean for mean in means if mean is not None)
 
     def compare(self, ours: str, theirs: str, how: str = "own") -> Difference | None:
-        """The accuracy of a row less that of another, both with one search; None where one has none."""
+        """The accuracy of a row minus that of another, both with one search; None if one has none."""
         return self.contrast([(1.0, ours), (-1.0, theirs)], how)
 
     def contrast(self, terms: Iterable[tuple[float, str]], how: str = "own") -> Difference | None:
-        """A weighted sum of the accuracies of rows with one search; None where one of them has none."""
-        found = [(weight, self.accuracy(name, how)) for weight, name in terms]
-        known = [(weight, one) for weight, one in found if one is not None]
-        if len(known) < len(found):
+        """A weighted sum of the accuracies of rows with one search; None if one of them has none."""
+        accuracies = [(weight, self.accuracy(name, how)) for weight, name in terms]
+        known = [(weight, accuracy) for weight, accuracy in accuracies if accuracy is not None]
+        if len(known) < len(accuracies):
             return None
-        means = [(weight, one.mean) for weight, one in known]
+        means = [(weight, accuracy.mean) for weight, accuracy in known]
         return difference(means, self.spread(how), question_variance(known))
 
     def until(self, name: str, accuracy: float, clock: str) -> Mean | None:
-        """``epoch`` or ``seconds`` at which validation under exact search reaches an accuracy.
+        """The ``epoch`` or ``seconds`` at which validation under exact search reaches an accuracy.
 
-        Between two epochs, and before the first one, accuracy is taken to rise evenly; before it there is
-        none, and what building the index took has passed. None if not every run reaches it.
+        Accuracy is taken to rise evenly between epochs, and in the first epoch from 0, after the seconds that
+        building the index took. None unless every run reaches it.
         """
         reached = []
         for run in self.runs.get(name, []):
-            at, height = float(run.get("build_seconds", 0.0)) if clock == "seconds" else 0.0, 0.0
+            passed, height = float(run.get("build_seconds", 0.0)) if clock == "seconds" else 0.0, 0.0
             for epoch in run["curve"]:
                 now = validation(epoch)
                 if now >= accuracy:
                     share = (accuracy - height) / (now - height) if now > height else 1.0
-                    reached.append(at + share * (epoch[clock] - at))
+                    reached.append(passed + share * (epoch[clock] - passed))
                     break
-                at, height = float(epoch[clock]), now
+                passed, height = float(epoch[clock]), now
             else:
                 return None
         return Mean.of(reached) if reached else None
 
     def reaching(self, name: str, accuracy: float) -> int:
-        """How many runs of the row reach an accuracy in validation under exact search."""
+        """The number of the row's runs that reach an accuracy in validation under exact search."""
         return sum(best_validation(run) >= accuracy for run in self.runs[name])
 
     def best_valid(self, name: str) -> float:
@@ -120,18 +120,18 @@ class Table:
         return statistics.fmean(map(best_validation, self.runs[name]))
 
     def rising(self, name: str) -> bool:
-        """Whether a run of the row was cut after so many epochs while it still became better."""
+        """Whether a run of the row met the epoch limit while it was still improving."""
         return any(
             run.get("stopped") == "epochs" and len(run["curve"]) - run["epochs_to_best"] < SETTLED
             for run in self.runs.get(name, [])
         )
 
     def one_seed(self, names: Iterable[str], *, curves: bool) -> bool:
-        """Whether nothing tells how much these rows differ from seed to seed.
+        """Whether nothing measures how much these rows differ from seed to seed.
 
         Args:
-            names: of rows.
-            curves: whether it is the time until an accuracy that counts, which has no pooled spread.
+            names: names of rows.
+            curves: whether the time until an accuracy counts, which has no pooled spread.
         """
         return all(len(self.runs[name]) == 1 for name in names) and (curves or self.spread() is None)
 
@@ -142,7 +142,7 @@ def validation(epoch: Mapping[str, Any]) -> float:
 
 
 def best_validation(run: Mapping[str, Any]) -> float:
-    """Validation fact_accuracy under exact search after the epoch that is best, which need not be kept."""
+    """Best validation fact_accuracy of any epoch under exact search; another epoch may be the one kept."""
     return max(map(validation, run["curve"]))
 
 
