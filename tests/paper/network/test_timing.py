@@ -48,7 +48,7 @@ def test_the_full_softmax_is_its_own_measure(now: list[float]) -> None:
 
 
 def run(name: str, cells: tuple[int, int], trained: list[float], **more: Any) -> dict[str, Any]:
-    """A run with epochs of ten steps that took so many seconds; two more of building, one each of tuning."""
+    """A run with epochs of ten steps that took the given seconds; building took two, each tuning one."""
     curve = [
         {
             "epoch": number,

@@ -55,7 +55,7 @@ def test_reads_that_one_seed_missed_or_could_not_be_tuned_to_have_a_footnote() -
     assert notes(900.0, 900.0) == [FOOTNOTE]
 
 
-def test_what_seeds_were_tuned_to_is_told_apart() -> None:
+def test_what_seeds_were_tuned_to_is_listed_by_seed() -> None:
     row = next(row for row in ROWS if row.name == "clustering")
     runs = [made_run(row, 0, seed) for seed in range(3)]
     runs[1]["tested"]["valid"]["own"]["tuned"]["value"] = 2

@@ -114,9 +114,9 @@ def test_what_was_run_the_verdicts_and_figure_1_come_first() -> None:
     runs = [made_run(row, number, seed) for number, row in enumerate(ROWS) for seed in (0, 1)][:-1]
     blocks = report_blocks(runs, FULL, "hmn paper")
     assert [block.heading for block in blocks[1:3]] == ["Verdicts", "Figure 1: convergence"]
-    told = blocks[0].text[1]
-    assert f"Preset full: {len(ROWS)} of {len(ROWS)} rows, 1 to 2 seeds per row; 81,004 facts" in told
-    assert "Some <CPU> (2 cores), no accelerator" in told
+    text = blocks[0].text[1]
+    assert f"Preset full: {len(ROWS)} of {len(ROWS)} rows, 1 to 2 seeds per row; 81,004 facts" in text
+    assert "Some <CPU> (2 cores), no accelerator" in text
 
 
 def test_rows_that_were_not_run_say_so_and_seeds_have_a_spread() -> None:
@@ -131,8 +131,8 @@ def test_rows_that_were_not_run_say_so_and_seeds_have_a_spread() -> None:
         "Not run."
     ]
     assert any("say nothing about the paper" in text for text in blocks[0].text)
-    (told,) = block_of(blocks, "Machine, versions, seeds").text
-    assert told.endswith("2026-01-01; load average 1.5 to 3.5; commit not recorded; seeds 0, 1, 2; 3 runs.")
+    (text,) = block_of(blocks, "Machine, versions, seeds").text
+    assert text.endswith("2026-01-01; load average 1.5 to 3.5; commit not recorded; seeds 0, 1, 2; 3 runs.")
 
 
 def test_rows_that_failed_are_listed_with_their_reasons(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_when_an_accuracy_is_reached_between_two_epochs() -> None:
 
 def test_seeds_that_differ_make_convergence_unsure() -> None:
     def against(*epochs: int) -> str:
-        """Ours reaches the 0.57 after so many epochs, with each seed."""
+        """Ours reaches the 0.57 after these numbers of epochs, one per seed."""
         ours = [
             run("exact 10-MIPS", 0.57, curve=[(0.0, 1.0)] * (one - 1) + [(0.57, 1.0)], seed=seed)
             for seed, one in enumerate(epochs)
@@ -124,8 +124,8 @@ def test_seeds_that_differ_make_convergence_unsure() -> None:
 
 def test_other_k_are_shown_with_their_convergence() -> None:
     runs = [run(f"exact {k}-MIPS", 0.6, curve=[(0.6, k)]) for k in (10, 50, 100, 1000)]
-    told = judged("2b", run("full softmax", 0.6, curve=FLAT), *runs).figures
-    assert "exact 50-MIPS 47.5, exact 100-MIPS 95.0, exact 1000-MIPS 950.0, full softmax 57.5" in told
+    figures = judged("2b", run("full softmax", 0.6, curve=FLAT), *runs).figures
+    assert "exact 50-MIPS 47.5, exact 100-MIPS 95.0, exact 1000-MIPS 950.0, full softmax 57.5" in figures
 
 
 @pytest.mark.parametrize(
@@ -205,8 +205,8 @@ def test_hierarchy_is_judged_under_exact_search(
     assert verdict("6a", flat, run("two levels of clusters", 0.2, exact=exact, curve=curve)) == expected
 
 
-def test_runs_that_reach_an_accuracy_are_counted_and_the_best_epochs_told() -> None:
-    def told(*best: float) -> str:
+def test_runs_that_reach_an_accuracy_are_counted_and_the_best_epochs_reported() -> None:
+    def figures(*best: float) -> str:
         ours = [
             run("two levels of clusters", 0.2, exact=0.4, curve=[(one, 1.0), (0.4, 2.0)], seed=seed)
             for seed, one in enumerate(best)
@@ -214,10 +214,10 @@ def test_runs_that_reach_an_accuracy_are_counted_and_the_best_epochs_told() -> N
         return judged("6a", run("full softmax", 0.6, curve=FLAT), *ours).figures
 
     best = "at the best epoch under exact search: two levels of clusters 52.5, full softmax 60.0"
-    assert best in told(0.5, 0.55)
-    assert "two levels of clusters never, full softmax 2.9" in told(0.5, 0.55)
-    assert "two levels of clusters in 1 of 2 runs, full" in told(0.5, 0.58)
-    assert "two levels of clusters 1.0, full" in told(0.58, 0.58)
+    assert best in figures(0.5, 0.55)
+    assert "two levels of clusters never, full softmax 2.9" in figures(0.5, 0.55)
+    assert "two levels of clusters in 1 of 2 runs, full" in figures(0.5, 0.58)
+    assert "two levels of clusters 1.0, full" in figures(0.58, 0.58)
 
 
 @pytest.mark.parametrize(
@@ -248,10 +248,10 @@ def test_approximate_training(trained: float, expected: str) -> None:
     )
     found = judged("7", *runs)
     assert found.verdict == expected
-    told = found.figures
-    assert f"of {100 * (0.62 - trained):.1f} points lost, {100 * (0.6 - trained):.1f} in training" in told
-    assert "and 2.0 in the search" in told
-    assert "10.0)" in told
+    figures = found.figures
+    assert f"of {100 * (0.62 - trained):.1f} points lost, {100 * (0.6 - trained):.1f} in training" in figures
+    assert "and 2.0 in the search" in figures
+    assert "10.0)" in figures
 
 
 @pytest.mark.parametrize(
@@ -289,14 +289,14 @@ def test_a_row_that_was_cut_while_it_rose_decides_nothing(stopped: str, best: in
     assert ("stopped while rising: keyword filter" in found.figures) == ("rising" in expected)
 
 
-def test_with_one_seed_a_verdict_says_so_unless_other_rows_tell_the_noise() -> None:
+def test_with_one_seed_a_verdict_says_so_unless_other_rows_measure_the_noise() -> None:
     pair = run("exact 10-MIPS", 0.6), run("keyword filter", 0.5)
     assert judged("5", *pair).text == "holds (one seed)"
     calm = [run("REINFORCE", fact, seed=seed) for seed, fact in enumerate((0.3, 0.301, 0.302))]
     assert judged("5", *pair, *calm).text == "holds"
     wild = [run("REINFORCE", fact, seed=seed) for seed, fact in enumerate((0.2, 0.3, 0.4))]
     assert judged("5", *pair, *wild).text == "undecided"
-    # of when an accuracy is reached they tell nothing
+    # they say nothing about when an accuracy is reached
     both = run("full softmax", 0.6, curve=FLAT), run("exact 10-MIPS", 0.6, curve=FLAT)
     assert judged("2a", *both, *calm).text == "holds (one seed)"
 

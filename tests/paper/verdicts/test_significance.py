@@ -102,7 +102,7 @@ def test_a_row_with_one_seed_is_given_the_spread_of_the_others() -> None:
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
 @pytest.mark.parametrize("of_seeds", [0.0, 0.01, 0.05])
-def test_equal_rows_are_told_apart_one_time_in_twenty(seeds: int, of_seeds: float) -> None:
+def test_equal_rows_are_called_different_one_time_in_twenty(seeds: int, of_seeds: float) -> None:
     rng = np.random.default_rng(seeds)
     trials, asked = 2000, 400
     chance = rng.choice([0.1, 0.5, 0.9], size=(trials, 1, 1, asked))  # easy for one, easy for the other
