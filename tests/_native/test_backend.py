@@ -16,6 +16,7 @@ from hmn._native.level import Level
 from hmn.index.storage.coded_lists import Lists
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", ["twin", "pytorch", "portable", "strange"])
 def test_the_environment_chooses(wanted: str) -> None:
     show = "from hmn._native import backend as b; print(b.compiled is None, b.kernels())"

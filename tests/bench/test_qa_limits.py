@@ -129,6 +129,7 @@ def test_missing_models_are_refused(tmp_path: Path) -> None:
         qa_limits.loaded(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_whole_run_on_small_models(
     small_facts: FactTable, small_split: tuple[QuestionSet, QuestionSet], tmp_path: Path
 ) -> None:

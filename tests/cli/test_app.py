@@ -63,6 +63,7 @@ def trained(small_files: Path) -> Path:
     return small_files
 
 
+@pytest.mark.slow
 def test_train_evaluate_ask(trained: Path) -> None:
     done = hmn(trained, "evaluate", "model", "--questions", "valid.tsv", "--json", "-k", "4")
     figures = json.loads(done.stdout)
@@ -87,6 +88,7 @@ def test_train_evaluate_ask(trained: Path) -> None:
     assert lines.returncode == 0
 
 
+@pytest.mark.slow
 def test_another_index_for_one_run_and_a_sweep_over_all(trained: Path) -> None:
     evaluate = ["evaluate", "model", "--questions", "valid.tsv"]
     before = {path.name: path.read_bytes() for path in (trained / "model").iterdir()}
@@ -120,12 +122,14 @@ def test_another_index_for_one_run_and_a_sweep_over_all(trained: Path) -> None:
     assert {path.name: path.read_bytes() for path in (trained / "model").iterdir()} == before
 
 
+@pytest.mark.slow
 def test_without_a_question_it_prompts(trained: Path) -> None:
     done = hmn(trained, "ask", "model", stdin="where was anybody born\n")
     assert done.returncode == 0
     assert done.stdout.count("> ") == 1
 
 
+@pytest.mark.slow
 def test_a_flag_wins_over_the_config_file(trained: Path) -> None:
     config = json.loads((trained / "model" / "config.json").read_text())
     assert config["table_bits"] == 11
@@ -133,6 +137,7 @@ def test_a_flag_wins_over_the_config_file(trained: Path) -> None:
     assert [json.loads(line)["epoch"] for line in log if "best" in line] == [1, 2, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -177,6 +182,7 @@ def test_mistakes_are_reported_in_a_line_and_leave_nothing(
     assert sorted(path.name for path in small_files.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_skip_bad_goes_on_and_counts(small_files: Path) -> None:
     facts = (small_files / "facts.tsv").read_bytes()
     (small_files / "facts.tsv").write_bytes(facts + b"one\n\xff\tb\tc\n" + facts.splitlines(keepends=True)[0])

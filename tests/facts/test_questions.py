@@ -183,6 +183,7 @@ def test_bad_rows(rows: list[tuple[str, ...]], message: str) -> None:
         QuestionSet.from_rows(FACTS, rows)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="the SimpleQuestions data is not beside this repository")
 def test_real_questions() -> None:
     """Cells and right answers agree with plain dictionaries over the file's own spelling."""

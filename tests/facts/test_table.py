@@ -123,6 +123,7 @@ def test_loading_a_damaged_table(tmp_path: Path) -> None:
             FactTable.load(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REAL.is_dir(), reason="the SimpleQuestions data is not beside this repository")
 def test_real_facts() -> None:
     """Counts are those of the data's own README; names are compared with a plain dictionary."""

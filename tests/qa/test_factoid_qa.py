@@ -21,6 +21,7 @@ def qa(small_facts: FactTable, small_split: Split) -> FactoidQA:
     return FactoidQA(small_facts, **SIZES).fit(*small_split, quiet=True, **TRAINING)
 
 
+@pytest.mark.slow
 def test_five_lines_of_python(small_files: Path) -> None:
     facts = FactTable.read(small_files / "facts.tsv")
     qa = FactoidQA(facts, **SIZES).fit(
@@ -72,6 +73,7 @@ def test_an_index_refuses_queries_of_another_model(qa: FactoidQA) -> None:
         qa.network.reader.index.search(torch.zeros(1, 3), 1)
 
 
+@pytest.mark.slow
 def test_backwards_relations_answer_with_the_subject(small_rows: list[tuple[str, str, str, str]]) -> None:
     facts = FactTable.from_triples(sorted({row[:3] for row in small_rows}), inverse=True)
     rows = [
@@ -87,6 +89,7 @@ def test_backwards_relations_answer_with_the_subject(small_rows: list[tuple[str,
     assert answer.count == len(born)
 
 
+@pytest.mark.slow
 def test_objects_in_cells_tell_facts_of_one_pair_apart(
     small_facts: FactTable, small_rows: list[tuple[str, str, str, str]]
 ) -> None:
@@ -102,6 +105,7 @@ def test_objects_in_cells_tell_facts_of_one_pair_apart(
     assert {len(outcome.best) for outcome in outcomes} == {1}, "no two facts tie"
 
 
+@pytest.mark.slow
 def test_the_real_data_fit_the_memory(data: Path) -> None:
     facts = FactTable.read(data / "facts.tsv", data / "names.tsv")
     qa = FactoidQA(facts)

@@ -22,6 +22,7 @@ from hmn.store.bundle import writing_bundle
 Split = tuple[QuestionSet, QuestionSet]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", ["exact", CLUSTER])
 def test_a_loaded_model_answers_as_the_saved_one(
     index: str, small_facts: FactTable, small_split: Split, tmp_path: Path
@@ -51,6 +52,7 @@ def test_a_damaged_bundle_names_the_file(clustered: FactoidQA, tmp_path: Path, f
         FactoidQA.from_pretrained(tmp_path / "model")
 
 
+@pytest.mark.slow
 def test_a_loaded_model_searches_the_structure_that_was_saved(
     clustered: FactoidQA, saved: Path, small_split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -137,6 +137,7 @@ def test_no_texts_at_all() -> None:
     assert Texts(["a b"], 8).word_bags(nothing).pair.tolist() == []
 
 
+@pytest.mark.slow
 @quick
 @given(text=st.text(max_size=12), bits=st.integers(1, 26))
 def test_features_stay_in_the_table(text: str, bits: int) -> None:

@@ -40,6 +40,7 @@ def test_reads_lie_between_the_points_of_a_curve_where_the_worse_loss_crosses() 
     assert reads_at(found, 4.0) == 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("reads", "verdict"), [(1000.0, "**met**"), (2000.0, "**missed**")])
 def test_the_page_says_whether_the_target_is_met(tmp_path: Path, reads: float, verdict: str) -> None:
     pytest.importorskip("matplotlib")

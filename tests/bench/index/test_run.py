@@ -11,6 +11,7 @@ from bench.index.run import main
 from bench.index.worker import Bench
 
 
+@pytest.mark.slow
 def test_a_whole_run_is_written_and_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
 

@@ -312,6 +312,7 @@ def test_autocast(strategy: str | None) -> None:
     assert all(weight.grad is not None for weight in model.parameters())
 
 
+@pytest.mark.slow
 # the tracer itself looks at the gradient of a tensor that is no leaf
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
 @pytest.mark.parametrize(("targeted", "strategy"), [(False, "k-mips+rand-block:5"), (True, None)])
@@ -573,6 +574,7 @@ def _one_process(rank: int, folder: str) -> None:
     os._exit(0)
 
 
+@pytest.mark.slow
 def test_distributed_data_parallel(tmp_path: Path) -> None:
     processes = torch.multiprocessing.spawn(_one_process, (str(tmp_path),), nprocs=2, join=False, daemon=True)
     deadline = time.monotonic() + 300

@@ -73,6 +73,7 @@ def test_sample_k_draws_so_many_whole_clusters_besides_the_best(top: int, count:
     assert bool(((found.probability > 0) & (found.probability <= 1)).all())
 
 
+@pytest.mark.slow
 def test_sample_k_draws_one_after_the_other_in_proportion_to_exp_of_the_score() -> None:
     """The first cluster has probability p_i, the second p_j / (1 - p_i): counted over many draws."""
     index, _, query = made(2, clusters=4)

@@ -63,6 +63,7 @@ def test_it_learns_and_reports_what_it_cost(data: Data) -> None:
     assert run["seconds_an_epoch"] == pytest.approx(run["seconds_a_step"] * run["steps"] / len(curve))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", [BY_CLUSTERS, Row("hard", "baselines", "hard")], ids=lambda row: row.name)
 def test_a_run_that_was_cut_goes_on_to_the_same_end(
     row: Row, data: Data, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

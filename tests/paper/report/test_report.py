@@ -46,6 +46,7 @@ class Page(HTMLParser):
             self.rows[-1][-1] += data
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("real_figures")
 def test_the_report_holds_every_row_with_the_papers_figure_beside_ours(
     tmp_path: Path, draw_at_once: Callable[[], None]

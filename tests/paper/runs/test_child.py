@@ -11,6 +11,7 @@ from hmn.paper.runs.child import RunError, run_child
 from hmn.paper.runs.job import Job
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_reports_its_reason(
     files: Files, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

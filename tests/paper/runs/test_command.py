@@ -39,6 +39,7 @@ def command(files: Files, tmp_path: Path) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_the_command_runs_reports_and_repeats_nothing(
     command: list[str], tmp_path: Path, draw_at_once: Callable[[], None]
 ) -> None:
@@ -63,6 +64,7 @@ def test_the_command_runs_reports_and_repeats_nothing(
     assert "there is no table or row 'table9'" in wrong.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
 def test_ctrl_c_stops_the_child_as_well_and_leaves_what_the_next_command_needs(
     command: list[str], tmp_path: Path
@@ -89,6 +91,7 @@ def test_ctrl_c_stops_the_child_as_well_and_leaves_what_the_next_command_needs(
     assert [path.name for path in (out / "work").glob("*/manifest.json")] == ["manifest.json"]
 
 
+@pytest.mark.slow
 def test_rows_of_all_kinds_run_from_the_command_line_with_real_vectors(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, draw_at_once: Callable[[], None]
 ) -> None:

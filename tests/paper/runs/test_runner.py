@@ -60,6 +60,7 @@ def test_cells_are_made_first_in_a_process_of_their_own(
     assert Job.from_json(jobs[0].as_json()) == jobs[0]
 
 
+@pytest.mark.slow
 def test_rows_are_run_and_reported(files: Files, tmp_path: Path) -> None:
     plan = with_vectors(Plan(files, tmp_path / "out", TWO, TINY))
     results, failed = run_all(plan, lambda _: None)
@@ -125,6 +126,7 @@ def test_a_missing_package_is_reported_before_anything_runs(
         run_all(Plan(files, tmp_path, rows[1:], TINY), lambda _: None)
 
 
+@pytest.mark.slow
 def test_a_finished_network_is_tested_later_without_training(
     files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

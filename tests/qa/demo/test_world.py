@@ -86,6 +86,7 @@ def wordings(world: World, subject: str, phrasings: tuple[str, ...]) -> set[str]
     return {bare(p.replace("{}", name)) for p in phrasings for name in world.names[subject]}
 
 
+@pytest.mark.slow
 def test_there_are_enough_facts_and_relations_of_a_fair_size(world: World) -> None:
     relations = Counter(relation for _, relation, _ in world.triples)
     assert 200_000 <= len(world.triples) <= 260_000
@@ -231,6 +232,7 @@ def test_rare_relations_are_trained_and_tested(world: World) -> None:
         assert min(counts.values()) >= least
 
 
+@pytest.mark.slow
 def test_most_test_questions_name_one_subject_only(world: World) -> None:
     groups = {(s, r) for s, r, _ in world.triples}
     folded = {s: {name.casefold() for name in world.names[s]} for s, _ in groups}
@@ -310,6 +312,7 @@ def test_a_missing_package_is_named_with_its_pip_line(package: str, monkeypatch:
         build_facts()
 
 
+@pytest.mark.slow
 def test_another_process_with_another_hash_seed_writes_the_same(world: World, tmp_path: Path) -> None:
     write_world(world, tmp_path / "here")
     script = (

@@ -72,6 +72,7 @@ def test_a_remade_encoder_is_the_same_with_the_same_weights(minilm: SentenceEnco
     assert torch.equal(one, other)
 
 
+@pytest.mark.slow
 def test_a_model_with_a_pretrained_encoder_trains_saves_and_loads(
     directory: Path,
     small_facts: FactTable,
@@ -108,6 +109,7 @@ def test_a_cell_is_found_by_what_it_means(minilm: SentenceEncoder) -> None:
     assert [qa.cells.names[qa.cells.subject[cell]] for cell in best] == list(asked.values())
 
 
+@pytest.mark.slow
 def test_texts_of_any_length_are_read_as_if_alone(minilm: SentenceEncoder) -> None:
     reader = PretrainedPhrasing(minilm, 0, 0.0).eval()
     texts = ["a " * length + "volcano" for length in (30, 0, 7, 2, 60, 1)] * 50

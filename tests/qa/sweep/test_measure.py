@@ -42,6 +42,7 @@ def swept(qa: FactoidQA, small_split: Split, folder: Path) -> Sweep:
     return run_sweep(qa, small_split[1], folder, command="hmn evaluate …")
 
 
+@pytest.mark.slow
 def test_figures_are_those_of_a_direct_evaluation(qa: FactoidQA, swept: Sweep, small_split: Split) -> None:
     own, reader = qa.config, qa.network.reader.index
     names = {curve.structure for curve in swept.curves}

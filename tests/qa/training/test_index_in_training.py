@@ -25,6 +25,7 @@ from hmn.qa.training.run_folder import Run
 Split = tuple[QuestionSet, QuestionSet]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", INDEXES)
 def test_training_through_any_structure_learns_as_much(
     name: str, small_facts: FactTable, small_split: Split
@@ -36,6 +37,7 @@ def test_training_through_any_structure_learns_as_much(
     assert qa.evaluate(small_split[1]).cells_scored == found.cells_scored
 
 
+@pytest.mark.slow
 def test_a_hierarchy_learns_from_the_questions_of_its_training(
     small_facts: FactTable, small_split: Split, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +104,7 @@ def test_a_share_of_the_keys_is_encoded_again_every_ten_steps(
     assert all(share == pytest.approx(len(qa.cells) / 3, rel=0.1) for _, share in shares)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("importance_weights", [False, True])
 def test_a_strategy_gives_the_candidates_and_their_probabilities_to_the_loss(
     importance_weights: bool, small_facts: FactTable, small_split: Split, monkeypatch: pytest.MonkeyPatch
@@ -137,6 +140,7 @@ def test_a_strategy_gives_the_candidates_and_their_probabilities_to_the_loss(
     assert len(small_facts) > np.mean(counts) > 40, "whole clusters of 18 cells, not 10 cells a question"
 
 
+@pytest.mark.slow
 def test_other_structures_and_strategies_give_other_models_and_the_seed_the_same(
     small_facts: FactTable, small_split: Split, tmp_path: Path
 ) -> None:
@@ -154,6 +158,7 @@ def test_other_structures_and_strategies_give_other_models_and_the_seed_the_same
     assert len(set(weights)) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("index", "strategy", "batch_size", "stop_at"),
     [
@@ -202,6 +207,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes_and_the_same_structure(
     assert contents(tmp_path / "cut") == contents(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_the_structure_of_the_best_epoch_is_the_one_that_stays(
     small_facts: FactTable, small_split: Split, tmp_path: Path
 ) -> None:

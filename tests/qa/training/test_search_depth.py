@@ -42,6 +42,7 @@ def recall(index: Index, keys: Tensor, query: Tensor) -> float:
     return float((index.search(query, K).cell.unsqueeze(2) == best.unsqueeze(1)).any(dim=2).double().mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "setting"),
     [
@@ -138,6 +139,7 @@ def test_an_index_that_learns_gets_more_effort_if_there_are_no_held_out_question
     assert (index.reach, given.effort, given.text) == (175, None, "hierarchy:reach=120")
 
 
+@pytest.mark.slow
 def test_a_model_keeps_its_effort_and_starts_another_training_without_it(
     small_facts: FactTable, small_split: Split, tmp_path: Path
 ) -> None:
@@ -179,6 +181,7 @@ def test_another_index_is_tuned_as_well(small_facts: FactTable, small_split: Spl
     assert old.config.index == "cluster:num_clusters=60"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("worth", [0.0, 100.0])
 def test_a_resumed_run_has_the_same_effort(
     worth: float, small_facts: FactTable, small_split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

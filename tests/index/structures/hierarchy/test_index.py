@@ -37,6 +37,7 @@ changes = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(start=st.integers(0, 80), changes=changes, seed=st.integers(0, 99), spread=st.sampled_from([0, 1, 3]))
 def test_any_sequence_of_changes_keeps_the_hierarchy_sound(
@@ -65,6 +66,7 @@ def test_any_sequence_of_changes_keeps_the_hierarchy_sound(
         assert torch.equal(one, two)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cells", "tiers"), [(1_000, "83"), (20_000, "166x1666"), (200_000, "555x1666x16666")]
 )
@@ -81,6 +83,7 @@ def test_lays_itself_out(cells: int, tiers: str) -> None:
     assert recall(index.search(query, 1), query, keys, 1) == 1.0
 
 
+@pytest.mark.slow
 def test_it_finds_nearly_all_with_far_fewer_reads_than_clusters() -> None:
     keys, query = clustered(0, 20_000, 500)
     index, plain = HierarchicalIndex(), ClusterIndex(codes=None)
