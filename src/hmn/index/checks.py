@@ -51,7 +51,11 @@ def check_query(query: Tensor, features: int, k: int, *, finite: bool = True) ->
             f"query has {query.shape[1]} features but the memory has {features}: "
             "encode it with the model that the memory was saved with"
         )
-    query = query.detach().to(torch.float32)
+    # each of these calls takes as long as a lock, so none is made for nothing
+    if query.requires_grad:
+        query = query.detach()
+    if query.dtype != torch.float32:
+        query = query.to(torch.float32)
     if finite:
         check_finite(query, "query")
     return query

@@ -12,8 +12,6 @@ import torch
 P = ParamSpec("P")
 R = TypeVar("R")
 
-DEVICES = ("cpu", "cuda")
-
 
 def own_arithmetic(function: Callable[P, R]) -> Callable[P, R]:
     """Decorate a function to compute in float32 and make tensors that can be changed, wherever it is called.
@@ -24,13 +22,16 @@ def own_arithmetic(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def called(*arguments: P.args, **named: P.kwargs) -> R:
-        cast = [device for device in DEVICES if torch.is_autocast_enabled(device)]
-        if not cast and not torch.is_inference_mode_enabled():
+        if not (
+            torch.is_autocast_enabled("cpu")
+            or torch.is_autocast_enabled("cuda")
+            or torch.is_inference_mode_enabled()
+        ):
             return function(*arguments, **named)
         with ExitStack() as outside:
             outside.enter_context(torch.inference_mode(False))
             outside.enter_context(torch.no_grad())
-            for device in cast:
+            for device in filter(torch.is_autocast_enabled, ("cpu", "cuda")):
                 outside.enter_context(torch.autocast(device, enabled=False))
             return function(*arguments, **named)
 

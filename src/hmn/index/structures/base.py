@@ -63,11 +63,15 @@ class Structure(ABC, Generic[Parts]):
     @own_arithmetic
     def search(self, query: Tensor, k: int) -> SearchResult:
         """See ``Index.search``."""
-        with self._lock.reading:
+        lock = self._lock
+        lock.enter()
+        try:
             rows, parts = self._current()
             if self._is_settled(rows, parts):
                 return self._answer(rows, parts, query, k)
-        with self._lock.writing:
+        finally:
+            lock.leave()
+        with lock.writing:
             return self._answer(*self._settled(), query, k)
 
     @own_arithmetic
@@ -182,6 +186,8 @@ class Structure(ABC, Generic[Parts]):
 
     def _answer(self, rows: KeyRows, parts: Parts, query: Tensor, k: int) -> SearchResult:
         """Check queries and search; the result names cells."""
-        query = check_query(query, rows.features, k, finite=not self.checks_queries).to(rows.keys.device)
+        query = check_query(query, rows.features, k, finite=not self.checks_queries)
+        if query.device != rows.keys.device:
+            query = query.to(rows.keys.device)
         result = self._search(rows, parts, query, k)
         return result._replace(cell=rows.cells_at(result.cell))
