@@ -114,7 +114,7 @@ def test_the_keys_may_be_of_any_cells_and_are_left_as_they_are(few: tuple[Tensor
 
 def test_what_has_no_such_setting_is_refused(data: tuple[Tensor, Tensor]) -> None:
     keys, query = data
-    with pytest.raises(ConfigError, match=r"ExactIndex.*no setting.*expected .*cluster.*leave this one"):
+    with pytest.raises(ConfigError, match=r"ExactIndex.*no setting.*expected .*cluster.*make one of these"):
         tune(ExactIndex(keys), query, 10, target_recall=0.9)
 
 
@@ -153,7 +153,7 @@ def test_it_spends_the_reads_that_are_wanted(data: tuple[Tensor, Tensor]) -> Non
         assert float(index.search(query, 10).reads.mean()) == pytest.approx(wanted, rel=0.1)
 
 
-def test_what_cannot_be_reached_is_told(data: tuple[Tensor, Tensor]) -> None:
+def test_a_target_that_cannot_be_reached_is_reported(data: tuple[Tensor, Tensor]) -> None:
     keys, query = data
     index = ClusterIndex(10, codes=None)
     index.build(keys)

@@ -47,15 +47,16 @@ def test_reads_are_those_of_reading_k_cells(saved: Path, small_split: Split) -> 
 
 
 def test_questions_for_which_nothing_is_found_count_as_wrong(saved: Path, small_split: Split) -> None:
-    """Buckets of so many places are empty for most questions; unused places are no facts."""
+    """With 16^8 buckets, those of most questions are empty; unused places of a result are no facts."""
     qa = FactoidQA.from_pretrained(saved, index="wta-hash:num_tables=1,num_permutations=8,prefix=16")
     outcomes: list[Outcome] = []
     found = qa.evaluate(small_split[1], outcomes=outcomes)
     cells = qa.network.reader.index.search(qa.encode(small_split[1].text), 1).cell[:, 0]
-    empty = [one for one, cell in zip(outcomes, cells.tolist(), strict=True) if cell < 0]
+    empty = [outcome for outcome, cell in zip(outcomes, cells.tolist(), strict=True) if cell < 0]
     assert empty
     assert all(
-        (one.fact, one.pair, one.answer, one.recalled, len(one.best)) == (0, 0, 0, 0, 0) for one in empty
+        (outcome.fact, outcome.pair, outcome.answer, outcome.recalled, len(outcome.best)) == (0, 0, 0, 0, 0)
+        for outcome in empty
     )
     assert found.fact_accuracy is not None and found.fact_accuracy <= 1 - len(empty) / len(outcomes)
     nothing = small_split[1].text[int((cells < 0).nonzero()[0])]

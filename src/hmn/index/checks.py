@@ -37,9 +37,9 @@ def as_storage(keys: Tensor, storage: torch.dtype, name: str = "keys") -> Tensor
 
 
 def check_query(query: Tensor, features: int, k: int, *, finite: bool = True) -> Tensor:
-    """Refuse queries that do not fit keys of so many features; returns them in float32, detached.
+    """Refuse queries that do not fit keys of D ``features``; returns them in float32, detached.
 
-    Without ``finite`` whoever searches refuses NaN and infinity.
+    With ``finite=False`` NaN and infinity pass: the kernels that search refuse them.
     """
     if k < 1:
         raise ConfigError(f"k is {k}, expected at least 1: ask for one result or more")
@@ -74,7 +74,7 @@ def check_count(name: str, value: object, least: int = 1) -> int:
     """A setting that counts something.
 
     Raises:
-        ConfigError: it is no whole number or less than ``least``.
+        ConfigError: it is not a whole number, or less than ``least``.
     """
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise ConfigError(f"{name} is {value!r}, expected a whole number of at least {least}")
@@ -82,7 +82,7 @@ def check_count(name: str, value: object, least: int = 1) -> int:
 
 
 def check_counts(name: str, value: int | Sequence[int] | str) -> tuple[int, ...]:
-    """One count a level, from a number, several, or ``"64x4096"``.
+    """One count per level, from a number, a sequence of numbers, or text such as ``"64x4096"``.
 
     Raises:
         ConfigError: it is none of these, or a count is less than 1.

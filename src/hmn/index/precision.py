@@ -1,4 +1,4 @@
-"""The arithmetic of a structure is its own, whatever is switched on around it."""
+"""Keeps the caller's autocast and inference mode from changing how a structure computes."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import ParamSpec, TypeVar
 
 import torch
 
-P = ParamSpec("P")
-R = TypeVar("R")
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
 
 
-def own_arithmetic(function: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a function to compute in float32 and make tensors that can be changed, wherever it is called.
+def own_arithmetic(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Run a function without the caller's autocast and inference mode.
 
-    Autocast would take its products in 16 bits; what is built under ``torch.inference_mode`` could not be
-    updated outside of it.
+    Under autocast its products would be taken in 16 bits. Tensors made under ``torch.inference_mode`` could
+    not be changed in place afterwards.
     """
 
     @wraps(function)
-    def called(*arguments: P.args, **named: P.kwargs) -> R:
+    def called(*arguments: Arguments.args, **named: Arguments.kwargs) -> Result:
         if not (
             torch.is_autocast_enabled("cpu")
             or torch.is_autocast_enabled("cuda")

@@ -30,7 +30,7 @@ class Index(Protocol):
     stable: adding and removing cells never changes the id of another. Autocast and inference mode around a
     call make no difference to its results.
 
-    Threads may share an index. Searches run at the same time; ``add``, ``remove``, ``update`` and
+    Threads may share an index. Searches run at the same time. ``add``, ``remove``, ``update`` and
     ``state_dict`` wait for searches in progress and then run alone. ``build`` and ``load_state_dict`` make
     the new structure beside the old one, which answers until the new one takes its place. If they fail, the
     old one stays. Do not change an index from a callback that it calls, and do not write to shared keys in
@@ -43,7 +43,7 @@ class Index(Protocol):
         ...
 
     def build(self, keys: Tensor, cells: Tensor | None = None) -> None:
-        """Search these keys from now on, in place of any before.
+        """Build the index on these keys, in place of any that it had.
 
         Args:
             keys: ``(N, D)`` float32, float16 or bfloat16, finite; N may be 0. Keys of the index's storage
@@ -130,14 +130,14 @@ class Index(Protocol):
 class Tunable(Index):
     """An index with one setting that trades reads for recall and may be changed between searches.
 
-    This is a base class, not a protocol: to tell a protocol with properties, ``isinstance`` of Python 3.11
-    would read them, and these raise errors before the index is built.
+    This is a base class, not a protocol. For a protocol with properties, ``isinstance`` of Python 3.11 would
+    read the properties, and these raise errors before the index is built.
     """
 
     @property
     @abstractmethod
     def effort(self) -> int:
-        """How far a search looks, from 1 up: the value of the setting, which can be assigned.
+        """How far a search looks, at least 1: the value of the setting. Assign it to change it.
 
         Raises:
             NotFittedError: the value depends on the cells and the index was not built.
@@ -151,7 +151,7 @@ class Tunable(Index):
     @property
     @abstractmethod
     def max_effort(self) -> int:
-        """Largest effort that makes a difference.
+        """Effort beyond which nothing changes.
 
         Raises:
             NotFittedError: the index was not built.
@@ -170,26 +170,26 @@ class Tunable(Index):
 
 @runtime_checkable
 class Teachable(Index, Protocol):
-    """An index that learns from queries where the cells they ask for are."""
+    """An index that learns from queries where to find their cells."""
 
     def learn(self, query: Tensor, cells: Tensor, *, vectors: bool = True) -> None:
-        """Learn that each query ``(Q, D)`` should find its cell ``(Q,)``: how far to look, and where.
+        """Learn that each query ``(Q, D)`` should find its cell ``(Q,)``: where to look, and how far.
 
         Args:
-            query: such queries as will be asked.
+            query: queries like those that will be asked.
             cells: the cell that each query should find.
-            vectors: False learns only how far to look, as is right while keys still move.
+            vectors: whether to learn where to look. False learns only how far: use it while keys still move.
         """
         ...
 
     def forget(self) -> None:
-        """Forget where to look, before keys move; how far to look is kept."""
+        """Forget where to look, but not how far: call it before keys move."""
         ...
 
 
 @runtime_checkable
 class Clustered(Protocol):
-    """What Top-K and Sample-K need of an index: its cells lie in clusters, each cell in exactly one."""
+    """An index whose cells lie in clusters, each in exactly one: Top-K and Sample-K need it."""
 
     def centroids(self) -> Tensor:
         """``(C, D)`` float32, one row per cluster."""

@@ -1,4 +1,4 @@
-"""Structures by name, as the command line and configuration files have them."""
+"""Makes search structures from their names, as the command line and configuration files give them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,17 @@ STRUCTURES = {
     "pca-tree": ("hmn.index.structures.pca_tree", "PCATreeIndex"),
     "faiss": ("hmn.index.structures.faiss", "FaissIndex"),
 }
+"""Module and class of each structure, by its name."""
 STORAGE = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+"""Types in which keys can be kept, by their names in text."""
 WORDS = {"true": True, "false": False, "none": None}
+"""Values that are words in text."""
 NOT_SETTINGS = {"self", "keys"}
+"""Parameters of a structure that text cannot set."""
 
 
 def make_index(name: str, **settings: Any) -> Index:
-    """Make a search structure, without cells as yet.
+    """Make a search structure. It has no cells until ``build`` or ``load_state_dict`` is called.
 
     Args:
         name: ``exact``, ``cluster``, ``hierarchy``, ``wta-hash``, ``pca-tree`` or ``faiss``, and settings
@@ -43,14 +47,17 @@ def make_index(name: str, **settings: Any) -> Index:
         raise ConfigError(f"there is no index {structure!r}, expected one of {', '.join(STRUCTURES)}")
     module, class_name = STRUCTURES[structure]
     made = getattr(importlib.import_module(module), class_name)
-    accepted = [each for each in inspect.signature(made).parameters if each not in NOT_SETTINGS]
+    accepted = [setting for setting in inspect.signature(made).parameters if setting not in NOT_SETTINGS]
     for key, value in _parsed(structure, text).items():
         if key in settings:
-            raise ConfigError(f"{key} is given twice to {structure}: in {name!r} and beside it")
+            raise ConfigError(
+                f"{structure} is given {key} twice, in {name!r} and as an argument, expected it once: "
+                "leave one of them out"
+            )
         settings[key] = value
     for key in settings:
         if key not in accepted:
-            raise ConfigError(f"{structure} has no setting {key!r}, expected {', '.join(accepted)}")
+            raise ConfigError(f"{structure} has no setting {key!r}, expected one of {', '.join(accepted)}")
     if isinstance(settings.get("reduction"), str):
         settings["reduction"] = make_reduction(settings["reduction"])
     if isinstance(settings.get("storage"), str):
@@ -62,13 +69,13 @@ def make_index(name: str, **settings: Any) -> Index:
 
 
 def settings_in(name: str) -> dict[str, Any]:
-    """Settings in the text of an index: ``{"num_probes": 8}`` of ``cluster:num_probes=8``."""
+    """Settings in the text of an index: ``{"num_probes": 8}`` from ``cluster:num_probes=8``."""
     structure, _, text = name.partition(":")
     return _parsed(structure, text)
 
 
 def with_setting(name: str, index: Index, setting: str) -> str:
-    """The text of an index with one setting as the index has it now: ``make_index`` makes the same again."""
+    """The text of an index, with one setting as it is in the index now; ``make_index`` reads it back."""
     structure, _, text = name.partition(":")
     value = getattr(index, setting)
     shown = "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
@@ -77,7 +84,7 @@ def with_setting(name: str, index: Index, setting: str) -> str:
 
 
 def _parsed(structure: str, text: str) -> dict[str, Any]:
-    """Settings from ``name=value,name=value``; for faiss, what has no ``=`` is its factory string."""
+    """Settings from ``name=value,name=value``; for faiss, parts without ``=`` are its factory string."""
     settings: dict[str, Any] = {}
     factory = []
     for part in text.split(",") if text else ():
@@ -86,9 +93,11 @@ def _parsed(structure: str, text: str) -> dict[str, Any]:
         if not equals and structure == "faiss":
             factory.append(part)
         elif not equals or not key:
-            raise ConfigError(f"{part!r} is no setting of {structure}, expected name=value")
+            raise ConfigError(
+                f"{part!r} is not a setting of {structure}, expected name=value, as in cluster:num_probes=16"
+            )
         elif key in settings:
-            raise ConfigError(f"{key} is given twice to {structure}")
+            raise ConfigError(f"{structure} is given {key} twice, expected it once: leave one of them out")
         else:
             settings[key] = _value(key, value.strip())
     if factory:
@@ -97,9 +106,9 @@ def _parsed(structure: str, text: str) -> dict[str, Any]:
 
 
 def _value(key: str, text: str) -> int | float | bool | str | None:
-    """A whole number, a number, true, false, none, or the text itself."""
+    """The value that text stands for: a number, true, false, none, or the text itself."""
     if key == "reduction":
-        return text  # one is called none
+        return text  # none is the name of a reduction
     if text.lower() in WORDS:
         return WORDS[text.lower()]
     for number in (int, float):

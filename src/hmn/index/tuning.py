@@ -16,14 +16,14 @@ from hmn.results import SearchResult
 
 @dataclass(frozen=True)
 class Tuned:
-    """What ``tune`` found, and left the index set to.
+    """What ``tune`` set an index to, and what that gives.
 
     Attributes:
-        setting: the name of what was set.
-        value: to what.
+        setting: name of the setting that was tuned.
+        value: value that the index was left with.
         recall: share of the k best cells that are found; one that scores the same counts as found.
-        reads: reads a query, on average.
-        reached: whether the target is met: the recall at least, or the reads within a tenth.
+        reads: reads per query, on average.
+        reached: whether the target is met: at least the recall, or the reads within a tenth.
     """
 
     setting: str
@@ -42,56 +42,58 @@ def tune(
     target_reads: float | None = None,
     best: SearchResult | None = None,
 ) -> Tuned:
-    """Set an index so that it reaches a recall with the fewest reads, or spends a given number of reads.
+    """Set how far an index looks: to reach a recall with the fewest reads, or to spend a number of reads.
 
-    The second is the paper's "hyper-parameters varied so that the average speed-up is the same".
+    Spending equal reads is how the paper compares structures: "hyper-parameters varied so that the average
+    speed-up is the same".
 
     Args:
-        index: built, and of a structure that is ``Tunable``; its setting is changed.
-        queries: ``(B, D)`` such as will be asked; some hundreds will do.
-        k: results a query.
-        target_recall: above 0, at most 1; give this or ``target_reads``.
-        target_reads: more than 0.
-        best: what is to be found for these queries; what exact search finds if not given.
+        index: a built index that is ``Tunable``; its setting is changed.
+        queries: ``(B, D)`` queries like those that will be asked; some hundreds will do.
+        k: results per query.
+        target_recall: recall to reach, above 0 and at most 1; give this or ``target_reads``.
+        target_reads: reads per query to spend, above 0.
+        best: the results that count as right for these queries; those of exact search if not given.
 
     Raises:
         ConfigError: not exactly one target is given, it is out of its range, or there are no queries; the
-            index has no setting to tune, or does not know its reads and is to spend a number of them.
+            index has no setting to tune; or it does not count its reads, and ``target_reads`` is given.
     """
     if (target_recall is None) == (target_reads is None):
-        raise ConfigError("give target_recall or target_reads, and only one of them")
+        got = "neither" if target_recall is None else "both"
+        raise ConfigError(f"got {got} of target_recall and target_reads, expected exactly one of them")
     if target_recall is not None and not 0 < target_recall <= 1:
         raise ConfigError(f"target_recall is {target_recall}, expected above 0 and at most 1")
     if target_reads is not None and not target_reads > 0:
         raise ConfigError(f"target_reads is {target_reads}, expected more than 0")
     if not len(queries):
-        raise ConfigError("there are no queries, expected some hundreds such as will be asked")
+        raise ConfigError("there are no queries, expected some hundreds like those that will be asked")
     if not isinstance(index, Tunable):
         raise ConfigError(
-            f"index is an {type(index).__name__}, which has no setting that trades reads for recall, "
-            "expected a structure that looks at a part of the cells (cluster, hierarchy, wta-hash, pca-tree, "
-            "faiss): leave this one as it is, or make another"
+            f"index is of type {type(index).__name__}, which has no setting that trades reads for recall, "
+            "expected a structure that looks at only part of the cells (cluster, hierarchy, wta-hash, "
+            "pca-tree, faiss): make one of these, or do not tune"
         )
     name, most, before = index.effort_name, index.max_effort, index.effort
     best = _best(index, queries, k) if best is None else best
 
     def tried(value: int) -> Tuned:
         index.effort = value
-        found = index.search(queries, k)
-        recall, reads = recall_at_k(found, best), float(found.reads.mean())
+        result = index.search(queries, k)
+        recall, reads = recall_at_k(result, best), float(result.reads.mean())
         if target_reads is not None and math.isnan(reads):
             index.effort = before
             raise ConfigError(
                 f"the reads of this {index.stats()['structure']} are unknown, expected an index that counts "
-                f"them to spend {target_reads} a query: give target_recall instead"
+                f"them to spend {target_reads} per query: give target_recall instead"
             )
         if target_recall is not None:
             return Tuned(name, value, recall, reads, recall >= target_recall)
         assert target_reads is not None
         return Tuned(name, value, recall, reads, abs(reads - target_reads) <= target_reads / 10)
 
-    def enough(one: Tuned) -> bool:
-        return one.reached if target_reads is None else one.reads >= target_reads
+    def enough(trial: Tuned) -> bool:
+        return trial.reached if target_reads is None else trial.reads >= target_reads
 
     high = tried(1)
     low = high
@@ -117,16 +119,16 @@ def _best(index: Index, queries: Tensor, k: int) -> SearchResult:
 
 
 def recall_at_k(found: SearchResult, exact: SearchResult) -> float:
-    """Share of the true k best cells that were found, whichever of equal ones, on average.
+    """Mean share of the k best cells that were found; a cell that scores the same counts as found.
 
     Args:
         found: results ``(B, k)`` with true scores.
         exact: the results of exact search.
     """
-    there = exact.cell >= 0
-    last = exact.score.masked_fill(~there, torch.inf).amin(dim=1, keepdim=True)
+    used = exact.cell >= 0  # (B, k)
+    last = exact.score.masked_fill(~used, torch.inf).amin(dim=1, keepdim=True)
     slack = 1e-5 * last.abs().clamp(min=1e-6)
     right = ((found.score >= last - slack) & (found.cell >= 0)).sum(dim=1).double()
-    wanted = there.sum(dim=1).double()
+    wanted = used.sum(dim=1).double()  # (B,)
     share: Tensor = torch.where(wanted > 0, right.clamp(max=wanted) / wanted.clamp(min=1), 1.0)
     return float(share.mean()) if len(share) else 1.0

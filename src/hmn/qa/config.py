@@ -13,6 +13,7 @@ from hmn.errors import ConfigError
 Config = TypeVar("Config", bound="DataConfig | ModelConfig | TrainConfig")
 
 READERS = ("kmips", "softmax")
+"""Names of the readers."""
 EXACT = "exact"
 """Index that searches the memory by default."""
 BEST_CELLS = "k-mips"

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from hmn.facts.ragged import Ragged, offsets
 
 _WORD = re.compile(r"\w+")
+"""Pattern of a word."""
 
 SMALLEST = 3
 """Length of the shortest n-grams, in characters."""

@@ -127,7 +127,7 @@ def test_rows_changed_in_place_are_scored_as_they_are_now() -> None:
     torch.testing.assert_close(index.search(query, 1).score, 2 * before.score)
 
 
-def test_clusters_and_their_cells_are_told_for_strategies() -> None:
+def test_strategies_get_the_clusters_and_their_cells() -> None:
     keys, _ = drawn(n=500)
     index = ClusterIndex(12)
     index.build(keys, torch.arange(500) * 3)

@@ -52,7 +52,7 @@ KINDS = [normal, outliers, lengths, repeated, clustered]
 
 @pytest.fixture(autouse=True, params=[8, 16])
 def bits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Codes of so many bits are made for the first search of a few rows, and leave most of them out."""
+    """Codes of this width are made at the first search, even for few rows, and rule most of them out."""
     monkeypatch.setattr(screen, "screening_bits", lambda: request.param)
     monkeypatch.setattr(screen, "FINE_ROOM", 10)
     monkeypatch.setattr(screen, "LEAST_ROWS", 1)

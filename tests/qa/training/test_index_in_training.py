@@ -136,8 +136,9 @@ def test_a_strategy_gives_the_candidates_and_their_probabilities_to_the_loss(
     assert len(counts) == 200
     assert bool(drawn) is importance_weights
     if drawn:
-        assert min(float(one.min()) for one in drawn) < 0.9 and all(float(one.max()) == 1 for one in drawn)
-    assert len(small_facts) > np.mean(counts) > 40, "whole clusters of 18 cells, not 10 cells a question"
+        assert min(float(part.min()) for part in drawn) < 0.9
+        assert all(float(part.max()) == 1 for part in drawn)
+    assert len(small_facts) > np.mean(counts) > 40, "whole clusters of 18 cells, not 10 cells per question"
 
 
 @pytest.mark.slow
@@ -179,7 +180,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes_and_the_same_structure(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """There are 25 or 100 steps an epoch, and cells are filed again every 10: it stops between these,
+    """An epoch has 25 or 100 steps, and cells are filed again every 10: training stops between two filings,
     before the epoch that is kept ends."""
     monkeypatch.setattr("hmn.qa.training.query_log.ENOUGH", 50)
     settings: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""Rows filed under whole numbers: the hash tables of ``wta_hash`` and the leaves of ``pca_tree``."""
+"""Buckets of rows, by whole numbers: the hash tables of ``wta_hash`` and the leaves of ``pca_tree``."""
 
 from __future__ import annotations
 
@@ -13,10 +13,15 @@ from hmn.index.storage.key_rows import KeyRows
 from hmn.results import SearchResult
 
 LATE_AT_LEAST = 1024
+"""Number of changed rows up to which they stay in a list of their own, however few rows there are."""
 LATE_SHARE = 32
+"""Divisor of the number of rows; more changed rows than the quotient are merged into the main list."""
 PART_CANDIDATES = 1 << 22
-LOOKUP_BYTES = 8 + 16  # a code; where its rows begin and end
+"""Candidates that are held at a time, to bound the memory they need."""
+LOOKUP_BYTES = 8 + 16
+"""Bytes read to look up a code: the code itself, and where its rows begin and end."""
 LISTED_BYTES = 4
+"""Bytes of a row number in a list."""
 
 
 class Found(NamedTuple):
@@ -24,7 +29,8 @@ class Found(NamedTuple):
 
     Attributes:
         chosen: the part of the batch, b of the B queries.
-        candidate: ``(b, C)`` int64 rows; ``-1`` for none. A row filed under several codes is there as often.
+        candidate: ``(b, C)`` int64 rows; ``-1`` for none. A row found under several codes appears once per
+            code.
         bytes: ``(b,)`` float32, bytes of codes and lists that were looked at.
     """
 
@@ -44,9 +50,9 @@ class _Sorted(NamedTuple):
 class Buckets:
     """Finds the rows that are filed under a code; a row may be filed under T codes.
 
-    All rows are listed by code once. Rows that change later are masked in that list and put into a second,
-    small one; when that holds more than 1/32 of the rows (and more than 1,024), both become one again. So a
-    change costs no more than the rows that it touches, but for a sort of all of them now and then.
+    The main list holds all rows, sorted by code. Rows that change later are masked there and go into a
+    second, small list. Once that holds more than 1/32 of the rows, and more than 1,024, the two are merged.
+    So the cost of a change depends only on the rows it touches, apart from an occasional sort of all rows.
 
     Args:
         code: ``(rows, T)`` int64 of the rows from 0 on, not negative; ``-1`` throughout for a row that is not
@@ -67,7 +73,7 @@ class Buckets:
         return self._code[: self._used]
 
     def file(self, rows: Tensor, code: Tensor) -> None:
-        """File rows ``(n,)`` under codes ``(n, T)``, and no longer under those that they had."""
+        """File rows ``(n,)`` under codes ``(n, T)`` in place of those that they had."""
         if not len(rows):
             return
         self._reach(int(rows.max()) + 1)
@@ -77,7 +83,7 @@ class Buckets:
         self._late = None
 
     def drop(self, rows: Tensor) -> None:
-        """File rows ``(n,)`` no longer."""
+        """Take rows ``(n,)`` out of all buckets."""
         self.file(rows, self._code.new_full((len(rows), self._code.shape[1]), -1))
 
     def is_listed(self) -> bool:
@@ -85,7 +91,7 @@ class Buckets:
         return not self._touched or self._late is not None
 
     def list_late(self) -> None:
-        """List the rows that changed since all were listed, or all again if those are many."""
+        """List the rows that changed since the last merge, or merge again if there are many."""
         touched = torch.unique(torch.cat(self._touched))
         self._touched = [touched]
         if len(touched) > max(LATE_AT_LEAST, self._used // LATE_SHARE):
@@ -94,7 +100,7 @@ class Buckets:
             self._late = self._sorted(touched)
 
     def settle(self) -> None:
-        """Make one list of all rows again."""
+        """Merge the changed rows into the main list."""
         if self._touched:
             self._touched = []
             self._late = None
@@ -102,9 +108,9 @@ class Buckets:
             self._main = self._sorted(torch.arange(self._used, device=self._code.device))
 
     def find(self, code: Tensor) -> Iterator[Found]:
-        """Rows filed under any of the codes ``(B, L)``, distinct in each line, in parts of bounded memory.
+        """Rows filed under any of the codes ``(B, L)``, in parts of bounded memory.
 
-        Threads may do so at the same time where ``is_listed``.
+        The codes of a line must be distinct. Threads may call this at the same time if ``is_listed``.
         """
         if not self.is_listed():
             self.list_late()
@@ -128,12 +134,12 @@ class Buckets:
             yield Found(chosen, candidate, cost[chosen])
 
     def sizes(self) -> Tensor:
-        """Rows under each code that has any, in the order of the codes."""
+        """Number of rows under each code in use, in the order of the codes."""
         self.settle()
         return self._main.start.diff()
 
     def _reach(self, count: int) -> None:
-        """Have places for so many rows."""
+        """Make room for ``count`` rows."""
         if count > len(self._code):
             more = max(count, len(self._code) + len(self._code) // 2 + 16) - len(self._code)
             self._code = torch.cat([self._code, self._code.new_full((more, self._code.shape[1]), -1)])
@@ -157,15 +163,15 @@ def search_buckets(
     narrow: Callable[[Tensor], Tensor],
     more_bytes: float,
 ) -> SearchResult:
-    """Score the candidates that were found and keep the best; the result names rows in place of cells.
+    """Score candidates and keep the best; the result holds rows in place of cells.
 
     Args:
         query: ``(B, D)`` float32 on the device of the keys.
         rows: the keys.
-        k: results a query.
-        found: of all queries.
-        narrow: from candidates as they were found to those to be scored, no row twice.
-        more_bytes: bytes looked at for each query besides those of ``found`` and the keys scored.
+        k: results per query.
+        found: the candidates of all queries.
+        narrow: reduces the candidates of each query to those that are scored, each once.
+        more_bytes: bytes read per query besides those of ``found`` and the keys scored.
     """
     score = query.new_full((len(query), k), -torch.inf)
     row = torch.full((len(query), k), -1, dtype=torch.int64, device=query.device)
@@ -181,7 +187,7 @@ def search_buckets(
 
 
 def _places(listed: _Sorted, code: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the rows of codes ``(B, L)`` begin, and how many they are."""
+    """Where the rows of each code ``(B, L)`` begin, and how many there are."""
     if not len(listed.code):
         return torch.zeros_like(code), torch.zeros_like(code)
     at = torch.searchsorted(listed.code, code).clamp(max=len(listed.code) - 1)

@@ -12,12 +12,13 @@ from hmn.index.checks import as_ids, as_storage, check_keys
 from hmn.index.storage.fingerprint import checksum_of, row_fingerprints
 
 STORAGE = (torch.float32, torch.float16, torch.bfloat16)
+"""Types in which keys can be kept."""
 MOST_ROWS = 2**31 - 1
-"""Structures number rows in 32 bits."""
+"""Upper limit of rows: structures number them in 32 bits."""
 
 
 class KeyRows:
-    """Keys row by row, and the cells that they belong to; what every structure of this room stands on.
+    """Keys row by row, and the cells that they belong to: the storage under every structure.
 
     A row keeps its number until its cell is removed; the row is then used for the next cell that is added.
     As long as cells are 0 to N - 1 in order, rows and cells are the same and no table is kept.
@@ -52,7 +53,9 @@ class KeyRows:
         if cells is not None:
             cells = as_ids(cells)
             if len(cells) != len(keys):
-                raise ShapeError(f"there are {len(cells)} cells for {len(keys)} keys, expected one id a key")
+                raise ShapeError(
+                    f"there are {len(cells)} cells for {len(keys)} keys, expected one id per key"
+                )
             _not_negative(cells)
             if not torch.equal(cells.cpu(), torch.arange(len(keys))):
                 self._keep_tables(cells.to(keys.device))
@@ -82,7 +85,7 @@ class KeyRows:
         """Rows ``(n,)`` of cells ``(n,)``.
 
         Raises:
-            CellError: a cell is not there, or twice among them.
+            CellError: a cell does not exist, or is given twice.
         """
         cells = as_ids(cells)
         if self._row is None:
@@ -119,7 +122,9 @@ class KeyRows:
         else:
             there = cells[[cell in self._row for cell in cells.tolist()]] if len(cells) else cells
         if len(there):
-            raise CellError(f"cell {int(there[0])} is there already: use update to give it another key")
+            raise CellError(
+                f"cell {int(there[0])} exists already, expected new ids: use update to give it another key"
+            )
         _not_negative(cells)
         follows = torch.equal(cells.cpu(), torch.arange(self.used, self.used + len(cells)))
         if self._row is None and not follows:
@@ -148,7 +153,7 @@ class KeyRows:
         return rows
 
     def write(self, cells: Tensor, keys: Tensor) -> Tensor:
-        """Give cells ``(n,)`` that are there new keys ``(n, D)``; returns their rows.
+        """Give existing cells ``(n,)`` new keys ``(n, D)``; returns their rows.
 
         Raises:
             CellError, ShapeError, NonFiniteError: nothing is changed then.
@@ -160,7 +165,7 @@ class KeyRows:
         return rows
 
     def state_dict(self, *, with_keys: bool = True) -> dict[str, Tensor]:
-        """The tables, the checksum of the keys, and the keys in use if wanted."""
+        """The tables and the checksum of the keys; with ``with_keys`` also the keys in use."""
         state = {"rows.used": torch.tensor(self.used), "rows.checksum": torch.tensor(self.checksum())}
         if self._cell is not None:
             state["rows.cell"] = self._cell[: self.used]
@@ -176,8 +181,8 @@ class KeyRows:
         """Rows as they were when ``state_dict`` was called; see ``Index.load_state_dict``.
 
         Raises:
-            ShapeError: a tensor is missing or does not fit, or the keys are not those of the state; states of
-                version 0.1 have no checksum to tell this.
+            ShapeError: a tensor is missing or does not fit, or the keys are not those of the state, which
+                states of version 0.1 cannot show: they have no checksum.
         """
         shared = keys is not None
         keys = keys if shared else state.get("rows.keys")
@@ -227,7 +232,7 @@ class KeyRows:
         cells, keys = as_ids(cells), check_keys(keys)
         if keys.shape != (len(cells), self.features):
             expected = f"({len(cells)}, {self.features})"
-            raise ShapeError(f"keys are {tuple(keys.shape)}, expected {expected}: one key a cell")
+            raise ShapeError(f"keys are {tuple(keys.shape)}, expected {expected}: one key per cell")
         return cells, as_storage(keys, self.keys.dtype).to(self.keys.device)
 
     def _keep_tables(self, cells: Tensor) -> None:

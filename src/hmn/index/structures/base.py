@@ -1,4 +1,4 @@
-"""What all structures do alike: they keep keys in rows, change one at a time, and compute in float32."""
+"""Base class of the structures: keys in rows, one change at a time, arithmetic in float32."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Structure(ABC, Generic[Parts]):
     saved, in the methods below that begin with an underscore. They know rows, not cells, and need no lock:
     the methods here hold it, and switch off what would change the arithmetic (``own_arithmetic``).
 
-    A build makes new parts beside the existing ones and then takes their place, so that searches go on
-    meanwhile, and one that fails leaves the index as it was.
+    A build makes new parts beside the existing ones and replaces them at the end. So searches go on
+    meanwhile, and a build that fails leaves the index as it was.
 
     Args:
-        storage: type in which keys are kept: float32, float16 or bfloat16; as they come if None.
+        storage: type in which keys are kept: float32, float16 or bfloat16; None keeps their own.
     """
 
     kind: str
@@ -116,43 +116,43 @@ class Structure(ABC, Generic[Parts]):
 
     @abstractmethod
     def _make(self, rows: KeyRows) -> Parts:
-        """The parts over rows that were never changed; nothing of the index is changed."""
+        """Make the parts over rows that were never changed; the index itself is not changed."""
 
     @abstractmethod
     def _search(self, rows: KeyRows, parts: Parts, query: Tensor, k: int) -> SearchResult:
-        """The best ``k`` rows, in place of cells, for queries ``(B, D)`` float32 where the keys are.
+        """Find the best ``k`` rows, not cells, for queries ``(B, D)`` in float32 on the device of the keys.
 
-        Several threads are here at the same time.
+        Several threads may be in here at the same time.
         """
 
     @abstractmethod
     def _insert(self, rows: KeyRows, parts: Parts, touched: Tensor) -> None:
-        """File rows ``(n,)`` that are not filed."""
+        """File rows ``(n,)`` that are not filed yet."""
 
     @abstractmethod
     def _discard(self, rows: KeyRows, parts: Parts, touched: Tensor) -> None:
-        """File rows ``(n,)`` no longer."""
+        """Take rows ``(n,)`` out of the parts."""
 
     def _write(self, rows: KeyRows, parts: Parts, cells: Tensor, keys: Tensor) -> None:
-        """Give cells ``(n,)`` new keys ``(n, D)`` with ``rows.write``, and file their rows by these."""
+        """Give cells ``(n,)`` new keys ``(n, D)`` with ``rows.write``, and file their rows again."""
         touched = rows.write(cells, keys)
         self._discard(rows, parts, touched)
         self._insert(rows, parts, touched)
 
     def _is_settled(self, rows: KeyRows, parts: Parts) -> bool:  # noqa: ARG002
-        """Whether changes have put off no work that a search needs; asked before each."""
+        """Whether a search can start at once: no change has left work to do first."""
         return True
 
     def _settle(self, rows: KeyRows, parts: Parts) -> None:
-        """Do the work that was put off; no other thread is in the index meanwhile."""
+        """Do the work that changes have left; no other thread is in the index meanwhile."""
 
     @abstractmethod
     def _save(self, rows: KeyRows, parts: Parts) -> dict[str, Tensor]:
-        """What ``_load`` needs to make the same parts; no other thread is in the index meanwhile."""
+        """Tensors from which ``_load`` makes the same parts; no other thread is in the index meanwhile."""
 
     @abstractmethod
     def _load(self, rows: KeyRows, state: Mapping[str, Tensor]) -> Parts:
-        """The parts of a state over its rows; nothing of the index is changed, and the state is copied.
+        """Make the parts of a state over its rows; the index is not changed, and the state is copied.
 
         Raises:
             ShapeError: a tensor is missing or does not fit.
@@ -173,14 +173,14 @@ class Structure(ABC, Generic[Parts]):
         return self._rows, self._parts
 
     def _settled(self) -> tuple[KeyRows, Parts]:
-        """Rows and parts, fit to search; no other thread is in the index meanwhile."""
+        """Rows and parts, ready to search; no other thread is in the index meanwhile."""
         rows, parts = self._current()
         if not self._is_settled(rows, parts):
             self._settle(rows, parts)
         return self._current()
 
     def _take(self, rows: KeyRows, parts: Parts) -> None:
-        """Search these from now on."""
+        """Use these rows and parts from now on."""
         with self._lock.writing:
             self._rows, self._parts = rows, parts
 

@@ -1,4 +1,4 @@
-"""Clustering: cells filed under the direction that they lie nearest to, in one level or several."""
+"""Clusters of cells by direction, in one level or several."""
 
 from __future__ import annotations
 
@@ -18,31 +18,34 @@ from hmn.index.structures.base import Structure
 from hmn.index.structures.cluster_levels import BITS, Levels, build_levels, load_levels
 from hmn.results import SearchResult
 
-CELLS_A_CLUSTER = 64
-"""Cells per cluster where no number of clusters is given."""
+CELLS_PER_CLUSTER = 64
+"""Cells per cluster if the number of clusters is not given."""
 
 
 class ClusterIndex(Structure[Levels], Tunable):
     """Spherical k-means clusters (Auvolat et al. 2015; Chandar et al. 2016), with cells in short codes.
 
-    A query looks at the clusters whose direction it agrees with most, scores their cells by codes of 4 or 8
-    bits a feature, and the best of these in full. Directions are found by their codes as well, if there are
-    several levels through fewer and wider clusters first.
+    A query enters the clusters whose directions have the largest inner product with it. It scores their cells
+    by codes of 4 or 8 bits per feature, and the best of these in full. Directions are compared by their codes
+    as well. With several levels, wide clusters lead to narrower ones.
 
-    Cells added later go to the clusters that there are, whose number stays that of the build, even where it
-    was of no cells at all: ``stats`` tells the size of the largest; build again when it is too large.
+    The clusters stay those of the build, even if it had no cells: cells added later join the nearest ones.
+    ``stats`` gives the size of the largest cluster, which shows when to build again.
 
     Args:
         num_clusters: clusters of each level, from the widest to the narrowest: ``1000``, ``(64, 4096)`` or
-            ``"64x4096"``; one level with a cluster for every 64 cells if not given.
-        num_probes: clusters entered at each level: ``16``, ``(8, 32)`` or ``"8x32"``. May be set later.
-        codes: ``"int4"``, ``"int8"``, or None to score these clusters' cells in full, as the paper does.
-        rescore: cells scored in full for k results; ``2 * k + 16`` if not given. May be set later.
-        reduction: decides where cells are filed; none if not given.
-        storage: type in which keys are kept: float32, float16 or bfloat16; as they come if not given.
-        iterations: of k-means.
-        seed: of k-means.
-        on_progress: called with the rounds of k-means done and their number, for a progress bar.
+            ``"64x4096"``. None: one level, with one cluster per 64 cells.
+        num_probes: clusters entered at each level: ``16``, ``(8, 32)`` or ``"8x32"``. Can be changed between
+            searches.
+        codes: codes of cells: ``"int4"`` or ``"int8"``, for 4 or 8 bits per feature. None scores every cell
+            of the clusters entered in full, as the paper does.
+        rescore: cells scored in full per query. None: ``2 * k + 16`` for k results. Can be changed between
+            searches.
+        reduction: transforms keys before they are filed in clusters; None leaves them as they are.
+        storage: type in which keys are kept: float32, float16 or bfloat16; None keeps their own.
+        iterations: rounds of k-means.
+        seed: seed of k-means.
+        on_progress: called with the number of rounds of k-means done and the number of all rounds.
 
     Raises:
         ConfigError: a setting is out of its range.
@@ -118,7 +121,7 @@ class ClusterIndex(Structure[Levels], Tunable):
             self._probes = (value,)
             return
         counts = self._current()[1].counts
-        # entering a share s of the last level's clusters takes about s ** (1 / levels) of each level before
+        # to enter a share s of the last level, enter about s ** (level / levels) of each level before it
         share = value / counts[-1]
         levels = len(counts)
         wider = [
@@ -139,7 +142,7 @@ class ClusterIndex(Structure[Levels], Tunable):
 
     def _make(self, rows: KeyRows) -> Levels:
         n = len(rows)
-        counts = (n // CELLS_A_CLUSTER,) if self.num_clusters is None else self.num_clusters
+        counts = (n // CELLS_PER_CLUSTER,) if self.num_clusters is None else self.num_clusters
         return build_levels(
             rows,
             [max(1, min(count, n)) for count in counts],

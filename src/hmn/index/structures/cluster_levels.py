@@ -1,4 +1,4 @@
-"""The levels of a ``ClusterIndex``: wide clusters that lead to narrow ones, and these to their cells."""
+"""The levels of a ``ClusterIndex``: wide clusters lead to narrow ones, and these to their cells."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hmn.index.storage.coded_lists import CODES, Lists
 from hmn.index.storage.key_rows import KeyRows
 
 BITS = {name: bits for name, bits in CODES.items() if bits > 1} | {None: IN_FULL}
-"""Bits per feature of the codes of cells, by the name of the codes."""
+"""Bits per feature of the codes of cells, by their name; None keeps no codes."""
 UPPER_BITS = 8
 """Bits per feature of the codes of clusters."""
 
@@ -31,10 +31,10 @@ class Levels:
         centroid: ``(C, D')`` unit vectors in the reduced space, by which cells are filed.
         directions: ``(lists, D)`` vectors of the lists of each level but the first, by which queries search.
         upper: the levels that lead to the clusters.
-        leaves: the clusters' cells, in codes if there are any.
+        leaves: the cells of the narrowest clusters, with their codes if there are any.
         cluster: ``(capacity,)`` int64 cluster of each row.
         place: ``(capacity,)`` int64 place of each row in the leaves.
-        reduction: decides where cells are filed; fitted.
+        reduction: transforms keys before they are filed; fitted.
     """
 
     centroid: Tensor
@@ -51,7 +51,7 @@ class Levels:
         return tuple(map(len, self.directions))
 
     def file(self, keys: Tensor, rows: Tensor) -> None:
-        """Enter rows ``(n,)`` of the keys into the clusters whose centroid they lie nearest to."""
+        """File rows ``(n,)`` of the keys in the clusters with the nearest centroids."""
         vectors = keys[rows]  # (n, D)
         cluster = assign(self.reduction.keys(vectors).float(), self.centroid)[0]
         more = len(keys) - len(self.place)
@@ -89,13 +89,13 @@ def build_levels(
     """Cluster the keys, then the clusters, from the narrowest level to the widest.
 
     Args:
-        rows: that were never changed.
+        rows: rows that were never changed.
         counts: clusters of each level, from the widest to the narrowest.
-        bits: of the codes of cells.
-        reduction: is fitted.
+        bits: bits per feature of the codes of cells.
+        reduction: transforms keys before they are filed; fitted here.
         generator: source of all randomness.
         iterations: rounds of k-means.
-        on_progress: called with the rounds done and their number, for each level.
+        on_progress: called with the rounds done and the number of all rounds, for each level.
     """
     keys = rows.keys[: rows.used]
     reduction.fit(keys)
@@ -121,8 +121,8 @@ def build_levels(
 def _directions(keys: Tensor, centroids: list[Tensor], filed: list[Tensor]) -> list[Tensor]:
     """Vectors ``(C, D)`` of the clusters of each level, from the narrowest to the widest.
 
-    Clusters of long keys must be entered first. So a direction is as long as its keys are, longer ones
-    counting more, since they are the ones that queries ask for.
+    Clusters of long keys must be entered first, since long keys have large inner products. So the length of a
+    direction is the mean length of its keys, weighted by these lengths.
     """
     length = torch.linalg.vector_norm(keys, dim=1, dtype=torch.float64)  # (N,)
     directions = []
@@ -149,7 +149,7 @@ def _upper_levels(directions: list[Tensor], filed: list[Tensor]) -> list[Lists]:
 
 
 def load_levels(rows: KeyRows, state: Mapping[str, Tensor], bits: int, reduction: Reduction) -> Levels:
-    """The levels of a state, which is copied.
+    """Make the levels from a copy of a state.
 
     Raises:
         ShapeError: a tensor is missing or does not fit.
@@ -158,7 +158,10 @@ def load_levels(rows: KeyRows, state: Mapping[str, Tensor], bits: int, reduction
     names = ("centroid", "cluster", "place", *(f"direction{number}" for number in range(count)))
     missing = [name for name in names if name not in state]
     if missing:
-        raise ShapeError(f"the state has no {missing[0]}: it is of another structure or not whole")
+        raise ShapeError(
+            f"the state has no {missing[0]}, expected the state of a ClusterIndex: "
+            "it is of another structure, or incomplete"
+        )
     directions = [state[f"direction{number}"].clone() for number in range(count)]
     upper = [
         Lists.from_state(state, f"level{number}.", rows.features, UPPER_BITS, len(directions[number]))

@@ -1,4 +1,4 @@
-"""Exact search: the best of all keys, which are all scored, or shown by a bound to be out of the question."""
+"""Exact search: every key is scored, or ruled out by a bound on its score."""
 
 from __future__ import annotations
 
@@ -13,22 +13,25 @@ from hmn.index.structures.screening import Screen
 from hmn.results import SearchResult
 
 BLOCK = 64
-CHUNK_SCORES, LEAST_QUERIES = 1 << 24, 64
-"""Scores at a time, and queries at a time at least: each pass over the keys reads all of them."""
+"""Columns per block in ``blockwise_topk``."""
+CHUNK_SCORES = 1 << 24
+"""Scores that are computed at a time, to bound the memory they need."""
+LEAST_QUERIES = 64
+"""Lower limit of queries that are scored at a time, since each pass reads all keys."""
 
 
 class ExactIndex(Structure[Screen]):
-    """Finds the best of all N cells; the reference of every other structure.
+    """Finds the best of all N cells: the reference for every other structure.
 
-    On the CPU, keys that are asked again and again are screened: codes of 8 bits (16 with AVX2), a quarter
-    (half) of the memory of float32 keys, show which cells cannot be among the best, and only the others are
-    scored in full.
+    On the CPU, keys that many queries have searched are screened. Codes of 8 bits per feature (16 with AVX2)
+    show which cells cannot be among the best, and only the others are scored in full. The codes take a
+    quarter (half) of the memory of float32 keys.
 
     Args:
-        keys: ``(N, D)`` to begin with, as in ``build``; nothing is built if not given.
-        storage: type in which keys are kept: float32, float16 or bfloat16; as they come if not given.
-        screened: whether keys may be screened. Ask for False where they are changed in place in a way that
-            PyTorch cannot see: through NumPy, ``Tensor.data`` or another process.
+        keys: ``(N, D)`` keys to build the index on; None builds nothing yet.
+        storage: type in which keys are kept: float32, float16 or bfloat16; None keeps their own.
+        screened: whether keys may be screened. Give False if they change in place in a way that PyTorch
+            cannot see: through NumPy, ``Tensor.data`` or another process.
 
     Raises:
         ShapeError: keys are not a float matrix.
@@ -62,19 +65,19 @@ class ExactIndex(Structure[Screen]):
         return Screen()
 
     def _search(self, rows: KeyRows, screen: Screen, query: Tensor, k: int) -> SearchResult:
-        """Equal scores are in no particular order."""
+        """Search with codes if they pay; equal scores are in no particular order."""
         n, b = len(rows), len(query)
         codes = screen.codes(b) if self.screened and k <= n else None
         if codes is None:
-            score, found = _best_rows(rows, query, k)
+            score, row = _best_rows(rows, query, k)  # (B, k), (B, k)
         else:
-            score, found, certain = codes.search(query, k)
+            score, row, certain = codes.search(query, k)
             left = (~certain).nonzero().squeeze(1)
             if len(left):
-                score[left], found[left] = _best_rows(rows, query[left], k)
+                score[left], row[left] = _best_rows(rows, query[left], k)
         scored = torch.full((b,), n, dtype=torch.int64, device=query.device)
         reads = scored * (rows.keys.element_size() / 4)
-        return SearchResult(score, found, reads.float(), scored)
+        return SearchResult(score, row, reads.float(), scored)
 
     def _is_settled(self, rows: KeyRows, screen: Screen) -> bool:
         return not self.screened or screen.is_settled(rows)
@@ -102,10 +105,10 @@ class ExactIndex(Structure[Screen]):
 
 
 def _best_rows(rows: KeyRows, query: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Score every row; the best ``score`` (B, k) and ``row`` (B, k), unused places ``-inf`` and ``-1``."""
+    """Score every row: best ``score`` (B, k) and ``row`` (B, k); unused places hold ``-inf`` and ``-1``."""
     keys, live, b = rows.keys[: rows.used], rows.live(), len(query)
     score = query.new_full((b, k), -torch.inf)
-    found = torch.full((b, k), -1, dtype=torch.int64, device=query.device)
+    row = torch.full((b, k), -1, dtype=torch.int64, device=query.device)
     part = max(CHUNK_SCORES // max(len(keys), 1), LEAST_QUERIES)
     at_once = CHUNK_SCORES // min(part, max(b, 1))
     for start in range(0, b, part):
@@ -118,12 +121,12 @@ def _best_rows(rows: KeyRows, query: Tensor, k: int) -> tuple[Tensor, Tensor]:
                 scores = scores[:, live[low:high] - first]
             else:
                 low = first
-            best, at = blockwise_topk(scores, min(k, scores.shape[1]))
+            best, column = blockwise_topk(scores, min(k, scores.shape[1]))
             best = torch.cat([score[chosen], best], dim=1)
-            at = torch.cat([found[chosen], live[at + low]], dim=1)
+            candidate = torch.cat([row[chosen], live[column + low]], dim=1)
             score[chosen], order = best.topk(k, dim=1)
-            found[chosen] = at.gather(1, order)
-    return score, found
+            row[chosen] = candidate.gather(1, order)
+    return score, row
 
 
 def _products(query: Tensor, keys: Tensor) -> Tensor:
@@ -135,7 +138,7 @@ def _products(query: Tensor, keys: Tensor) -> Tensor:
 
 
 def blockwise_topk(score: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """``torch.topk`` of each row of ``(B, N)``, sorted, several times as fast for k much smaller than N.
+    """``torch.topk`` of each row of ``(B, N)``, sorted; several times as fast if k is much smaller than N.
 
     The k best of a row lie in the k blocks of columns with the largest maxima, so only these are sorted.
     """

@@ -1,4 +1,4 @@
-"""Any index of the faiss library, behind the same protocol as the structures of our own."""
+"""Any index of the faiss library, with the methods of ``Index``."""
 
 from __future__ import annotations
 
@@ -23,20 +23,22 @@ from hmn.index.structures.faiss_rows import FaissRows, Vectors, graph_of, import
 from hmn.results import SearchResult
 
 ADDED_AT_A_TIME = 1 << 16
+"""Number of vectors given to faiss at a time, to bound the memory they need."""
 STALE_SHARE = 16
+"""Divisor of the number of cells; with more masked vectors than the quotient, faiss is filled again."""
 
 
 @dataclass
 class _Held:
-    """What stands for the rows in faiss.
+    """A faiss index over the rows.
 
     Attributes:
-        vectors: the faiss index with the rows of its vectors.
-        reduction: of keys and queries before faiss sees them; fitted.
-        tried: cells with which the index that was asked for was last built, or could not be.
-        stands_in: why a flat index stands in for it; empty if none does.
+        vectors: the faiss index, with the row of each of its vectors.
+        reduction: transforms keys and queries before faiss sees them; fitted.
+        tried: number of cells at the last attempt to build the index of ``factory``.
+        stands_in: why a flat index stands in for that index; empty if none does.
         outdated: whether rows changed in a way that the faiss index could not follow.
-        settings: search settings that were given to the faiss index.
+        settings: search settings that the faiss index has now.
     """
 
     vectors: FaissRows
@@ -47,7 +49,7 @@ class _Held:
     settings: tuple[int | None, int | None] | None = None
 
     def suits_more(self, cells: int) -> bool:
-        """Whether a flat index stands in, and there are enough cells to try the other again."""
+        """Whether a flat index stands in, and there are enough cells to try the intended one again."""
         return bool(self.stands_in) and cells > 0 and cells >= 2 * self.tried
 
     def is_stale(self, cells: int) -> bool:
@@ -55,7 +57,7 @@ class _Held:
         return self.outdated or self.vectors.stale > cells // STALE_SHARE
 
     def of(self, rows: KeyRows, chosen: Tensor) -> Vectors:
-        """What faiss sees of the keys in chosen rows ``(n,)``."""
+        """Vectors that faiss gets for the keys of chosen rows ``(n,)``."""
         return np.ascontiguousarray(self.reduction.keys(rows.keys[chosen]).cpu().numpy())
 
     def fill(self, rows: KeyRows) -> None:
@@ -65,26 +67,28 @@ class _Held:
 
 
 class FaissIndex(Structure[_Held], Tunable):
-    """Asks a faiss index for candidates and scores them again by the keys as they are.
+    """Asks a faiss index for candidates and scores them again by the live keys.
 
-    Faiss keeps a float32 copy or codes of the keys, on the CPU. Cells are removed from it where it can do
-    that (flat indexes and inverted lists). Elsewhere (graphs, refined indexes) they are masked, and as many
-    more results are asked for; the faiss index is filled again, without training, before a search that finds
-    more than a sixteenth of it masked. So indexes of that kind suit a memory that seldom changes.
+    Faiss keeps a float32 copy or codes of the keys, on the CPU. Flat indexes and inverted lists can remove
+    cells. Graphs and refined indexes cannot: there removed cells are masked, and one more result is asked for
+    per masked cell. Once more than a sixteenth is masked, the next search fills the faiss index again,
+    without training. So indexes of that kind suit a memory that seldom changes.
 
-    While there are too few cells to train or build what was asked for, a flat faiss index takes its place and
-    search is exact; the next is tried when there are twice as many cells. ``stats`` says so, and why.
+    While there are too few cells to train or build the index of ``factory``, a flat faiss index stands in and
+    search is exact. The build is tried again each time the number of cells has doubled. ``stats`` says
+    whether a flat index stands in, and why.
 
     Args:
-        factory: what ``faiss.index_factory`` takes, such as ``"IVF1024,Flat"`` or ``"HNSW32"``; the measure
-            is the inner product.
-        num_probes: inverted lists visited (nprobe of faiss); its default if not given. May be set later.
-        ef_search: candidates that a graph search keeps (efSearch of faiss); its default if not given. May be
-            set later.
+        factory: text for ``faiss.index_factory``, such as ``"IVF1024,Flat"`` or ``"HNSW32"``; the measure is
+            the inner product.
+        num_probes: inverted lists visited (nprobe of faiss); None keeps its default. Can be changed between
+            searches.
+        ef_search: candidates that a graph search keeps (efSearch of faiss); None keeps its default. Can be
+            changed between searches.
         rescore: candidates asked for, as a multiple of k: more than 1 repairs the order of compressed keys.
-        reduction: of keys and queries before faiss sees them; none if not given.
-        storage: type in which the keys that score are kept; as they come if not given.
-        seed: of the clustering that inverted lists begin with.
+        reduction: transforms keys and queries before faiss sees them; None leaves them as they are.
+        storage: type in which the keys that score are kept; None keeps their own.
+        seed: seed of the clustering of inverted lists.
 
     Raises:
         MissingPackageError: faiss is not installed.
@@ -172,9 +176,11 @@ class FaissIndex(Structure[_Held], Tunable):
         return self._trained(rows, reduction, index)
 
     def _search(self, rows: KeyRows, held: _Held, query: Tensor, k: int) -> SearchResult:
-        """Reads are exact for flat indexes, and for inverted lists under a flat list of centroids unless
-        their codes are additive: centroids, codes and ids of the lists visited, tables of the codes, and the
-        keys scored again. For all others they are unknown: NaN.
+        """Search with faiss, and score its candidates by the keys.
+
+        Reads are exact for flat indexes, and for inverted lists under a flat list of centroids unless their
+        codes are additive. They count the centroids, the codes and ids of the lists visited, the tables of
+        the codes, and the keys scored again. For other indexes they are unknown: NaN.
         """
         vectors = np.ascontiguousarray(held.reduction.queries(query).cpu().numpy())
         row, touched, scored = held.vectors.ask(vectors, math.ceil(k * self.rescore))
@@ -193,7 +199,7 @@ class FaissIndex(Structure[_Held], Tunable):
         return bool(held.stands_in) or held.settings == (self.num_probes, self.ef_search)
 
     def _settle(self, rows: KeyRows, held: _Held) -> None:
-        """Make the faiss index fit to search."""
+        """Build, fill or set the faiss index again before it is searched."""
         if held.suits_more(len(rows)):
             held = self._trained(rows, held.reduction, self._made(held.vectors.index.d))
         elif held.is_stale(len(rows)):
@@ -229,7 +235,7 @@ class FaissIndex(Structure[_Held], Tunable):
         }
 
     def _load(self, rows: KeyRows, state: Mapping[str, Tensor]) -> _Held:
-        """Faiss reads bytes of its own: load only what you trust."""
+        """Make the faiss index from a state. Faiss parses these bytes itself: load only what you trust."""
         reduction = copy.copy(self._reduction)
         if missing := {"faiss.index", "faiss.row_at", "faiss.tried"} - set(state):
             raise ShapeError(f"the state has no {min(missing)}: is it that of a FaissIndex?")
@@ -264,7 +270,7 @@ class FaissIndex(Structure[_Held], Tunable):
         }
 
     def _check_search_settings(self) -> None:
-        """Check those that may be set between searches, and give them to the faiss index."""
+        """Refuse bad values of the settings that can be changed between searches."""
         for name in ("num_probes", "ef_search"):
             if getattr(self, name) is not None:
                 check_count(name, getattr(self, name))
@@ -272,7 +278,7 @@ class FaissIndex(Structure[_Held], Tunable):
             raise ConfigError(f"rescore is {self.rescore!r}, expected a number of at least 1")
 
     def _made(self, features: int) -> Any:
-        """The index that was asked for, untrained."""
+        """The faiss index of ``factory``, untrained."""
         try:
             index = import_faiss().index_factory(features, self.factory, import_faiss().METRIC_INNER_PRODUCT)
         except RuntimeError as error:
@@ -282,7 +288,7 @@ class FaissIndex(Structure[_Held], Tunable):
         return index
 
     def _set(self, index: Any) -> None:
-        """Tell a faiss index how much of it to search."""
+        """Give a faiss index its search settings."""
         names = {"num_probes": "nprobe", "ef_search": "efSearch"}
         for name, faiss_name in names.items():
             if getattr(self, name) is None:
@@ -295,7 +301,7 @@ class FaissIndex(Structure[_Held], Tunable):
                 ) from None
 
     def _trained(self, rows: KeyRows, reduction: Reduction, index: Any) -> _Held:
-        """An index trained on all rows and filled with them, or a flat one in its place."""
+        """A faiss index trained on all rows and filled with them; a flat one if that fails."""
         try:
             if not index.is_trained:
                 if not len(rows):

@@ -1,4 +1,4 @@
-"""A faiss index that knows its vectors by our row numbers, and what a search of it touches."""
+"""A faiss index whose vectors are known by row number, and the bytes that a search of it touches."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ Vectors = NDArray[np.float32]
 Numbers = NDArray[np.int64]
 
 LABEL_BYTES = 8
+"""Bytes of the label that faiss keeps for each vector."""
 
 
 def import_faiss() -> Any:
@@ -39,17 +40,17 @@ def import_faiss() -> Any:
 class FaissRows:
     """Vectors in a trained faiss index, each with the row of its key.
 
-    Where faiss can remove, a vector's label is its row. Elsewhere labels count what was ever added, and those
-    of removed vectors are masked.
+    If faiss can remove vectors, a vector's label is its row. Otherwise labels number the vectors in the order
+    in which they were added, and those of removed vectors are masked.
 
     Args:
-        index: trained, with measure inner product; empty, or with the labels of ``row_at``.
+        index: trained index whose measure is the inner product; empty, or with the labels of ``row_at``.
         row_at: row of each label, -1 for those removed.
 
     Attributes:
         index: the faiss index.
-        stale: labels that faiss still holds although they were removed.
-        removes: whether faiss can remove.
+        stale: number of labels that faiss still holds although they were removed.
+        removes: whether faiss can remove vectors from this index.
     """
 
     def __init__(self, index: Any, row_at: Numbers | None = None) -> None:
@@ -73,7 +74,7 @@ class FaissRows:
         """Add vectors ``(n, D)`` for rows ``(n,)`` that are not held.
 
         Raises:
-            RuntimeError: faiss cannot add any now; ``clear`` and add all again.
+            RuntimeError: faiss can add none now; ``clear``, then add all of them.
         """
         if not len(rows):
             return
@@ -102,11 +103,11 @@ class FaissRows:
             self.stale += len(rows)
 
     def rows_by_label(self) -> Numbers:
-        """Row of each label, -1 for those removed: what ``row_at`` takes."""
+        """Row of each label, -1 for those removed; ``row_at`` takes it back."""
         return self._row_at.copy() if self.removes else self._row_at[: self.index.ntotal].copy()
 
     def clear(self) -> None:
-        """Hold no vectors, and stay trained."""
+        """Remove all vectors; the index stays trained."""
         self.index.reset()
         self._row_at, self._label_of = np.empty(0, np.int64), np.empty(0, np.int64)
         self.stale, self._sizes = 0, None
@@ -116,11 +117,11 @@ class FaissRows:
 
         Args:
             query: ``(B, D)``.
-            count: rows wanted a query, besides those masked.
+            count: rows wanted per query, besides those masked.
 
         Returns:
-            Rows ``(B, C)``, -1 for none; bytes ``(B,)`` that faiss touched, NaN where that is unknown;
-            vectors ``(B,)`` that it scored in full, None if it scored codes or that is unknown.
+            Rows ``(B, C)``, -1 for none; bytes ``(B,)`` that faiss touched, NaN if unknown; number of vectors
+            ``(B,)`` that it scored in full, None if it scored codes or the number is unknown.
         """
         count, b = min(int(self.index.ntotal), count + self.stale), len(query)
         if not count or not b:
@@ -146,7 +147,9 @@ class FaissRows:
 
     def _list_sizes(self, lists: Any) -> Numbers:
         if self._sizes is None:
-            self._sizes = np.array([lists.invlists.list_size(at) for at in range(lists.nlist)], np.int64)
+            self._sizes = np.array(
+                [lists.invlists.list_size(number) for number in range(lists.nlist)], np.int64
+            )
         return self._sizes
 
 
@@ -159,9 +162,9 @@ def graph_of(index: Any) -> Any:
 
 
 def reason(error: RuntimeError) -> str:
-    """What faiss says, without where in its source."""
-    said = re.sub(r".*\.cpp:\d+: ", "", str(error).splitlines()[0])
-    return said.removeprefix("Error: ").rpartition("failed: ")[2].strip()
+    """The message of a faiss error, without its place in the source of faiss."""
+    message = re.sub(r".*\.cpp:\d+: ", "", str(error).splitlines()[0])
+    return message.removeprefix("Error: ").rpartition("failed: ")[2].strip()
 
 
 def _can_remove(index: Any) -> bool:
@@ -173,7 +176,7 @@ def _can_remove(index: Any) -> bool:
 
 
 def _tables(lists: Any) -> float:
-    """Bytes of the tables with which the codes of inverted lists are read."""
+    """Bytes of the tables by which the codes of inverted lists are decoded."""
     if hasattr(lists, "pq"):
         return 4.0 * float(lists.pq.centroids.size())
     if hasattr(lists, "sq"):

@@ -1,4 +1,4 @@
-"""A balanced binary tree that splits the cells along their principal components."""
+"""A balanced binary tree that splits cells along their principal components."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ from hmn.index.structures.base import Structure
 from hmn.results import SearchResult
 
 CHUNK_NUMBERS = 1 << 22
+"""Numbers of reduced keys that are held at a time, to bound the memory they need."""
 
 
 @dataclass
 class _Tree:
-    """What is built over the rows.
+    """The tree over the rows.
 
     Attributes:
         unit: root mean square length of the reduced keys.
-        mean: ``(D',)`` of the reduced keys, in these units.
+        mean: ``(D',)`` mean of the reduced keys, in multiples of ``unit``.
         component: ``(depth, D')`` principal components.
         threshold: ``(2^depth - 1,)`` thresholds of the nodes, level by level.
         buckets: rows by leaf.
-        reduction: of keys and queries before they are filed; fitted.
+        reduction: transforms keys and queries before they are filed; fitted.
     """
 
     unit: float
@@ -42,7 +43,7 @@ class _Tree:
     reduction: Reduction
 
     def projections(self, rows: KeyRows, chosen: Tensor) -> Tensor:
-        """Projections ``(n, depth)`` of the keys in rows ``(n,)``, as they are stored."""
+        """Projections ``(n, depth)`` of the stored keys of rows ``(n,)`` on the components."""
         parts = [self.reduction.keys(rows.keys[part]) for part in torch.split(chosen, _part(rows))]
         return torch.cat([(part / self.unit - self.mean) @ self.component.T for part in parts])
 
@@ -52,24 +53,23 @@ class PCATreeIndex(Structure[_Tree], Tunable):
 
     All nodes of level j split at the median of their cells' projections on the j-th principal component of
     the reduced keys, so that leaves hold equally many cells. A search visits the leaves of smallest margin:
-    the squared distances to the planes that part the query from a leaf, added up over the levels.
+    the sum, over the levels, of the squared distances to the planes that separate the query from the leaf.
 
-    Cells added later go to the leaf that they descend to; the tree does not grow. ``stats`` tells the size of
-    the largest leaf: build again when it is many times ``leaf_size``. There are no more levels than (reduced)
-    features.
+    Cells added later descend to their leaf; the tree does not grow. ``stats`` gives the size of the largest
+    leaf: build again when it is many times ``leaf_size``. There are at most D' levels, one per feature of the
+    reduced keys.
 
     Source: Bachrach et al., "Speeding up the Xbox recommender system using a Euclidean transformation for
-    inner-product spaces", 2014. Ours: keys are measured in units of their root mean square length, and
-    queries scaled to length 1, since the best cells are the same for a query of any length; leaves are ranked
-    by margin.
+    inner-product spaces", 2014. Differences: keys are divided by their root mean square length. Queries are
+    scaled to length 1, which does not change their best cells. Leaves are ranked by margin.
 
     Args:
-        leaf_size: cells a leaf at most when it is built.
-        num_leaves: leaves visited; may exceed those that there are. May be set later.
-        reduction: of keys and queries before they are filed; ``OneColumnReduction`` as in the source if not
-            given, ``NoReduction()`` for none.
-        storage: type in which keys are kept; as they come if not given.
-        seed: not used: nothing is random here.
+        leaf_size: upper limit of cells per leaf when the tree is built.
+        num_leaves: leaves visited per query; may exceed their number. Can be changed between searches.
+        reduction: transforms keys and queries before they are filed. None: ``OneColumnReduction``, as in the
+            source; give ``NoReduction()`` for no reduction.
+        storage: type in which keys are kept; None keeps their own.
+        seed: seed of nothing: the tree has no randomness.
 
     Raises:
         ConfigError: a setting is out of its range.
@@ -127,8 +127,10 @@ class PCATreeIndex(Structure[_Tree], Tunable):
         return tree
 
     def _search(self, rows: KeyRows, tree: _Tree, query: Tensor, k: int) -> SearchResult:
-        """Reads count the mean and the components, the thresholds of the nodes visited, for every leaf its
-        number, where it begins and ends, and the rows that it lists, and the keys scored.
+        """Search the leaves of smallest margin.
+
+        Reads count the mean and the components, the thresholds of the nodes visited, and the keys scored. For
+        each leaf they also count its number, where its list begins and ends, and the rows in the list.
         """
         wanted, depth = check_count("num_leaves", self.num_leaves), len(tree.component)
         reduced = tree.reduction.queries(query)
@@ -176,7 +178,10 @@ class PCATreeIndex(Structure[_Tree], Tunable):
         leaf = _entry(state, "tree.leaf", (rows.used,)).to(device, torch.int64)
         filed = leaf[rows.live()]
         if bool(((filed < 0) | (filed >= leaves)).any()):
-            raise ShapeError(f"tree.leaf holds others than the leaves 0 to {leaves - 1}")
+            raise ShapeError(
+                f"tree.leaf holds leaf {int(filed[(filed < 0) | (filed >= leaves)][0])}, "
+                f"expected leaves from 0 to {leaves - 1}: the state is damaged"
+            )
         # a row without a cell is in no leaf, whatever the state says
         clean = torch.full_like(leaf, -1)
         clean[rows.live()] = filed
@@ -196,7 +201,7 @@ class PCATreeIndex(Structure[_Tree], Tunable):
 
 
 def _part(rows: KeyRows) -> int:
-    """Keys to reduce at a time."""
+    """Number of keys that are reduced at a time."""
     return max(1, CHUNK_NUMBERS // max(1, rows.features))
 
 
@@ -215,7 +220,7 @@ def _components(rows: KeyRows, reduction: Reduction, depth: int) -> tuple[float,
     squared, mean = float(product.trace()) / rows.used or 1.0, total / rows.used
     covariance = (product / rows.used - torch.outer(mean, mean)) / squared
     axis = torch.linalg.eigh(covariance).eigenvectors.T.flip(0)[:depth]  # largest variance first
-    # an axis is one up to its sign: make its largest entry positive, so that all machines agree
+    # the sign of an axis is arbitrary: make its largest entry positive, so that all machines agree
     largest = axis.gather(1, axis.abs().argmax(dim=1, keepdim=True))
     component = (axis * torch.where(largest < 0, -1.0, 1.0)).float()
     unit = squared**0.5
@@ -223,10 +228,10 @@ def _components(rows: KeyRows, reduction: Reduction, depth: int) -> tuple[float,
 
 
 def grow(projection: Tensor) -> tuple[Tensor, Tensor]:
-    """Split rows in halves, level by level, which differ by one row at most, also among equal projections.
+    """Split rows in halves, level by level; halves differ by at most one row, even among equal projections.
 
     Args:
-        projection: ``(n, depth)``, of each row on the component of each level; n is 0 only if depth is.
+        projection: ``(n, depth)`` projection of each row on each level's component; if n is 0, so is depth.
 
     Returns:
         Thresholds ``(2^depth - 1,)`` of the nodes, level by level, and the leaf ``(n,)`` of each row. A row
@@ -257,13 +262,14 @@ def grow(projection: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def nearest_leaves(projection: Tensor, threshold: Tensor, count: int) -> Tensor:
-    """The ``count`` leaves, or all, of smallest margin to queries of projections ``(B, depth)``, in order.
+    """The ``count`` leaves of smallest margin, in order, for queries with projections ``(B, depth)``.
 
-    The margin of a node is the sum of the squared distances to the thresholds on its path of which the query
-    lies on the other side. Keeping the ``count`` nodes of smallest margin on every level finds just the
-    leaves of smallest margin: the margin never falls on the way down, and stays the same towards the nearer
-    child. If a node is left out, ``count`` others on its level have no larger margin, and below each of these
-    is a leaf of that same margin, so no leaf below the node left out is needed.
+    All leaves are returned if there are fewer. The margin of a node is the sum of squared distances to those
+    thresholds on its path where the query lies on the other side.
+
+    It is enough to keep the ``count`` nodes of smallest margin on every level. The margin never falls on the
+    way down, and the nearer child has the margin of its parent. So for a node that is dropped, ``count``
+    other nodes have no larger margin, and each of them leads to a leaf of its own margin.
     """
     depth = projection.shape[1]
     node = torch.zeros(len(projection), 1, dtype=torch.int64, device=projection.device)

@@ -1,7 +1,8 @@
-"""Exact search by bounds: codes of 8 or 16 bits say which keys cannot be among the best; others are scored.
+"""Exact search by bounds: codes of 8 or 16 bits rule out keys that cannot be among the best.
 
-A score is known from the codes up to what they leave out, which is bounded by lengths (Cauchy-Schwarz). What
-has a bound below the k-th best score cannot be among the k best, so nothing is lost.
+A code gives a score up to an error, which Cauchy-Schwarz bounds by the lengths of query and key. A key whose
+upper bound is below the k-th best score cannot be among the k best. All other keys are scored in full, so
+nothing is lost.
 """
 
 from __future__ import annotations
@@ -15,27 +16,37 @@ from hmn._native.level import GROUP, LANES, Level
 from hmn.index.storage.key_rows import KeyRows
 
 LEAST_ROWS = 1 << 13
-"""Fewer rows are as soon scored in full."""
+"""Lower limit of rows that are screened; it takes no longer to score fewer in full."""
 AFTER = 512
-"""Queries of the same keys after which it pays to make codes of them."""
+"""Number of queries of the same keys after which it pays to make codes of them."""
 LIST = 1 << 12
-"""Rows of a list: a piece of work."""
-RATIO, FINE_RATIO = 0.008, 6.5e-6
-"""What codes leave of a query, in lengths of it, typically: of 8 bits; of 16, by the root of the features."""
-ROOM, FINE_ROOM, MORE, LEAST_SHARE = 1 << 10, 1 << 6, 8, 8
-"""Most rows that a query has scored in full, with codes of 8 bits; with 16, beside ``k``; how
-many times as many if need be, and their largest share."""
-LONGEST, SHORTEST = 1e12, 1e-30
-"""Keys beyond the first are not screened; the second is more than float32 loses of the shortest."""
+"""Rows per list; a thread works through one list at a time."""
+RATIO = 0.008
+"""Typical error of a query's 8-bit code, in lengths of the query."""
+FINE_RATIO = 6.5e-6
+"""Typical error of a query's 16-bit code, in lengths of the query times the root of the features."""
+ROOM = 1 << 10
+"""Upper limit of rows scored in full per query at first, with 8-bit codes."""
+FINE_ROOM = 1 << 6
+"""Upper limit of rows scored in full per query at first, with 16-bit codes, besides 5/4 of ``k``."""
+MORE = 8
+"""Factor by which the limit is raised for queries that reach it."""
+LEAST_SHARE = 8
+"""Divisor of the number of rows; the quotient is the highest that the limit is raised to."""
+LONGEST = 1e12
+"""Length above which no key is screened: bounds in float32 could overflow."""
+SHORTEST = 1e-30
+"""Length added to each bound: more than float32 loses of the shortest keys."""
 MOST_FEATURES = 1 << 16
-"""With more, inner products in 16 bits come near what 32 hold."""
+"""Upper limit of features for 16-bit codes; with more, sums of their products could exceed 32 bits."""
 PART = 1 << 13
+"""Rows whose codes are made at a time, to bound the memory they need."""
 
 
 class Screen:
-    """Makes codes of the keys of an index once that pays, and follows what changes them.
+    """Makes codes of an index's keys once that pays, and keeps them up to date.
 
-    Keys may be shared with others that write to them in place: what PyTorch has seen of that is noticed.
+    Keys may be shared with others that change them in place. Changes that PyTorch can see are noticed.
     """
 
     def __init__(self) -> None:
@@ -48,7 +59,7 @@ class Screen:
         self._version = self._asked = 0
 
     def is_settled(self, rows: KeyRows) -> bool:
-        """Whether there is nothing to forget and no codes are to be made before a search of these rows."""
+        """Whether these rows can be searched at once: no codes to forget, and none to make first."""
         if rows.keys.device.type != "cpu" or len(rows) < LEAST_ROWS or not rows.features or not screens():
             return True
         return self._is_of(rows) and (self._codes is not None or self._asked < AFTER)
@@ -62,13 +73,13 @@ class Screen:
             self._codes = Codes(rows)
 
     def codes(self, queries: int) -> Codes | None:
-        """The codes for this number of queries more, None while they do not pay; it is settled."""
+        """The codes, for a search of this number of queries; None while they do not pay. Settle first."""
         self._asked += queries
         codes = self._codes
         return codes if codes is not None and codes.sound else None
 
     def write(self, rows: KeyRows, cells: Tensor, keys: Tensor) -> None:
-        """Give cells ``(n,)`` new keys ``(n, D)``, and codes of them; see ``Index.update``."""
+        """Give cells ``(n,)`` new keys ``(n, D)`` and new codes; see ``Index.update``."""
         known = self._is_of(rows)
         written = rows.write(cells, keys)
         if not known:
@@ -86,10 +97,11 @@ class Codes:
     """Codes of all live rows.
 
     Args:
-        rows: whose keys are searched, on the CPU.
+        rows: rows of keys, on the CPU.
 
     Attributes:
-        sound: whether they are of use: no key's length is beyond bounds, and most queries have been certain.
+        sound: whether the codes are of use: no key is too long, and for most queries they gave the best rows
+            for certain.
     """
 
     def __init__(self, rows: KeyRows) -> None:
@@ -117,7 +129,7 @@ class Codes:
         self.write(live)
 
     def write(self, rows: Tensor) -> None:
-        """Make codes of rows ``(n,)``, distinct, whose keys have changed."""
+        """Make the codes of distinct rows ``(n,)`` whose keys have changed."""
         level, places = self._level, torch.searchsorted(self._live, rows)
         nowhere = torch.zeros(len(level.length), 1)
         for row, place in zip(torch.split(rows, PART), torch.split(places, PART), strict=True):
@@ -127,13 +139,13 @@ class Codes:
             length = torch.linalg.vector_norm(coded, dim=1, dtype=torch.float64)
             rest = torch.linalg.vector_norm(coded.sub_(self._keys[row]), dim=1, dtype=torch.float64)
             level.along[place] = ((rest / self._ratio + length) * (1 + 1e-5) + SHORTEST).float()
-            self.sound = self.sound and bool((level.along[place] < LONGEST).all())  # NaN is not
+            self.sound = self.sound and bool((level.along[place] < LONGEST).all())  # False for NaN
 
     def search(self, query: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
         """The best ``k`` rows of queries ``(B, D)`` float32.
 
         Returns:
-            ``score`` (B, k), ``row`` (B, k), and whether they are the best for certain, (B,).
+            ``score`` (B, k); ``row`` (B, k); ``certain`` (B,) bool, whether these are surely the best.
         """
         most = len(self._live) // LEAST_SHARE
         room = min(k + k // 4 + FINE_ROOM if self._fine else max(ROOM, 4 * k), most)

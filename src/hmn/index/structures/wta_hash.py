@@ -1,4 +1,4 @@
-"""Winner-take-all hashing: cells lie in buckets by which of a few features of theirs is the largest."""
+"""Winner-take-all hashing: a cell's bucket says which of a few of its features is the largest."""
 
 from __future__ import annotations
 
@@ -21,17 +21,19 @@ from hmn.index.structures.base import Structure
 from hmn.results import SearchResult
 
 KEY_BITS = 62
+"""Bits for the number of a bucket among those of all tables."""
 CHUNK_NUMBERS = 1 << 22
+"""Features that are looked at in one piece of work, to bound the memory they need."""
 
 
 @dataclass
 class _Tables:
-    """What is built over the rows.
+    """The hash tables over the rows.
 
     Attributes:
-        seen: ``(num_tables, num_permutations, prefix)`` int32 features looked at.
-        buckets: rows by the buckets of all tables, which are numbered one after another.
-        reduction: of keys and queries before they are hashed; fitted.
+        seen: ``(num_tables, num_permutations, prefix)`` int32 features that each table looks at.
+        buckets: rows by bucket; the buckets of all tables are numbered through.
+        reduction: transforms keys and queries before they are hashed; fitted.
     """
 
     seen: Tensor
@@ -43,27 +45,29 @@ class WTAHashIndex(Structure[_Tables], Tunable):
     """Scores the cells that share a bucket with the query in one of several hash tables.
 
     A table draws ``num_permutations`` random orders of the features and looks at the first ``prefix``
-    features of each. The places of the largest ones together are the bucket. The more two vectors agree in
-    the order of their features, the likelier they share a bucket, whatever their length. A query whose
-    buckets hold fewer than k cells gets fewer results.
+    features of each. The positions of the largest ones together make the bucket. The more two vectors agree
+    in the order of their features, the likelier they share a bucket, whatever their length. A query whose
+    buckets hold fewer than k cells gets fewer than k results.
 
-    A key's appended columns are the largest of its features more often than not, and a query's are zero, so a
-    reduction only takes places from the features that tell cells apart: none is used unless asked for.
+    No reduction is used by default. A reduction appends columns, which are mostly the largest features of a
+    key but zero in a query. They would crowd out the features that distinguish cells.
 
     Source: Vijayanarasimhan, Shlens, Monga and Yagnik, "Deep networks with large output spaces", 2014;
-    Yagnik et al., "The power of comparative reasoning", 2011. Several probes a table are ours.
+    Yagnik et al., "The power of comparative reasoning", 2011. Several probes per table are our addition.
 
     Args:
-        num_tables: hash tables.
-        num_permutations: orders of the features a table; p of the paper.
-        prefix: features looked at in an order, at most those of the (reduced) keys; k of the paper.
-        num_probes: buckets looked at in a table, at most 1 + num_permutations: the query's own, then those
-            with one of the places replaced by that of the second largest, smallest difference first.
-        max_candidates: cells scored for a query at most: those that share most buckets with it; all if None.
-            May be set later, as ``num_probes``.
-        reduction: of keys and queries before they are hashed; none if not given.
-        storage: type in which keys are kept; as they come if not given.
-        seed: of the orders.
+        num_tables: number of hash tables.
+        num_permutations: orders of the features per table; p in the paper.
+        prefix: features looked at per order, at most the number of features of the (reduced) keys; k in the
+            paper.
+        num_probes: buckets looked at per table, at most ``1 + num_permutations``. First comes the query's
+            own. The others put the second largest feature in place of the largest in one of the orders, those
+            with the smallest difference first. Can be changed between searches.
+        max_candidates: upper limit of cells scored per query; those that share the most buckets with it are
+            kept. None sets no limit. Can be changed between searches.
+        reduction: transforms keys and queries before they are hashed; None leaves them as they are.
+        storage: type in which keys are kept; None keeps their own.
+        seed: seed of the orders.
 
     Raises:
         ConfigError: a setting is out of its range, or the buckets of all tables take more than 62 bits.
@@ -102,9 +106,9 @@ class WTAHashIndex(Structure[_Tables], Tunable):
 
     @property
     def effort(self) -> int:
-        """See ``Tunable.effort``: ``max_candidates``; all cells, or more, set no limit.
+        """See ``Tunable.effort``: ``max_candidates``; a value of N or more sets no limit.
 
-        A recall beyond its reach needs more ``num_probes``, or more ``num_tables`` and a new build.
+        If even that misses a recall, raise ``num_probes``, or ``num_tables`` and build again.
         """
         return self.max_effort if self.max_candidates is None else self.max_candidates
 
@@ -138,8 +142,10 @@ class WTAHashIndex(Structure[_Tables], Tunable):
         return _Tables(seen, Buckets(self._codes(rows, seen, reduction, every)), reduction)
 
     def _search(self, rows: KeyRows, tables: _Tables, query: Tensor, k: int) -> SearchResult:
-        """Reads count, for every probe, a bucket's number, where it begins and ends, and the rows it lists,
-        besides the features looked at and the keys scored.
+        """Search the buckets of each query.
+
+        Reads count the features looked at and the keys scored. For each probe they also count the number of
+        the bucket, where its list begins and ends, and the rows in the list.
         """
         self._check_search_settings()
         parts = torch.split(query, self._part())
@@ -183,7 +189,10 @@ class WTAHashIndex(Structure[_Tables], Tunable):
         least = torch.arange(self.num_tables, device=device) * self._table
         filed = code[rows.live()] - least if code.shape == (rows.used, self.num_tables) else None
         if filed is None or bool(((filed < 0) | (filed >= self._table)).any()):
-            raise ShapeError(f"wta.code does not number the buckets of {rows.used} rows")
+            raise ShapeError(
+                f"wta.code is {tuple(code.shape)}, expected {(rows.used, self.num_tables)} buckets, each of "
+                "its own table: the state is damaged, or of other settings"
+            )
         # a row without a cell is in no bucket, whatever the state says
         clean = torch.full_like(code, -1)
         clean[rows.live()] = code[rows.live()]
@@ -206,7 +215,7 @@ class WTAHashIndex(Structure[_Tables], Tunable):
         }
 
     def _check_search_settings(self) -> None:
-        """Check those that may be set between searches too."""
+        """Refuse bad values of the settings that can be changed between searches."""
         check_count("num_probes", self.num_probes)
         most = 1 + self.num_permutations if self.prefix > 1 else 1
         if self.num_probes > most:
@@ -217,18 +226,18 @@ class WTAHashIndex(Structure[_Tables], Tunable):
             check_count("max_candidates", self.max_candidates)
 
     def _part(self) -> int:
-        """Vectors to hash at a time."""
+        """Number of vectors that are hashed at a time."""
         return max(1, CHUNK_NUMBERS // max(1, self.num_tables * self.num_permutations * self.prefix))
 
     def _codes(self, rows: KeyRows, seen: Tensor, reduction: Reduction, chosen: Tensor) -> Tensor:
-        """Buckets ``(n, num_tables)`` of chosen rows ``(n,)``, by their keys as they are stored."""
+        """Buckets ``(n, num_tables)`` of chosen rows ``(n,)``, by their stored keys."""
         parts = [reduction.keys(rows.keys[part]) for part in torch.split(chosen, self._part())]
         return torch.cat([self._hash(part, seen)[0] for part in parts])
 
     def _hash(self, reduced: Tensor, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Of ``reduced`` (n, D'): buckets (n, T), features seen (n, T, p, prefix), places of the largest."""
+        """Hash ``(n, D')``: buckets (n, T), features seen (n, T, p, prefix), places of the largest."""
         seen = reduced.index_select(1, features.flatten()).view(len(reduced), *features.shape)
-        largest = seen.argmax(dim=3)  # the first one among equals, which topk would not promise
+        largest = seen.argmax(dim=3)  # (n, T, p), the first among equals, which topk does not promise
         table = torch.arange(self.num_tables, device=reduced.device) * self._table
         return (largest * self._radix(reduced.device)).sum(dim=2) + table, seen, largest
 
@@ -250,5 +259,5 @@ class WTAHashIndex(Structure[_Tables], Tunable):
         return torch.tensor([self.prefix**place for place in range(self.num_permutations)], device=device)
 
     def _narrow(self, every: Tensor) -> Tensor:
-        """Candidates (b, C) once each, those in most buckets first to stay where there are too many."""
+        """Candidates ``(b, C)``, each once; if there are too many, those in the most buckets are kept."""
         return most_frequent(every, self.max_candidates or max(1, every.shape[1]))

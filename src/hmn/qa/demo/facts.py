@@ -30,22 +30,25 @@ _ADMIN1_TABLES = {
     "DE": "01 BW 02 BY 03 HB 04 HH 05 HE 06 NI 07 NW 08 RP 09 SL 10 SH 11 BB 12 MV 13 SN 14 ST 15 TH 16 BE",
     "FR": "11 IDF 24 CVL 27 BFC 28 NOR 32 HDF 44 GES 52 PDL 53 BRE 75 NAQ 76 OCC 84 ARA 93 PAC 94 20R",
 }
+"""Pairs of a first-level code of GeoNames and of ISO 3166-2, by country."""
 _ADMIN1_TO_ISO = {
     country: dict(zip(table.split()[::2], table.split()[1::2], strict=True))
     for country, table in _ADMIN1_TABLES.items()
 }
+"""The code of ISO 3166-2 for each first-level code of GeoNames, by country."""
 _DISSOLVED = frozenset({"AN", "CS"})
 """Codes of countries that no longer exist."""
 _NOT_A_CURRENCY = frozenset({"XTS", "XXX"})
 """Codes of ISO 4217 for tests and for transactions without a currency."""
 _COUNTRY_SHORT_NAMES = {"AE": "UAE", "GB": "UK", "US": "USA"}
 """Abbreviations that people use for countries, by code."""
-# GeoNames gives a metropolis a hundred spellings; these are the ones that people type in English.
 _OTHER_NAMES = """
 Bangalore Bombay Calcutta Canton Constantinople Firenze Genova Hanover Kiev Köln Leningrad Lisboa Lyons Madras
 Milano Moskva München NYC Napoli Peking Praha Rangoon Roma Saigon Sevilla Torino Venezia Warszawa Wien
 """
+"""Other names of cities that people type in English; GeoNames has a hundred spellings of a metropolis."""
 _KNOWN_OTHER_NAMES = frozenset(_OTHER_NAMES.split())
+"""These names, one by one."""
 _METROPOLIS = 300_000
 """Population from which a city gets well-known other names."""
 _MAX_ALTERNATES = 3
@@ -55,8 +58,11 @@ _SAME_NAME_KM = 60.0
 _OTHER_NAME_KM = 30.0
 """Kilometres up to which an airport serves a city whose other name it gives."""
 _WORD = re.compile(r"\w+")
+"""Pattern of a word."""
 _LATIN_NAME = re.compile(r"[A-ZÀ-ÖØ-Þ][A-Za-zÀ-ɏḀ-ỿ'’ .-]{2,}")
+"""Pattern of a name in Latin letters."""
 _LANGUAGE_STATUS = {"A": "ancient", "C": "constructed", "E": "extinct", "H": "historical", "L": "living"}
+"""Status of a language in words, by its letter in ISO 639-3."""
 
 
 class FactSet:

@@ -204,7 +204,7 @@ def test_growth_of_one_place_splits_its_groups() -> None:
     assert recall(index.search(query, 1), query, keys, 1) > 0.9
 
 
-def test_parts_are_divided_as_many_ways_as_told_by_direction() -> None:
+def test_parts_are_divided_by_direction_into_the_given_numbers() -> None:
     generator = torch.Generator().manual_seed(0)
     center = unit_rows(torch.randn(6, 8, generator=generator))
     of = torch.arange(600) % 6

@@ -28,19 +28,19 @@ FEW_GROUPS = 1500
 CELLS_PER_FIRST_GROUP = 300
 """Cells per group of a first tier that has more groups than ``FEW_GROUPS``.
 
-More groups say more about where a query's cells are. Among a million cells in 2,000 clusters a query reads
+More groups say more about where a query's cells are. Among a million cells in 2,000 clusters, a query reads
 719 cells through 833 groups, and 579 through 2,500. Among ten million it reads 48,000 cells through 833
 groups, and 4,300 through 27,777."""
 MOST_TO_ROOT = 9.0
-"""Upper limit of the groups that ``CELLS_PER_FIRST_GROUP`` allows, in square roots of the number of cells."""
+"""Upper limit of groups of the first tier beyond ``FEW_GROUPS``, in square roots of the number of cells."""
 WIDTH = 0.3
 """Width of a tier that has not learned from queries, in mean distances of a cell from its group's mean."""
 SAMPLED_CELLS = 4096
-"""Cells whose distance from their group's mean is measured; up to twice this number."""
+"""Lower limit of the cells whose distance from their group's mean is measured; at most twice this number."""
 
 
 def counts_for(cells: int) -> tuple[int, ...]:
-    """Number of groups of each tier, from the first tier to the leaves, unless the user gives them."""
+    """Default number of groups of each tier, from the first tier to the leaves."""
     counts = [max(1, cells // LEAF_SIZE)]
     enough = max(FEW_GROUPS, min(cells // CELLS_PER_FIRST_GROUP, int(MOST_TO_ROOT * cells**0.5)))
     while counts[0] > enough:

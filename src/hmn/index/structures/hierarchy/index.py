@@ -104,7 +104,7 @@ class HierarchicalIndex(Structure[Tree], Tunable):
 
     @property
     def tree(self) -> Tree:
-        """The tiers and the cells, to look at.
+        """The tiers and the cells, for inspection.
 
         Raises:
             NotFittedError: the index was not built.
@@ -133,14 +133,14 @@ class HierarchicalIndex(Structure[Tree], Tunable):
 
     @own_arithmetic
     def learn(self, query: Tensor, cells: Tensor, *, vectors: bool = True) -> None:
-        """Learn from queries where the best cells of such queries are.
+        """Learn from sample queries where the best cells of queries like them are.
 
         Routing vectors of the first tier are fitted so that each query scores the group of its cell highest.
         The width of each tier is set so that 99 of 100 queries enter the groups of their cells at
         ``reach=100``.
 
         Args:
-            query: ``(Q, D)`` queries such as will be asked: some thousands, or several per group.
+            query: ``(Q, D)`` queries like those that will be asked: some thousands, or several per group.
             cells: ``(Q,)`` cell that each query should find: the right one, or the best.
             vectors: False learns only the widths, as is right while keys still move; see ``forget``.
 

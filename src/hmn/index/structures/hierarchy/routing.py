@@ -58,7 +58,7 @@ def nearest(tiers: list[Tier], vectors: Tensor) -> Tensor:
 
 
 def learn_vectors(tree: Tree, query: Tensor, leaf: Tensor, generator: torch.Generator) -> None:
-    """Teach the first tier which of its groups a query should enter.
+    """Teach the first tier into which of its groups each query should go.
 
     Args:
         tree: changed: ``taught`` of its first tier, and all codes.

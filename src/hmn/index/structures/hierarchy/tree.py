@@ -104,7 +104,10 @@ class Tree:
         wanted += [f"tier{number}.{name}" for number in range(depth) for name in _saved(number)]
         missing = [name for name in wanted if name not in state]
         if missing:
-            raise ShapeError(f"the state has no {missing[0]}: it is of another structure or not whole")
+            raise ShapeError(
+                f"the state has no {missing[0]}, expected the state of a HierarchicalIndex: "
+                "it is of another structure, or incomplete"
+            )
         if len(state["bounds"]) != depth:
             raise ShapeError(f"bounds are {len(state['bounds'])}, expected {depth}: the state is not whole")
         tensors, filings = [], []
@@ -179,7 +182,9 @@ def _cells_filing(state: Mapping[str, Tensor], rows: KeyRows, code_bits: int, le
     lists = Lists.from_state(state, "leaves.", rows.features, code_bits, rows.used)
     filing = Filing(lists, state["leaf"].clone(), state["place"].clone())
     if len(lists) != len(rows) or len(filing.parent) != rows.used or len(filing.place) != rows.used:
-        raise ShapeError(f"the state files {len(lists)} cells, expected {len(rows)}: give the keys it is of")
+        raise ShapeError(
+            f"the state files {len(lists)} cells, expected {len(rows)}: give the keys it was saved with"
+        )
     if len(lists.level.length) < leaves:
         raise ShapeError("there are fewer leaves than their tier has: the state is not whole")
     filing.check("place")

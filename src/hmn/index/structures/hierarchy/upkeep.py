@@ -20,7 +20,7 @@ SHRUNK = 2
 FEW_MEMBERS = 2
 """Quotient, in members per group, up to which only empty groups are dropped.
 
-Where three members per group are intended, about half of all groups hold one or two."""
+If three members per group are intended, about half of all groups hold one or two."""
 DRIFT = 0.03
 """Distance that the mean of a group's members may move before the group follows, in lengths of its mean."""
 ROUNDS = 5
@@ -96,7 +96,7 @@ def follow(tree: Tree, leaves: Tensor) -> None:
 
 
 def split_grown(tree: Tree, number: int, groups: Tensor) -> Tensor:
-    """Split those of groups ``(g,)`` of a tier that exceed its bound; returns these and all new ones."""
+    """Split those of a tier's groups ``(g,)`` that exceed its bound; returns all given and all new groups."""
     members = tree.tiers[number].below.filing
     parts = [groups]
     while len(large := groups[members.size(groups) > tree.bounds[number]]):
@@ -107,7 +107,7 @@ def split_grown(tree: Tree, number: int, groups: Tensor) -> Tensor:
 
 
 def _drop_small(tree: Tree, number: int, groups: Tensor) -> tuple[Tensor, Tensor]:
-    """Drop those of groups ``(g,)`` of a tier that hold little; their members go to the nearest others.
+    """Drop those of a tier's groups ``(g,)`` that hold few members, which go to the nearest other groups.
 
     Returns:
         The groups that stay, with all that gained a member; the groups of the tier above that lost one.
