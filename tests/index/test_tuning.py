@@ -182,8 +182,8 @@ def test_recall_counts_equal_scores_whichever_cell_has_them() -> None:
 @pytest.mark.parametrize(
     ("targets", "message"),
     [
-        ({}, "only one"),
-        ({"target_recall": 0.9, "target_reads": 5.0}, "only one"),
+        ({}, "neither of .*expected exactly one"),
+        ({"target_recall": 0.9, "target_reads": 5.0}, "both of .*expected exactly one"),
         ({"target_recall": 0.0}, "above 0"),
         ({"target_recall": 1.1}, "at most 1"),
         ({"target_reads": 0.0}, "more than 0"),
