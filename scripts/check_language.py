@@ -75,7 +75,7 @@ RULES = tuple(
         r"\btells\b": "'reports', 'says' or 'gives'",
         r"\bas yet\b": "'yet', or nothing",
         r"\banew\b": "'again' or 'from the start'",
-        rf"(?:\b({COUNTED})|\{{\}}) an? ({PER})\b": r"'\1 per \2'",
+        rf"(\b(?:{COUNTED})|\{{\}}) an? ({PER})\b": r"'\1 per \2'",
         r"\bnumbers that are none\b": "'NaN and infinity'",
     }.items()
 )
