@@ -74,11 +74,11 @@ def test_lays_itself_out(cells: int, tiers: str) -> None:
     keys, query = clustered(0, cells, 64, features=8)
     index = HierarchicalIndex()
     index.build(keys)
-    wanted = [int(one) for one in tiers.split("x")]
-    found = [int(one) for one in str(index.stats()["num_groups"]).split("x")]
-    assert len(found) == len(wanted)
-    for one, other in zip(found, wanted, strict=True):
-        assert 0.9 * other <= one <= 1.3 * other  # groups that grew are split
+    expected = [int(count) for count in tiers.split("x")]
+    counts = [int(count) for count in str(index.stats()["num_groups"]).split("x")]
+    assert len(counts) == len(expected)
+    for count, intended in zip(counts, expected, strict=True):
+        assert 0.9 * intended <= count <= 1.3 * intended  # groups that are too large are split
     index.reach, index.rescore = None, cells
     assert recall(index.search(query, 1), query, keys, 1) == 1.0
 
@@ -112,7 +112,7 @@ def test_a_wider_reach_reads_more_and_finds_more(codes: str) -> None:
 
 
 def test_it_learns_where_queries_go() -> None:
-    # a cell is a subject and a relation; questions tell more of the subject than clusters of cells do
+    # a cell is a subject and a relation; queries say more about the subject than clusters of cells do
     generator = torch.Generator().manual_seed(0)
     subject, relation = (torch.randn(count, 32, generator=generator) for count in (200, 40))
     keys = (subject.unsqueeze(1) + relation).flatten(0, 1)

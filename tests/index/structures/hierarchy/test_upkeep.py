@@ -168,7 +168,7 @@ def test_new_groups_take_over_what_was_taught_to_the_group_that_is_split() -> No
     keys, _ = clustered(8, 1_000, 1)
     index = built(keys, "20")
     (tier,) = index.tree.tiers
-    tier.taught[tier.live()] = torch.arange(len(tier)).float().unsqueeze(1)
+    tier.taught[tier.live()] = 1.0 + torch.arange(len(tier)).float().unsqueeze(1)
     index.tree.write_codes()
     index.tree.bounds = (20,)
     large = tier.live()[index.tree.cells.filing.size(tier.live()) > 20][:1]
