@@ -167,7 +167,7 @@ def test_a_file_without_a_good_row(tmp_path: Path, content: str) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([], "rows: no good question"),
+        ([], "rows: it holds no question"),
         ([("a", "b", "c")], "rows:1: "),
         ([("who", "Bob"), (*TRIPLES[0], "who")], "rows:2: "),
         ([("who", [])], "rows:1: empty"),

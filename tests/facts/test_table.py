@@ -61,7 +61,7 @@ def test_a_file_without_a_good_row(tmp_path: Path) -> None:
 def test_bad_arguments(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected three names"):
         FactTable.read(tmp_path / "facts.tsv", columns=("a", "b"))
-    with pytest.raises(IndexError, match="cell 1 of a table of 1"):
+    with pytest.raises(IndexError, match="there is no cell 1, expected cells from 0 to 0"):
         FactTable.from_triples([("a", "r", "b")]).fact(1)
 
 

@@ -57,9 +57,10 @@ def test_a_bad_file_is_named(tmp_path: Path, text: str | bytes, said: str) -> No
 
 
 def test_a_missing_file_or_a_folder_is_named(tmp_path: Path) -> None:
-    for path in (tmp_path / "nothing.toml", tmp_path):
-        with pytest.raises(ConfigError, match=path.name):
-            read_config(path)
+    with pytest.raises(ConfigError, match=r"nothing\.toml: no such file.*check the path"):
+        read_config(tmp_path / "nothing.toml")
+    with pytest.raises(ConfigError, match=tmp_path.name):
+        read_config(tmp_path)
 
 
 @pytest.mark.parametrize(("kind", "name"), EVERY, ids=[name for _, name in EVERY])

@@ -60,7 +60,7 @@ def distinct_facts(rows: Iterable[Row], source: Source) -> NumberedFacts:
     """
     numbered, line = _gathered(rows)
     if not len(line):
-        raise DataError(f"{source.path}: no good fact in it, expected rows of {FACT}: check its columns")
+        raise DataError(f"{source.path}: it holds no fact, expected rows of {FACT}: check its columns")
     facts, repeated = canonical(numbered)
     for row in repeated:
         source.bad(int(line[row]), "duplicate fact: an earlier line has the same fact")

@@ -132,7 +132,9 @@ def _with_facts(source: Source, facts: FactTable, rows: Iterable[Row]) -> Questi
         source.bad(line, f"the fact ({', '.join(cells[:3])}) is not in the table of facts")
     good = np.flatnonzero(cell >= 0)
     if not len(good):
-        raise DataError(f"{source.path}: no good question in it, expected rows of {WITH_FACT}")
+        raise DataError(
+            f"{source.path}: it holds no question, expected rows of {WITH_FACT}: check its columns"
+        )
     pair = facts.pair[cell[good]]
     start, places = spans(facts.pair_start[pair], facts.pair_start[pair + 1])
     text = [columns[3][row].strip() for row in good]
@@ -155,7 +157,9 @@ def _with_answers(source: Source, facts: FactTable, rows: Iterable[Row]) -> Ques
         texts.append(text.strip())
         answers.append(np.unique(np.concatenate([entities_of[name] for name in names])))
     if not texts:
-        raise DataError(f"{source.path}: no good question in it, expected rows of {WITH_ANSWERS}")
+        raise DataError(
+            f"{source.path}: it holds no question, expected rows of {WITH_ANSWERS}: check its columns"
+        )
     start = offsets([len(entities) for entities in answers])
     cell = np.full(len(texts), -1, np.int64)
     return QuestionSet(texts, cell, start, np.concatenate(answers), source.skipped)

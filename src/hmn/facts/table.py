@@ -167,7 +167,7 @@ class FactTable:
             IndexError: there is no such cell.
         """
         if not 0 <= cell < len(self):
-            raise IndexError(f"cell {cell} of a table of {len(self)} facts: expected 0 to {len(self) - 1}")
+            raise IndexError(f"there is no cell {cell}, expected cells from 0 to {len(self) - 1}")
         subject, relation, object_ = int(self.subject[cell]), int(self.relation[cell]), int(self.object[cell])
         return Fact(
             self.entities[subject].as_py(),

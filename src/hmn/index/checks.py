@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from numbers import Integral
+from operator import index
 
 import torch
 from torch import Tensor
@@ -11,13 +13,26 @@ from hmn._native.finite import check_finite
 from hmn.errors import ConfigError, NonFiniteError, ShapeError
 
 
+def check_tensor(value: object, name: str) -> None:
+    """Refuse anything but a tensor, such as a NumPy array or a list."""
+    if not isinstance(value, Tensor):
+        got = type(value).__name__
+        raise ShapeError(f"got {name} of type {got}, expected a tensor: convert with torch.as_tensor")
+
+
 def check_keys(keys: Tensor, name: str = "keys") -> Tensor:
     """Refuse keys that are not a finite float matrix ``(N, D)``; returns them, detached."""
+    check_tensor(keys, name)
     if keys.dim() != 2 or not keys.is_floating_point():
         got = f"{tuple(keys.shape)} of {keys.dtype}"
         raise ShapeError(f"{name} are {got}, expected a float matrix (cells, features)")
     check_finite(keys, name)
     return keys.detach()
+
+
+def _is_whole(value: object) -> bool:
+    """Whether a value is a whole number, one of NumPy included."""
+    return type(value) is int or isinstance(value, Integral)
 
 
 def as_storage(keys: Tensor, storage: torch.dtype, name: str = "keys") -> Tensor:
@@ -41,15 +56,18 @@ def check_query(query: Tensor, features: int, k: int, *, finite: bool = True) ->
 
     With ``finite=False`` NaN and infinity pass: the kernels that search refuse them.
     """
-    if k < 1:
-        raise ConfigError(f"k is {k}, expected at least 1: ask for one result or more")
+    if not _is_whole(k) or k < 1:
+        raise ConfigError(
+            f"k is {k!r}, expected a whole number of at least 1: the number of results per query"
+        )
+    check_tensor(query, "query")
     if query.dim() != 2 or not query.is_floating_point():
         got = f"{tuple(query.shape)} of {query.dtype}"
         raise ShapeError(f"query is {got}, expected a float matrix (queries, features)")
     if query.shape[1] != features:
         raise ShapeError(
             f"query has {query.shape[1]} features but the memory has {features}: "
-            "encode it with the model that the memory was saved with"
+            "make queries as the keys were made, such as by the model that the memory was saved with"
         )
     # each of these calls takes as long as a lock, so none is made for nothing
     if query.requires_grad:
@@ -63,10 +81,11 @@ def check_query(query: Tensor, features: int, k: int, *, finite: bool = True) ->
 
 def as_ids(cells: Tensor, name: str = "cells") -> Tensor:
     """Refuse cell ids that are not whole numbers ``(n,)``; returns them as int64."""
+    check_tensor(cells, name)
     whole = not cells.is_floating_point() and not cells.is_complex() and cells.dtype != torch.bool
     if cells.dim() != 1 or not whole:
         got = f"{tuple(cells.shape)} of {cells.dtype}"
-        raise ShapeError(f"{name} are {got}, expected int64 ids (cells,)")
+        raise ShapeError(f"{name} are {got}, expected one dimension of int64 ids")
     return cells.detach().to(torch.int64)
 
 
@@ -88,9 +107,11 @@ def check_counts(name: str, value: int | Sequence[int] | str) -> tuple[int, ...]
         ConfigError: it is none of these, or a count is less than 1.
     """
     try:
-        parts = value.split("x") if isinstance(value, str) else [value] if isinstance(value, int) else value
-        counts = tuple(int(part) for part in parts)
-    except ValueError:
+        if isinstance(value, str):
+            counts = tuple(int(part) for part in value.split("x"))
+        else:
+            counts = tuple(map(index, value if isinstance(value, Iterable) else [value]))
+    except (ValueError, TypeError):
         counts = ()
     if not counts or min(counts) < 1:
         raise ConfigError(

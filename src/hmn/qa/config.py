@@ -180,6 +180,8 @@ def read_config(path: Path | str) -> dict[str, Any]:
     """
     try:
         table = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file, expected a TOML file of settings: check the path") from None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: {error}: expected a readable TOML file of settings") from None
     settings = {name.replace("-", "_"): value for name, value in table.items()}

@@ -144,7 +144,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
     """Read the manifest and check the parts that are the same in all versions."""
     file = folder / MANIFEST
     if not folder.exists():
-        raise BundleError(f"{folder}: no such folder, expected a bundle: check the path")
+        raise BundleError(f"{folder}: no such folder, expected that of a saved model: check the path")
     if not file.is_file():
         raise BundleError(f"{folder}: not a bundle, it has no {MANIFEST}: check the path")
     with file.open("rb") as stream:

@@ -113,8 +113,10 @@ def test_another_storage_type_is_refused() -> None:
 
 def test_a_state_without_keys_needs_them() -> None:
     state = KeyRows(torch.eye(3), torch.tensor([4, 5, 6])).state_dict(with_keys=False)
-    with pytest.raises(ShapeError, match="keys"):
+    with pytest.raises(ShapeError, match="saved without keys, and none are given"):
         KeyRows.from_state(state)
+    with pytest.raises(ShapeError, match=r"no rows\.used, expected the state of an index"):
+        KeyRows.from_state({}, torch.eye(3))
     with pytest.raises(ShapeError, match="3"):
         KeyRows.from_state(state, torch.eye(2))
     with pytest.raises(ShapeError, match="checksum"):

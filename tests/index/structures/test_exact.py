@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -141,16 +143,17 @@ def test_refuses_keys_that_are_no_float_matrix(keys: Tensor) -> None:
     ("query", "said"),
     [
         (torch.zeros(1, 3), "query has 3 features but the memory has 2"),
+        ([[1.0, 2.0]], "got query of type list, expected a tensor"),
         (torch.zeros(2), "expected a float matrix"),
         (torch.zeros(1, 2, dtype=torch.int64), "int64"),
     ],
 )
-def test_refuses_queries_that_do_not_fit(query: Tensor, said: str) -> None:
+def test_refuses_queries_that_do_not_fit(query: Any, said: str) -> None:
     with pytest.raises(ShapeError, match=said):
         ExactIndex(torch.zeros(4, 2)).search(query, 1)
 
 
-@pytest.mark.parametrize("k", [0, -1])
-def test_refuses_fewer_than_one_result(k: int) -> None:
-    with pytest.raises(ConfigError, match=f"k is {k}, expected at least 1"):
+@pytest.mark.parametrize("k", [0, -1, 2.0])
+def test_refuses_other_numbers_of_results(k: Any) -> None:
+    with pytest.raises(ConfigError, match=f"k is {k}, expected a whole number of at least 1"):
         ExactIndex(torch.zeros(4, 2)).search(torch.zeros(1, 2), k)

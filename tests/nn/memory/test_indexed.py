@@ -232,6 +232,11 @@ def test_settings_that_the_shared_memory_has_already_are_refused() -> None:
         KMIPSAttention(indexed, K, refiled=3)
 
 
+def test_the_class_of_an_index_is_refused() -> None:
+    with pytest.raises(ConfigError, match="index is the class ExactIndex, expected a search structure"):
+        IndexedMemory(Memory(torch.eye(3)), ExactIndex)  # type: ignore[arg-type]
+
+
 @every_structure
 def test_an_index_that_serves_another_memory_is_refused(name: str) -> None:
     index = make_index(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -213,8 +214,15 @@ def test_names_a_cell_that_is_not_there(bad: int) -> None:
 
 
 def test_refuses_cells_that_are_no_whole_numbers() -> None:
-    with pytest.raises(ShapeError, match=r"cells are \(2,\) of torch.float32, expected int64 ids"):
+    with pytest.raises(
+        ShapeError, match=r"cells are \(2,\) of torch.float32, expected one dimension of int64 ids"
+    ):
         Memory(rows()).keys_of(torch.zeros(2))
+
+
+def test_refuses_what_is_not_a_tensor() -> None:
+    with pytest.raises(ShapeError, match="got keys of type ndarray, expected a tensor"):
+        Memory(np.eye(3))  # type: ignore[arg-type]
 
 
 def test_refuses_rows_that_do_not_fit() -> None:

@@ -186,8 +186,14 @@ class KeyRows:
         """
         shared = keys is not None
         keys = keys if shared else state.get("rows.keys")
-        if keys is None or "rows.used" not in state:
-            raise ShapeError("the state has no keys: give them as well, or save it with them")
+        if "rows.used" not in state:
+            raise ShapeError(
+                "the state has no rows.used, expected the state of an index: give what state_dict returned"
+            )
+        if keys is None:
+            raise ShapeError(
+                "the state was saved without keys, and none are given: give the keys, or save it with them"
+            )
         if len(keys) < int(state["rows.used"]):
             raise ShapeError(
                 f"there are {len(keys)} keys, expected the {int(state['rows.used'])} of the state"

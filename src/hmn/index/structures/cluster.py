@@ -72,8 +72,7 @@ class ClusterIndex(Structure[Levels], Tunable):
         self.num_probes = num_probes
         if codes not in BITS:
             raise ConfigError(f"codes is {codes!r}, expected one of {', '.join(map(str, BITS))}")
-        if iterations < 0:
-            raise ConfigError(f"iterations is {iterations}, expected 0 or more")
+        check_count("iterations", iterations, least=0)
         levels = 1 if self.num_clusters is None else len(self.num_clusters)
         if len(self._probes) not in (1, levels):
             raise ConfigError(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hmn.errors import CellError, ConfigError, ShapeError
-from hmn.index.checks import as_ids
+from hmn.index.checks import as_ids, check_tensor
 from hmn.nn.memory.stored import Memory
 from hmn.results import Read
 
@@ -35,6 +35,7 @@ def checked_memory(memory: Memory) -> Memory:
 def checked(query: Tensor, target: Tensor | None, memory: Memory) -> tuple[Tensor, Tensor | None]:
     """Queries as ``(B, D)`` and targets as ``(B,)``, refused if they do not fit the memory."""
     features = memory.keys.shape[1]
+    check_tensor(query, "query")
     if query.dim() < 1 or not query.is_floating_point():
         got = f"{tuple(query.shape)} of {query.dtype}"
         raise ShapeError(f"query is {got}, expected floats (..., {features}): one row per query")
@@ -64,7 +65,7 @@ def check_range(target: Tensor | None, count: int) -> None:
 
 def checked_scale(scale: float) -> float:
     """Refuse a scale that would reverse the order or make every weight the same."""
-    if not 0 < scale < math.inf:
+    if not isinstance(scale, int | float) or not 0 < scale < math.inf:
         raise ConfigError(f"scale is {scale!r}, expected a finite number above 0")
     return float(scale)
 

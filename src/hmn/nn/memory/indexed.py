@@ -297,8 +297,8 @@ def as_index(index: Index | str | None) -> Index:
     """
     if index is None or isinstance(index, str):
         return make_index(index or "exact")
-    if not callable(getattr(index, "search", None)):
-        got = type(index).__name__
+    if isinstance(index, type) or not callable(getattr(index, "search", None)):
+        got = f"the class {index.__name__}" if isinstance(index, type) else type(index).__name__
         raise ConfigError(f"index is {got}, expected a search structure, its name, or None for exact search")
     return index
 
