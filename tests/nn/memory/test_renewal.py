@@ -56,5 +56,5 @@ def test_it_goes_on_from_its_state() -> None:
     one.all_renewed()
     other.load(one.state())
     assert torch.equal(one.due(read), other.due(read))
-    with pytest.raises(ShapeError, match="of 50 cells, expected 51"):
+    with pytest.raises(ShapeError, match="has 50 cells, expected 51"):
         RollingRenewal(51, 7).load(one.state())
