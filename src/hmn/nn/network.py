@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Generic
+from typing import Any, Generic
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +51,12 @@ class MemoryNetwork(nn.Module, Generic[Output]):
         self.reader = reader
         self.output_module = output_module
         self.writer = writer
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Search another memory where ``memory`` is replaced."""
+        if name == "memory" and "memory" in vars(self) | self._modules:
+            self.indexed.memory = value
+        super().__setattr__(name, value)
 
     def forward(self, inputs: object, k: int) -> Output:
         """Answer a batch of inputs from the ``k`` cells that are read for each."""

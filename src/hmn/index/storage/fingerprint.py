@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hmn.index.precision import own_arithmetic
+
 CHUNK_NUMBERS = 1 << 16
 """Numbers that are hashed at a time: 512 KiB in 64 bits, which stays in the cache."""
 GOLDEN = 0x9E3779B97F4A7C15
@@ -15,6 +17,7 @@ BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 """Type whose numbers are the bits of a float, by its size in bytes."""
 
 
+@own_arithmetic
 def row_fingerprints(keys: Tensor) -> Tensor:
     """A number for the bits of each row, the same on every machine and however the rows are divided.
 

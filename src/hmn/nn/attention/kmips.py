@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -107,6 +107,12 @@ class KMIPSAttention(nn.Module):
         self.scale = checked_scale(scale)
         self.corrected = corrected
         self._generator = torch.Generator().manual_seed(seed)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Search another memory where ``memory`` is replaced."""
+        if name == "memory" and "memory" in self._modules:
+            self.indexed.memory = checked_memory(value)
+        super().__setattr__(name, value)
 
     @property
     def index(self) -> Index:

@@ -66,7 +66,8 @@ class EncodedMemory(nn.Module):
                 return self.snapshot()
             for keys in self.encoder.all_keys():  # type: ignore[operator]
                 if self._snapshot is None or self._snapshot.shape != (len(self), keys.shape[1]):
-                    self._snapshot = keys.new_empty(len(self), keys.shape[1])
+                    with torch.inference_mode(False):  # else PyTorch would not count its changes
+                        self._snapshot = keys.new_empty(len(self), keys.shape[1])
                 self._snapshot[start : start + len(keys)] = keys
                 start += len(keys)
         finally:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
-from weakref import WeakKeyDictionary, ref
 
 import torch
 from torch import Tensor
@@ -14,6 +13,7 @@ from hmn.index.checks import as_ids, check_keys
 from hmn.index.protocol import Index, Live
 from hmn.index.registry import make_index
 from hmn.index.storage.fingerprint import row_fingerprints
+from hmn.nn.memory.held import Identity, SameStorage, claim
 from hmn.nn.parts import CellMemory
 from hmn.results import SearchResult
 
@@ -26,9 +26,6 @@ CELLS_AT_A_TIME = 1 << 16
 REBUILD_SHARE = 0.5
 """Share of the cells above which changed keys are indexed by a new build, not filed one by one."""
 
-_SERVED: WeakKeyDictionary[Index, ref[CellMemory]] = WeakKeyDictionary()
-"""Memory that each index object serves, so that no other memory is searched through it."""
-
 
 class IndexedMemory(Generic[AnyMemory]):
     """A memory and the index that searches it, kept in step.
@@ -39,8 +36,9 @@ class IndexedMemory(Generic[AnyMemory]):
     Every search first looks whether the memory's keys are still those that were indexed: the same storage,
     not changed in place since. Where they are not, fingerprints of the keys say which cells changed. Those
     are filed again, or the index is rebuilt if they are more than half; keys that only lie elsewhere, as
-    under ``torch.func.functional_call``, cost one pass over them and no rebuild. Changes that PyTorch cannot
-    see (through NumPy, ``Tensor.data`` or another process) need ``refresh``.
+    under ``torch.func.functional_call``, cost one pass over them and no rebuild. Changes that PyTorch does
+    not count need ``refresh``: through NumPy, ``Tensor.data`` or another process, or of a tensor that was
+    made in inference mode. Keys that the memory no longer has are never written to.
 
     During training call ``refresh`` after each step of the optimiser. It files the cells that were read,
     which costs nothing in N; without it the next search compares all keys.
@@ -73,14 +71,24 @@ class IndexedMemory(Generic[AnyMemory]):
                 f"refiled is {refiled!r}, expected a whole number of at least 1, or None: the number of "
                 "moved cells that the index files again per step"
             )
-        self.memory = memory
+        self._memory = memory
         self.refiled = refiled
+        self._index: Index
         self._generator = torch.Generator().manual_seed(seed)
-        self._indexed_as: tuple[object, ...] | None = None  # identity of the keys that the index holds
-        self._fingerprint: Tensor | None = None  # (N,) int64, of the keys that the index holds
         self._read: list[Tensor] = []  # cells read in training since the last refresh
         self._due: list[Tensor] = []  # moved cells that wait to be filed together
         self.index = as_index(index)
+
+    @property
+    def memory(self) -> AnyMemory:
+        """The N cells. May be replaced; the index follows at the next search."""
+        return self._memory
+
+    @memory.setter
+    def memory(self, memory: AnyMemory) -> None:  # type: ignore[misc]
+        self._held = claim(self._index, self, memory)
+        self._memory = memory
+        self._read, self._due = [], []
 
     @property
     def index(self) -> Index:
@@ -89,9 +97,9 @@ class IndexedMemory(Generic[AnyMemory]):
 
     @index.setter
     def index(self, index: Index) -> None:
-        _claim(index, self.memory)
         if len(index):
             _check_count(len(index), self.memory)
+        self._held = claim(index, self, self.memory)
         self._index = index
         self._forget()
 
@@ -130,17 +138,21 @@ class IndexedMemory(Generic[AnyMemory]):
         if self._is_unbuilt():
             self.rebuild()
             return
-        if hasattr(self.memory.snapshot(), "full_tensor"):
-            self._indexed_as = None  # FSDP2 shards the keys here: the next search compares all of them
+        keys = self.memory.snapshot()
+        if hasattr(keys, "full_tensor"):
+            self._held.identity = None  # FSDP2 shards the keys here: the next search compares all of them
             return
+        identity, indexed_as = Identity.of(self.memory, keys), self._held.identity
+        if indexed_as is None or indexed_as.place != identity.place:
+            self._compare()  # more may have changed than the cells given or read: rows were loaded
         if cells is None:
             cells = self._moved()
-            if cells is None:
+            if cells is None or (not len(cells) and indexed_as != identity):
                 self._compare()
                 return
             cells = self._limited(cells)
         self._file(cells)
-        self._indexed_as = _identity(self.memory.snapshot())
+        self._held.identity = Identity.of(self.memory, keys)  # filing writes to keys that the index shares
 
     @torch.no_grad()
     def refile(self) -> None:
@@ -149,16 +161,20 @@ class IndexedMemory(Generic[AnyMemory]):
         if self._is_unbuilt() or self._scores_live(keys):
             self.rebuild()
             return
+        self._part_from_others(keys)
         for cells in torch.split(torch.arange(len(keys), device=keys.device), CELLS_AT_A_TIME):
             self._index.update(cells, keys[cells])
-        self._note_indexed(keys)
+        self._note_indexed(keys, Identity.of(self.memory, keys))
 
     @torch.no_grad()
     def rebuild(self) -> None:
         """Build the index from scratch on all keys as they are now; now and then in a long training."""
         keys = self.memory.snapshot()
+        identity = Identity.of(self.memory, keys)  # before the build: what changes meanwhile is noticed
+        fingerprint = row_fingerprints(keys) if self._index.has_structure else None
         self._index.build(keys)
-        self._note_indexed(keys)
+        self._held.shares = SameStorage(keys)
+        self._note_indexed(keys, identity, fingerprint)
 
     @torch.no_grad()
     def load_index(self, state: Mapping[str, Tensor], keys: Tensor | None = None) -> None:
@@ -174,25 +190,29 @@ class IndexedMemory(Generic[AnyMemory]):
         """
         if "rows.used" in state:
             _check_count(int(state["rows.used"]) - len(state.get("rows.free", ())), self.memory)
-        self._index.load_state_dict(state, self.memory.snapshot() if keys is None else keys)
+        keys = self.memory.snapshot() if keys is None else keys
+        self._index.load_state_dict(state, keys)
+        self._held.shares = SameStorage(keys)
         _check_count(len(self._index), self.memory)
         self._forget()
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> IndexedMemory[AnyMemory]:
-        """A copy that serves the copied memory; it compares its keys at its first search."""
-        from copy import deepcopy
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy is made of; it compares its keys at its first search."""
+        state = {name: value for name, value in vars(self).items() if name != "_held"}
+        return {**state, "fingerprint": self._held.fingerprint, "shares": self._held.shares is not None}
 
-        copied: IndexedMemory[AnyMemory] = IndexedMemory.__new__(IndexedMemory)
-        memo[id(self)] = copied
-        for name, value in vars(self).items():
-            # the identity holds the storage of the original keys, which is not to be copied again
-            setattr(copied, name, None if name == "_indexed_as" else deepcopy(value, memo))
-        _claim(copied._index, copied.memory)
-        return copied
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Become a copy that serves the copied memory."""
+        fingerprint, shares = state.pop("fingerprint"), state.pop("shares")
+        vars(self).update(state)
+        self._held = claim(self._index, self, self.memory)
+        if self._held.identity is None:
+            self._held.fingerprint = fingerprint
+            self._held.shares = SameStorage(self.memory.snapshot()) if shares and len(self._index) else None
 
     def _forget(self) -> None:
         """Start over: nothing is known of what the index holds, and no cell is waiting."""
-        self._indexed_as = self._fingerprint = None
+        self._held.forget()
         self._read, self._due = [], []
 
     def _is_unbuilt(self) -> bool:
@@ -201,7 +221,8 @@ class IndexedMemory(Generic[AnyMemory]):
     @torch.no_grad()
     def _catch_up(self) -> None:
         """Make the index hold the memory's keys as they are now."""
-        if self._indexed_as is not None and self._indexed_as == _identity(self.memory.snapshot()):
+        indexed_as = self._held.identity
+        if indexed_as is not None and indexed_as == Identity.of(self.memory, self.memory.snapshot()):
             return
         if self._is_unbuilt():
             self.rebuild()
@@ -211,18 +232,24 @@ class IndexedMemory(Generic[AnyMemory]):
     def _compare(self) -> None:
         """File the cells whose fingerprints differ from those of the indexed keys."""
         keys = self.memory.snapshot()  # (N, D)
+        identity, indexed_as = Identity.of(self.memory, keys), self._held.identity
         if self._scores_live(keys):
-            self._note_indexed(keys)
+            self._note_indexed(keys, identity)
+            return
+        if indexed_as is not None and not indexed_as.place.is_like(identity.place):
+            self.rebuild()
             return
         present = row_fingerprints(keys)  # (N,)
-        indexed = self._fingerprint
+        indexed = self._held.fingerprint
         changed = self._differs_from_held(keys) if indexed is None else indexed.to(keys.device) != present
         cells = changed.nonzero().squeeze(1)
-        if len(cells) > REBUILD_SHARE * len(keys):
+        allowed = REBUILD_SHARE * len(keys) if self._index.has_structure else 0
+        if len(cells) > allowed:
             self.rebuild()
             return
         self._file(cells)
-        self._indexed_as, self._fingerprint = _identity(keys), present
+        # filing writes to keys that the index shares, which makes them another version
+        self._held.identity, self._held.fingerprint = Identity.of(self.memory, keys), present
 
     def _differs_from_held(self, keys: Tensor) -> Tensor:
         """Which keys ``(N,)`` differ from those of an index that was built elsewhere.
@@ -231,9 +258,11 @@ class IndexedMemory(Generic[AnyMemory]):
         """
         state = self._index.state_dict()
         held, cell = state.get("rows.keys"), state.get("rows.cell")
-        same = torch.zeros(len(keys), dtype=torch.bool, device=keys.device)
-        if held is None or held.shape[1:] != keys.shape[1:]:
-            return same
+        if held is None:
+            return torch.zeros(len(keys), dtype=torch.bool, device=keys.device)
+        if held.shape[1:] != keys.shape[1:]:
+            return torch.ones(len(keys), dtype=torch.bool, device=keys.device)
+        self._held.shares = SameStorage(held)
         row = torch.arange(len(held)) if cell is None else (cell >= 0).nonzero().squeeze(1).cpu()
         order = torch.arange(len(row)) if cell is None else cell.cpu()[row].argsort()
         if not torch.equal(row[order] if cell is None else cell.cpu()[row[order]], torch.arange(len(keys))):
@@ -248,18 +277,31 @@ class IndexedMemory(Generic[AnyMemory]):
         """Whether the index scores these very keys at every search, and so cannot fall behind."""
         return isinstance(self._index, Live) and self._index.scores_live(keys)
 
-    def _note_indexed(self, keys: Tensor) -> None:
+    def _note_indexed(self, keys: Tensor, identity: Identity, fingerprint: Tensor | None = None) -> None:
         """Note that the index holds these keys."""
-        self._indexed_as, self._read, self._due = _identity(keys), [], []
-        self._fingerprint = None if self._scores_live(keys) else row_fingerprints(keys)
+        self._held.identity, self._read, self._due = identity, [], []
+        if self._scores_live(keys):
+            self._held.fingerprint = None
+        else:
+            self._held.fingerprint = row_fingerprints(keys) if fingerprint is None else fingerprint
+
+    def _part_from_others(self, keys: Tensor) -> None:
+        """Give the index keys of its own if it shares others than these, which filing would overwrite."""
+        shares = self._held.shares
+        if shares is None or shares == SameStorage(keys):
+            return
+        state = self._index.state_dict()
+        if "rows.keys" in state:
+            self._index.load_state_dict(state)  # copies what the state has
+        self._held.shares = None
 
     def _moved(self) -> Tensor | None:
         """Cells ``(n,)`` that training may have moved; None where the memory does not know them."""
         touched = getattr(self.memory, "touched", None)
         if touched is None:
             return None
-        cells: Tensor = torch.unique(torch.cat([touched(), *self._read]))
-        self._read = []
+        read, self._read = self._read, []
+        cells: Tensor = torch.unique(torch.cat([touched(), *read]))
         return cells
 
     def _limited(self, cells: Tensor) -> Tensor:
@@ -284,9 +326,11 @@ class IndexedMemory(Generic[AnyMemory]):
         moved = check_keys(keys[cells])  # (n, D)
         if self._scores_live(keys):
             return
+        self._part_from_others(keys)
         self._index.update(cells, moved)
-        if self._fingerprint is not None:
-            self._fingerprint[cells.to(self._fingerprint.device)] = row_fingerprints(moved)
+        fingerprint = self._held.fingerprint
+        if fingerprint is not None:
+            fingerprint[cells.to(fingerprint.device)] = row_fingerprints(moved)
 
 
 def as_index(index: Index | str | None) -> Index:
@@ -303,45 +347,9 @@ def as_index(index: Index | str | None) -> Index:
     return index
 
 
-def _claim(index: Index, memory: CellMemory) -> None:
-    """Note that an index serves a memory; refuse one that serves another."""
-    served = _SERVED.get(index)
-    other = None if served is None else served()
-    if other is not None and other is not memory:
-        raise ConfigError(
-            f"this {type(index).__name__} already serves another memory: make an index of its own for "
-            "this one, or share one IndexedMemory"
-        )
-    _SERVED[index] = ref(memory)
-
-
 def _check_count(count: int, memory: CellMemory) -> None:
     if count != len(memory):
         raise ShapeError(
             f"the index has {count} cells but the memory has {len(memory)}: "
             "build it on the memory's keys, or give one without cells"
         )
-
-
-def _identity(keys: Tensor) -> tuple[object, ...]:
-    """What stays the same as long as keys are the same tensor, unchanged: owner and version, not address.
-
-    The storage is held, so that its place cannot be taken by another. A storage that is freed and filled
-    again, as FSDP2 does around each forward pass, is still the same.
-    """
-    version = -1 if keys.is_inference() else keys._version
-    storage = keys.untyped_storage()
-    return _SameStorage(storage), version, keys.storage_offset(), keys.shape, keys.stride(), keys.dtype
-
-
-class _SameStorage:
-    """A storage that is compared by what owns it."""
-
-    def __init__(self, storage: torch.UntypedStorage) -> None:
-        self._storage = storage
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _SameStorage) and self._storage._cdata == other._storage._cdata
-
-    def __hash__(self) -> int:
-        return hash(self._storage._cdata)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +26,9 @@ class Memory(nn.Module):
         trainable: whether keys and values are parameters; they are buffers otherwise.
         sparse: whether gradients are sparse rows; they are dense otherwise.
 
+    Attributes:
+        times_loaded: number of times that ``load_state_dict`` has given the memory other rows.
+
     Raises:
         ShapeError: keys or values are not a float matrix, or their numbers differ.
         NonFiniteError: they hold NaN or infinity.
@@ -41,6 +46,7 @@ class Memory(nn.Module):
                     f"there are {len(values)} values for {len(keys)} keys, expected one value per key"
                 )
         self.trainable = trainable
+        self.times_loaded = 0
         self.key_table = _table(keys, trainable, sparse)
         self.value_table = None if values is None else _table(values, trainable, sparse)
 
@@ -98,6 +104,11 @@ class Memory(nn.Module):
         rows = gradient._indices()[0] if gradient.is_sparse else (gradient != 0).any(dim=1).nonzero()
         cells: Tensor = torch.unique(rows)
         return cells
+
+    def _load_from_state_dict(self, *arguments: Any, **named: Any) -> None:
+        """Count the loads: what is loaded is another memory, though it be the same tensor."""
+        self.times_loaded += 1
+        super()._load_from_state_dict(*arguments, **named)
 
     def _checked(self, cells: Tensor) -> Tensor:
         as_ids(cells.flatten())

@@ -1,0 +1,121 @@
+"""What an index holds of a memory, and which memory it serves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+from weakref import WeakKeyDictionary, WeakSet
+
+import torch
+from torch import Tensor
+
+from hmn.errors import ConfigError
+from hmn.index.protocol import Index
+from hmn.nn.parts import CellMemory
+
+
+class SameStorage:
+    """A storage that is compared by what owns it, not by its address.
+
+    The storage is held, so that its place cannot be taken by another. A storage that is freed and filled
+    again, as FSDP2 does around each forward pass, is still the same.
+    """
+
+    def __init__(self, keys: Tensor) -> None:
+        self._storage = keys.untyped_storage()
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the other is a storage of the same owner."""
+        return isinstance(other, SameStorage) and self._storage._cdata == other._storage._cdata
+
+    def __hash__(self) -> int:
+        """Equal for equal storages."""
+        return hash(self._storage._cdata)
+
+
+class Place(NamedTuple):
+    """Which tensor the keys are, and how often rows were loaded into it; steps of an optimiser keep it."""
+
+    storage: SameStorage
+    offset: object
+    shape: torch.Size
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+    loaded: int
+
+    def is_like(self, other: Place) -> bool:
+        """Whether keys there have the same shape and type."""
+        return (self.shape, self.dtype) == (other.shape, other.dtype)
+
+
+class Identity(NamedTuple):
+    """What stays the same as long as keys are the same tensor, unchanged."""
+
+    place: Place
+    version: int
+
+    @classmethod
+    def of(cls, memory: CellMemory, keys: Tensor) -> Identity:
+        """Identity of a memory's keys as they are now; take it before their numbers are read."""
+        version = -1 if keys.is_inference() else keys._version
+        loaded = getattr(memory, "times_loaded", 0)
+        place = Place(SameStorage(keys), keys.storage_offset(), keys.shape, keys.stride(), keys.dtype, loaded)
+        return cls(place, version)
+
+
+class Serving(Protocol):
+    """What searches a memory through an index."""
+
+    @property
+    def memory(self) -> CellMemory:
+        """The memory."""
+        ...
+
+    @property
+    def index(self) -> Index:
+        """The index."""
+        ...
+
+
+@dataclass
+class Held:
+    """What an index holds, known to all that search a memory through it.
+
+    Attributes:
+        identity: of the keys that the index holds; None if unknown.
+        fingerprint: ``(N,)`` int64 of these keys; None if unknown, or if the index scores them live.
+        shares: the storage that the index may share, and write into when cells are filed; None if its own.
+        served: those that search through the index.
+    """
+
+    identity: Identity | None = None
+    fingerprint: Tensor | None = None
+    shares: SameStorage | None = None
+    served: WeakSet[Serving] = field(default_factory=WeakSet)
+
+    def forget(self) -> None:
+        """Start over: nothing is known of what the index holds."""
+        self.identity = self.fingerprint = None
+
+
+_HELD: WeakKeyDictionary[Index, Held] = WeakKeyDictionary()
+"""What each index object holds, so that no other memory is searched through it."""
+
+
+def claim(index: Index, server: Serving, memory: CellMemory) -> Held:
+    """Note that ``server`` searches ``memory`` through ``index``.
+
+    Raises:
+        ConfigError: the index serves another memory.
+    """
+    held = _HELD.setdefault(index, Held())
+    others = [other for other in held.served if other is not server and other.index is index]
+    if any(other.memory is not memory for other in others):
+        raise ConfigError(
+            f"this {type(index).__name__} already serves another memory: make an index of its own for "
+            "this one, or share one IndexedMemory"
+        )
+    if not others and server not in held.served:
+        held.forget()
+    held.served.add(server)
+    return held
