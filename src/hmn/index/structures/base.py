@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-from hmn.errors import NotFittedError
+from hmn.errors import HMNError, NotFittedError
 from hmn.index.checks import check_query
 from hmn.index.locking import ReadersWriterLock
 from hmn.index.precision import own_arithmetic
@@ -28,7 +29,9 @@ class Structure(ABC, Generic[Parts]):
     the methods here hold it, and switch off what would change the arithmetic (``own_arithmetic``).
 
     A build makes new parts beside the existing ones and replaces them at the end. So searches go on
-    meanwhile, and a build that fails leaves the index as it was.
+    meanwhile, and a build that fails leaves the index as it was. A change that is
+    interrupted, as by Ctrl-C, may leave parts that do not fit the rows: they are rebuilt before their next
+    use.
 
     Args:
         storage: type in which keys are kept: float32, float16 or bfloat16; None keeps their own.
@@ -44,6 +47,7 @@ class Structure(ABC, Generic[Parts]):
         self._lock = ReadersWriterLock()
         self._rows: KeyRows | None = None
         self._parts: Parts | None = None
+        self._torn = False  # a change was interrupted: the parts may not fit the rows
 
     @property
     def has_structure(self) -> bool:
@@ -67,7 +71,7 @@ class Structure(ABC, Generic[Parts]):
         lock.enter()
         try:
             rows, parts = self._current()
-            if self._is_settled(rows, parts):
+            if not self._torn and self._is_settled(rows, parts):
                 return self._answer(rows, parts, query, k)
         finally:
             lock.leave()
@@ -77,22 +81,19 @@ class Structure(ABC, Generic[Parts]):
     @own_arithmetic
     def add(self, cells: Tensor, keys: Tensor) -> None:
         """See ``Index.add``."""
-        with self._lock.writing:
-            rows, parts = self._current()
+        with self._changing() as (rows, parts):
             self._insert(rows, parts, rows.add(cells, keys))
 
     @own_arithmetic
     def remove(self, cells: Tensor) -> None:
         """See ``Index.remove``."""
-        with self._lock.writing:
-            rows, parts = self._current()
+        with self._changing() as (rows, parts):
             self._discard(rows, parts, rows.remove(cells))
 
     @own_arithmetic
     def update(self, cells: Tensor, keys: Tensor) -> None:
         """See ``Index.update``."""
-        with self._lock.writing:
-            rows, parts = self._current()
+        with self._changing() as (rows, parts):
             self._write(rows, parts, cells, keys)
 
     @own_arithmetic
@@ -111,7 +112,7 @@ class Structure(ABC, Generic[Parts]):
     def stats(self) -> dict[str, int | float | str]:
         """See ``Index.stats``."""
         with self._lock.writing:
-            rows, parts = self._current()
+            rows, parts = self._mended()
             return {"structure": self.kind, **rows.stats(), **self._describe(rows, parts)}
 
     @abstractmethod
@@ -174,15 +175,57 @@ class Structure(ABC, Generic[Parts]):
 
     def _settled(self) -> tuple[KeyRows, Parts]:
         """Rows and parts, ready to search; no other thread is in the index meanwhile."""
-        rows, parts = self._current()
+        rows, parts = self._mended()
         if not self._is_settled(rows, parts):
-            self._settle(rows, parts)
+            with self._tearing():
+                self._settle(rows, parts)
+        return self._current()
+
+    @contextmanager
+    def _reading(self) -> Iterator[tuple[KeyRows, Parts]]:
+        """Rows and parts, to look at."""
+        if self._torn:
+            with self._lock.writing:
+                self._mended()
+        with self._lock.reading:
+            yield self._current()
+
+    @contextmanager
+    def _changing(self) -> Iterator[tuple[KeyRows, Parts]]:
+        """Rows and parts, to change."""
+        with self._lock.writing:
+            rows, parts = self._mended()
+            with self._tearing():
+                yield rows, parts
+
+    @contextmanager
+    def _tearing(self) -> Iterator[None]:
+        """Note a change that is interrupted; one that is refused has changed nothing."""
+        try:
+            yield
+        except HMNError:
+            raise
+        except BaseException:  # such as Ctrl-C, or too little memory
+            self._torn = True
+            raise
+
+    def _mended(self) -> tuple[KeyRows, Parts]:
+        """Rows and parts that fit them; no other thread is in the index meanwhile."""
+        rows, parts = self._current()
+        if not self._torn:
+            return rows, parts
+        keys, cells = rows.keys[: rows.used], None
+        if rows.has_own_cells:
+            cells = rows.cells_at(torch.arange(rows.used, device=keys.device))
+            keys, cells = keys[cells >= 0], cells[cells >= 0]
+        rows = KeyRows(keys, cells, self.storage)
+        self._rows, self._parts, self._torn = rows, self._make(rows), False
         return self._current()
 
     def _take(self, rows: KeyRows, parts: Parts) -> None:
         """Use these rows and parts from now on."""
         with self._lock.writing:
-            self._rows, self._parts = rows, parts
+            self._rows, self._parts, self._torn = rows, parts, False
 
     def _answer(self, rows: KeyRows, parts: Parts, query: Tensor, k: int) -> SearchResult:
         """Check queries and search; the result names cells."""

@@ -95,13 +95,12 @@ class ClusterIndex(Structure[Levels], Tunable):
 
     def centroids(self) -> Tensor:
         """See ``Clustered.centroids``: the directions of the narrowest clusters."""
-        with self._lock.reading:
-            return self._current()[1].directions[-1]
+        with self._reading() as (_, levels):
+            return levels.directions[-1]
 
     def cells_in(self, clusters: Tensor) -> tuple[Tensor, Tensor]:
         """See ``Clustered.cells_in``."""
-        with self._lock.reading:
-            rows, levels = self._current()
+        with self._reading() as (rows, levels):
             row, length = levels.leaves.level.children_of(clusters)
             return rows.cells_at(row), length
 

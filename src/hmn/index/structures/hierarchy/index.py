@@ -148,8 +148,7 @@ class HierarchicalIndex(Structure[Tree], Tunable):
             CellError: a cell does not exist.
             ShapeError, NonFiniteError: queries do not fit the keys or the cells, or are not finite.
         """
-        with self._lock.writing:
-            rows, tree = self._current()
+        with self._changing() as (rows, tree):
             query = check_query(query, rows.features, 1).to(rows.keys.device)
             if len(query) != len(cells):
                 got = f"there are {len(query)} queries for {len(cells)} cells"
@@ -165,8 +164,7 @@ class HierarchicalIndex(Structure[Tree], Tunable):
     @own_arithmetic
     def forget(self) -> None:
         """Forget the routing vectors, which are wrong once keys move; the widths are kept."""
-        with self._lock.writing:
-            _, tree = self._current()
+        with self._changing() as (_, tree):
             first = tree.tiers[0]
             first.taught = torch.zeros_like(first.mean)
             tree.write_codes()
