@@ -95,8 +95,7 @@ def tune(
     def enough(trial: Tuned) -> bool:
         return trial.reached if target_reads is None else trial.reads >= target_reads
 
-    high = tried(1)
-    low = high
+    low = high = tried(1)
     while not enough(high) and high.value < most:
         low, high = high, tried(min(2 * high.value, most))
     # recall and reads rise with the setting, so the first value that is enough lies between the two
@@ -113,7 +112,7 @@ def tune(
 def _best(index: Index, queries: Tensor, k: int) -> SearchResult:
     """What exact search finds in the same cells; their keys are shared, not copied."""
     state, exact = index.state_dict(), ExactIndex()
-    state.pop("rows.checksum", None)  # these are its keys
+    state.pop("rows.checksum", None)  # checking it would cost a pass over the keys
     exact.load_state_dict(state, state["rows.keys"])
     return exact.search(queries, k)
 

@@ -110,24 +110,27 @@ class Buckets:
     def find(self, code: Tensor) -> Iterator[Found]:
         """Rows filed under any of the codes ``(B, L)``, in parts of bounded memory.
 
-        The codes of a line must be distinct. Threads may call this at the same time if ``is_listed``.
+        The codes of a query must be distinct. Threads may call this at the same time if ``is_listed``.
         """
+        # 1. Look up where the rows of each code begin, in the main list and in that of changed rows.
+        # 2. For each part of the batch, copy these rows into one line per query.
+        # 3. Mask rows of the main list that have changed since the merge.
         if not self.is_listed():
             self.list_late()
         lists = [self._main] if self._late is None else [self._main, self._late]
-        places = [_places(each, code) for each in lists]
-        total = sum((size.sum(dim=1) for _, size in places), torch.zeros_like(code[:, 0]))  # (B,)
+        runs = [_runs(rows, code) for rows in lists]  # begin (B, L) and size (B, L), in each list
+        total = sum((size.sum(dim=1) for _, size in runs), torch.zeros_like(code[:, 0]))  # (B,)
         cost = (LOOKUP_BYTES * len(lists) * code.shape[1] + total * (LISTED_BYTES + len(lists) - 1)).float()
         widest = int(total.max()) if len(total) else 0
-        part = max(1, PART_CANDIDATES // max(1, widest))
-        for start in range(0, len(code), part):
-            chosen = slice(start, min(start + part, len(code)))
+        queries = max(1, PART_CANDIDATES // max(1, widest))
+        for start in range(0, len(code), queries):
+            chosen = slice(start, min(start + queries, len(code)))
             width = int(total[chosen].max())
-            candidate = code.new_full((chosen.stop - start, width), -1)
-            filled = torch.zeros_like(total[chosen])
-            for number, (each, (begin, size)) in enumerate(zip(lists, places, strict=True)):
-                list_rows(each.row, begin[chosen], size[chosen], filled, candidate)
-                if number == 0 and len(lists) > 1:
+            candidate = code.new_full((chosen.stop - start, width), -1)  # (b, C)
+            filled = torch.zeros_like(total[chosen])  # (b,)
+            for rows, (begin, size) in zip(lists, runs, strict=True):
+                list_rows(rows.row, begin[chosen], size[chosen], filled, candidate)
+                if rows is self._main and self._late is not None:
                     stale = self._changed[candidate.clamp(min=0)]
                     candidate.masked_fill_(stale, -1)
                 filled = filled + size[chosen].sum(dim=1)
@@ -147,8 +150,9 @@ class Buckets:
         self._used = max(self._used, count)
 
     def _sorted(self, rows: Tensor) -> _Sorted:
+        """Rows ``(n,)`` by code, without those that are not filed."""
         rows = rows[self._code[rows, 0] >= 0] if self._code.shape[1] else rows
-        code, order = self._code[rows].flatten().sort(stable=True)
+        code, order = self._code[rows].flatten().sort(stable=True)  # (M,)
         row = rows.repeat_interleave(self._code.shape[1])[order].to(torch.int32)
         distinct, count = torch.unique_consecutive(code, return_counts=True)
         start = torch.nn.functional.pad(count.cumsum(0), (1, 0))
@@ -178,19 +182,19 @@ def search_buckets(
     reads = query.new_zeros(len(query))
     scored = torch.zeros(len(query), dtype=torch.int64, device=query.device)
     for chosen, every, cost in found:
-        candidate = narrow(every)
-        score[chosen], row[chosen] = best_of(query[chosen], rows.keys, candidate, k)
+        candidate = narrow(every)  # (b, C)
+        score[chosen], row[chosen] = best_of(query[chosen], rows.keys, candidate, k)  # (b, k)
         scored[chosen] = (candidate >= 0).sum(dim=1)
         reads[chosen] = cost
     reads += more_bytes + scored * (rows.features * rows.keys.element_size())
     return SearchResult(score, row, reads / (4 * max(1, rows.features)), scored)
 
 
-def _places(listed: _Sorted, code: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the rows of each code ``(B, L)`` begin, and how many there are."""
+def _runs(listed: _Sorted, code: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the rows of each code ``(B, L)`` begin in a list, and how many there are: ``(B, L)`` each."""
     if not len(listed.code):
         return torch.zeros_like(code), torch.zeros_like(code)
-    at = torch.searchsorted(listed.code, code).clamp(max=len(listed.code) - 1)
-    begin = listed.start[at]
-    size = (listed.start[at + 1] - begin).masked_fill(listed.code[at] != code, 0)
+    number = torch.searchsorted(listed.code, code).clamp(max=len(listed.code) - 1)
+    begin = listed.start[number]
+    size = (listed.start[number + 1] - begin).masked_fill(listed.code[number] != code, 0)
     return begin, size

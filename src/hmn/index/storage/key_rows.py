@@ -1,4 +1,4 @@
-"""Where the keys of an index lie, and which cell each row holds."""
+"""The keys of an index, row by row, and the cell of each row."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class KeyRows:
             self.keys = self.keys.clone()
         self.used = len(keys)
         self._cell: Tensor | None = None  # (capacity,) int64, -1 where free
-        self._row: dict[int, int] | None = None
-        self._free: list[int] = []
+        self._row: dict[int, int] | None = None  # row of each cell
+        self._free: list[int] = []  # rows whose cell was removed
         if cells is not None:
             cells = as_ids(cells)
             if len(cells) != len(keys):
@@ -78,8 +78,8 @@ class KeyRows:
         """Ids of the cells in rows of any shape; ``-1`` stays ``-1``."""
         if self._cell is None or not len(self._cell):
             return rows
-        found: Tensor = self._cell[rows.clamp(min=0)].masked_fill(rows < 0, -1)
-        return found
+        cells: Tensor = self._cell[rows.clamp(min=0)].masked_fill(rows < 0, -1)
+        return cells
 
     def rows_of(self, cells: Tensor) -> Tensor:
         """Rows ``(n,)`` of cells ``(n,)``.
@@ -94,11 +94,11 @@ class KeyRows:
                 raise CellError(f"there is no cell {int(cells[bad][0])}, expected ids below {self.used}")
             rows = cells.to(self.keys.device)
         else:
-            found = [self._row.get(cell, -1) for cell in cells.tolist()]
-            if -1 in found:
-                missing = int(cells[found.index(-1)])
+            numbers = [self._row.get(cell, -1) for cell in cells.tolist()]
+            if -1 in numbers:
+                missing = int(cells[numbers.index(-1)])
                 raise CellError(f"there is no cell {missing}, expected cells that were added and not removed")
-            rows = torch.tensor(found, dtype=torch.int64, device=self.keys.device)
+            rows = torch.tensor(numbers, dtype=torch.int64, device=self.keys.device)
         _distinct(cells)
         return rows
 
@@ -118,12 +118,12 @@ class KeyRows:
         _not_too_many(len(self) + len(cells))
         _distinct(cells)
         if self._row is None:
-            there = cells[(cells >= 0) & (cells < self.used)]
+            existing = cells[(cells >= 0) & (cells < self.used)]
         else:
-            there = cells[[cell in self._row for cell in cells.tolist()]] if len(cells) else cells
-        if len(there):
+            existing = cells[[cell in self._row for cell in cells.tolist()]] if len(cells) else cells
+        if len(existing):
             raise CellError(
-                f"cell {int(there[0])} exists already, expected new ids: use update to give it another key"
+                f"cell {int(existing[0])} exists already, expected new ids: use update to give it another key"
             )
         _not_negative(cells)
         follows = torch.equal(cells.cpu(), torch.arange(self.used, self.used + len(cells)))
@@ -184,7 +184,7 @@ class KeyRows:
             ShapeError: a tensor is missing or does not fit, or the keys are not those of the state, which
                 states of version 0.1 cannot show: they have no checksum.
         """
-        shared = keys is not None
+        shared = keys is not None  # with the caller
         keys = keys if shared else state.get("rows.keys")
         if "rows.used" not in state:
             raise ShapeError(
@@ -244,10 +244,10 @@ class KeyRows:
     def _keep_tables(self, cells: Tensor) -> None:
         """Keep the cell of each row, and the row of each cell, from now on."""
         ids = cells.tolist()
-        row = {cell: at for at, cell in enumerate(ids) if cell >= 0}
-        if len(row) < sum(cell >= 0 for cell in ids):
+        row_of = {cell: row for row, cell in enumerate(ids) if cell >= 0}
+        if len(row_of) < sum(cell >= 0 for cell in ids):
             _distinct(cells[cells >= 0])
-        self._row = row
+        self._row = row_of
         self._cell = torch.full((len(self.keys),), -1, dtype=torch.int64, device=self.keys.device)
         self._cell[: len(cells)] = cells
 

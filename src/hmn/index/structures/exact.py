@@ -106,25 +106,27 @@ class ExactIndex(Structure[Screen]):
 
 def _best_rows(rows: KeyRows, query: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Score every row: best ``score`` (B, k) and ``row`` (B, k); unused places hold ``-inf`` and ``-1``."""
+    # 1. Score as many queries and as many keys at a time as the memory for their scores allows.
+    # 2. Drop the scores of rows that hold no cell.
+    # 3. Merge the best of these keys with the best so far.
     keys, live, b = rows.keys[: rows.used], rows.live(), len(query)
     score = query.new_full((b, k), -torch.inf)
     row = torch.full((b, k), -1, dtype=torch.int64, device=query.device)
-    part = max(CHUNK_SCORES // max(len(keys), 1), LEAST_QUERIES)
-    at_once = CHUNK_SCORES // min(part, max(b, 1))
-    for start in range(0, b, part):
-        chosen = slice(start, start + part)
-        for first in range(0, len(keys), at_once):
-            scores = _products(query[chosen], keys[first : first + at_once])
+    queries_at_a_time = max(CHUNK_SCORES // max(len(keys), 1), LEAST_QUERIES)
+    keys_at_a_time = CHUNK_SCORES // min(queries_at_a_time, max(b, 1))
+    for start in range(0, b, queries_at_a_time):
+        chosen = slice(start, start + queries_at_a_time)
+        for first in range(0, len(keys), keys_at_a_time):
+            scores = _products(query[chosen], keys[first : first + keys_at_a_time])  # (b, n)
+            low = first  # where these rows begin in ``live``
             if len(live) < len(keys):
-                ends = torch.tensor([first, first + at_once], device=live.device)
+                ends = torch.tensor([first, first + keys_at_a_time], device=live.device)
                 low, high = torch.searchsorted(live, ends).tolist()
                 scores = scores[:, live[low:high] - first]
-            else:
-                low = first
             best, column = blockwise_topk(scores, min(k, scores.shape[1]))
-            best = torch.cat([score[chosen], best], dim=1)
+            best = torch.cat([score[chosen], best], dim=1)  # (b, 2k)
             candidate = torch.cat([row[chosen], live[column + low]], dim=1)
-            score[chosen], order = best.topk(k, dim=1)
+            score[chosen], order = best.topk(k, dim=1)  # (b, k)
             row[chosen] = candidate.gather(1, order)
     return score, row
 

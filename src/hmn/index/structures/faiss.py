@@ -184,11 +184,12 @@ class FaissIndex(Structure[_Held], Tunable):
         """
         vectors = np.ascontiguousarray(held.reduction.queries(query).cpu().numpy())
         row, touched, scored = held.vectors.ask(vectors, math.ceil(k * self.rescore))
-        candidate = torch.from_numpy(row).to(rows.keys.device)
-        score, best = best_of(query, rows.keys, candidate, k)
-        again = (candidate >= 0).sum(dim=1)
-        cost = torch.from_numpy(touched).to(again.device) + again * rows.features * rows.keys.element_size()
-        cells_scored = again if scored is None else torch.from_numpy(scored).to(again.device)
+        candidate = torch.from_numpy(row).to(rows.keys.device)  # (B, C)
+        score, best = best_of(query, rows.keys, candidate, k)  # (B, k)
+        rescored = (candidate >= 0).sum(dim=1)  # (B,)
+        key_bytes = rescored * rows.features * rows.keys.element_size()
+        cost = torch.from_numpy(touched).to(key_bytes.device) + key_bytes
+        cells_scored = rescored if scored is None else torch.from_numpy(scored).to(rescored.device)
         reads = (cost / (4 * max(1, rows.features))).float()
         return SearchResult(score, best, reads, cells_scored)
 
@@ -279,8 +280,9 @@ class FaissIndex(Structure[_Held], Tunable):
 
     def _made(self, features: int) -> Any:
         """The faiss index of ``factory``, untrained."""
+        faiss = import_faiss()
         try:
-            index = import_faiss().index_factory(features, self.factory, import_faiss().METRIC_INNER_PRODUCT)
+            index = faiss.index_factory(features, self.factory, faiss.METRIC_INNER_PRODUCT)
         except RuntimeError as error:
             what = f"{self.factory!r} for {features} features"
             raise ConfigError(f"faiss cannot make {what}: {reason(error)}") from None

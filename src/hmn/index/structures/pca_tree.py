@@ -69,7 +69,7 @@ class PCATreeIndex(Structure[_Tree], Tunable):
         reduction: transforms keys and queries before they are filed. None: ``OneColumnReduction``, as in the
             source; give ``NoReduction()`` for no reduction.
         storage: type in which keys are kept; None keeps their own.
-        seed: seed of nothing: the tree has no randomness.
+        seed: not used, as nothing in the tree is random.
 
     Raises:
         ConfigError: a setting is out of its range.

@@ -243,19 +243,23 @@ class WTAHashIndex(Structure[_Tables], Tunable):
 
     def _probes(self, reduced: Tensor, features: Tensor) -> Tensor:
         """Buckets ``(B, num_tables * num_probes)`` in which to look for queries ``(B, D')``."""
+        # 1. The query's own bucket in each table.
+        # 2. For each order, how much the second largest feature falls short of the largest.
+        # 3. Buckets in which the second replaces the largest, in the orders with the smallest gaps.
         code, seen, largest = self._hash(reduced, features)
         code = code.unsqueeze(2)  # (B, T, 1)
         if self.num_probes > 1:
-            best = seen.gather(3, largest.unsqueeze(3))
-            others = seen.scatter(3, largest.unsqueeze(3), -torch.inf)
+            best = seen.gather(3, largest.unsqueeze(3))  # (B, T, p, 1)
+            others = seen.scatter(3, largest.unsqueeze(3), -torch.inf)  # (B, T, p, prefix)
             second = others.argmax(dim=3)  # (B, T, p)
-            gap = (best - others.gather(3, second.unsqueeze(3))).squeeze(3)
-            nearest = gap.argsort(dim=2, stable=True)[:, :, : self.num_probes - 1]
+            gap = (best - others.gather(3, second.unsqueeze(3))).squeeze(3)  # (B, T, p)
+            nearest = gap.argsort(dim=2, stable=True)[:, :, : self.num_probes - 1]  # (B, T, num_probes - 1)
             moved = ((second - largest) * self._radix(reduced.device)).gather(2, nearest)
             code = torch.cat([code, code + moved], dim=2)  # (B, T, num_probes)
         return code.flatten(1)
 
     def _radix(self, device: torch.device) -> Tensor:
+        """What the position of each order's largest feature counts in a bucket's number: ``(p,)``."""
         return torch.tensor([self.prefix**place for place in range(self.num_permutations)], device=device)
 
     def _narrow(self, every: Tensor) -> Tensor:
