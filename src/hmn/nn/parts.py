@@ -57,7 +57,7 @@ class Reader(Protocol):
 
     Attributes:
         name: what the command line calls it.
-        searcher: what ``read`` searches with: the indexed memory, or something that stands before it.
+        searcher: what ``read`` searches with: the indexed memory, or a wrapper around it.
     """
 
     name: str

@@ -65,8 +65,8 @@ class KMIPSReader:
 
     Attributes:
         indexed: the memory that is read, with its index.
-        searcher: what ``read`` searches with: the indexed memory. May be set to something that stands before
-            it, such as ``hmn.nn.candidates.search.StrategySearch``.
+        searcher: what ``read`` searches with: the indexed memory. May be replaced by another ``Searcher``,
+            such as ``hmn.nn.candidates.search.StrategySearch``.
 
     Raises:
         ConfigError: the strategy needs clusters and the index has none.

@@ -1,4 +1,4 @@
-"""From largest inner product to largest cosine: a few more columns, so that all keys have one length.
+"""Reductions: extra columns give all keys one length, which turns inner products into cosines.
 
 A reduction decides only where a cell is filed (its cluster, bucket or leaf) and where a query looks. Scores
 are always inner products of the keys and queries themselves.

@@ -1,4 +1,4 @@
-"""Fingerprints of keys, by which one notices that they are other keys."""
+"""Fingerprints of keys, which show whether keys have changed."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from hmn.nn.candidates.strategy import Candidates, Strategy, clustered
 def candidates(
     strategy: Strategy, index: Index, query: Tensor, target: Tensor, *, generator: torch.Generator
 ) -> Candidates:
-    """Draw the candidates of a batch: the union of each query's cells by the strategy, and of the targets.
+    """Draw the candidates of a batch: the cells that the strategy gives any of its queries, and the targets.
 
     Sample-K draws by the Gumbel-top-k trick (Vieira 2014; Kool et al. 2019). A cluster is drawn if its score
     plus Gumbel noise exceeds a threshold, the K-th largest such sum among the query's *other* clusters. Given
@@ -83,7 +83,7 @@ class _Pool(NamedTuple):
 def _of_clusters(
     strategy: Strategy, index: Clustered, query: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, _Pool | None]:
-    """Cells of Top-K, and the pool of Sample-K: with all cells if a block will be drawn from it too."""
+    """Cells of Top-K, and the pool of Sample-K, which holds all cells if a block will be drawn as well."""
     centroids = index.centroids()
     query = check_query(query, centroids.shape[1], 1).to(centroids.device, centroids.dtype)
     score = (query @ centroids.T).double()  # (B, C)
@@ -142,7 +142,8 @@ def sampled(logit: Tensor, count: int, noise: Tensor) -> tuple[Tensor, Tensor]:
     """Draw ``count`` of the finite logits of each row ``(B, C)`` float64 without replacement.
 
     Args:
-        logit, count: as above.
+        logit: scores ``(B, C)`` float64; ``-inf`` is never drawn.
+        count: number of draws per row.
         noise: ``(B, C)`` from ``exponential``.
 
     Returns:

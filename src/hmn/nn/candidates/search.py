@@ -1,4 +1,4 @@
-"""Search with the strategies of training: at test time each query draws its own candidates."""
+"""Search with a training strategy at test time: each query draws its own candidates."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ QUERIES_AT_A_TIME = 256
 class StrategySearch:
     """Reads with a strategy at test time: candidates drawn for each query alone, all scored in full.
 
-    The signs of a query's features and the seed decide what is drawn for it. So the draw is the same whenever
-    the query is asked again and in any batch, though the size of a batch may change a query's last bits.
+    The signs of a query's features and the seed decide what is drawn for it. So a query draws the same
+    candidates whenever it is asked and in any batch, apart from rounding, which depends on the batch's size.
 
     Args:
         index: index that was built on the keys.

@@ -11,8 +11,8 @@ from hmn.errors import NotFittedError
 class EncodedMemory(nn.Module):
     """A memory whose keys are an encoder's output: every training step moves all of them a little.
 
-    The index searches a snapshot that is renewed now and then; fresh keys of the candidates (``keys_of``)
-    decide. At inference the snapshot is the memory.
+    The index searches a snapshot that is renewed now and then. Candidates are scored by fresh keys
+    (``keys_of``). At inference the snapshot is the memory.
 
     Args:
         encoder: a module with the methods of ``CellEncoder``.

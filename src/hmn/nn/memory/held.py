@@ -99,7 +99,7 @@ class Held:
 
 
 _HELD: WeakKeyDictionary[Index, Held] = WeakKeyDictionary()
-"""What each index object holds, so that no other memory is searched through it."""
+"""Record of each index object and the memory it serves, so that no other memory is searched through it."""
 
 
 def claim(index: Index, server: Serving, memory: CellMemory) -> Held:

@@ -24,7 +24,7 @@ STEPS_TOGETHER = 16
 CELLS_AT_A_TIME = 1 << 16
 """Number of cells that ``refile`` copies and files at a time, to bound the memory it needs."""
 REBUILD_SHARE = 0.5
-"""Share of the cells above which changed keys are indexed by a new build, not filed one by one."""
+"""Share of changed cells above which the index is rebuilt instead of filing them one by one."""
 
 
 class IndexedMemory(Generic[AnyMemory]):
@@ -33,15 +33,18 @@ class IndexedMemory(Generic[AnyMemory]):
     The index proposes cells; the memory's live keys decide. Attention layers, readers and networks are given
     this object, and several may share it.
 
-    Every search first looks whether the memory's keys are still those that were indexed: the same storage,
-    not changed in place since. Where they are not, fingerprints of the keys say which cells changed. Those
-    are filed again, or the index is rebuilt if they are more than half; keys that only lie elsewhere, as
-    under ``torch.func.functional_call``, cost one pass over them and no rebuild. Changes that PyTorch does
-    not count need ``refresh``: through NumPy, ``Tensor.data`` or another process, or of a tensor that was
-    made in inference mode. Keys that the memory no longer has are never written to.
+    Every search first checks whether the memory's keys are still those that were indexed: the same storage,
+    not changed in place since. If not, fingerprints of the keys show which cells changed. These are filed
+    again; if they are more than half, the index is rebuilt. Equal keys in another storage, as under
+    ``torch.func.functional_call``, cost one pass over the keys and no rebuild.
 
-    During training call ``refresh`` after each step of the optimiser. It files the cells that were read,
-    which costs nothing in N; without it the next search compares all keys.
+    Some changes PyTorch does not count: those through NumPy, ``Tensor.data`` or another process, and those of
+        a
+    tensor that was made in inference mode. Call ``refresh`` after them. Keys that the memory no longer has
+    are never written to.
+
+    During training call ``refresh`` after each step of the optimiser. It files the cells that were read, at a
+    cost that does not depend on N. Without it the next search compares all keys.
 
     Args:
         memory: N cells.

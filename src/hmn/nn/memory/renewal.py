@@ -1,4 +1,4 @@
-"""Which cells of an encoded memory are encoded again at each turn: all of them within a number of turns."""
+"""Chooses the cells of an encoded memory that are encoded again in each turn; after some turns, all were."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from torch import Tensor
 from hmn.errors import ShapeError
 
 READ_PART = 4
-"""Number of renewed cells per cell that is taken from those just read; the others come in order."""
+"""Renewed cells per cell that is taken from those just read; the other three come in order."""
 
 
 class RollingRenewal:
-    """Chooses a rolling share of the cells: the next ones in order, and the most stale of those just read.
+    """Chooses a share of the cells in each turn: the next ones in order, and the stalest of those just read.
 
     The cost of a turn depends on its share, not on the number of cells: the next cells are a range, and
     staleness is looked up only for the cells that were read.
 
     Args:
         cells: number of cells, N.
-        turns: number of turns in which N cells are renewed: three of four in order, the others from those
-            just read.
+        turns: number of turns over which about N cells are renewed: three quarters in order, a quarter from
+            those just read.
     """
 
     def __init__(self, cells: int, turns: int) -> None:
