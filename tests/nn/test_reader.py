@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hmn.nn.memory.indexed import IndexedMemory
+from hmn.nn.memory.stored import Memory
 from hmn.nn.parts import CellMemory, Reader
 from hmn.nn.reader import KMIPSReader, SoftmaxReader
 
@@ -135,3 +136,11 @@ def test_a_memory_without_values_gives_none(which: int) -> None:
     memory, _, query = made(5, 4)
     indexed = IndexedMemory[CellMemory](StoredMemory(memory.keys))
     assert both(indexed, 2)[which].read(query, 2).value is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_full_softmax_reads_half_precision(dtype: torch.dtype) -> None:
+    keys, query = torch.randn(50, 8).to(dtype), torch.randn(3, 8)
+    read = SoftmaxReader(IndexedMemory(Memory(keys))).read(query, 50)
+    wanted = torch.softmax(query @ keys.float().T, dim=1).gather(1, read.cell)
+    torch.testing.assert_close(read.weight, wanted)

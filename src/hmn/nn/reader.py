@@ -48,7 +48,8 @@ class SoftmaxReader:
     def read(self, query: Tensor, k: int) -> Read[Tensor | None]:
         """See ``Reader.read``; the weights are shares of the softmax over all N cells."""
         memory, result = self.indexed.memory, self.searcher.search(query, k)
-        total = torch.logsumexp(query @ memory.snapshot().T, dim=1, keepdim=True)  # (B, 1)
+        keys = memory.snapshot().to(result.score.dtype)  # (N, D)
+        total = torch.logsumexp(query.to(keys.dtype) @ keys.T, dim=1, keepdim=True)  # (B, 1)
         return _read(memory, (result.score - total).exp(), result)
 
 
