@@ -42,7 +42,7 @@ def clustered(seed: int, rows: int, queries: int, features: int = 32) -> tuple[T
 
 
 def assert_best(
-    found: SearchResult, query: Tensor, held: dict[int, Tensor], k: int, relative: float = 1e-5
+    result: SearchResult, query: Tensor, held: dict[int, Tensor], k: int, relative: float = 1e-5
 ) -> None:
     """Compare a search with the sorted inner products of the cells held; ties may be broken in any way."""
     cells = np.array(list(held), dtype=np.int64)
@@ -51,7 +51,7 @@ def assert_best(
     every = query.cpu().double().numpy() @ keys.T
     wanted = np.full((b, k), -np.inf)
     wanted[:, : min(k, n)] = -np.sort(-every, axis=1)[:, :k]
-    score, cell = found.score.cpu().numpy(), found.cell.cpu().numpy()
+    score, cell = result.score.cpu().numpy(), result.cell.cpu().numpy()
     assert score.dtype == np.float32 and cell.dtype == np.int64
     assert score.shape == cell.shape == (b, k)
     size = np.abs(every).max(initial=1.0)
@@ -68,8 +68,8 @@ def assert_best(
         )
 
 
-def recall(found: SearchResult, query: Tensor, keys: Tensor, k: int) -> float:
+def recall(result: SearchResult, query: Tensor, keys: Tensor, k: int) -> float:
     """Share of the k best cells, 0 to N - 1, that were found."""
     best = (query.double() @ keys.double().T).topk(k, dim=1).indices
-    hit = (found.cell[:, :k].unsqueeze(2).cpu() == best.unsqueeze(1)).any(dim=1)
+    hit = (result.cell[:, :k].unsqueeze(2).cpu() == best.unsqueeze(1)).any(dim=1)
     return float(hit.double().mean())

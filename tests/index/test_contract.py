@@ -69,9 +69,9 @@ def test_agrees_with_brute_force(
         index.build(keys, ids)
         assert len(index) == n
         for k in (1, 5, n + 3):
-            found = index.search(query, k)
-            assert all(part.device == device or part.device.type == device.type for part in found)
-            assert_best(found, query, model_of(keys, ids), k)
+            result = index.search(query, k)
+            assert all(part.device == device or part.device.type == device.type for part in result)
+            assert_best(result, query, model_of(keys, ids), k)
 
 
 @pytest.mark.parametrize("storage", TYPES)
@@ -162,8 +162,8 @@ def test_searches_the_same_after_a_round_trip(
         with pytest.raises(NotFittedError):
             again.search(query, 1)
     again.load_state_dict(state, storage)
-    for found, wanted in zip(again.search(query, 9), index.search(query, 9), strict=True):
-        torch.testing.assert_close(found, wanted, rtol=0, atol=0, equal_nan=True)
+    for result, wanted in zip(again.search(query, 9), index.search(query, 9), strict=True):
+        torch.testing.assert_close(result, wanted, rtol=0, atol=0, equal_nan=True)
     for each in (index, again):
         each.add(torch.tensor([902]), torch.full((1, D), 9.0))
         assert each.search(torch.ones(1, D, device=device), 1).cell.tolist() == [[902]]
@@ -188,8 +188,8 @@ def test_what_is_loaded_shares_nothing_with_the_state_but_shares_keys_that_are_g
     again.load_state_dict(state)
     assert all(torch.equal(part, kept[name]) for name, part in state.items())
     for each in (index, second, again):
-        for found, wanted in zip(each.search(query, 9), before, strict=True):
-            torch.testing.assert_close(found, wanted, rtol=0, atol=0, equal_nan=True)
+        for result, wanted in zip(each.search(query, 9), before, strict=True):
+            torch.testing.assert_close(result, wanted, rtol=0, atol=0, equal_nan=True)
     keys = state["rows.keys"].clone()
     third.load_state_dict(state, keys)
     third.update(scattered(60)[:1], torch.full((1, D), 9.0))
@@ -214,8 +214,8 @@ def test_other_keys_than_those_of_the_state_are_refused(
     for other in (changed, swapped, 2 * keys):
         with pytest.raises(ShapeError, match=r"checksum of the keys is .* expected .* saved with, or build"):
             again.load_state_dict(state, other)
-    for found, wanted in zip(again.search(query, 9), before, strict=True):
-        torch.testing.assert_close(found, wanted, rtol=0, atol=0, equal_nan=True)
+    for result, wanted in zip(again.search(query, 9), before, strict=True):
+        torch.testing.assert_close(result, wanted, rtol=0, atol=0, equal_nan=True)
     free = keys.clone()
     free[0 if not own_ids else 3] += 7  # a row without a cell may hold anything
     again.load_state_dict(state, free)
@@ -240,8 +240,8 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing(
         if not name.startswith(("rows.", "reduction.")) and state[name].dim():
             with pytest.raises(ShapeError):
                 index.load_state_dict({**state, name: state[name][:-1]})
-    for found, wanted in zip(index.search(query, 7), before, strict=True):
-        torch.testing.assert_close(found, wanted, rtol=0, atol=0, equal_nan=True)
+    for result, wanted in zip(index.search(query, 7), before, strict=True):
+        torch.testing.assert_close(result, wanted, rtol=0, atol=0, equal_nan=True)
 
 
 def test_refuses_what_does_not_fit_and_changes_nothing(
@@ -312,8 +312,8 @@ def test_very_large_and_very_small_keys_are_found(
     index = make()
     index.build(keys[:150])
     index.add(torch.arange(150, 200), keys[150:])
-    found = index.search(query, 5)
-    assert_best(found._replace(score=found.score / size), query, model_of(keys / size), 5)
+    result = index.search(query, 5)
+    assert_best(result._replace(score=result.score / size), query, model_of(keys / size), 5)
 
 
 @pytest.mark.parametrize("storage", [None, torch.float16])
@@ -330,9 +330,9 @@ def test_autocast_around_it_changes_nothing(
             index.build(keys[:200])
             index.add(torch.arange(200, 300), keys[200:])
             index.update(torch.arange(50), keys[50:100])
-            found = index.search(query, 7)
+            result = index.search(query, 7)
         held = torch.cat([keys[50:100], keys[50:]]).to(storage or keys.dtype)
-        assert_best(found, query, model_of(held), 7)
+        assert_best(result, query, model_of(held), 7)
         states.append(index.state_dict())
     for name, wanted in states[0].items():
         torch.testing.assert_close(states[1][name], wanted, rtol=0, atol=0)
@@ -357,14 +357,14 @@ def test_what_is_built_in_inference_mode_can_be_changed_outside(
         assert_best(one.search(query, 55), query, held, 55)
 
 
-def test_knows_no_autograd(make: Callable[..., Index], device: torch.device) -> None:
+def test_results_carry_no_gradient(make: Callable[..., Index], device: torch.device) -> None:
     keys = whole(1, 20, D).to(device).requires_grad_()
     query = whole(2, 2, D).to(device).requires_grad_()
     index = make()
     index.build(keys)
     index.update(torch.tensor([1]), torch.ones(1, D, requires_grad=True))
-    found = index.search(query, 3)
-    assert not found.score.requires_grad and not found.reads.requires_grad
+    result = index.search(query, 3)
+    assert not result.score.requires_grad and not result.reads.requires_grad
 
 
 def test_keys_changed_in_place_are_scored_as_they_are(
@@ -390,9 +390,9 @@ def test_threads_search_while_another_changes_it(make: Callable[..., Index], dev
     def search() -> None:
         try:
             while not stop.is_set():
-                found = index.search(query, 20)
+                result = index.search(query, 20)
                 for cell, score in zip(
-                    found.cell.flatten().tolist(), found.score.flatten().tolist(), strict=True
+                    result.cell.flatten().tolist(), result.score.flatten().tolist(), strict=True
                 ):
                     assert 0 <= cell < 400
                     assert cell >= 100 or score in scores[cell]
@@ -428,7 +428,7 @@ def test_a_copy_is_an_index_of_its_own(make: Callable[..., Index], device: torch
     assert_best(index.search(query, 12), query, model_of(keys[20:], torch.arange(20, 30)), 12)
 
 
-def test_takes_other_keys(make: Callable[..., Index], device: torch.device) -> None:
+def test_another_build_replaces_the_keys(make: Callable[..., Index], device: torch.device) -> None:
     index, keys = make(), whole(3, 9, D + 2).to(device)
     index.build(whole(1, 50, D).to(device))
     index.remove(torch.arange(40))
@@ -444,13 +444,13 @@ def test_counts_what_it_reads_for_each_query_alone(
     keys, query = whole(1, 200, 16).to(device), whole(2, 9, 16).to(device)
     index = make(storage=storage)
     index.build(keys)
-    found = index.search(query, 5)
-    assert found.reads.dtype == torch.float32 and found.cells_scored.dtype == torch.int64
-    assert found.cells_scored.tolist() == [200] * 9  # everywhere
+    result = index.search(query, 5)
+    assert result.reads.dtype == torch.float32 and result.cells_scored.dtype == torch.int64
+    assert result.cells_scored.tolist() == [200] * 9  # everywhere
     least = 200 * storage.itemsize / 4
-    assert bool((found.reads >= least).all()) and bool((found.reads <= 3 * 200 + 100).all())
+    assert bool((result.reads >= least).all()) and bool((result.reads <= 3 * 200 + 100).all())
     for row in range(9):
         alone = index.search(query[row : row + 1], 5)
-        assert float(alone.reads) == float(found.reads[row])
+        assert float(alone.reads) == float(result.reads[row])
     nothing = index.search(query[:0], 5)
     assert [tuple(part.shape) for part in nothing] == [(0, 5), (0, 5), (0,), (0,)]

@@ -78,7 +78,7 @@ def test_reduction_and_storage_may_be_named() -> None:
         ("pca-tree:storage=int8", {}, "storage is 'int8', expected one of float32, float16, bfloat16"),
     ],
 )
-def test_what_is_wrong_is_named(name: str, more: dict[str, Any], said: str) -> None:
+def test_errors_name_the_bad_setting(name: str, more: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         make_index(name, **more)
 

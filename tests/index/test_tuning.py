@@ -55,11 +55,11 @@ def test_it_finds_the_fewest_probes_that_reach_the_recall(
     keys, query = data
     index = ClusterIndex(num_clusters, 1 if isinstance(num_clusters, int) else (1, 1), codes="int8")
     index.build(keys)
-    found = tune(index, query, 10, target_recall=0.9)
-    assert found.reached
-    assert found.recall == pytest.approx(true_recall(index, keys, query, 10), abs=1e-9)
-    assert found.recall >= 0.9
-    index.effort = found.value - 1
+    tuned = tune(index, query, 10, target_recall=0.9)
+    assert tuned.reached
+    assert tuned.recall == pytest.approx(true_recall(index, keys, query, 10), abs=1e-9)
+    assert tuned.recall >= 0.9
+    index.effort = tuned.value - 1
     assert true_recall(index, keys, query, 10) < 0.9
 
 
@@ -90,29 +90,29 @@ def test_every_structure_spends_what_it_is_given_or_says_that_it_cannot(
     keys, query = few
     index = made(name, keys)
     for wanted in (0.5, 400, 700, 1e6):
-        found = tune(index, query, 10, target_reads=wanted)
+        tuned = tune(index, query, 10, target_reads=wanted)
         reads = float(index.search(query, 10).reads.mean())
-        assert found.reads == reads
-        assert found.reached == (abs(reads - wanted) <= wanted / 10) == (1 < wanted < 1e6)
+        assert tuned.reads == reads
+        assert tuned.reached == (abs(reads - wanted) <= wanted / 10) == (1 < wanted < 1e6)
 
 
 @pytest.mark.parametrize("name", listed(EVERY))
-def test_the_keys_may_be_of_any_cells_and_are_left_as_they_are(few: tuple[Tensor, Tensor], name: str) -> None:
+def test_any_cell_ids_work_and_keys_are_not_changed(few: tuple[Tensor, Tensor], name: str) -> None:
     keys, query = few[0].clone(), few[1]
     index = made(name, keys)
     index.remove(torch.arange(0, 1500, 2))
     index.add(torch.arange(5000, 5100), few[0][:200:2])
     index.update(torch.tensor([1, 3]), torch.zeros(2, 16))
     held = {name: part.clone() for name, part in index.state_dict().items()}
-    found = tune(index, query, 5, target_recall=0.8)
+    tuned = tune(index, query, 5, target_recall=0.8)
     live, cell = ExactIndex(), index.search(query, 5)
     live.load_state_dict(held)
-    assert found.reached and found.recall == recall_at_k(cell, live.search(query, 5))
+    assert tuned.reached and tuned.recall == recall_at_k(cell, live.search(query, 5))
     after = index.state_dict()
     assert all(torch.equal(after[name], part) for name, part in held.items() if name.startswith("rows."))
 
 
-def test_what_has_no_such_setting_is_refused(data: tuple[Tensor, Tensor]) -> None:
+def test_an_index_without_effort_is_refused(data: tuple[Tensor, Tensor]) -> None:
     keys, query = data
     with pytest.raises(ConfigError, match=r"ExactIndex.*no setting.*expected .*cluster.*make one of these"):
         tune(ExactIndex(keys), query, 10, target_recall=0.9)
@@ -143,13 +143,13 @@ def test_reads_that_are_unknown_cannot_be_spent(data: tuple[Tensor, Tensor]) -> 
     assert index.ef_search == 40  # type: ignore[attr-defined]
 
 
-def test_it_spends_the_reads_that_are_wanted(data: tuple[Tensor, Tensor]) -> None:
+def test_it_spends_the_target_reads(data: tuple[Tensor, Tensor]) -> None:
     keys, query = data
     index = ClusterIndex(100, codes=None)
     index.build(keys)
     for wanted in (300, 600, 1200):
-        found = tune(index, query, 10, target_reads=wanted)
-        assert found.reached
+        tuned = tune(index, query, 10, target_reads=wanted)
+        assert tuned.reached
         assert float(index.search(query, 10).reads.mean()) == pytest.approx(wanted, rel=0.1)
 
 
@@ -200,14 +200,12 @@ def test_bad_targets_are_refused(
         tune(index, data[1][:0], 10, target_recall=0.5)
 
 
-def test_what_is_to_be_found_may_be_given(
-    data: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_right_results_may_be_given(data: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
     keys, query = data
     index = made("hierarchy:num_groups=20x300", keys)
     index.reach = 1000  # type: ignore[attr-defined]
     best = index.search(query, 1)
     monkeypatch.setattr(ExactIndex, "search", None)
-    found = tune(index, query, 1, target_recall=0.97, best=best)
-    assert found.reached and found.value < 1000
-    assert float((index.search(query, 1).cell == best.cell).double().mean()) == pytest.approx(found.recall)
+    tuned = tune(index, query, 1, target_recall=0.97, best=best)
+    assert tuned.reached and tuned.value < 1000
+    assert float((index.search(query, 1).cell == best.cell).double().mean()) == pytest.approx(tuned.recall)

@@ -27,16 +27,16 @@ def device(request: pytest.FixtureRequest) -> torch.device:
 
 
 @pytest.mark.parametrize("name", listed(STRUCTURES))
-def test_finds_far_more_than_as_many_cells_at_random_would(name: str, device: torch.device) -> None:
+def test_finds_far_more_than_random_cells_would(name: str, device: torch.device) -> None:
     keys, query = clustered(0, 3000, 100)
     index = make_index(name)
     index.build(keys.to(device))
-    found = index.search(query.to(device), 10)
-    share = float(found.cells_scored.double().mean()) / len(keys)
+    result = index.search(query.to(device), 10)
+    share = float(result.cells_scored.double().mean()) / len(keys)
     assert 0 < share < 0.12
-    assert recall(found, query, keys, 10) > max(0.3, 5 * share)
-    reads = found.reads[~found.reads.isnan()]
-    assert bool((reads >= found.cells_scored[~found.reads.isnan()]).all()) and bool((reads < 600).all())
+    assert recall(result, query, keys, 10) > max(0.3, 5 * share)
+    reads = result.reads[~result.reads.isnan()]
+    assert bool((reads >= result.cells_scored[~result.reads.isnan()]).all()) and bool((reads < 600).all())
 
 
 @pytest.mark.parametrize("name", listed(STRUCTURES))
@@ -57,5 +57,5 @@ def test_the_same_seed_gives_the_same_results_also_after_a_round_trip(
         index.state_dict()
         results.append(index.search(query.to(device), 10))
     for result in results[1:]:
-        for found, wanted in zip(result, results[0], strict=True):
-            torch.testing.assert_close(found, wanted, rtol=0, atol=0, equal_nan=True)
+        for part, wanted in zip(result, results[0], strict=True):
+            torch.testing.assert_close(part, wanted, rtol=0, atol=0, equal_nan=True)

@@ -44,18 +44,18 @@ def test_reads_count_every_byte_that_is_touched() -> None:
     keys, query = drawn(n=1000, d=24)
     index = ClusterIndex((4, 20), (2, 5), codes="int8", rescore=30)
     index.build(keys)
-    found = index.search(query[:1], 10)
+    result = index.search(query[:1], 10)
     # codes of 24 bytes and two numbers of 4 an entry; a key in float32 has 96 bytes
     root, inner, leaves = (part.level for part in (*index._parts.upper, index._parts.leaves))
     score = query[:1] @ index._parts.directions[0].T
     entered = score.topk(2).indices[0]
     inner_entries = int(inner.length[entered].sum())
-    total = found.reads[0] * 96
+    total = result.reads[0] * 96
     leaf_entries = (float(total) - 32 * (4 + inner_entries) - 96 * (2 + 5) - 96 * 30) / 32
     assert leaf_entries == pytest.approx(round(leaf_entries), abs=1e-2)
     assert sum(sorted(leaves.length.tolist())[:5]) <= leaf_entries <= sum(sorted(leaves.length.tolist())[-5:])
     assert len(root.length) == 1
-    assert found.cells_scored.tolist() == [30]
+    assert result.cells_scored.tolist() == [30]
 
 
 def test_long_keys_are_found_though_clusters_are_of_directions() -> None:
@@ -78,7 +78,7 @@ def test_keys_of_any_size_are_found_with_few_probes(size: float) -> None:
     assert recall(index, keys, query) > 0.9
 
 
-def test_no_more_is_rescored_than_there_is() -> None:
+def test_rescoring_stops_at_all_cells() -> None:
     keys, query = drawn()
     index = ClusterIndex(20, 20, rescore=1 << 40)
     index.build(keys)
@@ -98,10 +98,10 @@ def test_added_and_moved_cells_are_found_where_they_are_now() -> None:
     fresh.build(now)
     exact = (query.double() @ now.double().T).topk(10, dim=1).values
     for one in (index, fresh):
-        found = one.search(query, 10)
-        near = found.score.double() >= exact[:, -1:] - 1e-4 * exact[:, -1:].abs()
+        result = one.search(query, 10)
+        near = result.score.double() >= exact[:, -1:] - 1e-4 * exact[:, -1:].abs()
         assert float(near.double().mean()) > 0.85
-        assert not bool(((found.cell >= 2000) & (found.cell < 2500)).any()) or one is fresh
+        assert not bool(((result.cell >= 2000) & (result.cell < 2500)).any()) or one is fresh
 
 
 def test_the_twin_gives_the_same_results(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +179,7 @@ def test_a_state_of_other_settings_is_refused_and_changes_nothing() -> None:
         ClusterIndex(6).search(query, 5)
 
 
-def test_stats_tell_the_shape() -> None:
+def test_stats_give_the_shape() -> None:
     keys, _ = drawn(n=300)
     index = ClusterIndex((2, 6), (1, 3), codes=None)
     index.build(keys)

@@ -19,13 +19,13 @@ from hmn.results import SearchResult
 quick = settings(max_examples=60, deadline=None)
 
 
-def assert_best(found: SearchResult, query: Tensor, keys: Tensor, k: int, relative: float = 0.0) -> None:
+def assert_best(result: SearchResult, query: Tensor, keys: Tensor, k: int, relative: float = 0.0) -> None:
     """Compare a search with the sorted inner products; equal scores may come in any order."""
     b, n = len(query), len(keys)
     every = query.double().numpy() @ keys.double().numpy().T if n else np.zeros((b, 0))
     wanted = np.full((b, k), -np.inf)
     wanted[:, : min(k, n)] = -np.sort(-every, axis=1)[:, :k]
-    score, cell = found.score.numpy(), found.cell.numpy()
+    score, cell = result.score.numpy(), result.cell.numpy()
     assert score.dtype == np.float32 and cell.dtype == np.int64
     assert score.shape == cell.shape == (b, k)
     np.testing.assert_allclose(score, wanted, rtol=relative, atol=relative)
@@ -34,8 +34,8 @@ def assert_best(found: SearchResult, query: Tensor, keys: Tensor, k: int, relati
         used = cell[row][cell[row] >= 0]
         assert len(set(used.tolist())) == len(used)
         np.testing.assert_allclose(score[row, : len(used)], every[row, used], rtol=relative, atol=relative)
-    assert found.reads.tolist() == [n] * b
-    assert found.cells_scored.tolist() == [n] * b
+    assert result.reads.tolist() == [n] * b
+    assert result.cells_scored.tolist() == [n] * b
 
 
 def whole(seed: int, rows: int, features: int, spread: int = 3) -> Tensor:
@@ -80,9 +80,9 @@ def test_best_cells_anywhere_are_found_by_blocks(k: int, rest: int, place: str) 
     keys[:, 0] = 0.0
     keys[torch.from_numpy(at), 0] = torch.arange(100.0, 100.0 + k)
     query = torch.tensor([[1.0, 0.0]])
-    found = ExactIndex(keys).search(query, k)
-    assert found.cell[0].tolist() == at[::-1].tolist()
-    assert_best(found, query, keys, k)
+    result = ExactIndex(keys).search(query, k)
+    assert result.cell[0].tolist() == at[::-1].tolist()
+    assert_best(result, query, keys, k)
 
 
 @pytest.mark.parametrize("least", [1, 4, 64])
@@ -96,10 +96,10 @@ def test_large_batches_and_memories_are_scored_in_parts(
     index = ExactIndex(keys)
     index.remove(torch.arange(30)[3 : 3 + 2 * removed : 2])
     left = [cell for cell in range(30) if cell not in range(3, 3 + 2 * removed, 2)]
-    found = index.search(query, 4)
-    assert torch.isin(found.cell, torch.tensor(left)).all()
+    result = index.search(query, 4)
+    assert torch.isin(result.cell, torch.tensor(left)).all()
     number = torch.full((30,), -1).index_copy_(0, torch.tensor(left), torch.arange(len(left)))
-    assert_best(found._replace(cell=number[found.cell]), query, keys[left], 4)
+    assert_best(result._replace(cell=number[result.cell]), query, keys[left], 4)
 
 
 def test_shares_storage_and_takes_other_keys() -> None:
@@ -112,12 +112,12 @@ def test_shares_storage_and_takes_other_keys() -> None:
     assert index.search(torch.tensor([[1.0]]), 1).score.tolist() == [[4.0]]
 
 
-def test_knows_no_autograd() -> None:
+def test_results_carry_no_gradient() -> None:
     keys, query = torch.ones(3, 2, requires_grad=True), torch.ones(1, 2, requires_grad=True)
     assert not ExactIndex(keys).search(query, 2).score.requires_grad
 
 
-def test_huge_finite_keys_are_taken() -> None:
+def test_huge_finite_keys_are_accepted() -> None:
     assert len(ExactIndex(torch.full((40, 2), 3e38))) == 40
 
 
@@ -134,7 +134,7 @@ def test_names_the_first_bad_row(bad: float) -> None:
 
 
 @pytest.mark.parametrize("keys", [torch.zeros(3), torch.zeros(2, 2, 2), torch.zeros(3, 2, dtype=torch.int64)])
-def test_refuses_keys_that_are_no_float_matrix(keys: Tensor) -> None:
+def test_keys_other_than_a_float_matrix_are_refused(keys: Tensor) -> None:
     with pytest.raises(ShapeError, match="expected a float matrix"):
         ExactIndex(keys)
 

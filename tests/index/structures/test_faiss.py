@@ -42,14 +42,14 @@ def test_scores_are_exact_and_in_order_for_every_kind(factory: str) -> None:
     keys, query = clustered(0, 1000, 30)
     index = FaissIndex(factory, rescore=3)
     index.build(keys)
-    found = index.search(query, 10)
+    result = index.search(query, 10)
     assert index.stats()["stands_in"] == "no"
-    assert bool((found.score.diff(dim=1) <= 0).all())
+    assert bool((result.score.diff(dim=1) <= 0).all())
     every = query.double() @ keys.double().T
-    held = found.cell >= 0
-    wanted = every.gather(1, found.cell.clamp(min=0))
-    torch.testing.assert_close(found.score[held].double(), wanted[held], rtol=1e-5, atol=1e-5)
-    assert recall(found, query, keys, 10) > 0.1
+    held = result.cell >= 0
+    wanted = every.gather(1, result.cell.clamp(min=0))
+    torch.testing.assert_close(result.score[held].double(), wanted[held], rtol=1e-5, atol=1e-5)
+    assert recall(result, query, keys, 10) > 0.1
 
 
 @pytest.mark.parametrize("factory", [kind for kind in KINDS if kind != "NSG8"])
@@ -109,17 +109,17 @@ def check(index: FaissIndex, held: dict[int, Tensor]) -> None:
     """What is found are cells that are held, scored by the keys that they have, and many of the best."""
     cells = list(held)[:5]
     query = torch.stack([held[cell] for cell in cells])
-    found = index.search(query, 8)
+    result = index.search(query, 8)
     if index.factory in ("Flat", IVF):
-        assert_best(found, query, held, 8)
-    hits, used = 0, found.cell[found.cell >= 0].tolist()
+        assert_best(result, query, held, 8)
+    hits, used = 0, result.cell[result.cell >= 0].tolist()
     assert set(used) <= set(held)
-    assert torch.equal(found.cell < 0, found.score == -torch.inf)
+    assert torch.equal(result.cell < 0, result.score == -torch.inf)
     every = query @ torch.stack(list(held.values())).T
     for row in range(len(cells)):
-        line = [cell for cell in found.cell[row].tolist() if cell >= 0]
+        line = [cell for cell in result.cell[row].tolist() if cell >= 0]
         assert len(set(line)) == len(line)
-        for cell, score in zip(line, found.score[row].tolist(), strict=False):
+        for cell, score in zip(line, result.score[row].tolist(), strict=False):
             assert score == pytest.approx(float(query[row] @ held[cell]), rel=1e-4, abs=1e-4)
         best = {list(held)[at] for at in every[row].topk(8).indices.tolist()}
         hits += len(best & set(line))
@@ -136,9 +136,9 @@ def test_agrees_with_faiss_itself() -> None:
     other.train(keys.numpy())
     other.add(keys.numpy())
     score, cell = other.search(query.numpy(), 10)
-    found = index.search(query, 10)
-    assert np.array_equal(found.cell.numpy(), cell)
-    np.testing.assert_allclose(found.score.numpy(), score, rtol=1e-5, atol=1e-5)
+    result = index.search(query, 10)
+    assert np.array_equal(result.cell.numpy(), cell)
+    np.testing.assert_allclose(result.score.numpy(), score, rtol=1e-5, atol=1e-5)
 
 
 def test_the_seed_is_that_of_the_clustering() -> None:
@@ -154,10 +154,10 @@ def test_more_probes_and_rescoring_find_more() -> None:
     keys, query = clustered(0, 3000, 100)
     index = FaissIndex("IVF60,PQ8x4", num_probes=1)
     index.build(keys)
-    found = []
+    recalls = []
     for index.num_probes, index.rescore in ((1, 1), (20, 1), (20, 20)):
-        found.append(recall(index.search(query, 10), query, keys, 10))
-    assert found[0] < found[2] - 0.1 and found[1] < found[2] - 0.1
+        recalls.append(recall(index.search(query, 10), query, keys, 10))
+    assert recalls[0] < recalls[2] - 0.1 and recalls[1] < recalls[2] - 0.1
     graph = FaissIndex("HNSW4", ef_search=1)
     graph.build(keys)
     few = recall(graph.search(query, 10), query, keys, 10)

@@ -27,20 +27,20 @@ def test_reads_of_inverted_lists_are_exact(codes: str, code_bytes: int, tables: 
             index.remove(torch.arange(700, 2000))
         elif held == 1200:
             index.add(torch.arange(700, 1200), keys[700:1200].clone())
-        found = index.search(query, 10)
+        result = index.search(query, 10)
         size = np.bincount(filed[:held], minlength=16)[visited].sum(axis=1)
-        again = (found.cell >= 0).sum(dim=1).numpy()
+        again = (result.cell >= 0).sum(dim=1).numpy()
         cost = 16 * 128 + size * (code_bytes + 8) + tables + again * 128
-        np.testing.assert_allclose(found.reads.numpy(), cost / 128, rtol=1e-6)
-        assert found.cells_scored.tolist() == (size if codes == "Flat" else again).tolist()
+        np.testing.assert_allclose(result.reads.numpy(), cost / 128, rtol=1e-6)
+        assert result.cells_scored.tolist() == (size if codes == "Flat" else again).tolist()
 
 
 def test_reads_are_unknown_elsewhere() -> None:
     keys, query = clustered(0, 300, 4)
     index = FaissIndex("HNSW8", ef_search=20)
     index.build(keys)
-    found = index.search(query, 5)
-    assert bool(found.reads.isnan().all()) and found.cells_scored.tolist() == [5] * 4
+    result = index.search(query, 5)
+    assert bool(result.reads.isnan().all()) and result.cells_scored.tolist() == [5] * 4
 
 
 @pytest.mark.parametrize("factory", ["HNSW8", "IVF16,Flat"])
@@ -52,8 +52,8 @@ def test_removed_cells_take_no_place_among_the_results(factory: str) -> None:
     query = keys[:1]
     best = index.search(query, 15).cell[0]
     index.remove(best)
-    found = index.search(query, 8)
-    assert int((found.cell >= 0).sum()) == 8 and not set(found.cell[0].tolist()) & set(best.tolist())
+    result = index.search(query, 8)
+    assert int((result.cell >= 0).sum()) == 8 and not set(result.cell[0].tolist()) & set(best.tolist())
     assert index.stats()["masked"] == (15 if "HNSW" in factory else 0)
     index.add(best[:4], torch.stack([held[cell] for cell in best[:4].tolist()]))
     assert set(index.search(query, 4).cell[0].tolist()) == set(best[:4].tolist())

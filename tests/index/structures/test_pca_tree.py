@@ -19,7 +19,7 @@ quick = settings(max_examples=60, deadline=None)
 
 def margins(projection: list[float], threshold: list[float], depth: int) -> list[float]:
     """Margin of every leaf: squared distances to the planes that the query is on the other side of."""
-    found = []
+    by_leaf = []
     for leaf in range(1 << depth):
         margin = 0.0
         for level in range(depth):
@@ -27,8 +27,8 @@ def margins(projection: list[float], threshold: list[float], depth: int) -> list
             goes_right = leaf >> (depth - level - 1) & 1
             offset = projection[level] - threshold[(1 << level) - 1 + node]
             margin += offset**2 if (offset >= 0) != goes_right else 0.0
-        found.append(margin)
-    return found
+        by_leaf.append(margin)
+    return by_leaf
 
 
 @quick
@@ -84,9 +84,9 @@ def test_components_are_the_principal_ones(reduction: NoReduction | PaperReducti
     used.fit(keys)
     reduced = used.keys(keys).double().numpy()
     wanted = np.linalg.svd(reduced - reduced.mean(axis=0), full_matrices=False)[2][:2]
-    found = index.state_dict()["tree.component"].double().numpy()
-    assert found.shape == wanted.shape
-    np.testing.assert_allclose(np.abs((found * wanted).sum(axis=1)), 1, atol=1e-5)
+    result = index.state_dict()["tree.component"].double().numpy()
+    assert result.shape == wanted.shape
+    np.testing.assert_allclose(np.abs((result * wanted).sum(axis=1)), 1, atol=1e-5)
     assert index.stats()["reduction"] == used.name
 
 
@@ -136,10 +136,10 @@ def test_more_leaves_find_more_and_all_find_everything() -> None:
     keys, query = clustered(0, 2000, 100)
     index = PCATreeIndex(16)
     index.build(keys)
-    found = []
+    recalls = []
     for index.num_leaves in (1, 4, 16, 128):
-        found.append(recall(index.search(query, 10), query, keys, 10))
-    assert found == sorted(found) and found[0] < found[2] - 0.2 and found[3] == 1
+        recalls.append(recall(index.search(query, 10), query, keys, 10))
+    assert recalls == sorted(recalls) and recalls[0] < recalls[2] - 0.2 and recalls[3] == 1
 
 
 def test_the_length_of_a_query_does_not_matter() -> None:
@@ -166,13 +166,13 @@ def test_counts_what_it_reads() -> None:
     keys, query = whole(0, 256, 8), whole(1, 4, 8)
     index = PCATreeIndex(16, 3)
     index.build(keys)
-    found = index.search(query, 5)
+    result = index.search(query, 5)
     sizes = torch.bincount(index.state_dict()["tree.leaf"])
     assert sizes.tolist() == [16] * 16
     # mean and four components of 9 entries, 1 + 2 + 3 + 3 thresholds, three leaves of 16 rows
     cost = 4 * 5 * 9 + 4 * 9 + 3 * 24 + 48 * 4 + 48 * 32
-    assert found.reads.tolist() == pytest.approx([cost / 32] * 4)
-    assert found.cells_scored.tolist() == [48] * 4
+    assert result.reads.tolist() == pytest.approx([cost / 32] * 4)
+    assert result.cells_scored.tolist() == [48] * 4
 
 
 @pytest.mark.parametrize("bad", [{"leaf_size": 0}, {"num_leaves": 0}, {"leaf_size": 2.0}, {"seed": "x"}])
@@ -195,5 +195,5 @@ def test_a_row_without_a_cell_is_in_no_leaf_whatever_the_state_says() -> None:
     index.build(torch.ones(5, 4))
     index.remove(torch.tensor([2]))
     index.load_state_dict({**index.state_dict(), "tree.leaf": torch.zeros(5, dtype=torch.int64)})
-    found = index.search(torch.ones(1, 4), 5)
-    assert sorted(found.cell[0].tolist()) == [-1, 0, 1, 3, 4] and int(found.cells_scored) == 4
+    result = index.search(torch.ones(1, 4), 5)
+    assert sorted(result.cell[0].tolist()) == [-1, 0, 1, 3, 4] and int(result.cells_scored) == 4

@@ -64,17 +64,17 @@ def bits(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int
 
 def assert_found(index: ExactIndex, keys: Tensor, query: Tensor, k: int, cells: Tensor | None = None) -> None:
     """Scores are the best inner products in float64, and those of the cells that are given with them."""
-    found = index.search(query, k)
+    result = index.search(query, k)
     every = query.double() @ keys.double().T
     # float32's rounding grows with the lengths that are multiplied; the last is that of its least numbers
     slack = 1e-5 * query.double().norm(dim=1, keepdim=True) * keys.double().norm(dim=1).max() + 1e-42
-    assert ((found.score - every.topk(k).values).abs() <= slack).all()
-    at = found.cell if cells is None else torch.searchsorted(cells, found.cell)
-    assert cells is None or torch.equal(cells[at], found.cell)
-    assert ((every.gather(1, at) - found.score).abs() <= slack).all()
-    for row in found.cell.tolist():
+    assert ((result.score - every.topk(k).values).abs() <= slack).all()
+    at = result.cell if cells is None else torch.searchsorted(cells, result.cell)
+    assert cells is None or torch.equal(cells[at], result.cell)
+    assert ((every.gather(1, at) - result.score).abs() <= slack).all()
+    for row in result.cell.tolist():
         assert len(set(row)) == k
-    assert found.cells_scored.tolist() == [len(keys)] * len(query)
+    assert result.cells_scored.tolist() == [len(keys)] * len(query)
 
 
 def codes_of(index: ExactIndex) -> Codes:
@@ -104,7 +104,7 @@ def test_agrees_with_float64(
 
 @pytest.mark.parametrize("instructions", backend.compiled.available() if screens() else [])
 @pytest.mark.parametrize("kind", KINDS)
-def test_who_is_certain_is_right(
+def test_certain_results_are_right(
     kind: Callable[[int, int, int], Tensor], instructions: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of rows that are kept and scored, without any second look."""
@@ -112,12 +112,12 @@ def test_who_is_certain_is_right(
     monkeypatch.setattr(screen, "MORE", 1)
     backend.compiled.use(instructions)
     try:
-        who_is_certain_is_right(kind)
+        certain_results_are_right(kind)
     finally:
         backend.compiled.use(before)
 
 
-def who_is_certain_is_right(kind: Callable[[int, int, int], Tensor]) -> None:
+def certain_results_are_right(kind: Callable[[int, int, int], Tensor]) -> None:
     keys, query = kind(0, 6000, D), kind(1, 300, D)
     score, _, certain = Codes(KeyRows(keys)).search(query, 10)
     best = (query.double() @ keys.double().T).topk(10).values
@@ -140,7 +140,7 @@ def test_too_little_room_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_found(ExactIndex(keys), keys, query, 10)
 
 
-def test_bounds_hold_where_what_codes_leave_out_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bounds_hold_where_errors_of_codes_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is room for two rows, and two look better by their codes than the best row does."""
     monkeypatch.setattr(screen, "LEAST_SHARE", 8)
     monkeypatch.setattr(screen, "ROOM", 2)
@@ -160,12 +160,12 @@ def test_bounds_hold_where_what_codes_leave_out_adds_up(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("storage", [torch.float16, torch.bfloat16])
-def test_short_numbers_are_screened_as_they_are(storage: torch.dtype) -> None:
+def test_keys_of_16_bits_are_screened(storage: torch.dtype) -> None:
     keys, query = normal(0, N, D), normal(1, 40, D)
     index = ExactIndex(keys, storage=storage)
-    found = index.search(query, 10)
+    result = index.search(query, 10)
     every = query.double() @ keys.to(storage).double().T
-    np.testing.assert_allclose(found.score, every.topk(10).values, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(result.score, every.topk(10).values, rtol=1e-5, atol=1e-4)
     assert codes_of(index).sound
 
 

@@ -71,18 +71,18 @@ def test_scores_the_cells_that_share_a_bucket(
         keys, query = (part + torch.rand(part.shape) / 8 for part in (keys, query))
     index = WTAHashIndex(tables, p, prefix, probes, seed=seed)
     index.build(keys)
-    found = index.search(query, 60)
+    result = index.search(query, 60)
     orders = order_of(index)
     for row in range(4):
         shared = expected(keys, query[row].tolist(), probes, orders)
-        assert sorted(cell for cell in found.cell[row].tolist() if cell >= 0) == sorted(shared)
-        assert int(found.cells_scored[row]) == len(shared)
+        assert sorted(cell for cell in result.cell[row].tolist() if cell >= 0) == sorted(shared)
+        assert int(result.cells_scored[row]) == len(shared)
         listed = sum(shared.values())
         cost = 4 * tables * p * prefix + tables * probes * 24 + 4 * listed + 24 * len(shared)
-        assert float(found.reads[row]) == pytest.approx(cost / 24)
+        assert float(result.reads[row]) == pytest.approx(cost / 24)
 
 
-def test_orders_are_permutations_drawn_anew_for_each_table() -> None:
+def test_each_table_draws_its_own_orders() -> None:
     index = WTAHashIndex(6, 5, 10)
     index.build(torch.zeros(2, 12))
     orders = [tuple(order) for table in order_of(index) for order in table]
@@ -98,23 +98,23 @@ def test_with_too_many_candidates_those_in_most_buckets_stay(limit: int) -> None
     keys, query = whole(0, 200, 8), whole(1, 5, 8)
     index = WTAHashIndex(10, 2, 4, 2, max_candidates=limit)
     index.build(keys)
-    found = index.search(query, 200)
+    result = index.search(query, 200)
     for row in range(5):
         shared = expected(keys, query[row].tolist(), 2, order_of(index))
-        kept = [cell for cell in found.cell[row].tolist() if cell >= 0]
-        assert len(kept) == min(limit, len(shared)) == int(found.cells_scored[row])
+        kept = [cell for cell in result.cell[row].tolist() if cell >= 0]
+        assert len(kept) == min(limit, len(shared)) == int(result.cells_scored[row])
         assert sorted(shared[cell] for cell in kept) == sorted(sorted(shared.values())[-limit:])
 
 
 def test_a_query_whose_buckets_are_empty_gets_nothing() -> None:
     index = WTAHashIndex(4, 2, 4)
     index.build(torch.arange(4.0).expand(9, 4))
-    found = index.search(torch.tensor([[3.0, 2.0, 1.0, 0.0]]), 3)
-    assert found.cell.tolist() == [[-1] * 3] and found.score.tolist() == [[-torch.inf] * 3]
-    assert int(found.cells_scored) == 0 and float(found.reads) > 0
+    result = index.search(torch.tensor([[3.0, 2.0, 1.0, 0.0]]), 3)
+    assert result.cell.tolist() == [[-1] * 3] and result.score.tolist() == [[-torch.inf] * 3]
+    assert int(result.cells_scored) == 0 and float(result.reads) > 0
 
 
-def test_buckets_know_no_length() -> None:
+def test_the_length_of_a_vector_does_not_change_its_bucket() -> None:
     keys, query = clustered(0, 500, 5)
     index = WTAHashIndex(4, 3, 8)
     index.build(keys * torch.logspace(-5, 5, 500).unsqueeze(1))
@@ -138,12 +138,12 @@ def test_an_updated_cell_is_found_in_its_new_bucket_only() -> None:
 
 def test_more_tables_and_probes_find_more() -> None:
     keys, query = clustered(0, 3000, 100)
-    found = []
+    recalls = []
     for tables, probes in ((2, 1), (2, 4), (8, 4)):
         index = WTAHashIndex(tables, 3, 16, probes)
         index.build(keys)
-        found.append(recall(index.search(query, 10), query, keys, 10))
-    assert found[0] + 0.05 < found[1] and found[1] + 0.05 < found[2]
+        recalls.append(recall(index.search(query, 10), query, keys, 10))
+    assert recalls[0] + 0.05 < recalls[1] and recalls[1] + 0.05 < recalls[2]
 
 
 @pytest.mark.parametrize("reduction", [PaperReduction(), OneColumnReduction()])
@@ -153,10 +153,10 @@ def test_reduced_keys_are_filed(reduction: Reduction) -> None:
     index.build(keys)
     reduction.fit(keys)
     p, q = reduction.keys(keys), reduction.queries(query)
-    found = index.search(query, 40)
+    result = index.search(query, 40)
     for row in range(3):
         shared = expected(p, q[row].tolist(), 1, order_of(index))
-        assert {cell for cell in found.cell[row].tolist() if cell >= 0} == set(shared)
+        assert {cell for cell in result.cell[row].tolist() if cell >= 0} == set(shared)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_num_probes_may_be_set_between_searches() -> None:
         index.search(query, 5)
 
 
-def test_stats_tell_settings_and_buckets() -> None:
+def test_stats_give_settings_and_buckets() -> None:
     index = WTAHashIndex(2, 1, 3)
     index.build(whole(0, 50, 4))
     stats = index.stats()
@@ -221,5 +221,5 @@ def test_a_row_without_a_cell_is_in_no_bucket_whatever_the_state_says() -> None:
     state = index.state_dict()
     state["wta.code"] = state["wta.code"][:1].repeat(5, 1)
     index.load_state_dict(state)
-    found = index.search(torch.ones(1, 4), 5)
-    assert sorted(found.cell[0].tolist()) == [-1, 0, 1, 3, 4] and int(found.cells_scored) == 4
+    result = index.search(torch.ones(1, 4), 5)
+    assert sorted(result.cell[0].tolist()) == [-1, 0, 1, 3, 4] and int(result.cells_scored) == 4
