@@ -38,10 +38,9 @@ class IndexedMemory(Generic[AnyMemory]):
     again; if they are more than half, the index is rebuilt. Equal keys in another storage, as under
     ``torch.func.functional_call``, cost one pass over the keys and no rebuild.
 
-    Some changes PyTorch does not count: those through NumPy, ``Tensor.data`` or another process, and those of
-        a
-    tensor that was made in inference mode. Call ``refresh`` after them. Keys that the memory no longer has
-    are never written to.
+    PyTorch does not count some changes: those made through NumPy, ``Tensor.data`` or another process, and
+    those of a tensor that was made in inference mode. Call ``refresh`` after them. Keys that the memory no
+    longer has are never written to.
 
     During training call ``refresh`` after each step of the optimiser. It files the cells that were read, at a
     cost that does not depend on N. Without it the next search compares all keys.
