@@ -48,11 +48,8 @@ BARRED_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib
 MOST_LINES = 400
 """Upper limit of lines per file."""
 
-MOST_FILES = 11
+MOST_FILES = 10
 """Upper limit of Python files per folder, ``__init__.py`` not counted."""
-
-MORE_FILES = {"paper/network": 13}
-"""Folders that may have more, and their limit."""
 
 MIRRORED_IN = {"bench": ROOT, "scripts": ROOT}
 """Folders of tests that mirror a folder beside ``src``, and where that folder is."""
@@ -205,8 +202,7 @@ def test_files_are_small(path: Path) -> None:
 @pytest.mark.parametrize("folder", sorted({path.parent for path in FILES}), ids=named)
 def test_folders_are_small(folder: Path) -> None:
     files = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
-    limit = MORE_FILES.get(named(folder), MOST_FILES)
-    assert len(files) <= limit, f"{len(files)} files, expected {limit} at most: make folders"
+    assert len(files) <= MOST_FILES, f"{len(files)} files, expected {MOST_FILES} at most: make folders"
 
 
 def test_every_folder_is_a_package() -> None:

@@ -15,8 +15,8 @@ from hmn.paper.cells.fixed import one_per_fact
 from hmn.paper.grid import KMIPS, ROWS, TEXT, TWO_LEVELS, Row
 from hmn.paper.network.attention.build import make_attention
 from hmn.paper.network.attention.protocol import Attention
+from hmn.paper.network.attention.search_budget import target_reads
 from hmn.paper.network.question_words import Asked, Vocabulary
-from hmn.paper.network.search_budget import target_reads
 
 APPROXIMATE = [row for row in ROWS if not row.exact and row.reader == KMIPS and row.cells != TEXT]
 
@@ -142,7 +142,7 @@ def test_the_keyword_filter_looks_a_training_question_up_once(
     query, ones = queries(memory, 4), asked(small_facts, [1, 2, 3, 4])
     first = attention.loss(query, ones, np.arange(4), torch.Generator())
     monkeypatch.setattr(
-        "hmn.paper.network.keyword_filter.KeywordFilter.facts_for", lambda *_: pytest.fail("again")
+        "hmn.paper.network.attention.keyword_filter.KeywordFilter.facts_for", lambda *_: pytest.fail("again")
     )
     again = attention.loss(query, ones, np.arange(4), torch.Generator())
     assert (float(again[0]), again[1]) == (float(first[0]), first[1])

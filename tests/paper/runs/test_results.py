@@ -42,8 +42,8 @@ def test_a_last_line_that_lacks_nothing_but_its_end_is_kept(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     "name",
     [
-        "network.keyword_filter.RARE",
-        "network.search_budget.ROUNDS",
+        "network.attention.keyword_filter.RARE",
+        "network.attention.search_budget.ROUNDS",
         "baselines.bm25.SATURATION",
         "baselines.sentence_training.SCALE",
     ],

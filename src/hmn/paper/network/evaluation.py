@@ -14,9 +14,9 @@ from hmn.paper.grid import KEYWORDS
 from hmn.paper.network.attention.build import indexed_memory
 from hmn.paper.network.attention.indexed import IndexedAttention
 from hmn.paper.network.attention.keywords import KeywordAttention
+from hmn.paper.network.attention.search_budget import strategy_reads, target_reads, tuned_to
 from hmn.paper.network.build import Network
 from hmn.paper.network.measure import Figures, K, Search, index_search, measure
-from hmn.paper.network.search_budget import strategy_reads, target_reads, tuned_to
 from hmn.paper.network.sweep import sweep
 
 

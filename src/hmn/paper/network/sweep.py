@@ -10,8 +10,8 @@ from torch import Tensor
 from hmn.nn.memory.stored import Memory
 from hmn.paper.grid import SWEPT
 from hmn.paper.network.attention.build import indexed_memory
+from hmn.paper.network.attention.search_budget import tuned_to
 from hmn.paper.network.measure import Figures, Search, index_search
-from hmn.paper.network.search_budget import tuned_to
 from hmn.paper.preset import Preset
 
 SWEPT_PARTS = (400, 200, 100, 50, 20, 10, 5)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from hmn.paper.grid import BM25, KEYWORDS, Row, title_of
-from hmn.paper.network.search_budget import strategy_reads, target_reads
+from hmn.paper.network.attention.search_budget import strategy_reads, target_reads
 from hmn.paper.preset import Preset
 from hmn.paper.published import PUBLISHED
 from hmn.paper.report.document import Block

@@ -10,7 +10,7 @@ from typing import Any
 from hmn.index.clustering.reduction import PaperReduction
 from hmn.paper import published
 from hmn.paper.grid import PCA_TREE, ROWS, TEXT, WTA_HASH
-from hmn.paper.network.search_budget import strategy_reads
+from hmn.paper.network.attention.search_budget import strategy_reads
 from hmn.paper.preset import Preset
 from hmn.paper.report.document import Block
 from hmn.paper.report.prose import paragraph, paragraphs

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from hmn.paper.baselines import bm25, sentence_encoder, sentence_run, sentence_training
-from hmn.paper.network import catch_up_adam, keyword_filter, measure, search_budget, sweep, timing
+from hmn.paper.network import catch_up_adam, measure, sweep, timing
+from hmn.paper.network.attention import keyword_filter, search_budget
 from hmn.qa import metrics
 from hmn.qa.training import targets
 

@@ -19,7 +19,7 @@ from hmn.paper.network.attention.indexed import IndexedAttention
 from hmn.paper.network.attention.keywords import KeywordAttention
 from hmn.paper.network.attention.protocol import Attention
 from hmn.paper.network.attention.reinforce import ReinforceAttention
-from hmn.paper.network.search_budget import (
+from hmn.paper.network.attention.search_budget import (
     ROUNDS,
     TUNED_K,
     strategy_of,

@@ -14,8 +14,8 @@ from torch.nn.utils.rnn import pad_sequence
 from hmn._native import best_of
 from hmn.facts.table import FactTable
 from hmn.nn.memory.stored import Memory
+from hmn.paper.network.attention.keyword_filter import KeywordFilter
 from hmn.paper.network.attention.loss import candidate_nll, cells_to_add
-from hmn.paper.network.keyword_filter import KeywordFilter
 from hmn.paper.network.question_words import Asked
 from hmn.qa.cells import Cells
 from hmn.results import SearchResult

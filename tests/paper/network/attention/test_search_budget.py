@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from hmn.paper.grid import STRATEGIES
-from hmn.paper.network.search_budget import strategy_of
+from hmn.paper.network.attention.search_budget import strategy_of
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

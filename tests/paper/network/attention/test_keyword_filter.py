@@ -9,8 +9,8 @@ from tests.paper.made import made_keys
 from hmn.facts.table import FactTable
 from hmn.nn.memory.stored import Memory
 from hmn.paper.cells.fixed import one_per_fact
+from hmn.paper.network.attention.keyword_filter import LEAST, LONGEST, RARE, KeywordFilter
 from hmn.paper.network.attention.keywords import KeywordAttention
-from hmn.paper.network.keyword_filter import LEAST, LONGEST, RARE, KeywordFilter
 from hmn.paper.network.question_words import Asked, Vocabulary
 from hmn.qa.text import words
 
