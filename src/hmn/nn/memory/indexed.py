@@ -132,6 +132,7 @@ class IndexedMemory(Generic[AnyMemory]):
             cells: ``(n,)`` cells whose keys changed. If not given: of a trained memory those that were read
                 in training since the last refresh, by this process or, where gradients were summed over
                 several, by any of them; of any other memory those whose keys differ from what was indexed.
+                Momentum and weight decay also move other rows: give those, or call ``refile`` now and then.
 
         Raises:
             CellError: a cell does not exist, or is given twice.
