@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import io
+import multiprocessing
+import pickle
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -11,6 +15,7 @@ import torch
 from tests.index.reference import listed, whole
 from torch import Tensor
 
+from hmn.errors import NotFittedError
 from hmn.index.protocol import Index
 from hmn.index.registry import make_index
 
@@ -46,6 +51,89 @@ def test_a_build_that_fails_leaves_the_index_as_it_was(
     index.add(torch.tensor([1]), whole(4, 1, 6))
     index.remove(torch.arange(0, 120, 2))
     assert len(index) == 1
+
+
+STRUCTURES = [
+    "exact",
+    "cluster:num_clusters=8",
+    "cluster:num_clusters=3x9,codes=none,reduction=paper",
+    "hierarchy",
+    "wta-hash:prefix=2",
+    "pca-tree:leaf_size=8,num_leaves=3",
+    "faiss:IVF4,Flat",
+    "faiss:HNSW8",
+]
+
+
+def saved_and_loaded(index: Index) -> Any:
+    file = io.BytesIO()
+    torch.save(index, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+COPIES: dict[str, Callable[[Index], Any]] = {
+    "pickle": lambda index: pickle.loads(pickle.dumps(index)),
+    "deepcopy": copy.deepcopy,
+    "torch.save": saved_and_loaded,
+}
+
+
+def changed_index(name: str, **settings: Any) -> Index:
+    index = make_index(name, **settings)
+    index.build(whole(1, 400, 6), torch.arange(400) * 2)
+    index.remove(torch.arange(0, 60, 2))
+    index.add(torch.arange(1, 21, 2), whole(3, 10, 6))
+    index.search(whole(2, 5, 6), 7)
+    return index
+
+
+@pytest.mark.parametrize("name", listed(STRUCTURES))
+@pytest.mark.parametrize("way", COPIES)
+def test_a_copy_answers_the_same_and_is_an_index_of_its_own(name: str, way: str) -> None:
+    index, query = changed_index(name), whole(2, 5, 6)
+    copied = COPIES[way](index)
+    before, stats = index.search(query, 7), index.stats()
+    assert copied.stats() == stats
+    for part, wanted in zip(copied.search(query, 7), before, strict=True):
+        torch.testing.assert_close(part, wanted, rtol=0, atol=0, equal_nan=True)
+    copied.update(torch.arange(100, 200, 2), whole(4, 50, 6, spread=9))
+    copied.remove(torch.arange(1, 21, 2))
+    for part, wanted in zip(index.search(query, 7), before, strict=True):
+        torch.testing.assert_close(part, wanted, rtol=0, atol=0, equal_nan=True)
+    assert len(copied) == len(index) - 10 and index.stats() == stats
+
+
+@pytest.mark.parametrize("way", COPIES)
+def test_a_copy_keeps_the_settings_but_reports_no_progress(way: str) -> None:
+    index: Any = make_index("cluster:num_clusters=8,num_probes=5", on_progress=lambda *_: None)
+    copied = COPIES[way](index)
+    assert (copied.num_clusters, copied.num_probes, copied.on_progress) == ((8,), 5, None)
+    with pytest.raises(NotFittedError):
+        copied.search(whole(2, 5, 6), 7)
+    copied.build(whole(1, 60, 6))
+
+
+def cells_found(index: Index, query: Tensor) -> list[list[int]]:
+    found: list[list[int]] = index.search(query, 7).cell.tolist()
+    return found
+
+
+@pytest.mark.slow
+def test_a_spawned_process_gets_an_index() -> None:
+    index, query = changed_index("hierarchy"), whole(2, 5, 6)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(cells_found, (index, query)) == cells_found(index, query)
+
+
+@pytest.mark.parametrize("name", listed(STRUCTURES[:4]))
+@pytest.mark.parametrize("way", ["deepcopy", "torch.save"])
+def test_keys_that_are_shared_are_shared_by_the_copies_too(name: str, way: str) -> None:
+    index: Any = make_index(name)
+    index.keys = whole(1, 400, 6)
+    index.build(index.keys)
+    copied = COPIES[way](index)
+    assert copied.state_dict()["rows.keys"].data_ptr() == copied.keys.data_ptr() != index.keys.data_ptr()
 
 
 CHANGED = ["exact", "cluster:num_clusters=8", "hierarchy", "wta-hash:prefix=2", "pca-tree"]

@@ -166,12 +166,17 @@ class KeyRows:
 
     def state_dict(self, *, with_keys: bool = True) -> dict[str, Tensor]:
         """The tables and the checksum of the keys; with ``with_keys`` also the keys in use."""
-        state = {"rows.used": torch.tensor(self.used), "rows.checksum": torch.tensor(self.checksum())}
+        state = {**self.tables(), "rows.checksum": torch.tensor(self.checksum())}
+        if with_keys:
+            state["rows.keys"] = self.keys[: self.used]
+        return state
+
+    def tables(self) -> dict[str, Tensor]:
+        """What the state says of the rows, but for the keys and their checksum."""
+        state = {"rows.used": torch.tensor(self.used)}
         if self._cell is not None:
             state["rows.cell"] = self._cell[: self.used]
             state["rows.free"] = torch.tensor(self._free, dtype=torch.int64)
-        if with_keys:
-            state["rows.keys"] = self.keys[: self.used]
         return state
 
     @classmethod

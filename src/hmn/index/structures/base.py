@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ from hmn.index.storage.key_rows import KeyRows
 from hmn.results import SearchResult
 
 Parts = TypeVar("Parts")
+
+NOT_SETTINGS = {"_lock", "_rows", "_parts", "_torn"}
+"""Attributes of a structure that are no settings."""
 
 
 class Structure(ABC, Generic[Parts]):
@@ -32,6 +35,9 @@ class Structure(ABC, Generic[Parts]):
     meanwhile, and a build that fails leaves the index as it was. A change that is
     interrupted, as by Ctrl-C, may leave parts that do not fit the rows: they are rebuilt before their next
     use.
+
+    Copies and pickles are made of the settings and the state. They have no ``on_progress``, which is mostly
+    a progress bar and belongs to one process.
 
     Args:
         storage: type in which keys are kept: float32, float16 or bfloat16; None keeps their own.
@@ -48,6 +54,29 @@ class Structure(ABC, Generic[Parts]):
         self._rows: KeyRows | None = None
         self._parts: Parts | None = None
         self._torn = False  # a change was interrupted: the parts may not fit the rows
+
+    @own_arithmetic
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy is made of: settings, tensors by name, and the keys as they are stored."""
+        settings = {name: value for name, value in vars(self).items() if name not in NOT_SETTINGS}
+        if "on_progress" in settings:
+            settings["on_progress"] = None
+        if self._rows is None:
+            return {"settings": settings}
+        with self._lock.writing:
+            rows, parts = self._settled()
+            state = {**rows.tables(), **self._save(rows, parts)}
+            state = {name: part.clone() for name, part in state.items()}
+            # keys that are shared stay those of their owner, which may be copied together with the index
+            return {"settings": settings, "state": state, "keys": rows.keys[: rows.used]}
+
+    @own_arithmetic
+    def __setstate__(self, copied: dict[str, Any]) -> None:
+        """Become the copy."""
+        Structure.__init__(self, copied["settings"]["storage"])
+        vars(self).update(copied["settings"])
+        if "state" in copied:
+            self.load_state_dict(copied["state"], copied["keys"])
 
     @property
     def has_structure(self) -> bool:
