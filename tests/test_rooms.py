@@ -59,6 +59,7 @@ TESTS_OF_NO_MODULE = {
     "docs/test_blocks.py": "code in the documentation",
     "docs/test_links.py": "links in the documentation",
     "test_public.py": "the names that packages re-export",
+    "test_defaults.py": "the default dtype and device of PyTorch, which change no structure and no layer",
     "test_rooms.py": "the shape of the package",
     "index/test_contract.py": "every structure, compared with exact search",
     "index/structures/test_approximate.py": "what all approximate structures share",

@@ -113,7 +113,8 @@ def means(level: Level, lists: Tensor, vectors: Tensor, weight: Tensor | None) -
     if kernels is None:
         return pytorch.means(level, lists, vectors, weight)
     lists, vectors = lists.contiguous(), vectors.contiguous()
-    mean, total = torch.empty(len(lists), vectors.shape[1]), torch.empty(len(lists))
+    mean = torch.empty(len(lists), vectors.shape[1], dtype=torch.float32, device="cpu")
+    total = mean.new_empty(len(lists))
     kernels.means(
         level.compiled(kernels),
         lists.data_ptr(),

@@ -62,10 +62,10 @@ def search_levels(
         return pytorch.search_levels(query, levels, directions, probes, keys, rescored, k, margins, weights)
     query, keys = _checked(query, keys)
     directions = [None if vectors is None else vectors.contiguous() for vectors in directions]
-    score = torch.empty(len(query), k)
-    row = torch.empty(len(query), k, dtype=torch.int64)
-    reads = torch.empty(len(query))
-    scored = torch.empty(len(query), dtype=torch.int64)
+    score = query.new_empty((len(query), k))
+    row = query.new_empty((len(query), k), dtype=torch.int64)
+    reads = query.new_empty(len(query))
+    scored = query.new_empty(len(query), dtype=torch.int64)
     finite = kernels.search(
         query.data_ptr(),
         *query.shape,
@@ -130,9 +130,9 @@ def screened(
     if kernels is None:
         raise RuntimeError("screened runs on compiled kernels only, got none for this query: ask screens()")
     query, keys = _checked(query, keys)
-    score = torch.empty(len(query), k)
-    row = torch.empty(len(query), k, dtype=torch.int64)
-    certain = torch.empty(len(query), dtype=torch.bool)
+    score = query.new_empty((len(query), k))
+    row = query.new_empty((len(query), k), dtype=torch.int64)
+    certain = query.new_empty(len(query), dtype=torch.bool)
     finite = kernels.screened(
         query.data_ptr(),
         *query.shape,
@@ -174,8 +174,8 @@ def best_of(query: Tensor, keys: Tensor, candidate: Tensor, k: int) -> tuple[Ten
     if candidate.numel() and int(candidate.max()) >= len(keys):
         raise ValueError(f"candidates go up to row {int(candidate.max())}, expected rows below {len(keys)}")
     candidate = candidate.contiguous()
-    score = torch.empty(len(query), k)
-    row = torch.empty(len(query), k, dtype=torch.int64)
+    score = query.new_empty((len(query), k))
+    row = query.new_empty((len(query), k), dtype=torch.int64)
     kernels.best_of(
         query.data_ptr(),
         *query.shape,

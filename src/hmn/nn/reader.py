@@ -43,7 +43,7 @@ class SoftmaxReader:
     ) -> Candidates:
         """See ``Reader.candidates``: all N cells."""
         cell = torch.arange(len(self.indexed), device=query.device)  # (N,)
-        return Candidates(cell, torch.ones(len(cell), device=query.device))
+        return Candidates(cell, torch.ones(len(cell), dtype=torch.float32, device=query.device))
 
     def read(self, query: Tensor, k: int) -> Read[Tensor | None]:
         """See ``Reader.read``; the weights are shares of the softmax over all N cells."""

@@ -73,7 +73,7 @@ def _best_of_distinct(query: Tensor, keys: Tensor, candidate: Tensor, k: int) ->
     """
     batch, features = len(candidate), max(1, keys.shape[1])
     at_once = (CHUNK_NUMBERS if query.device.type == "cpu" else CHUNK_ACCELERATOR) // features
-    score = torch.full((batch, k), -torch.inf, device=query.device)
+    score = torch.full((batch, k), -torch.inf, dtype=torch.float32, device=query.device)
     row = torch.full((batch, k), -1, dtype=torch.int64, device=query.device)
     place = torch.arange(1, candidate.shape[1] + 1, device=candidate.device)
     used = torch.where(candidate >= 0, place, 0)

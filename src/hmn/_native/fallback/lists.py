@@ -72,7 +72,7 @@ def means_of(points: Tensor, weight: Tensor | None, group: Tensor, groups: int) 
     """
     # weight, weight * length and weight * length^2, summed per group
     moments = torch.zeros(groups, 3, dtype=torch.float64, device=points.device)
-    total = torch.zeros(groups, points.shape[1], device=points.device)
+    total = torch.zeros(groups, points.shape[1], dtype=torch.float32, device=points.device)
     for begin in range(0, len(points), PART):  # in parts: the intermediate tensors are as large as the points
         part = slice(begin, begin + PART)
         vector = points[part].float()

@@ -33,7 +33,7 @@ def search_levels(
     # 3. score these in full
     spent = torch.zeros(len(query), dtype=torch.int64, device=query.device)  # bytes
     lists = torch.zeros(len(query), 1, dtype=torch.int64, device=query.device)
-    base = torch.zeros(len(query), 1, device=query.device)
+    base = query.new_zeros(len(query), 1)
     norm = torch.linalg.vector_norm(query, dim=1, keepdim=True, dtype=torch.float64).float()
     margins = [torch.inf] * len(probes) if margins is None else margins
     factors: Sequence[Tensor | None] = [None] * len(levels) if weights is None else weights
@@ -59,7 +59,7 @@ def search_levels(
     scored = (candidate >= 0).sum(dim=1)
     spent += count * levels[-1].entry_bytes + scored * keys.shape[1] * keys.element_size()
     score, row = best_of(query, keys, candidate, k)
-    return SearchResult(score, row, spent / (4 * max(1, keys.shape[1])), scored)
+    return SearchResult(score, row, spent.float() / (4 * max(1, keys.shape[1])), scored)
 
 
 def _members(level: Level, lists: Tensor) -> Tensor:

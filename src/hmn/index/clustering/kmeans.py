@@ -51,7 +51,7 @@ def kmeans(
         ``(C, D)`` unit centroids.
     """
     enough = min(num_clusters * POINTS_PER_CLUSTER, max(MANY_POINTS, num_clusters * FEW_PER_CLUSTER))
-    sample = torch.randperm(len(points), generator=generator)[:enough]
+    sample = torch.randperm(len(points), generator=generator, device=generator.device)[:enough]
     unit = unit_rows(points[sample.sort().values.to(points.device)].float())  # (n, D)
     centroid = _seeds(unit, num_clusters, generator)  # (C, D)
     for done in range(iterations):
@@ -99,7 +99,7 @@ def _seeds(unit: Tensor, count: int, generator: torch.Generator) -> Tensor:
     n = len(unit)
     if count >= n:
         return unit[torch.arange(count, device=unit.device) % n]
-    sampled = unit[torch.randint(n, (1,), generator=generator).to(unit.device)]
+    sampled = unit[torch.randint(n, (1,), generator=generator, device=generator.device).to(unit.device)]
     distance = 1 - (unit @ sampled.T).squeeze(1)  # (n,)
     for _ in range(SEEDING_ROUNDS):
         share = distance.clamp(min=0).double().cpu()
@@ -111,7 +111,7 @@ def _seeds(unit: Tensor, count: int, generator: torch.Generator) -> Tensor:
         sampled = torch.cat([sampled, fresh])
         distance = torch.minimum(distance, 1 - assign(unit, fresh)[1])
     if len(sampled) <= count:
-        rest = torch.randperm(n, generator=generator)[: count - len(sampled)]
+        rest = torch.randperm(n, generator=generator, device=generator.device)[: count - len(sampled)]
         return torch.cat([sampled, unit[rest.to(unit.device)]])
     weight = torch.bincount(assign(unit, sampled)[0], minlength=len(sampled)).double()
     return _plus_plus(sampled, weight, count, generator)
@@ -122,7 +122,8 @@ def _plus_plus(points: Tensor, weight: Tensor, count: int, generator: torch.Gene
     weight = weight + 1e-6
     distance = points.new_full((len(points),), 2.0, dtype=torch.float64)
     # inverse sampling of the running sum is several times as fast as multinomial
-    draws = torch.rand(count, DRAWS, generator=generator, dtype=torch.float64).to(points.device)
+    draws = torch.rand(count, DRAWS, generator=generator, dtype=torch.float64, device=generator.device)
+    draws = draws.to(points.device)
     chosen = torch.empty(count, dtype=torch.int64, device=points.device)
     for number in range(count):
         mass = (weight * distance).cumsum(0)

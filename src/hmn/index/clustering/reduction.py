@@ -105,7 +105,7 @@ class PaperReduction:
 
     def state_dict(self) -> dict[str, Tensor]:
         """See ``Reduction.state_dict``."""
-        return {"reduction.paper": torch.tensor([self.u, self.m, self._longest], dtype=torch.float64)}
+        return {"reduction.paper": _numbers(self.u, self.m, self._longest)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """See ``Reduction.load_state_dict``."""
@@ -152,7 +152,7 @@ class OneColumnReduction:
 
     def state_dict(self) -> dict[str, Tensor]:
         """See ``Reduction.state_dict``."""
-        return {"reduction.one_column": torch.tensor([self._longest], dtype=torch.float64)}
+        return {"reduction.one_column": _numbers(self._longest)}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """See ``Reduction.load_state_dict``."""
@@ -220,6 +220,10 @@ def _longest(keys: Tensor) -> float:
 
 def _padded(query: Tensor, columns: int) -> Tensor:
     return torch.nn.functional.pad(query.float(), (0, columns))
+
+
+def _numbers(*numbers: float) -> Tensor:
+    return torch.tensor(numbers, dtype=torch.float64, device="cpu")
 
 
 def _entry(state: Mapping[str, Tensor], name: str, size: int) -> list[float]:

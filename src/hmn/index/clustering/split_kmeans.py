@@ -34,7 +34,7 @@ def divide(
     count = torch.bincount(part, minlength=len(pieces))  # (P,)
     first_piece = pieces.cumsum(0) - pieces
     result = first_piece[part]  # (N,)
-    shuffled = torch.randperm(len(part), generator=generator).to(part.device)
+    shuffled = torch.randperm(len(part), generator=generator, device=generator.device).to(part.device)
     order = shuffled[part[shuffled].argsort(stable=True)]
     begin = count.cumsum(0) - count
     parts = (pieces > 1).nonzero().squeeze(1)

@@ -186,7 +186,7 @@ def search_buckets(
         score[chosen], row[chosen] = best_of(query[chosen], rows.keys, candidate, k)  # (b, k)
         scored[chosen] = (candidate >= 0).sum(dim=1)
         reads[chosen] = cost
-    reads += more_bytes + scored * (rows.features * rows.keys.element_size())
+    reads += more_bytes + scored.float() * (rows.features * rows.keys.element_size())
     return SearchResult(score, row, reads / (4 * max(1, rows.features)), scored)
 
 

@@ -51,8 +51,8 @@ class Lists:
         entries = panels * LANES
         return Level(
             codes=torch.zeros(panels, self._bytes // GROUP, LANES, GROUP, dtype=torch.uint8, device=device),
-            along=torch.zeros(entries, device=device),
-            step=torch.zeros(entries, device=device),
+            along=torch.zeros(entries, dtype=torch.float32, device=device),
+            step=torch.zeros(entries, dtype=torch.float32, device=device),
             child=torch.full((entries,), -1, dtype=torch.int32, device=device),
             first_panel=torch.zeros(lists, dtype=torch.int64, device=device),
             length=torch.zeros(lists, dtype=torch.int32, device=device),
@@ -76,7 +76,7 @@ class Lists:
             ``(n,)`` int64 place of each entry.
         """
         count = torch.bincount(lists, minlength=len(direction))  # (L,)
-        self._room = ((count * SPARE).ceil().long() + LANES - 1) // LANES
+        self._room = ((count.float() * SPARE).ceil().long() + LANES - 1) // LANES
         self._used = int(self._room.sum())
         self.level = self._empty(self._used, len(direction), lists.device)
         self.level.first_panel.copy_(self._room.cumsum(0) - self._room)

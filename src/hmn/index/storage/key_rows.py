@@ -57,7 +57,7 @@ class KeyRows:
                     f"there are {len(cells)} cells for {len(keys)} keys, expected one id per key"
                 )
             _not_negative(cells)
-            if not torch.equal(cells.cpu(), torch.arange(len(keys))):
+            if not torch.equal(cells.cpu(), torch.arange(len(keys), device="cpu")):
                 self._keep_tables(cells.to(keys.device))
 
     def __len__(self) -> int:
@@ -126,7 +126,8 @@ class KeyRows:
                 f"cell {int(existing[0])} exists already, expected new ids: use update to give it another key"
             )
         _not_negative(cells)
-        follows = torch.equal(cells.cpu(), torch.arange(self.used, self.used + len(cells)))
+        following = torch.arange(self.used, self.used + len(cells), device="cpu")
+        follows = torch.equal(cells.cpu(), following)
         if self._row is None and not follows:
             self._keep_tables(torch.arange(self.used, device=self.keys.device))
         rows = self._take(len(cells))
@@ -166,17 +167,17 @@ class KeyRows:
 
     def state_dict(self, *, with_keys: bool = True) -> dict[str, Tensor]:
         """The tables and the checksum of the keys; with ``with_keys`` also the keys in use."""
-        state = {**self.tables(), "rows.checksum": torch.tensor(self.checksum())}
+        state = {**self.tables(), "rows.checksum": _number(self.checksum())}
         if with_keys:
             state["rows.keys"] = self.keys[: self.used]
         return state
 
     def tables(self) -> dict[str, Tensor]:
         """What the state says of the rows, but for the keys and their checksum."""
-        state = {"rows.used": torch.tensor(self.used)}
+        state = {"rows.used": _number(self.used)}
         if self._cell is not None:
             state["rows.cell"] = self._cell[: self.used]
-            state["rows.free"] = torch.tensor(self._free, dtype=torch.int64)
+            state["rows.free"] = torch.tensor(self._free, dtype=torch.int64, device="cpu")
         return state
 
     @classmethod
@@ -212,7 +213,7 @@ class KeyRows:
             if cell.shape != (rows.used,):
                 raise ShapeError(f"rows.cell has shape {tuple(cell.shape)}, expected ({rows.used},)")
             rows._keep_tables(cell)
-            rows._free = [int(row) for row in state.get("rows.free", torch.empty(0))]
+            rows._free = [int(row) for row in state.get("rows.free", ())]
         if "rows.checksum" in state:
             rows._check_keys(int(state["rows.checksum"]))
         return rows
@@ -272,6 +273,10 @@ class KeyRows:
         rows = freed + list(range(self.used, self.used + rest))
         self.used += rest
         return torch.tensor(rows, dtype=torch.int64, device=self.keys.device)
+
+
+def _number(number: int) -> Tensor:
+    return torch.tensor(number, dtype=torch.int64, device="cpu")
 
 
 def _not_too_many(rows: int) -> None:

@@ -76,8 +76,8 @@ class ExactIndex(Structure[Screen]):
             if len(left):
                 score[left], row[left] = _best_rows(rows, query[left], k)
         scored = torch.full((b,), n, dtype=torch.int64, device=query.device)
-        reads = scored * (rows.keys.element_size() / 4)
-        return SearchResult(score, row, reads.float(), scored)
+        reads = scored.float() * (rows.keys.element_size() / 4)
+        return SearchResult(score, row, reads, scored)
 
     def _is_settled(self, rows: KeyRows, screen: Screen) -> bool:
         return not self.screened or screen.is_settled(rows)
@@ -120,7 +120,7 @@ def _best_rows(rows: KeyRows, query: Tensor, k: int) -> tuple[Tensor, Tensor]:
             scores = _products(query[chosen], keys[first : first + keys_at_a_time])  # (b, n)
             low = first  # where these rows begin in ``live``
             if len(live) < len(keys):
-                ends = torch.tensor([first, first + keys_at_a_time], device=live.device)
+                ends = live.new_tensor([first, first + keys_at_a_time])
                 low, high = torch.searchsorted(live, ends).tolist()
                 scores = scores[:, live[low:high] - first]
             best, column = blockwise_topk(scores, min(k, scores.shape[1]))

@@ -232,7 +232,9 @@ class FaissIndex(Structure[_Held], Tunable):
             **held.reduction.state_dict(),
             "faiss.index": torch.from_numpy(import_faiss().serialize_index(held.vectors.index)),
             "faiss.row_at": torch.from_numpy(held.vectors.rows_by_label()),
-            "faiss.tried": torch.tensor(held.tried if held.stands_in else -1),
+            "faiss.tried": torch.tensor(
+                held.tried if held.stands_in else -1, dtype=torch.int64, device="cpu"
+            ),
         }
 
     def _load(self, rows: KeyRows, state: Mapping[str, Tensor]) -> _Held:

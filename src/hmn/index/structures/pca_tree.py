@@ -119,7 +119,7 @@ class PCATreeIndex(Structure[_Tree], Tunable):
         while n > self.leaf_size << depth and depth < features:
             depth += 1
         unit, mean, component = _components(rows, reduction, depth)
-        nothing = Buckets(torch.empty(0, 1, dtype=torch.int64))
+        nothing = Buckets(mean.new_empty(0, 1, dtype=torch.int64))
         tree = _Tree(unit, mean, component, mean.new_empty(0), nothing, reduction)
         every = torch.arange(n, device=rows.keys.device)
         tree.threshold, leaf = grow(tree.projections(rows, every))
@@ -160,7 +160,7 @@ class PCATreeIndex(Structure[_Tree], Tunable):
         tree.buckets.settle()
         return {
             **tree.reduction.state_dict(),
-            "tree.unit": torch.tensor(tree.unit, dtype=torch.float64),
+            "tree.unit": torch.tensor(tree.unit, dtype=torch.float64, device="cpu"),
             "tree.mean": tree.mean,
             "tree.component": tree.component,
             "tree.threshold": tree.threshold,

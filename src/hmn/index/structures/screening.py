@@ -108,17 +108,17 @@ class Codes:
         live = rows.live()
         count, panels = len(live), -(-len(live) // LANES)
         self._keys, self._live = rows.keys, live
-        starts = torch.arange(0, count, LIST)
-        child = torch.zeros(panels * LANES, dtype=torch.int32)
+        starts = torch.arange(0, count, LIST, device=live.device)
+        child = live.new_zeros(panels * LANES, dtype=torch.int32)
         child[:count] = live
         bits = screening_bits() if rows.features <= MOST_FEATURES else 8
         self._fine = bits == 16
         self._ratio = FINE_RATIO * rows.features**0.5 if self._fine else RATIO
         groups = -(-rows.features * bits // (8 * GROUP))
         self._level = Level(
-            codes=torch.zeros(panels, groups, LANES, GROUP, dtype=torch.uint8),
-            along=torch.zeros(panels * LANES),
-            step=torch.zeros(panels * LANES),
+            codes=live.new_zeros(panels, groups, LANES, GROUP, dtype=torch.uint8),
+            along=live.new_zeros(panels * LANES, dtype=torch.float32),
+            step=live.new_zeros(panels * LANES, dtype=torch.float32),
             child=child,
             first_panel=starts // LANES,
             length=(count - starts).clamp(max=LIST).int(),
@@ -131,7 +131,7 @@ class Codes:
     def write(self, rows: Tensor) -> None:
         """Make the codes of distinct rows ``(n,)`` whose keys have changed."""
         level, places = self._level, torch.searchsorted(self._live, rows)
-        nowhere = torch.zeros(len(level.length), 1)
+        nowhere = level.step.new_zeros(len(level.length), 1)
         for row, place in zip(torch.split(rows, PART), torch.split(places, PART), strict=True):
             write_entries(level, place, self._keys, row, place // LIST, nowhere)
             coded = codes_of(level, place, self._keys.shape[1]).sub_(level.zero)
@@ -150,8 +150,9 @@ class Codes:
         most = len(self._live) // LEAST_SHARE
         room = min(k + k // 4 + FINE_ROOM if self._fine else max(ROOM, 4 * k), most)
         if k > room:
-            empty = query.new_full((len(query), k), -torch.inf), torch.full((len(query), k), -1)
-            return (*empty, torch.zeros(len(query), dtype=torch.bool))
+            row = query.new_full((len(query), k), -1, dtype=torch.int64)
+            certain = query.new_zeros(len(query), dtype=torch.bool)
+            return query.new_full((len(query), k), -torch.inf), row, certain
         score, row, certain = screened(query, self._level, self._ratio, self._keys, room, k)
         again = (~certain).nonzero().squeeze(1)
         if len(again) and room < most:

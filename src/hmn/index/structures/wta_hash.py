@@ -134,7 +134,10 @@ class WTAHashIndex(Structure[_Tables], Tunable):
             raise ConfigError(f"prefix is {self.prefix} but the keys have {features} features: lower prefix")
         generator = torch.Generator().manual_seed(self.seed)
         count = self.num_tables * self.num_permutations
-        orders = [torch.randperm(features, generator=generator)[: self.prefix] for _ in range(count)]
+        orders = [
+            torch.randperm(features, generator=generator, device=generator.device)[: self.prefix]
+            for _ in range(count)
+        ]
         seen = torch.stack(orders).view(self.num_tables, self.num_permutations, self.prefix)
         seen = seen.to(rows.keys.device, torch.int32)
         reduction.fit(rows.keys[: rows.used])
@@ -175,8 +178,8 @@ class WTAHashIndex(Structure[_Tables], Tunable):
 
     def _load(self, rows: KeyRows, state: Mapping[str, Tensor]) -> _Tables:
         device, reduction = rows.keys.device, copy.copy(self._reduction)
-        seen = state.get("wta.seen", torch.empty(0)).to(device, torch.int32, copy=True)
-        code = state.get("wta.code", torch.empty(0)).to(device, torch.int64)
+        seen = state.get("wta.seen", rows.keys.new_empty(0)).to(device, torch.int32, copy=True)
+        code = state.get("wta.code", rows.keys.new_empty(0)).to(device, torch.int64)
         features = reduction.features(rows.features)
         if seen.shape != (self.num_tables, self.num_permutations, self.prefix) or bool(
             ((seen < 0) | (seen >= features)).any()
@@ -260,7 +263,9 @@ class WTAHashIndex(Structure[_Tables], Tunable):
 
     def _radix(self, device: torch.device) -> Tensor:
         """What the position of each order's largest feature counts in a bucket's number: ``(p,)``."""
-        return torch.tensor([self.prefix**place for place in range(self.num_permutations)], device=device)
+        return torch.tensor(
+            [self.prefix**place for place in range(self.num_permutations)], dtype=torch.int64, device=device
+        )
 
     def _narrow(self, every: Tensor) -> Tensor:
         """Candidates ``(b, C)``, each once; if there are too many, those in the most buckets are kept."""

@@ -52,8 +52,8 @@ class HardAttention(nn.Module):
         self.memory = memory
         self.scale = checked_scale(scale)
         self.decay = decay
-        self.register_buffer("baseline", torch.zeros(()))
-        self.register_buffer("steps", torch.zeros(()))
+        self.register_buffer("baseline", torch.zeros((), dtype=torch.float32, device=memory.keys.device))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.float32, device=memory.keys.device))
         self._generator = torch.Generator().manual_seed(seed)
 
     def forward(self, query: Tensor, target: Tensor | None = None) -> Read:
@@ -112,7 +112,9 @@ class HardAttention(nn.Module):
             return share.new_empty(0, 1, dtype=torch.int64)
         weight = F.pad(share.exp(), (0, -share.shape[1] % DRAWN_BLOCK)).reshape(len(share), -1, DRAWN_BLOCK)
         mass = weight.sum(dim=2, dtype=torch.float64)  # (B, N / block)
-        part = torch.rand(len(share), 1, dtype=torch.float64, generator=self._generator).to(share.device)
+        generator = self._generator
+        part = torch.rand(len(share), 1, dtype=torch.float64, generator=generator, device=generator.device)
+        part = part.to(share.device)
         block, left = _reached(mass, part * mass.sum(dim=1, keepdim=True))
         own = weight.take_along_dim(block.unsqueeze(2), dim=1).squeeze(1).double()  # (B, block)
         column, _ = _reached(own, left)

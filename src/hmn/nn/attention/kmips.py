@@ -197,7 +197,7 @@ class KMIPSAttention(nn.Module):
         if self.training and self.strategy is not None:
             drawn = self.candidates(query, target)
             reads = len(drawn.cell) * memory.keys.element_size() / 4
-            all_reads = torch.full((len(query),), reads, device=query.device)
+            all_reads = torch.full((len(query),), reads, dtype=torch.float32, device=query.device)
             return _Found(drawn.cell, *_rows(memory, drawn.cell), all_reads, drawn.probability)
         check_range(target, len(memory))
         with torch.no_grad():

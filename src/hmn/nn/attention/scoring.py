@@ -97,7 +97,7 @@ def all_scores(query: Tensor, memory: Memory) -> Tensor:
 def all_reads(query: Tensor, memory: Memory) -> Tensor:
     """Reads ``(B,)`` of scoring every cell."""
     reads = len(memory) * memory.keys.element_size() / 4
-    return torch.full((len(query),), reads, device=query.device)
+    return torch.full((len(query),), reads, dtype=torch.float32, device=query.device)
 
 
 def shaped(read: Read, query: Tensor) -> Read:

@@ -160,7 +160,7 @@ def _union(certain: Tensor, pool: _Pool | None) -> Candidates:
     """Distinct cells; certain ones have probability 1."""
     if pool is None:
         cell = torch.unique(certain)
-        return Candidates(cell, torch.ones(len(cell), device=cell.device))
+        return Candidates(cell, torch.ones(len(cell), dtype=torch.float32, device=cell.device))
     cell, place = torch.unique(torch.cat([certain, pool.cell]), return_inverse=True)
     left_out = torch.cat([pool.left_out.new_full((len(certain),), -torch.inf), pool.left_out])
     least = left_out.new_zeros(len(cell)).scatter_reduce(0, place, left_out, "amin")

@@ -95,9 +95,14 @@ class StrategySearch:
             listed.append(_lines(cell.to(query.device), line.repeat_interleave(length), len(query)))
         if strategy.rand_block and len(self):
             size, blocks = strategy.rand_block, -(-len(self) // strategy.rand_block)
-            drawn = [int(torch.randint(blocks, (1,), generator=generator)) for generator in generators]
-            cell = size * torch.tensor(drawn).unsqueeze(1) + torch.arange(min(size, len(self)))
-            listed.append(cell.masked_fill_(cell >= len(self), -1).to(query.device))
+            drawn = [torch.randint(blocks, (1,), generator=each, device=each.device) for each in generators]
+            within = torch.arange(min(size, len(self)), device=query.device)
+            cell = (
+                size * torch.stack(drawn).to(query.device) + within
+                if drawn
+                else within.new_empty(0, len(within))
+            )
+            listed.append(cell.masked_fill_(cell >= len(self), -1))
         return listed
 
     def _clusters(self, query: Tensor, centroids: Tensor, generators: list[torch.Generator]) -> Tensor:

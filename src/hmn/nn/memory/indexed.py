@@ -266,9 +266,12 @@ class IndexedMemory(Generic[AnyMemory]):
         if held.shape[1:] != keys.shape[1:]:
             return torch.ones(len(keys), dtype=torch.bool, device=keys.device)
         self._held.shares = SameStorage(held)
-        row = torch.arange(len(held)) if cell is None else (cell >= 0).nonzero().squeeze(1).cpu()
-        order = torch.arange(len(row)) if cell is None else cell.cpu()[row].argsort()
-        if not torch.equal(row[order] if cell is None else cell.cpu()[row[order]], torch.arange(len(keys))):
+        row = (
+            torch.arange(len(held), device="cpu") if cell is None else (cell >= 0).nonzero().squeeze(1).cpu()
+        )
+        order = torch.arange(len(row), device="cpu") if cell is None else cell.cpu()[row].argsort()
+        numbers = row[order] if cell is None else cell.cpu()[row[order]]
+        if not torch.equal(numbers, torch.arange(len(keys), device="cpu")):
             raise ShapeError(
                 f"the index has cells of its own numbering, expected 0 to {len(keys) - 1}: build it on the "
                 "memory's keys without giving cell ids"
@@ -311,7 +314,8 @@ class IndexedMemory(Generic[AnyMemory]):
         """Cells to file now: all of them, or the draws of several steps once enough steps have passed."""
         if self.refiled is None:
             return cells
-        drawn = torch.randperm(len(cells), generator=self._generator)[: self.refiled]
+        generator = self._generator
+        drawn = torch.randperm(len(cells), generator=generator, device=generator.device)[: self.refiled]
         self._due.append(cells[drawn.to(cells.device)])
         if len(self._due) < STEPS_TOGETHER:
             return cells[:0]

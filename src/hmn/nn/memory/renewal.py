@@ -28,7 +28,9 @@ class RollingRenewal:
     def __init__(self, cells: int, turns: int) -> None:
         self.read_share = max(1, cells // (READ_PART * turns))
         self.share = max(1, -(-cells // turns) - self.read_share)
-        self._renewed = torch.zeros(cells, dtype=torch.int64)  # (N,) turn in which each cell was renewed last
+        self._renewed = torch.zeros(
+            cells, dtype=torch.int64, device="cpu"
+        )  # (N,) turn in which each cell was renewed last
         self._next, self._turn = 0, 0
 
     def due(self, read: Tensor) -> Tensor:
@@ -39,7 +41,7 @@ class RollingRenewal:
         """
         count = len(self._renewed)
         self._turn += 1
-        turn = (self._next + torch.arange(min(self.share, count))) % max(1, count)
+        turn = (self._next + torch.arange(min(self.share, count), device="cpu")) % max(1, count)
         self._next = (self._next + self.share) % max(1, count)
         self._renewed[turn] = self._turn
         read = read.cpu()
@@ -55,7 +57,7 @@ class RollingRenewal:
 
     def state(self) -> dict[str, Tensor]:
         """What ``load`` takes back."""
-        return {"renewed": self._renewed, "next": torch.tensor([self._next, self._turn])}
+        return {"renewed": self._renewed, "next": self._renewed.new_tensor([self._next, self._turn])}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Take back what ``state`` gave.

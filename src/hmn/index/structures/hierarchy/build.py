@@ -118,7 +118,7 @@ def _divide(
         above = torch.zeros_like(group)
     else:
         held = torch.bincount(above)
-        pieces = torch.minimum((held * (count / n)).round().long().clamp(min=1), held)
+        pieces = torch.minimum((held.float() * (count / n)).round().long().clamp(min=1), held)
         group = divide(keys, above, pieces, generator=generator, rounds=ROUNDS)
     group = torch.unique(group, return_inverse=True)[1]  # number groups without gaps
     parent = torch.zeros(int(group.max()) + 1, dtype=torch.int64, device=keys.device)

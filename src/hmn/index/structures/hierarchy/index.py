@@ -158,7 +158,8 @@ class HierarchicalIndex(Structure[Tree], Tunable):
             generator = torch.Generator().manual_seed(self.seed)
             if vectors:
                 learn_vectors(tree, query, leaf, generator)
-            sample = torch.randperm(len(query), generator=generator)[:SAMPLED_QUERIES].to(query.device)
+            sample = torch.randperm(len(query), generator=generator, device=generator.device)
+            sample = sample[:SAMPLED_QUERIES].to(query.device)
             learn_widths(tree, query[sample], leaf[sample])
 
     @own_arithmetic

@@ -150,7 +150,7 @@ class Cells:
 
     def weights(self, members: Tensor) -> Tensor:
         """See ``Members.weights``."""
-        return torch.ones(len(members), device=members.device)
+        return torch.ones(len(members), dtype=torch.float32, device=members.device)
 
     def means(self, groups: Tensor) -> tuple[Tensor, Tensor]:
         """See ``Members.means``."""

@@ -109,7 +109,7 @@ def fit_vectors(vector: Tensor, query: Tensor, group: Tensor, generator: torch.G
     # 1. Hold a tenth of the queries out.
     # 2. Choose the sharpness of the softmax that fits the vectors best before they move.
     # 3. Take one pass over the other queries, and keep its result if it lowers the loss of those held out.
-    order = torch.randperm(len(query), generator=generator).to(query.device)
+    order = torch.randperm(len(query), generator=generator, device=generator.device).to(query.device)
     held_out, used = order[: len(order) // 10], order[len(order) // 10 :]
     if not len(held_out):
         return vector

@@ -73,7 +73,7 @@ class Tree:
         """Tensors from which ``from_state`` restores the tree, given the rows of keys."""
         used, cells = self.cells.rows.used, self.cells.filing
         state = {"leaf": cells.parent[:used], "place": cells.place[:used]}
-        state["bounds"] = torch.tensor(self.bounds)
+        state["bounds"] = torch.tensor(self.bounds, dtype=torch.int64, device="cpu")
         for number, tier in enumerate(self.tiers):
             prefix = f"tier{number}."
             state |= tier.filing.lists.state_dict(prefix)
@@ -83,7 +83,7 @@ class Tree:
             state[f"{prefix}weight"] = tier.weight
             state[f"{prefix}parent"] = tier.filing.parent
             state[f"{prefix}place"] = tier.filing.place
-            state[f"{prefix}width"] = torch.tensor(tier.width, dtype=torch.float64)
+            state[f"{prefix}width"] = torch.tensor(tier.width, dtype=torch.float64, device="cpu")
         return state | cells.lists.state_dict("leaves.")
 
     @classmethod
