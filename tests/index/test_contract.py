@@ -88,6 +88,44 @@ def test_agrees_on_real_numbers(
     assert_best(index.search(query.double(), 10), query, model_of(keys), 10)
 
 
+@pytest.mark.parametrize("size", [1e-42, 1e-30, 1e17])
+def test_tiny_and_huge_keys_are_scored_and_changed(make: Callable[..., Index], size: float) -> None:
+    generator = torch.Generator().manual_seed(5)
+    keys = (size * torch.randn(360, 24, generator=generator, dtype=torch.float64)).float()
+    query = torch.randn(7, 24, generator=generator)
+    relative = 1e-2 if size == 1e-42 else 1e-5  # such numbers have ten bits
+
+    def assert_finds(held: Tensor, cells: Tensor, factor: float = 1.0) -> None:
+        result = index.search(query * factor, 10)
+        result = result._replace(score=(result.score.double() / size / factor).float())
+        assert_best(result, query, model_of(held.double() / size, cells), 10, relative)
+
+    index = make()
+    index.build(keys[:320].clone())
+    assert_finds(keys[:320], torch.arange(320))
+    assert_finds(keys[:320], torch.arange(320), size if size > 1 else 1e3)
+    index.update(torch.arange(20), keys[320:340])
+    index.add(torch.arange(900, 920), keys[340:])
+    cells = torch.cat([torch.arange(20), torch.arange(900, 920), torch.arange(20, 320)])
+    assert_finds(keys[torch.cat([torch.arange(320, 360), torch.arange(20, 320)])], cells)
+
+
+def test_numbers_too_large_for_inner_products_are_refused(make: Callable[..., Index]) -> None:
+    keys, query = whole(1, 30, D), whole(2, 3, D)
+    index = make()
+    with pytest.raises(NonFiniteError, match=r"keys: row 2 has length 2e\+20 .*expected at most 9.22e\+18"):
+        index.build(keys.index_fill(0, torch.tensor([2]), 1e20))
+    index.build(keys)
+    for change in (index.add, index.update):
+        with pytest.raises(NonFiniteError, match=r"keys: row 1 has length 2e\+19"):
+            change(
+                torch.tensor([7, 5]) + 100 * (change == index.add), torch.tensor([[1.0], [1e19]]).expand(2, D)
+            )
+    with pytest.raises(NonFiniteError, match=r"query: row 0 has length 2e\+20"):
+        index.search(torch.full((1, D), 1e20), 5)
+    assert_best(index.search(query, 5), query, model_of(keys), 5)
+
+
 @pytest.mark.parametrize("same", [0.0, 1.0, -2.0])
 def test_equal_keys_are_all_found(make: Callable[..., Index], device: torch.device, same: float) -> None:
     keys = torch.full((40, D), same, device=device)

@@ -12,7 +12,7 @@ from hmn._native import backend
 from hmn._native.backend import STORAGE, kernels_for
 from hmn._native.fallback import buckets as pytorch_buckets
 from hmn._native.fallback import search as pytorch
-from hmn._native.finite import check_finite
+from hmn._native.finite import check_vectors
 from hmn._native.level import Level
 from hmn.results import SearchResult
 
@@ -54,11 +54,11 @@ def search_levels(
         The best ``k`` rows per query; ``cell`` holds rows.
 
     Raises:
-        NonFiniteError: a query holds NaN or infinity.
+        NonFiniteError: a query holds NaN or infinity, or is too long.
     """
     kernels = kernels_for(query)
     if kernels is None:
-        check_finite(query, "query")
+        check_vectors(query, "query", 1.5)  # as the kernels do: rounding makes vectors a little longer
         return pytorch.search_levels(query, levels, directions, probes, keys, rescored, k, margins, weights)
     query, keys = _checked(query, keys)
     directions = [None if vectors is None else vectors.contiguous() for vectors in directions]
@@ -85,7 +85,7 @@ def search_levels(
         torch.get_num_threads(),
     )
     if not finite:
-        check_finite(query, "query")
+        check_vectors(query, "query")
     return SearchResult(score, row, reads, scored)
 
 
@@ -124,7 +124,7 @@ def screened(
         ``certain`` (B,) bool, true where no row left out can be among the best ``k``.
 
     Raises:
-        NonFiniteError: a query holds NaN or infinity.
+        NonFiniteError: a query holds NaN or infinity, or is too long.
     """
     kernels = kernels_for(query)
     if kernels is None:
@@ -148,7 +148,7 @@ def screened(
         torch.get_num_threads(),
     )
     if not finite:
-        check_finite(query, "query")
+        check_vectors(query, "query")
     return score, row, certain
 
 

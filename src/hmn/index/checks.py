@@ -9,7 +9,7 @@ from operator import index
 import torch
 from torch import Tensor
 
-from hmn._native.finite import check_finite
+from hmn._native.finite import check_finite, check_vectors
 from hmn.errors import ConfigError, NonFiniteError, ShapeError
 
 
@@ -21,12 +21,15 @@ def check_tensor(value: object, name: str) -> None:
 
 
 def check_keys(keys: Tensor, name: str = "keys") -> Tensor:
-    """Refuse keys that are not a finite float matrix ``(N, D)``; returns them, detached."""
+    """Refuse keys that are not a finite float matrix ``(N, D)``; returns them, detached.
+
+    Keys that are too long for inner products in float32 are refused too; values may have any length.
+    """
     check_tensor(keys, name)
     if keys.dim() != 2 or not keys.is_floating_point():
         got = f"{tuple(keys.shape)} of {keys.dtype}"
         raise ShapeError(f"{name} are {got}, expected a float matrix (cells, features)")
-    check_finite(keys, name)
+    (check_finite if name == "values" else check_vectors)(keys, name)
     return keys.detach()
 
 
@@ -75,7 +78,7 @@ def check_query(query: Tensor, features: int, k: int, *, finite: bool = True) ->
     if query.dtype != torch.float32:
         query = query.to(torch.float32)
     if finite:
-        check_finite(query, "query")
+        check_vectors(query, "query")
     return query
 
 

@@ -52,7 +52,8 @@ class Index(Protocol):
 
         Raises:
             ShapeError: keys are not a float matrix, or the ids do not fit them.
-            NonFiniteError: keys hold NaN or infinity.
+            NonFiniteError: keys hold NaN or infinity, or are longer than 2^63: float32 could not hold their
+                inner products.
         """
         ...
 
@@ -69,7 +70,7 @@ class Index(Protocol):
         Raises:
             NotFittedError: the index was not built.
             ShapeError: ``query`` has another number of features than the cells.
-            NonFiniteError: ``query`` holds NaN or infinity.
+            NonFiniteError: ``query`` holds NaN or infinity, or is longer than 2^63.
             ConfigError: ``k`` is less than 1.
         """
         ...

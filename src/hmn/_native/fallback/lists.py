@@ -77,7 +77,10 @@ def means_of(points: Tensor, weight: Tensor | None, group: Tensor, groups: int) 
         part = slice(begin, begin + PART)
         vector = points[part].float()
         factor = vector.new_ones(len(vector)) if weight is None else weight[part]  # (p,)
-        length = vector.square().sum(dim=1).sqrt().double()
+        length = vector.square().sum(dim=1).sqrt().double()  # (p,)
+        tiny = length < 1e-15  # squares of tiny numbers vanish in float32
+        if bool(tiny.any()):
+            length[tiny] = torch.linalg.vector_norm(vector[tiny], dim=1, dtype=torch.float64)
         weighted = factor.double(), factor * length, factor * length * length
         moments.index_add_(0, group[part], torch.stack(weighted, dim=1))
         total.index_add_(0, group[part], vector * factor.unsqueeze(1))

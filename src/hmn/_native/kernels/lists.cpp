@@ -132,7 +132,12 @@ void means(const Level& level, const int64_t* list, int64_t count, const Rows& v
                     sum[f] += factor * vector[f];
                     square += vector[f] * vector[f];
                 }
-                const double length = std::sqrt(square);
+                double length = std::sqrt(square);
+                if (square < 1e-30f) {  // squares of tiny numbers vanish in float
+                    double exact = 0;
+                    for (int64_t f = 0; f < features; ++f) exact += double(vector[f]) * vector[f];
+                    length = std::sqrt(exact);
+                }
                 weights += factor;
                 first += factor * length;
                 second += factor * length * length;

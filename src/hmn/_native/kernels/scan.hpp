@@ -35,6 +35,9 @@ struct Better {
 };
 constexpr Better better{};
 
+// Half as long again as queries may be (finite.py), since rounding makes vectors a little longer.
+constexpr float kLongestQuery = 1.5f * 9223372036854775808.0f;
+
 // Queries as integers of 8 bits, or of 16 bits if the entries have 16: query = scale * number.
 struct Coded {
     bool wide;
@@ -75,36 +78,47 @@ struct Coded {
                 widely(query, queries.features, largest, row);
                 continue;
             }
-            const float inverse = largest > 0 ? 127.0f / largest : 0.0f;
+            const float larger = larger_by(largest);
+            const float inverse = largest > 0 ? 127.0f / (largest * larger) : 0.0f;
             int32_t total = 0;
             float squares = 0;
             int8_t* out = numbers.data() + row * width;
 #pragma omp simd reduction(+ : total, squares)
             for (int64_t i = 0; i < queries.features; ++i) {
-                const int32_t number = rounded(query[i] * inverse);
+                const float scaled = query[i] * larger * inverse;
+                const int32_t number = rounded(scaled);
                 out[i] = int8_t(number);
                 total += number;
-                squares += query[i] * inverse * (query[i] * inverse);
+                squares += scaled * scaled;
             }
             scale[row] = largest / 127.0f;
             sum[row] = float(total);
             norm[row] = scale[row] * std::sqrt(squares);
+            if (norm[row] > kLongestQuery) finite = false;
         }
     }
 
 private:
+    // A factor for tiny numbers, whose inverse would be infinite.
+    static float larger_by(float largest) { return largest < 1e-30f ? 0x1p100f : 1.0f; }
+
     // Integers of 16 bits, no longer than the codes of entries may be.
     void widely(const float* query, int64_t features, float largest, int64_t row) {
-        const float inverse = largest > 0 ? 1.0f / largest : 0.0f;
+        const float larger = larger_by(largest);
+        const float inverse = largest > 0 ? 1.0f / (largest * larger) : 0.0f;
         float squares = 0;
 #pragma omp simd reduction(+ : squares)
-        for (int64_t i = 0; i < features; ++i) squares += query[i] * inverse * (query[i] * inverse);
+        for (int64_t i = 0; i < features; ++i) {
+            const float scaled = query[i] * larger * inverse;
+            squares += scaled * scaled;
+        }
         const float length = std::sqrt(squares);
         const float most = length > 0 ? std::min(32767.0f, kLongestCode / length) : 0.0f;
         int16_t* out = reinterpret_cast<int16_t*>(numbers.data() + row * width);
-        for (int64_t i = 0; i < features; ++i) out[i] = int16_t(rounded(query[i] * inverse * most));
+        for (int64_t i = 0; i < features; ++i) out[i] = int16_t(rounded(query[i] * larger * inverse * most));
         scale[row] = most > 0 ? largest / most : 0.0f;
         norm[row] = largest * length;
+        if (norm[row] > kLongestQuery) finite = false;
     }
 };
 

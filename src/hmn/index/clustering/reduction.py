@@ -87,7 +87,9 @@ class PaperReduction:
 
     def keys(self, keys: Tensor) -> Tensor:
         """See ``Reduction.keys``."""
-        keys = keys.float() * (self.u / self._longest if self._longest else 1.0)
+        factor = self.u / self._longest if self._longest else 1.0
+        wide = factor > torch.finfo(torch.float32).max  # as of keys of 1e-42
+        keys = (keys.double() * factor).float() if wide else keys.float() * factor
         power = torch.linalg.vector_norm(keys, dim=1, keepdim=True).clamp(max=1)
         columns = [keys]
         for _ in range(self.m):

@@ -122,7 +122,7 @@ def fit_vectors(vector: Tensor, query: Tensor, group: Tensor, generator: torch.G
         spread = float((query[held_out] @ vector.T).std().clamp(min=1e-30))
     scale = min((sharpness / spread for sharpness in SHARPNESS), key=lambda each: loss_of(vector, each))
     moved = vector.clone().requires_grad_()
-    size = float(vector.square().mean().sqrt())
+    size = float(vector.double().square().mean().sqrt())  # in float32, sums of large squares overflow
     optimiser = torch.optim.Adam([moved], lr=RATE * size)
     for batch in torch.split(used, BATCH):
         loss = F.cross_entropy(scale * (query[batch] @ moved.T), group[batch])  # (batch, G)
