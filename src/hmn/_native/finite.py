@@ -28,7 +28,7 @@ def check_finite(rows: Tensor, name: str) -> None:
 
 
 def check_vectors(rows: Tensor, name: str, slack: float = 1.0) -> None:
-    """Refuse what no inner product can be taken of: NaN, infinity, and rows longer than ``slack * LONGEST``."""
+    """Refuse what has no inner products: NaN, infinity, and rows longer than ``slack * LONGEST``."""
     # the length of all rows together bounds each, and takes a tenth of the time of looking at each
     wide = None if rows.dtype in (torch.float32, torch.float64) else torch.float32
     if float(torch.linalg.vector_norm(rows.detach(), dtype=wide)) <= slack * LONGEST / 2:  # rounding included
@@ -38,6 +38,6 @@ def check_vectors(rows: Tensor, name: str, slack: float = 1.0) -> None:
     bad = (length > slack * LONGEST).nonzero()
     if len(bad):
         raise NonFiniteError(
-            f"{name}: row {int(bad[0])} has length {float(length[bad[0]]):.3g} ({len(bad)} such rows), expected "
-            f"at most {LONGEST:.3g}, so that float32 can hold inner products: scale the {name}"
+            f"{name}: row {int(bad[0])} has length {float(length[bad[0]]):.3g} ({len(bad)} such rows), "
+            f"expected at most {LONGEST:.3g}, so that float32 can hold inner products: scale the {name}"
         )
