@@ -4,10 +4,13 @@
 #include <algorithm>
 #include <vector>
 
+#include "team.hpp"
+
 namespace hmn {
 namespace {
 
 constexpr int64_t kAlone = 1 << 13;  // candidates below which threads cost more than they save
+constexpr int64_t kPiece = 4;        // queries per piece of work
 
 struct Frequency {
     int32_t count, row;
@@ -20,25 +23,25 @@ bool before(const Frequency& a, const Frequency& b) {
 }  // namespace
 
 void list_rows(const Lookups& lookups, const int64_t* filled, int64_t* candidate, int64_t width, int threads) {
-#pragma omp parallel for num_threads(lookups.queries * width < kAlone ? 1 : threads) schedule(dynamic, 4)
-    for (int64_t query = 0; query < lookups.queries; ++query) {
-        int64_t* to = candidate + query * width + filled[query];
-        for (int64_t i = query * lookups.count; i < (query + 1) * lookups.count; ++i) {
-            const int32_t* from = lookups.row + lookups.begin[i];
-            to = std::copy(from, from + lookups.size[i], to);
+    Team(threads).each(lookups.queries * width >= kAlone, lookups.queries, kPiece,
+                       [&](int64_t first, int64_t end, int) {
+        for (int64_t query = first; query < end; ++query) {
+            int64_t* to = candidate + query * width + filled[query];
+            for (int64_t i = query * lookups.count; i < (query + 1) * lookups.count; ++i) {
+                const int32_t* from = lookups.row + lookups.begin[i];
+                to = std::copy(from, from + lookups.size[i], to);
+            }
         }
-    }
+    });
 }
 
 int64_t most_frequent(const int64_t* candidate, int64_t queries, int64_t count, int64_t limit, int64_t* kept,
                       int threads) {
-    int64_t longest = 0;
-#pragma omp parallel num_threads(queries * count < kAlone ? 1 : threads) reduction(max : longest)
-    {
+    std::vector<int64_t> distinct(queries);  // rows that each query keeps
+    Team(threads).each(queries * count >= kAlone, queries, kPiece, [&](int64_t first, int64_t last, int) {
         std::vector<int32_t> rows;
         std::vector<Frequency> counted;
-#pragma omp for schedule(dynamic, 4)
-        for (int64_t query = 0; query < queries; ++query) {
+        for (int64_t query = first; query < last; ++query) {
             rows.clear();
             for (int64_t i = query * count; i < (query + 1) * count; ++i)
                 if (candidate[i] >= 0) rows.push_back(int32_t(candidate[i]));
@@ -55,10 +58,10 @@ int64_t most_frequent(const int64_t* candidate, int64_t queries, int64_t count, 
             int64_t* to = kept + query * limit;
             for (const Frequency& frequency : counted) *to++ = frequency.row;
             std::fill(to, kept + (query + 1) * limit, -1);
-            longest = std::max(longest, int64_t(counted.size()));
+            distinct[query] = int64_t(counted.size());
         }
-    }
-    return longest;
+    });
+    return queries ? *std::max_element(distinct.begin(), distinct.end()) : 0;
 }
 
 }  // namespace hmn

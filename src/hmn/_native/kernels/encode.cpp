@@ -6,12 +6,14 @@
 
 #include "numbers.hpp"
 #include "search.hpp"
+#include "team.hpp"
 
 namespace hmn {
 namespace {
 
 constexpr float kShrunk[] = {1.0f, 0.85f, 0.7f};  // largest representable coordinate, relative to the vector's largest
 constexpr int64_t kAlone = 1 << 8;                // vectors below which threads cost more than they save
+constexpr int64_t kPiece = 32;                    // vectors per piece of work
 
 // In double, since the square of a large float overflows.
 double dot(const float* a, const float* b, int64_t count) {
@@ -47,13 +49,11 @@ void encode(const Level& level, uint8_t* codes, float* along, float* step, const
     const int parts = 8 / level.bits;
     const float zero = float((1 << level.bits) - 1) / 2;
     const int tries = level.bits == 4 ? 3 : 1;
-#pragma omp parallel num_threads(count < kAlone ? 1 : threads)
-    {
+    Team(threads).each(count >= kAlone, count, kPiece, [&](int64_t first, int64_t end, int) {
         std::vector<float> vector(features), rest(features);
         std::vector<uint8_t> tried(parts * width), best(parts * width);  // features beyond the last stay 0
-#pragma omp for schedule(static)
-        for (int64_t i = 0; i < count; ++i) {
-            if (i + 1 < count) vectors.fetch(row[i + 1]);
+        for (int64_t i = first; i < end; ++i) {
+            if (i + 1 < end) vectors.fetch(row[i + 1]);
             vectors.load(row[i], vector.data());
             float part = 0;
             if (direction) {
@@ -95,7 +95,7 @@ void encode(const Level& level, uint8_t* codes, float* along, float* step, const
                 }
             }
         }
-    }
+    });
 }
 
 }  // namespace hmn

@@ -7,10 +7,13 @@
 #include <numeric>
 #include <vector>
 
+#include "team.hpp"
+
 namespace hmn {
 namespace {
 
 constexpr int64_t kAlone = 1 << 18;  // floats below which threads cost more than they save
+constexpr int64_t kPiece = 16;       // lists per piece of work
 
 // Call `work` for each run of equal lists in `order`, with the list, the run and its length.
 template <typename Work>
@@ -113,11 +116,9 @@ void means(const Level& level, const int64_t* list, int64_t count, const Rows& v
     const int64_t features = vectors.features;
     int64_t entries = 0;
     for (int64_t i = 0; i < count; ++i) entries += level.length[list[i]];
-#pragma omp parallel num_threads(entries * features < kAlone ? 1 : threads)
-    {
+    Team(threads).each(entries * features >= kAlone, count, kPiece, [&](int64_t begin, int64_t end, int) {
         std::vector<float> vector(features);
-#pragma omp for schedule(dynamic, 16)
-        for (int64_t number = 0; number < count; ++number) {
+        for (int64_t number = begin; number < end; ++number) {
             float* sum = mean + number * features;
             std::fill_n(sum, features, 0.0f);
             double weights = 0, first = 0, second = 0;
@@ -146,7 +147,7 @@ void means(const Level& level, const int64_t* list, int64_t count, const Rows& v
             for (int64_t f = 0; f < features; ++f) sum[f] *= longer;
             total[number] = float(weights);
         }
-    }
+    });
 }
 
 }  // namespace hmn

@@ -2,22 +2,10 @@
 
 #include <numeric>
 
-#if defined(_OPENMP)
-#include <omp.h>
-#endif
-
 namespace hmn {
 namespace {
 
 constexpr int64_t kBlock = 64;  // queries per piece of work
-
-int thread_number() {
-#if defined(_OPENMP)
-    return omp_get_thread_num();
-#else
-    return 0;
-#endif
-}
 
 struct Work {
     int64_t begin, end;  // range of the sorted probes, all of one list
@@ -157,40 +145,38 @@ void by_list(std::vector<Probe>& probes, int64_t lists) {
 }  // namespace
 
 void scan(const Simd& simd, const Level& level, const Coded& coded, const Queries& queries, const Rows& keys,
-          const std::vector<Probe>& probes, int64_t wanted, float margin, std::vector<Best>& best, int threads) {
+          const std::vector<Probe>& probes, int64_t wanted, float margin, std::vector<Best>& best, Team& team,
+          bool worth) {
     // sorted by list, so that a list is read once for all queries that enter it
     std::vector<Probe> ordered = probes;
     by_list(ordered, level.lists);
     std::vector<Work> work;
-    int64_t entries = 0;
     for (int64_t at = 0, end = 0; at < int64_t(ordered.size()); at = end) {
         while (end < int64_t(ordered.size()) && end < at + kBlock && ordered[end].list == ordered[at].list) ++end;
         work.push_back({at, end});
-        entries += (end - at) * level.length[ordered[at].list];
     }
-    const int64_t bytes = level.bits == kInFull ? keys.bytes() : level.entry_bytes();
-    const int used = entries * bytes < kAlone ? 1 : threads;
-    best.resize(used);
+    const int threads = team.threads(worth);
+    best.resize(threads);
     for (Best& own : best) own.reset(queries.count, wanted, margin);
     Shared shared(queries.count);
-    const int64_t pieces = int64_t(work.size());
-#pragma omp parallel for num_threads(used) schedule(dynamic, 1)
-    for (int64_t i = 0; i < pieces; ++i) {
-        const Probe* piece = ordered.data() + work[i].begin;
-        const int64_t count = work[i].end - work[i].begin;
-        Best& own = best[thread_number()];
-        if (level.bits == kInFull)
-            scan_keys(simd, level, coded, queries, keys, piece, count, own, shared);
-        else
-            scan_list(simd, level, coded, piece, count, own, shared);
-    }
-#pragma omp parallel for num_threads(used) schedule(static)
-    for (int64_t query = 0; query < queries.count; ++query) {
-        for (int thread = 1; thread < used; ++thread)
-            for (int64_t i = 0; i < best[thread].count(query); ++i)
-                best[0].push(query, best[thread].begin(query)[i], coded.norm[query]);
-        best[0].prune(query);
-    }
+    team.each(worth, int64_t(work.size()), 1, [&](int64_t first, int64_t end, int thread) {
+        for (int64_t i = first; i < end; ++i) {
+            const Probe* piece = ordered.data() + work[i].begin;
+            const int64_t count = work[i].end - work[i].begin;
+            if (level.bits == kInFull)
+                scan_keys(simd, level, coded, queries, keys, piece, count, best[thread], shared);
+            else
+                scan_list(simd, level, coded, piece, count, best[thread], shared);
+        }
+    });
+    team.each(worth, queries.count, kPiece, [&](int64_t first, int64_t end, int) {
+        for (int64_t query = first; query < end; ++query) {
+            for (int thread = 1; thread < threads; ++thread)
+                for (int64_t i = 0; i < best[thread].count(query); ++i)
+                    best[0].push(query, best[thread].begin(query)[i], coded.norm[query]);
+            best[0].prune(query);
+        }
+    });
 }
 
 }  // namespace hmn

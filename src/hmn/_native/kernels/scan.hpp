@@ -12,6 +12,7 @@
 
 #include "numbers.hpp"
 #include "search.hpp"
+#include "team.hpp"
 
 namespace hmn {
 
@@ -20,6 +21,7 @@ constexpr float kEverything = std::numeric_limits<float>::infinity();
 constexpr int64_t kAlone = 1 << 21;     // bytes of work below which threads cost more than they save
 constexpr int64_t kInOrder = 32;        // largest number of entries that is kept sorted
 constexpr int kAhead = 4;               // candidates to prefetch
+constexpr int64_t kPiece = 4;           // queries per piece of work
 constexpr float kLongestCode = 46000;   // length in 16-bit codes: products of two, rounded, stay below 2^31
 
 struct Entry {
@@ -54,51 +56,53 @@ struct Coded {
         return number;
     }
 
-    Coded(const Queries& queries, int bits, int threads) : wide(bits == 16) {
+    Coded(const Queries& queries, int bits, Team& team) : wide(bits == 16) {
         // a multiple of the group for every number of bits
         width = wide ? (queries.features + 1) / 2 * 4 : (queries.features + 31) / 32 * 32;
         numbers.assign(queries.count * width, 0);
         scale.resize(queries.count);
         sum.resize(queries.count);
         norm.resize(queries.count);
-#pragma omp parallel for num_threads(queries.count * width * 4 < kAlone ? 1 : threads) schedule(static)
-        for (int64_t row = 0; row < queries.count; ++row) {
-            const float* query = queries.at(row);
-            float largest = 0, nothing = 0;
-#pragma omp simd reduction(max : largest) reduction(+ : nothing)
-            for (int64_t i = 0; i < queries.features; ++i) {
-                largest = std::max(largest, std::fabs(query[i]));
-                nothing += query[i] * 0.0f;
-            }
-            if (nothing != 0) {  // NaN: the query holds NaN or infinity
-                finite = false;
-                continue;
-            }
-            if (wide) {
-                widely(query, queries.features, largest, row);
-                continue;
-            }
-            const float larger = larger_by(largest);
-            const float inverse = largest > 0 ? 127.0f / (largest * larger) : 0.0f;
-            int32_t total = 0;
-            float squares = 0;
-            int8_t* out = numbers.data() + row * width;
-#pragma omp simd reduction(+ : total, squares)
-            for (int64_t i = 0; i < queries.features; ++i) {
-                const float scaled = query[i] * larger * inverse;
-                const int32_t number = rounded(scaled);
-                out[i] = int8_t(number);
-                total += number;
-                squares += scaled * scaled;
-            }
-            scale[row] = largest / 127.0f;
-            sum[row] = float(total);
-            norm[row] = scale[row] * std::sqrt(squares);
-            if (norm[row] > kLongestQuery) finite = false;
-        }
+        team.each(queries.count * width * 4 >= kAlone, queries.count, kPiece, [&](int64_t first, int64_t end, int) {
+            for (int64_t row = first; row < end; ++row) code(queries.at(row), queries.features, row);
+        });
     }
 
 private:
+    void code(const float* query, int64_t features, int64_t row) {
+        float largest = 0, nothing = 0;
+#pragma omp simd reduction(max : largest) reduction(+ : nothing)
+        for (int64_t i = 0; i < features; ++i) {
+            largest = std::max(largest, std::fabs(query[i]));
+            nothing += query[i] * 0.0f;
+        }
+        if (nothing != 0) {  // NaN: the query holds NaN or infinity
+            finite = false;
+            return;
+        }
+        if (wide) {
+            widely(query, features, largest, row);
+            return;
+        }
+        const float larger = larger_by(largest);
+        const float inverse = largest > 0 ? 127.0f / (largest * larger) : 0.0f;
+        int32_t total = 0;
+        float squares = 0;
+        int8_t* out = numbers.data() + row * width;
+#pragma omp simd reduction(+ : total, squares)
+        for (int64_t i = 0; i < features; ++i) {
+            const float scaled = query[i] * larger * inverse;
+            const int32_t number = rounded(scaled);
+            out[i] = int8_t(number);
+            total += number;
+            squares += scaled * scaled;
+        }
+        scale[row] = largest / 127.0f;
+        sum[row] = float(total);
+        norm[row] = scale[row] * std::sqrt(squares);
+        if (norm[row] > kLongestQuery) finite = false;
+    }
+
     // A factor for tiny numbers, whose inverse would be infinite.
     static float larger_by(float largest) { return largest < 1e-30f ? 0x1p100f : 1.0f; }
 
@@ -187,10 +191,10 @@ struct Probe {
     float base;
 };
 
-// The best entries of the lists that the probes enter. `best` has one element per thread; the first gets the
-// merged result.
+// The best entries of the lists that the probes enter, in threads if it is `worth` them. `best` has one element per
+// thread; the first gets the merged result.
 void scan(const Simd&, const Level&, const Coded&, const Queries&, const Rows& keys, const std::vector<Probe>&,
-          int64_t wanted, float margin, std::vector<Best>& best, int threads);
+          int64_t wanted, float margin, std::vector<Best>& best, Team&, bool worth);
 
 inline void fill_best(std::vector<Entry>& entries, Found found, int64_t query) {
     const int64_t count = std::min<int64_t>(found.k, int64_t(entries.size()));

@@ -2,56 +2,96 @@
 
 namespace hmn {
 
-bool search(const Simd& simd, const Queries& queries, const std::vector<Level>& levels,
-            const std::vector<Rows>& direction, const std::vector<int64_t>& probes, const std::vector<float>& margin,
-            const Rows& keys, int64_t rescored, Found found, Spent spent, int threads) {
-    const int64_t count = queries.count, depth = int64_t(levels.size());
-    const Coded coded(queries, 8, threads);
-    if (!coded.finite) return false;
-    std::vector<Probe> entered(count);
-    for (int64_t query = 0; query < count; ++query) entered[query] = {0, int32_t(query), 0.0f};
-    std::vector<int64_t> bytes(count, 0), listed(count);
+namespace {
+
+// A search on its way down the levels.
+struct Descent {
+    const Simd& simd;
+    const Queries& queries;
+    const std::vector<Level>& levels;
+    const std::vector<Rows>& direction;
+    const std::vector<int64_t>& probes;
+    const std::vector<float>& margin;
+    const Rows& keys;
+    int64_t rescored;
+    Found found;
+    Spent spent;
+    Team& team;
+    const Coded& coded;
+    std::vector<Probe> entered;      // lists of the level that comes next
+    std::vector<int64_t> bytes;      // read by each query
+    std::vector<int64_t> listed;     // entries of the lists that each query entered last
     std::vector<Best> best;
-    for (int64_t number = 0; number < depth; ++number) {
-        const Level& level = levels[number];
-        std::fill(listed.begin(), listed.end(), 0);
-        for (const Probe& probe : entered) listed[probe.query] += level.length[probe.list];
-        for (int64_t query = 0; query < count; ++query) bytes[query] += listed[query] * level.entry_bytes();
-        const bool last = number + 1 == depth;
-        scan(simd, level, coded, queries, keys, entered, last ? rescored : probes[number],
-             last ? kEverything : margin[number], best, threads);
-        if (last) break;
-        std::vector<int64_t> begin(count + 1, 0);
-        for (int64_t query = 0; query < count; ++query) begin[query + 1] = begin[query] + best[0].count(query);
-        entered.resize(begin[count]);
-        const Rows& vectors = direction[number];
-#pragma omp parallel for num_threads(begin[count] * vectors.bytes() < kAlone ? 1 : threads) schedule(static)
-        for (int64_t query = 0; query < count; ++query) {
-            const Entry* own = best[0].begin(query);
-            const int64_t own_count = best[0].count(query);
-            if (!vectors.data) {
-                for (int64_t i = 0; i < own_count; ++i) {
-                    const int32_t list = level.child[own[i].at];
-                    const float score = level.weight ? own[i].score / level.weight[list] : own[i].score;
-                    entered[begin[query] + i] = {list, int32_t(query), score};
-                }
-                continue;
-            }
-            bytes[query] += own_count * vectors.bytes();
-            for (int64_t i = 0; i < own_count; ++i) {
-                if (i + kAhead < own_count) vectors.fetch(level.child[own[i + kAhead].at]);
-                const int32_t list = level.child[own[i].at];
-                const float base = simd.dot(queries.at(query), vectors.at(list), queries.features, vectors.storage);
-                entered[begin[query] + i] = {list, int32_t(query), base};
-            }
-        }
+
+    void from(int64_t number);
+    void enter(int64_t number);
+    void lead(int64_t number, int64_t query, Probe* to);
+    void rescore();
+};
+
+// Search a level and all below it. From the first level on that is worth threads, they stay at hand.
+void Descent::from(int64_t number) {
+    const Level& level = levels[number];
+    const bool last = number + 1 == int64_t(levels.size());
+    std::fill(listed.begin(), listed.end(), 0);
+    for (const Probe& probe : entered) listed[probe.query] += level.length[probe.list];
+    int64_t entries = 0;
+    for (int64_t query = 0; query < queries.count; ++query) {
+        bytes[query] += listed[query] * level.entry_bytes();
+        entries += listed[query];
     }
+    const bool worth = entries * (level.bits == kInFull ? keys.bytes() : level.entry_bytes()) >= kAlone;
+    team.together(worth, [&] {
+        scan(simd, level, coded, queries, keys, entered, last ? rescored : probes[number],
+             last ? kEverything : margin[number], best, team, worth);
+        if (last) {
+            rescore();
+        } else {
+            enter(number);
+            from(number + 1);
+        }
+    });
+}
+
+// Enter the lists of the next level that the best entries of this one stand for.
+void Descent::enter(int64_t number) {
+    std::vector<int64_t> begin(queries.count + 1, 0);
+    for (int64_t query = 0; query < queries.count; ++query) begin[query + 1] = begin[query] + best[0].count(query);
+    entered.resize(begin.back());
+    const bool worth = begin.back() * direction[number].bytes() >= kAlone;
+    team.each(worth, queries.count, kPiece, [&](int64_t first, int64_t end, int) {
+        for (int64_t query = first; query < end; ++query) lead(number, query, entered.data() + begin[query]);
+    });
+}
+
+void Descent::lead(int64_t number, int64_t query, Probe* to) {
+    const Level& level = levels[number];
+    const Rows& vectors = direction[number];
+    const Entry* own = best[0].begin(query);
+    const int64_t own_count = best[0].count(query);
+    if (!vectors.data) {
+        for (int64_t i = 0; i < own_count; ++i) {
+            const int32_t list = level.child[own[i].at];
+            to[i] = {list, int32_t(query), level.weight ? own[i].score / level.weight[list] : own[i].score};
+        }
+        return;
+    }
+    bytes[query] += own_count * vectors.bytes();
+    for (int64_t i = 0; i < own_count; ++i) {
+        if (i + kAhead < own_count) vectors.fetch(level.child[own[i + kAhead].at]);
+        const int32_t list = level.child[own[i].at];
+        const float base = simd.dot(queries.at(query), vectors.at(list), queries.features, vectors.storage);
+        to[i] = {list, int32_t(query), base};
+    }
+}
+
+// Score the best entries of the last level in full.
+void Descent::rescore() {
     const Level& leaves = levels.back();
-#pragma omp parallel num_threads(count * rescored * keys.bytes() < kAlone ? 1 : threads)
-    {
+    const bool worth = queries.count * rescored * keys.bytes() >= kAlone;
+    team.each(worth, queries.count, kPiece, [&](int64_t first, int64_t end, int) {
         std::vector<Entry> entries;
-#pragma omp for schedule(static)
-        for (int64_t query = 0; query < count; ++query) {
+        for (int64_t query = first; query < end; ++query) {
             const Entry* own = best[0].begin(query);
             const int64_t own_count = best[0].count(query);
             const int64_t scored = leaves.bits == kInFull ? listed[query] : own_count;
@@ -72,18 +112,34 @@ bool search(const Simd& simd, const Queries& queries, const std::vector<Level>& 
             }
             fill_best(entries, found, query);
         }
-    }
+    });
+}
+
+}  // namespace
+
+bool search(const Simd& simd, const Queries& queries, const std::vector<Level>& levels,
+            const std::vector<Rows>& direction, const std::vector<int64_t>& probes, const std::vector<float>& margin,
+            const Rows& keys, int64_t rescored, Found found, Spent spent, int threads) {
+    Team team(threads);
+    const Coded coded(queries, 8, team);
+    if (!coded.finite) return false;
+    std::vector<Probe> entered(queries.count);
+    for (int64_t query = 0; query < queries.count; ++query) entered[query] = {0, int32_t(query), 0.0f};
+    const std::vector<int64_t> nothing(queries.count, 0);
+    Descent descent{simd, queries, levels, direction, probes, margin, keys, rescored, found, spent, team, coded,
+                    std::move(entered), nothing, nothing, {}};
+    descent.from(0);
     return true;
 }
 
 void best_of(const Simd& simd, const Queries& queries, const Rows& keys, const int64_t* candidate,
              int64_t count, Found found, int threads) {
-#pragma omp parallel num_threads(queries.count * count * keys.bytes() < kAlone ? 1 : threads)
-    {
+    Team team(threads);
+    team.each(queries.count * count * keys.bytes() >= kAlone, queries.count, kPiece,
+              [&](int64_t first, int64_t end, int) {
         std::vector<int64_t> rows;
         std::vector<Entry> entries;
-#pragma omp for schedule(dynamic, 4)
-        for (int64_t query = 0; query < queries.count; ++query) {
+        for (int64_t query = first; query < end; ++query) {
             rows.assign(candidate + query * count, candidate + (query + 1) * count);
             std::sort(rows.begin(), rows.end());
             rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
@@ -96,7 +152,7 @@ void best_of(const Simd& simd, const Queries& queries, const Rows& keys, const i
             }
             fill_best(entries, found, query);
         }
-    }
+    });
 }
 
 }  // namespace hmn
