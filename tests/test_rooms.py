@@ -35,7 +35,7 @@ ORDER = {
     " < demo sweep < __init__",
     "hmn.qa.training": "artificial_questions optim query_log search_depth targets < trainer < progress_bar"
     " < run_folder < fit < __init__",
-    "hmn.store": "atomic < manifest < replace < bundle < __init__",
+    "hmn.store": "atomic contents < manifest < replace < bundle < __init__",
 }
 """Modules and folders of a package from the bottom up; each may import those before its own ``<`` only."""
 
@@ -61,6 +61,7 @@ TESTS_OF_NO_MODULE = {
     "test_public.py": "the names that packages re-export",
     "test_defaults.py": "the default dtype and device of PyTorch, which change no structure and no layer",
     "test_rooms.py": "the shape of the package",
+    "fuzz/test_bundles.py": "bundles and checkpoints with damaged content",
     "index/test_contract.py": "every structure, compared with exact search",
     "index/structures/test_approximate.py": "what all approximate structures share",
     "index/test_version_0_1.py": "index states of version 0.1 in tests/data",

@@ -16,6 +16,11 @@ def test_spellings_of_a_freebase_entity(spelling: str) -> None:
     assert canonical_id(spelling) == "m.0a_1"
 
 
+@pytest.mark.parametrize("prefix", ["www.freebase.com/", "www.freebase.com//", "fb:/", "<fb:/>"])
+def test_a_prefix_without_an_id_stays_as_it_is(prefix: str) -> None:
+    assert canonical_id(prefix) == prefix
+
+
 @pytest.mark.parametrize(
     "spelling",
     ["www.freebase.com/people/person/place_of_birth", "fb:people.person.place_of_birth",

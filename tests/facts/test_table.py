@@ -106,10 +106,19 @@ def test_loading_a_damaged_table(tmp_path: Path) -> None:
     data = {name: (tmp_path / name).read_bytes() for name in ("facts.parquet", "names.parquet")}
     bad_names = pa.table({"entity": ["none"], "name": ["x"]})
     repeated = pa.table({name: ["a", "a"] for name in ("subject", "relation", "object")})
+    other_order = pa.table({"entity": ["b", "a"], "name": ["Bee", "Ay"]})
+    beyond = pa.DictionaryArray.from_arrays(pa.array([7], pa.int32()), pa.array(["a"]), safe=False)
+    not_utf8 = pa.array([b"\xff"], pa.binary()).view(pa.string())
     for name, content in [
         ("facts.parquet", None), ("names.parquet", None), ("facts.parquet", b"x" * 99),
         ("names.parquet", data["names.parquet"][:-9]), ("facts.parquet", data["names.parquet"]),
         ("names.parquet", bad_names), ("facts.parquet", repeated),
+        ("facts.parquet", repeated.slice(0, 0)), ("names.parquet", other_order),
+        ("names.parquet", pa.table({"entity": ["a"], "name": beyond})),
+        ("names.parquet", pa.table({"entity": ["a"], "name": not_utf8})),
+        ("names.parquet", pa.table({"entity": ["a"], "name": [""]})),
+        ("names.parquet", pa.table({"entity": ["a"], "name": pa.nulls(1)})),
+        ("names.parquet", pa.table({"entity": ["a"], "name": [b"a"]})),
     ]:  # fmt: skip
         for file, good in data.items():
             (tmp_path / file).write_bytes(good)

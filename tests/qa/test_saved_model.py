@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.fuzz.bundles import PRETRAINED, make_bundle, reseal
 from tests.qa.small import CLUSTER, figures, fitted
 from torch import Tensor
 
@@ -125,3 +130,120 @@ def test_exact_search_keeps_no_structure_and_models_of_before_load(
         (folder / "config.json").write_text(json.dumps(config))
     again = FactoidQA.from_pretrained(tmp_path / "old")
     assert again.ask_all(small_split[1].text[:9]) == qa.ask_all(small_split[1].text[:9])
+
+
+def _edit_json(file: str, **fields: Any) -> Callable[[Path], None]:
+    def edit(bundle: Path) -> None:
+        document = json.loads((bundle / file).read_text())
+        (bundle / file).write_text(json.dumps({**document, **fields}))
+
+    return edit
+
+
+def _edit_tensors(file: str, change: Callable[[Tensor], Tensor], name: str) -> Callable[[Path], None]:
+    def edit(bundle: Path) -> None:
+        tensors = load_file(bundle / file)
+        save_file({**tensors, name: change(tensors[name]).contiguous()}, bundle / file)
+
+    return edit
+
+
+def _edit_column(file: str, name: str, values: Callable[[list[str]], Any]) -> Callable[[Path], None]:
+    def edit(bundle: Path) -> None:
+        table = pq.read_table(bundle / file)
+        column = values(table[name].cast(pa.string()).to_pylist())
+        place = table.column_names.index(name)
+        pq.write_table(table.set_column(place, name, pa.array(column)), bundle / file)
+
+    return edit
+
+
+def _write(file: str, content: bytes) -> Callable[[Path], None]:
+    return lambda bundle: (bundle / file).write_bytes(content) and None
+
+
+WEIGHT = "input_module.relation.0.weight"
+DAMAGES = [
+    (_edit_json("config.json", hidden=2**31), r"config\.json: hidden is 2147483648, expected 1 to 65536"),
+    (_edit_json("config.json", hidden=[1]), r"config\.json: hidden is \[1\], expected int"),
+    (_edit_json("config.json", name_scale=10**400), r"config\.json: name_scale is 1000.*expected float"),
+    (_edit_json("config.json", colour="red"), r"config\.json: there is no setting 'colour'"),
+    (_edit_json("config.json", hidden=9), r"model\.safetensors: the weights do not fit.*\(\d.*expected"),
+    (_write("examples.json", b"{}"), r"examples\.json: questions is None, expected a list of texts"),
+    (_write("examples.json", b'{"questions": [1]}'), r"examples\.json: questions is \[1\]"),
+    (_write("examples.json", b'{"questions": NaN}'), r"examples\.json: not valid JSON \(NaN"),
+    (
+        _edit_tensors("memory.safetensors", lambda old: old.sum(), "keys"),
+        r"memory\.safetensors: .*are \(\) of",
+    ),
+    (_edit_tensors("memory.safetensors", lambda old: old[:, 1:], "keys"), r"memory\.safetensors: .*expected"),
+    (_edit_tensors("memory.safetensors", lambda old: old.long(), "keys"), r"memory\.safetensors: .*int64"),
+    (_edit_tensors("memory.safetensors", lambda old: old / 0, "keys"), r"memory\.safetensors: .*NaN"),
+    (_edit_tensors("model.safetensors", lambda old: old.half(), WEIGHT), r"model\.safetensors: .*float16"),
+    (_edit_tensors("model.safetensors", lambda old: old.int(), WEIGHT), r"model\.safetensors: .*int32"),
+    (_edit_tensors("model.safetensors", lambda old: old * torch.inf, WEIGHT), r"model\.safetensors: .*NaN"),
+    (_edit_column("facts.parquet", "subject", lambda old: range(len(old))), r"facts\.parquet: .*int64"),
+    (
+        _edit_column("facts.parquet", "object", lambda old: [[text] for text in old]),
+        r"facts\.parquet: .*list",
+    ),
+    (_edit_column("facts.parquet", "relation", lambda old: [None] * len(old)), r"facts\.parquet: .*null"),
+    (_edit_column("facts.parquet", "subject", lambda old: [None, *old[1:]]), r"facts\.parquet: .*1 gaps"),
+    (_edit_column("facts.parquet", "subject", lambda old: ["", *old[1:]]), r"facts\.parquet: .*every row"),
+]
+"""Damages of one value, and the message that names the file."""
+
+
+@pytest.mark.parametrize(("edit", "message"), DAMAGES, ids=[message for _, message in DAMAGES])
+def test_a_bad_value_under_a_good_checksum_is_reported_with_its_file(
+    edit: Callable[[Path], None], message: str, saved: Path
+) -> None:
+    edit(saved)
+    reseal(saved)
+    with pytest.raises(BundleError, match=message):
+        FactoidQA.from_pretrained(saved)
+
+
+@pytest.mark.parametrize("file", ["facts.parquet", "names.parquet"])
+def test_a_file_that_the_manifest_does_not_list_is_not_read(saved: Path, file: str) -> None:
+    manifest = json.loads((saved / "manifest.json").read_text())
+    del manifest["files"][file]
+    (saved / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=f"no file '{file}' in the bundle"):
+        FactoidQA.from_pretrained(saved)
+
+
+def test_names_in_another_order_are_not_given_to_others(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "model")
+    names = pq.read_table(bundle / "names.parquet")
+    pq.write_table(names.take(list(range(names.num_rows))[::-1]), bundle / "names.parquet")
+    reseal(bundle)
+    with pytest.raises(BundleError, match=r"names\.parquet: its rows are not in the order"):
+        FactoidQA.from_pretrained(bundle)
+
+
+def test_a_model_of_another_precision_loads(saved: Path) -> None:
+    expected = FactoidQA.from_pretrained(saved).ask("where was anybody born")
+    for file in ("model.safetensors", "memory.safetensors"):
+        tensors = load_file(saved / file)
+        save_file({n: v.double() if v.is_floating_point() else v for n, v in tensors.items()}, saved / file)
+    reseal(saved)
+    answers = FactoidQA.from_pretrained(saved, index="exact").ask("where was anybody born")
+    assert [answer.answers for answer in answers] == [answer.answers for answer in expected]
+
+
+def test_a_pretrained_encoder_is_compared_with_its_weights_before_it_is_made(tmp_path: Path) -> None:
+    pytest.importorskip("sentence_transformers", reason="the extra 'pretrained' is not installed")
+    bundle = make_bundle(tmp_path / "model", PRETRAINED)
+    for field, value in {"hidden_size": 2**31, "num_hidden_layers": 10**9, "model_type": None}.items():
+        copy = Path(shutil.copytree(bundle, tmp_path / field))
+        _edit_json("encoder.json", **{field: value})(copy)
+        reseal(copy)
+        with pytest.raises(BundleError, match=r"encoder\.json: the pretrained encoder cannot be made"):
+            FactoidQA.from_pretrained(copy)
+    tokenizer = json.loads((bundle / "tokenizer.json").read_text())
+    tokenizer["model"]["vocab"]["born"] = 10
+    (bundle / "tokenizer.json").write_text(json.dumps(tokenizer))
+    reseal(bundle)
+    with pytest.raises(BundleError, match="the tokenizer gives piece 10, the transformer has 10"):
+        FactoidQA.from_pretrained(bundle)

@@ -31,12 +31,12 @@ def canonical_id(text: str) -> str:
     """
     text = text.strip()
     if text.startswith(_COMMON_PREFIX):
-        return _without_prefix(text[len(_COMMON_PREFIX) :])
+        return _without_prefix(text[len(_COMMON_PREFIX) :]) or text
     if text.startswith(INVERSE):
         inner = text[len(INVERSE) :]
         return INVERSE + canonical_id(inner) if inner else text
     if match := _PREFIX.fullmatch(text):
-        return _without_prefix(match[1])
+        return _without_prefix(match[1]) or text
     return _without_prefix(text) if _SHORT.fullmatch(text) else text
 
 

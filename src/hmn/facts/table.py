@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from hmn.errors import DataError
 from hmn.facts.files.formats import read_rows
-from hmn.facts.files.layout import Layout
+from hmn.facts.files.layout import Layout, shown
 from hmn.facts.files.lines import readable
 from hmn.facts.files.source import Skipped, Source
 from hmn.facts.ids import relation_text
@@ -273,15 +273,42 @@ class FactTable:
             raise DataError(
                 f"{folder / NAMES_FILE}: it names entities that {FACTS_FILE} lacks: save the table again"
             )
-        return cls._of(facts, Names(owner.to_numpy(), text, len(facts.entities)), Skipped())
+        owners = owner.to_numpy()
+        if (owners[1:] < owners[:-1]).any():
+            raise DataError(
+                f"{folder / NAMES_FILE}: its rows are not in the order of {FACTS_FILE}'s entities: "
+                "save the table again"
+            )
+        return cls._of(facts, Names(owners, text, len(facts.entities)), Skipped())
 
 
 def _read_columns(path: Path, layout: Layout) -> list[pa.ChunkedArray]:
     """Read columns of text, dictionary-encoded, from a Parquet file that ``write`` wrote."""
     with readable(path):
         table = pq.read_table(path, read_dictionary=list(layout.columns))
-    if table.column_names != list(layout.columns):
-        raise DataError(
-            f"{path}: it has columns {table.column_names}, expected {list(layout.columns)}: save it again"
-        )
+        names = table.column_names
+        if names != list(layout.columns):
+            raise DataError(f"{path}: it has columns {shown(names)}, expected {layout}: save the table again")
+        table.validate(full=True)  # Parquet checks neither text nor the places of a dictionary
+    for name in layout.columns:
+        if not _is_text(table[name]):
+            raise DataError(
+                f"{path}: column {name!r} holds {table[name].type!s:.80} with "
+                f"{table[name].null_count} gaps, expected a text in every row: save the table again"
+            )
+    if not table.num_rows and layout == FACT:
+        raise DataError(f"{path}: it holds no fact: save the table again")
     return [table[name] for name in layout.columns]
+
+
+def _is_text(column: pa.ChunkedArray) -> bool:
+    """Whether a dictionary-encoded column holds a text in every row, none of them blank."""
+    kind = column.type
+    if not pa.types.is_dictionary(kind) or column.null_count:
+        return False
+    if not (pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type)):
+        return False
+    return all(
+        not chunk.dictionary.null_count and not pc.any(pc.equal(chunk.dictionary, "")).as_py()
+        for chunk in column.chunks
+    )

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hmn.errors import NonFiniteError
 from hmn.facts.table import Fact, FactTable
 from hmn.qa.cells import Cells
 from hmn.results import Read
@@ -59,6 +60,8 @@ class AnswerModule:
     def __call__(self, read: Read[Tensor | None]) -> list[list[Answer]]:
         """Answers to each question, best first, at most one per cell that was read."""
         weights, cells = read.weight.double().cpu().numpy(), read.cell.cpu().numpy()
+        if not np.isfinite(weights).all():
+            raise NonFiniteError("attention: a cell's weight is NaN, expected finite keys and queries")
         return [self._answers(weight, cell) for weight, cell in zip(weights, cells, strict=True)]
 
     def _answers(self, weight: NDArray[np.float64], cell: NDArray[np.int64]) -> list[Answer]:

@@ -16,6 +16,12 @@ READERS = ("kmips", "softmax")
 """Names of the readers."""
 EXACT = "exact"
 """Index that searches the memory by default."""
+HASHED = "hashed"
+"""Encoder that is trained from scratch, the default."""
+MOST_CELLS = 2**31 - 1
+"""Upper limit of cells that are read or shown."""
+MOST_FEATURES = 2**16
+"""Upper limit of the features of a block and of hidden units."""
 BEST_CELLS = "k-mips"
 """Strategy that candidates come from by default."""
 
@@ -70,7 +76,7 @@ class ModelConfig:
         False, "Put the object's name into the text of its cell, for questions that name the kind of answer."
     )
     encoder: str = setting(
-        "hashed",
+        HASHED,
         "Encoder of questions: hashed (trained from scratch), minilm, or a sentence-transformers folder.",
     )
     table_bits: int = setting(
@@ -97,13 +103,20 @@ class ModelConfig:
         """Refuse values that are out of range."""
         if self.reader not in READERS:
             raise ConfigError(f"reader is {self.reader!r}, expected one of {', '.join(READERS)}")
-        _at_least(self, 1, "k", "name_features", "relation_features", "meaning_features")
+        _between(self, 1, MOST_CELLS, "k")
+        _between(self, 1, MOST_FEATURES, "name_features", "relation_features", "meaning_features")
+        _between(self, 1, MOST_FEATURES, "word_features", "hidden")
         if (self.index, self.strategy) != (EXACT, BEST_CELLS):
             self._check_search()
-        _at_least(self, 1, "word_features", "hidden")
         _between(self, 8, 26, "table_bits", "word_bits")
         _between(self, 0.0, 0.95, "dropout", "word_dropout")
         _between(self, 0.01, 1000.0, "name_scale")
+
+    @property
+    def key_features(self) -> int:
+        """Features of a key: those of its blocks."""
+        meaning = 0 if self.encoder == HASHED else self.meaning_features
+        return self.name_features + self.relation_features + meaning
 
     def _check_search(self) -> None:
         """Refuse an index or a strategy that cannot be made, and a pair that does not fit."""
@@ -219,11 +232,11 @@ def _make(kind: type[Config], settings: Mapping[str, Any]) -> Config:
     chosen = {field.name: settings[field.name] for field in fields(kind) if field.name in settings}
     for name, value in chosen.items():
         allowed = get_args(types[name]) or (types[name],)
-        if float in allowed and type(value) is int:
+        if float in allowed and type(value) is int and abs(value) < 1e300:
             chosen[name] = float(value)
         elif type(value) not in allowed:
             expected = " or ".join(type_.__name__ for type_ in allowed)
-            raise ConfigError(f"{name} is {value!r}, expected {expected}")
+            raise ConfigError(f"{name} is {value!r:.80}, expected {expected}")
     return kind(**chosen)
 
 

@@ -23,7 +23,7 @@ from hmn.nn.reader import KMIPSReader
 from hmn.qa.answer import Answer
 from hmn.qa.build import Network, build_network
 from hmn.qa.cells import Cells
-from hmn.qa.config import BEST_CELLS, ModelConfig, make_configs, settings_of
+from hmn.qa.config import BEST_CELLS, HASHED, ModelConfig, make_configs, settings_of
 from hmn.qa.encoders.fact import FactEncoder
 from hmn.qa.encoders.pretrained import SentenceEncoder, open_encoder
 from hmn.qa.metrics import Evaluation, Outcome, evaluate
@@ -138,7 +138,7 @@ class FactoidQA:
             return self
         with seeded(config):
             name = self.config.encoder
-            self._sentence_encoder = None if name == "hashed" else open_encoder(name)
+            self._sentence_encoder = None if name == HASHED else open_encoder(name)
             self._network = build_network(
                 self.config,
                 self.facts,
@@ -317,11 +317,10 @@ class FactoidQA:
             ConfigError, MissingPackageError: See ``use_index``.
         """
         saved = SavedModel(folder)
-        with saved.checked():
-            model = cls(saved.facts(), **saved.settings)
-            encoder = saved.encoder(model.config)
-            network = saved.network(model.config, model.facts, model.cells, encoder)
-        saved.load_keys(network)
+        model = cls(saved.facts(), **saved.settings)
+        encoder = saved.encoder(model.config)
+        network = saved.network(model.config, model.facts, model.cells, encoder)
+        saved.load_keys(network, model.config)
         model._network, model._sentence_encoder, model._examples = network, encoder, saved.examples()
         if index is None:
             saved.load_index(network, model.config)

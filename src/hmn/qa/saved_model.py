@@ -9,18 +9,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from hmn.errors import BundleError, ConfigError, DataError, ShapeError
-from hmn.facts.table import FactTable
+from hmn.errors import BundleError, ConfigError, DataError, NonFiniteError, ShapeError
+from hmn.facts.table import FACTS_FILE, NAMES_FILE, FactTable
 from hmn.nn.memory.encoded import EncodedMemory
-from hmn.nn.weights import load_weights, weights_of
+from hmn.nn.weights import FLOATS, load_weights, weights_of
 from hmn.qa.build import Network, build_network
 from hmn.qa.cells import Cells
-from hmn.qa.config import ModelConfig, settings_of
+from hmn.qa.config import HASHED, ModelConfig, make_configs, settings_of
 from hmn.qa.encoders.pretrained import SentenceEncoder, remake_encoder
 from hmn.store.bundle import BundleReader, write_json, write_tensors, writing_bundle
 
@@ -38,6 +40,8 @@ EXAMPLES_FILE = "examples.json"
 """Name of the file of training questions."""
 ENCODER_FILE = "encoder.json"
 """Name of the file with a pretrained encoder's architecture."""
+ENCODER_WEIGHTS = "input_module.phrasing.pretrained."
+"""Beginning of the names of a pretrained encoder's weights."""
 TOKENIZER_FILE = "tokenizer.json"
 """Name of the file with a pretrained encoder's tokenizer."""
 
@@ -89,32 +93,57 @@ class SavedModel:
             raise BundleError(
                 f"{folder}/{CONFIG_FILE}: not a question-answering model: train one with hmn train"
             )
+        with self.checked(CONFIG_FILE):
+            make_configs(self.settings)
+
+    @cached_property
+    def _weights(self) -> dict[str, Tensor]:
+        return self._bundle.tensors(WEIGHTS_FILE, finite=True)
 
     @contextmanager
-    def checked(self) -> Iterator[None]:
-        """Report settings, facts and weights that do not fit as a damaged bundle."""
+    def checked(self, name: str) -> Iterator[None]:
+        """Report content of the file ``name`` that does not fit as a damaged bundle."""
         try:
             yield
-        except (ConfigError, DataError, ShapeError) as error:
-            raise BundleError(f"{self._folder}: {error}: save the model again with this version") from None
+        except (ConfigError, DataError, NonFiniteError, ShapeError) as error:
+            place = f"{self._folder}/{name}"
+            text = str(error) if str(error).startswith(str(self._folder)) else f"{place}: {error}"
+            raise BundleError(f"{text}: save the model again with this version") from None
 
     def facts(self) -> FactTable:
         """The table of facts."""
-        return FactTable.load(self._bundle.file("facts.parquet").parent)
+        folder = self._bundle.file(FACTS_FILE).parent
+        self._bundle.file(NAMES_FILE)
+        with self.checked(FACTS_FILE):
+            table = FactTable.load(folder)
+        for name in (FACTS_FILE, NAMES_FILE):
+            self._bundle.file(name)  # the bytes that were read are those that were checked
+        return table
 
     def examples(self) -> list[str]:
         """Training questions that were kept; none in a model of an early version."""
         if not self._bundle.has(EXAMPLES_FILE):
             return []
-        return [str(question) for question in self._bundle.json(EXAMPLES_FILE)["questions"]]
+        questions = self._bundle.json(EXAMPLES_FILE).get("questions")
+        if not isinstance(questions, list) or not all(isinstance(question, str) for question in questions):
+            raise BundleError(
+                f"{self._folder}/{EXAMPLES_FILE}: questions is {questions!r:.80}, expected a list of texts: "
+                "save the model again"
+            )
+        return questions
 
     def encoder(self, config: ModelConfig) -> SentenceEncoder | None:
         """The pretrained encoder, if the model has one; its weights come with the network's."""
-        if config.encoder == "hashed":
+        if config.encoder == HASHED:
             return None
-        tokenizer = json.dumps(self._bundle.json(TOKENIZER_FILE))
-        with torch.random.fork_rng(devices=[]):
-            return remake_encoder(self._bundle.json(ENCODER_FILE), tokenizer)
+        settings, tokenizer = self._bundle.json(ENCODER_FILE), json.dumps(self._bundle.json(TOKENIZER_FILE))
+        shapes = {
+            name.removeprefix(ENCODER_WEIGHTS): weight.shape
+            for name, weight in self._weights.items()
+            if name.startswith(ENCODER_WEIGHTS)
+        }
+        with torch.random.fork_rng(devices=[]), self.checked(ENCODER_FILE):
+            return remake_encoder(settings, tokenizer, shapes)
 
     def network(
         self, config: ModelConfig, facts: FactTable, cells: Cells, encoder: SentenceEncoder | None
@@ -123,20 +152,24 @@ class SavedModel:
         # the saved weights replace the fresh ones, which therefore need no storage
         with torch.device("meta"):
             network = build_network(config, facts, cells, encoder, fresh=False)
-        load_weights(network, self._bundle.tensors(WEIGHTS_FILE), assign=True)
+        with self.checked(WEIGHTS_FILE):
+            load_weights(network, self._weights, assign=True)
         return network.eval()
 
-    def load_keys(self, network: Network) -> None:
+    def load_keys(self, network: Network, config: ModelConfig) -> None:
         """Load the keys of the memory.
 
         Raises:
-            BundleError: The keys are missing, or are not as many as the cells.
+            BundleError: The keys are missing, not finite, or do not fit the cells and the configuration.
         """
-        memory, keys = network.memory, self._bundle.tensors(KEYS_FILE).get("keys")
+        memory, keys = network.memory, self._bundle.tensors(KEYS_FILE, finite=True).get("keys")
         assert isinstance(memory, EncodedMemory)
-        if keys is None or len(keys) != len(memory):
+        shape = (len(memory), config.key_features)
+        if keys is None or keys.shape != shape or keys.dtype not in FLOATS:
+            got = "missing" if keys is None else f"{tuple(keys.shape)} of {keys.dtype}"
             raise BundleError(
-                f"{self._folder}/{KEYS_FILE}: the keys do not fit the facts: save the model again"
+                f"{self._folder}/{KEYS_FILE}: the keys are {got}, expected {shape} floating-point numbers to "
+                "fit the facts and the settings: save the model again"
             )
         memory.restore(keys)
 

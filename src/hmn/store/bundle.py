@@ -20,6 +20,7 @@ from torch import Tensor
 
 from hmn.errors import BundleError
 from hmn.store.atomic import explaining, make_parents, name_beside, remove, resolved
+from hmn.store.contents import check_finite, fitting
 from hmn.store.manifest import Identity, checked_files, checked_name, identity, json_bytes, parse_object, seal
 from hmn.store.replace import find_bundle, folder_identity, is_replaceable, recover, swap
 
@@ -118,11 +119,15 @@ class BundleReader:
         self.file(name)
         return parse_object(data, file)
 
-    def tensors(self, name: str) -> dict[str, Tensor]:
+    def tensors(self, name: str, *, finite: bool = False) -> dict[str, Tensor]:
         """Load the tensors of the safetensors file ``name``, on the CPU.
 
+        Args:
+            name: the file.
+            finite: refuse NaN and infinity.
+
         Raises:
-            BundleError: as for ``file``; or the content is not safetensors.
+            BundleError: as for ``file``; or the content is not safetensors, or not finite.
         """
         file = self.file(name)
         try:
@@ -133,6 +138,9 @@ class BundleReader:
                 f"{file}: cannot be read as safetensors ({error}): save the bundle again"
             ) from error
         self.file(name)
+        if finite:
+            with fitting(file):
+                check_finite(tensors)
         return tensors
 
 

@@ -125,7 +125,7 @@ def json_bytes(obj: Mapping[str, Any]) -> bytes:
 def parse_object(data: bytes, file: Path) -> dict[str, Any]:
     """Parse a JSON object without repeated keys; for anything else, a ``BundleError`` names ``file``."""
     try:
-        parsed = json.loads(data.decode(), object_pairs_hook=_unique)
+        parsed = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_refused)
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{file}: not valid JSON ({error}): {_ADVICE}") from error
     if not isinstance(parsed, dict):
@@ -138,6 +138,10 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(unique) < len(pairs):
         raise ValueError("a key occurs twice in an object")
     return unique
+
+
+def _refused(constant: str) -> Any:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def test_recent_queries_are_kept_with_their_best_right_cell(
     taught = dict(zip(pupil.heard[0][0][:, 0].tolist(), pupil.heard[0][1].tolist(), strict=True))
     assert taught == {2: 30, 3: 120, 5: 130, 6: 220, 8: 230}
     other = QueryLog(Pupil(), kept=5)
-    other.load({name: value.clone() for name, value in log.state().items()})
+    other.load({name: value.clone() for name, value in log.state().items()}, 300)
     for each in (log, other):
         each.note(**step(3))
     states: list[dict[str, Any]] = [log.state(), other.state()]
@@ -61,4 +61,4 @@ def test_nothing_is_kept_for_an_index_that_does_not_learn() -> None:
     log.note(**step(0))
     log.teach()
     assert log.state() == {}
-    log.load({})
+    log.load({}, 9)

@@ -42,7 +42,7 @@ def readable(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file: check the path") from error
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:  # Parquet's names may not be UTF-8
         raise DataError(
             f"{path}: cannot be read ({error}): it may be damaged or incomplete, get it again"
         ) from error

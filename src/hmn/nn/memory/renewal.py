@@ -63,12 +63,19 @@ class RollingRenewal:
         """Take back what ``state`` gave.
 
         Raises:
-            ShapeError: the state has another number of cells.
+            ShapeError: the state has another number of cells, or its numbers are out of range.
         """
-        if state["renewed"].shape != self._renewed.shape:
-            got, wanted = len(state["renewed"]), len(self._renewed)
+        count, renewed, place = len(self._renewed), state["renewed"], state["next"]
+        if renewed.shape != (count,):
             raise ShapeError(
-                f"the state has {got} cells, expected {wanted}: load the one that was saved with this memory"
+                f"the state has {renewed.numel()} cells, expected {count}: load the one that was saved with "
+                "this memory"
             )
-        self._renewed = state["renewed"].clone()
-        self._next, self._turn = (int(number) for number in state["next"])
+        is_whole = renewed.dtype == place.dtype == torch.int64
+        if not is_whole or place.shape != (2,) or not 0 <= int(place[0]) < max(1, count):
+            raise ShapeError(
+                f"the state goes on at {place.flatten()[:2].tolist()}, expected a cell below {count} and a "
+                "turn: load the one that was saved with this memory"
+            )
+        self._renewed = renewed.clone()
+        self._next, self._turn = (int(number) for number in place)

@@ -26,6 +26,7 @@ from hmn.paper.process import peak_mib
 from hmn.qa.cells import Cells
 from hmn.qa.encoders.pretrained import open_encoder
 from hmn.store.bundle import BundleReader, write_tensors, writing_bundle
+from hmn.store.contents import fitting
 
 CELLS_PER_LIST = 64
 """Cells per list of faiss IVF, on average."""
@@ -73,7 +74,8 @@ def run_sentences(
         memory = EncodedMemory(SentenceCells(sentences, cells.texts(relations), log))
         if only_test:
             assert network is not None
-            sentences.load_state_dict(BundleReader(network).tensors(ENCODER))
+            with fitting(network / ENCODER):
+                sentences.load_state_dict(BundleReader(network).tensors(ENCODER, finite=True))
             figures: dict[str, Any] = {}
         else:
             figures = train_sentences(

@@ -30,6 +30,7 @@ from hmn.paper.preset import Preset
 from hmn.qa.cells import Cells
 from hmn.qa.training.targets import Targets
 from hmn.store.bundle import BundleReader, write_json, write_tensors, writing_bundle
+from hmn.store.contents import fitting, record_of
 
 SCALE = 20.0
 """Factor of the cosines before the softmax, as in sentence-transformers."""
@@ -186,18 +187,24 @@ def _keep(folder: Path, progress: Progress, sentences: Sentences, optimiser: tor
 
 
 def _resumed(folder: Path, sentences: Sentences, optimiser: torch.optim.AdamW) -> Progress:
-    """Load what was kept, if anything was."""
+    """Load what was kept, if anything was; ``BundleError`` if it does not fit."""
     if not folder.exists():
         return Progress()
     saved = BundleReader(folder)
-    sentences.load_state_dict(saved.tensors("encoder.safetensors"))
-    state: dict[int, dict[str, Tensor]] = {}
-    for key, value in saved.tensors("adam.safetensors").items():
-        number, _, name = key.partition(".")
-        state.setdefault(int(number), {})[name] = value
-    optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
-    drawn = saved.tensors("random.safetensors")
-    torch.set_rng_state(drawn["cpu"])
-    if "cuda" in drawn:
-        torch.cuda.set_rng_state(drawn["cuda"])
-    return Progress(**saved.json("progress.json"))
+    with fitting(folder):
+        sentences.load_state_dict(saved.tensors("encoder.safetensors", finite=True))
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in saved.tensors("adam.safetensors", finite=True).items():
+            number, _, name = key.partition(".")
+            state.setdefault(int(number), {})[name] = tensor
+        parameters = list(sentences.parameters())
+        for place, values in state.items():
+            for name, value in values.items():
+                if name != "step" and value.shape != parameters[place].shape:
+                    raise ValueError(f"{name} of parameter {place} has shape {tuple(value.shape)}")
+        optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+        drawn = saved.tensors("random.safetensors")
+        torch.set_rng_state(drawn["cpu"])
+        if "cuda" in drawn:
+            torch.cuda.set_rng_state(drawn["cuda"])
+        return record_of(Progress, saved.json("progress.json"))

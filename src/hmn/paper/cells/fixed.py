@@ -23,6 +23,7 @@ from hmn.paper.grid import FORMAT, SUMMED
 from hmn.paper.preset import Preset
 from hmn.qa.cells import Cells
 from hmn.store.atomic import write_atomically
+from hmn.store.contents import check_finite, fitting
 
 
 def one_per_fact(facts: FactTable) -> Cells:
@@ -90,6 +91,7 @@ def cached_vectors(
     Raises:
         MissingPackageError: they must be trained and PyTorch Geometric is not installed.
         ConfigError: the file has the vectors of another table.
+        BundleError: the file is damaged.
     """
     if not file.exists():
         config = TransEConfig(**_settings(preset, seed))
@@ -100,12 +102,17 @@ def cached_vectors(
         tensors = {"entity": entity.clone(), "relation": relation[: len(data.facts.relations)].clone()}
         losses = torch.tensor(vectors.loss, dtype=torch.float64)
         write_atomically(file, save({**tensors, "loss": losses}))
-    kept = load_file(file)
-    if (len(kept["entity"]), len(kept["relation"])) != (data.facts.num_entities, len(data.facts.relations)):
+    with fitting(file):
+        kept = load_file(file)
+        check_finite(kept)
+        entity, relation, loss = kept["entity"], kept["relation"], [float(value) for value in kept["loss"]]
+    if (len(entity), len(relation)) != (data.facts.num_entities, len(data.facts.relations)):
         raise ConfigError(
             f"{file}: it has the vectors of another table of facts: remove it, and they are trained again"
         )
-    return TransEVectors(kept["entity"], kept["relation"], kept["loss"].tolist())
+    if not entity.dim() == relation.dim() == 2 or entity.shape[1:] != relation.shape[1:]:
+        raise ConfigError(f"{file}: its vectors do not fit each other: remove it, and they are trained again")
+    return TransEVectors(entity, relation, loss)
 
 
 def _settings(preset: Preset, seed: int) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hmn.store.contents import tensor_like
+
 LONGEST = 400
 """Upper limit of the movements after a gradient: each is a tenth smaller, so later ones are below float32."""
 PART = 1 << 13
@@ -78,10 +80,19 @@ class CatchUpAdam:
         return {"steps": steps, "mean": self.mean, "square": self.square, "last": self.last}
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Take back what ``state`` returned."""
-        self.steps = int(state["steps"])
+        """Take back what ``state`` returned.
+
+        Raises:
+            ValueError: a tensor is missing, does not fit, or holds numbers out of range.
+        """
+        own = self.state()
+        loaded = {name: tensor_like(state, name, tensor) for name, tensor in own.items()}
+        steps, last = int(loaded["steps"]), loaded["last"]
+        if not 0 <= int(last.min()) <= int(last.max()) <= steps or bool((loaded["square"] < 0).any()):
+            raise ValueError(f"rows moved in steps {int(last.min())} to {int(last.max())} of {steps}")
+        self.steps = steps
         for name in ("mean", "square", "last"):
-            getattr(self, name).copy_(state[name])
+            getattr(self, name).copy_(loaded[name])
 
     def _corrections(self, device: torch.device) -> Tensor:
         """Adam's corrections of its averages by number of steps, tabulated well beyond the present one."""

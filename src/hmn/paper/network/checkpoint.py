@@ -13,6 +13,7 @@ from torch import Tensor
 from hmn.paper.network.build import Network
 from hmn.paper.network.catch_up_adam import CatchUpAdam
 from hmn.store.bundle import BundleReader, write_json, write_tensors, writing_bundle
+from hmn.store.contents import fitting, record_of, tensor_like
 
 BEST = "best.safetensors"
 """Name of the file of the best epoch's words."""
@@ -46,6 +47,11 @@ class Progress:
     """Validation accuracy of the best epoch."""
 
 
+@dataclass(frozen=True)
+class _BestEpoch:
+    best_epoch: int
+
+
 def keep_run(
     folder: Path, progress: Progress, network: Network, optimiser: CatchUpAdam, best: Tensor | None
 ) -> None:
@@ -70,15 +76,30 @@ def keep_run(
 
 
 def resume_run(folder: Path, network: Network, optimiser: CatchUpAdam) -> tuple[Progress, Tensor]:
-    """Load a run that was kept: where training stands, and the words ``(rows, D)`` of the best epoch."""
+    """Load a run that was kept: where training stands, and the words ``(rows, D)`` of the best epoch.
+
+    Raises:
+        BundleError: it is not whole, or was kept for another network.
+    """
     saved = BundleReader(folder)
-    tensors = saved.tensors(STATE)
+    with fitting(saved.file(PROGRESS)):
+        progress = record_of(Progress, saved.json(PROGRESS))
+    with fitting(saved.file(STATE)):
+        tensors = saved.tensors(STATE, finite=True)
+        _load_words(network, tensors)
+        optimiser.load(_part(tensors, "adam."))
+        if optimiser.steps != progress.steps:
+            raise ValueError(f"{optimiser.steps} steps, expected the {progress.steps} of {PROGRESS}")
+        network.attention.load(_part(tensors, "reading."))
+    with fitting(saved.file(BEST)):
+        best = tensor_like(saved.tensors(BEST, finite=True), "words", network.words.bag.weight.cpu())
+    return progress, best.to(network.memory.keys.device)
+
+
+def _load_words(network: Network, tensors: dict[str, Tensor]) -> None:
+    weight = network.words.bag.weight
     with torch.no_grad():
-        network.words.bag.weight.copy_(tensors["words"])
-    optimiser.load(_part(tensors, "adam."))
-    network.attention.load(_part(tensors, "reading."))
-    best = saved.tensors(BEST)["words"].to(network.memory.keys.device)
-    return Progress(**saved.json(PROGRESS)), best
+        weight.copy_(tensor_like(tensors, "words", weight))
 
 
 def keep_network(folder: Path, network: Network, best: Tensor, best_epoch: int) -> None:
@@ -101,9 +122,12 @@ def load_network(folder: Path, network: Network) -> int:
         BundleError: none is kept, or it is not whole.
     """
     saved = BundleReader(folder)
-    with torch.no_grad():
-        network.words.bag.weight.copy_(saved.tensors("words.safetensors")["words"])
-    return int(saved.json("network.json")["best_epoch"])
+    file = saved.file("words.safetensors")
+    with fitting(file):
+        _load_words(network, saved.tensors(file.name, finite=True))
+    file = saved.file("network.json")
+    with fitting(file):
+        return record_of(_BestEpoch, {"best_epoch": saved.json(file.name)["best_epoch"]}).best_epoch
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from hmn.paper.cells.fixed import cache_file
 from hmn.paper.data import Data, Files
 from hmn.paper.grid import ROWS, TEXT, Row
 from hmn.paper.preset import Preset
-from hmn.paper.runs.results import Results, key_of
+from hmn.paper.runs.results import FIELDS, Results, key_of
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,8 @@ def reported(plan: Plan, results: Results) -> list[dict[str, Any]]:
     model = plan.files.model_checksum() if plan.files.model else _newest_model(plan, checksum, results)
     runs = []
     for key, run in results.runs.items():
+        if any(type(run.get(name)) is not kind for name, kind in FIELDS.items()):
+            continue
         row, seed, device = rows.get(run["name"]), int(run["seed"]), str(run["device"])
         if row is None or (device != plan.device and (row.network or seed >= plan.seeds)):
             continue
@@ -90,7 +92,9 @@ def reported(plan: Plan, results: Results) -> list[dict[str, Any]]:
 
 def _newest_model(plan: Plan, checksum: str, results: Results) -> str:
     alike = (checksum, plan.preset.name)
-    models = [run.get("model") for run in results.runs.values() if (run["data"], run["preset"]) == alike]
+    models = [
+        run.get("model") for run in results.runs.values() if (run.get("data"), run.get("preset")) == alike
+    ]
     return str(([model for model in models if model] or [""])[-1])
 
 

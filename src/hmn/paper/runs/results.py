@@ -17,6 +17,17 @@ ADDED_LATER = ("speed_up",)
 """Settings of rows that enter the key only where they are set, so that older rows keep their keys."""
 
 
+FIELDS: dict[str, type] = {
+    "name": str,
+    "seed": int,
+    "device": str,
+    "data": str,
+    "preset": str,
+    "tested": dict,
+}
+"""Fields that every run has beside its key, and their types; a report leaves out runs without them."""
+
+
 def key_of(checksum: str, row: Row, preset: Preset, seed: int, device: str, model: str = "") -> str:
     """16 hexadecimal digits that differ between runs that may end differently.
 
@@ -47,11 +58,9 @@ class Results:
         self.runs: dict[str, dict[str, Any]] = {}
         if file.exists():
             for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-                try:
-                    run = json.loads(line)
+                run = _run_of(line)
+                if run is not None:
                     self.runs[run["key"]] = run
-                except (ValueError, KeyError, TypeError):
-                    continue
 
     def __contains__(self, key: str) -> bool:
         """Whether a run is finished."""
@@ -64,15 +73,18 @@ class Results:
         with self.file.open("a+b") as file:
             content = file.read() if not file.seek(0) else b""
             last = content[content.rfind(b"\n") + 1 :]
-            if last and not _is_run(last):
+            if last and _run_of(last) is None:
                 file.truncate(len(content) - len(last))
-            file.write((b"\n" if _is_run(last) else b"") + (json.dumps(run, sort_keys=True) + "\n").encode())
+                last = b""
+            file.write((b"\n" if last else b"") + (json.dumps(run, sort_keys=True) + "\n").encode())
             file.flush()
             os.fsync(file.fileno())
 
 
-def _is_run(line: bytes) -> bool:
+def _run_of(line: str | bytes) -> dict[str, Any] | None:
+    """The run of a line of the file; None if it is no whole run."""
     try:
-        return "key" in json.loads(line)
-    except (ValueError, TypeError):
-        return False
+        run = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return run if isinstance(run, dict) and isinstance(run.get("key"), str) else None

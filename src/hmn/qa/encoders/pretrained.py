@@ -81,11 +81,19 @@ def open_encoder(name: str) -> SentenceEncoder:
     return SentenceEncoder(_without_pooler(transformer), transformer.config.to_dict(), tokenizer)
 
 
-def remake_encoder(config: Mapping[str, Any], tokenizer: str) -> SentenceEncoder:
+def remake_encoder(
+    config: Mapping[str, Any], tokenizer: str, saved: Mapping[str, torch.Size] | None = None
+) -> SentenceEncoder:
     """Make an encoder of a saved architecture. Its weights must be loaded afterwards.
+
+    Args:
+        config: The architecture.
+        tokenizer: The tokenizer, as JSON.
+        saved: Shapes of the saved weights by name. They are compared before any memory is taken.
 
     Raises:
         MissingPackageError: The package transformers is not installed.
+        ConfigError: Architecture or tokenizer cannot be made, or do not fit each other or the weights.
     """
     try:
         from transformers import AutoConfig, AutoModel
@@ -94,10 +102,48 @@ def remake_encoder(config: Mapping[str, Any], tokenizer: str) -> SentenceEncoder
     kept = {
         name: value for name, value in config.items() if name not in {"model_type", "transformers_version"}
     }
-    transformer: nn.Module = AutoModel.from_config(  # type: ignore[no-untyped-call]
-        AutoConfig.for_model(config["model_type"], **kept)
-    )
-    return SentenceEncoder(_without_pooler(transformer), dict(config), tokenizer)
+
+    def make() -> nn.Module:
+        made: nn.Module = AutoModel.from_config(  # type: ignore[no-untyped-call]
+            AutoConfig.for_model(config["model_type"], **kept)
+        )
+        return _without_pooler(made)
+
+    try:
+        if saved is not None:
+            _check_depth(config, len(saved))
+            with torch.device("meta"):
+                shapes = {name: value.shape for name, value in make().state_dict().items()}
+            if shapes != saved:
+                raise ValueError(
+                    f"it has {len(shapes)} weights, of other names or shapes than the saved ones"
+                )
+        transformer = make()
+        _check_tokenizer(tokenizer, transformer)
+    except Exception as error:  # both packages raise whatever they come across, even bare exceptions
+        raise ConfigError(
+            f"the pretrained encoder cannot be made ({type(error).__name__}: {error!s:.200}), expected the "
+            "architecture and the tokenizer that were saved with it"
+        ) from error
+    return SentenceEncoder(transformer, dict(config), tokenizer)
+
+
+def _check_depth(config: Mapping[str, Any], weights: int) -> None:
+    """Refuse more layers than there are weights: making them would take forever, even without memory."""
+    for name, value in config.items():
+        if "layer" in name and isinstance(value, int) and value > weights:
+            raise ValueError(f"{name} is {value}, for {weights} saved weights")
+
+
+def _check_tokenizer(tokenizer: str, transformer: nn.Module) -> None:
+    """Refuse a tokenizer that cannot be made, or gives pieces that the transformer has no vectors for."""
+    from tokenizers import Tokenizer
+
+    made: Any = Tokenizer.from_str(tokenizer)
+    rows = len(transformer.get_input_embeddings().weight)  # type: ignore[operator]
+    largest = max([*made.get_vocab().values(), *made.encode("a").ids])
+    if largest >= rows:
+        raise ValueError(f"the tokenizer gives piece {largest}, the transformer has {rows}")
 
 
 def _shipped() -> Path:

@@ -24,6 +24,7 @@ from hmn.qa.training.run_folder import Checkpoint, OnProgress, Run
 from hmn.qa.training.search_depth import SearchDepth
 from hmn.qa.training.targets import Targets
 from hmn.qa.training.trainer import Trainer
+from hmn.store.contents import fitting
 
 if TYPE_CHECKING:
     from hmn.qa.factoid_qa import FactoidQA
@@ -71,7 +72,8 @@ def fit(
     search_depth = _search_depth(model, held_out, config)
     trainer = _trainer(model, questions, held_out, config, search_depth)
     if checkpoint is not None:
-        trainer.load(checkpoint.progress, checkpoint.tensors)
+        with fitting(f"{checkpoint.folder}: state.json or state.safetensors"):
+            trainer.load(checkpoint.progress, checkpoint.tensors)
     best: dict[str, Tensor] = {}
 
     def keep() -> None:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from hmn.nn.row_adam import RowAdam
 from hmn.qa.config import TrainConfig
+from hmn.store.contents import tensor_like
 
 TABLES = ("table.weight", "words.word", "words.ngram", "encoder.word")
 """Endings of the names of tables, of which a step touches few rows. The first is the table of names."""
+MOMENTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "step": lambda weight: torch.zeros((), dtype=torch.float32, device=weight.device),
+    "exp_avg": lambda weight: weight,
+    "exp_avg_sq": lambda weight: weight,
+}
+"""Names of the tensors that Adam keeps for a parameter, and tensors of their type and shape."""
 PRETRAINED = "phrasing.pretrained."
 """Part of the names of a pretrained encoder's parameters."""
 
@@ -75,17 +82,29 @@ class Optimisers:
         return state
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Restore a state from ``state``."""
+        """Restore a state from ``state``.
+
+        Raises:
+            ValueError: A tensor is missing or unknown, or does not fit its parameter.
+        """
+        loaded = 0
         for optimiser in self._all:
             for weight in _weights(optimiser):
                 prefix = f"{self.names[weight]}|"
-                values = {
-                    name.removeprefix(prefix): value
-                    for name, value in state.items()
-                    if name.startswith(prefix)
+                values = {n.removeprefix(prefix) for n in state if n.startswith(prefix)}
+                if not values:
+                    continue
+                loaded += len(values)
+                if values != MOMENTS.keys():
+                    raise ValueError(f"{prefix} has {sorted(values)}, expected {sorted(MOMENTS)}")
+                kept = {
+                    name: tensor_like(state, prefix + name, like(weight)) for name, like in MOMENTS.items()
                 }
-                if values:
-                    optimiser.state[weight] = values
+                if not kept["step"] >= 1 or not bool((kept["exp_avg_sq"] >= 0).all()):
+                    raise ValueError(f"{prefix} holds numbers that Adam cannot have reached")
+                optimiser.state[weight] = kept
+        if loaded < len(state):
+            raise ValueError("the state of an optimiser names parameters that the network lacks")
 
 
 def _weights(optimiser: torch.optim.Optimizer) -> Iterable[nn.Parameter]:

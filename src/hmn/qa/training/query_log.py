@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from hmn.index.protocol import Index, Teachable
+from hmn.store.contents import tensor_like
 
 KEPT = 16_384
 """Number of queries that are kept, the most recent ones."""
@@ -72,11 +73,27 @@ class QueryLog:
             "seen": torch.tensor(self._seen),
         }
 
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        """Restore a state from ``state``."""
+    def load(self, state: Mapping[str, Tensor], cells: int) -> None:
+        """Restore a state from ``state``.
+
+        Args:
+            state: Tensors by name.
+            cells: Number of cells of the memory.
+
+        Raises:
+            ValueError: The state does not fit.
+        """
         if not state:
             return
-        self._seen, count = int(state["seen"]), len(state["query"])
-        self._query = torch.zeros(self._kept, state["query"].shape[1])
+        query, seen = state["query"], int(tensor_like(state, "seen", torch.tensor(0)))
+        cell = tensor_like(state, "cell", torch.zeros(min(seen, self._kept), dtype=torch.int64))
+        if query.dtype != torch.float32 or query.dim() != 2 or len(query) != len(cell):
+            raise ValueError(
+                f"query is {tuple(query.shape)} of {query.dtype}, expected ({len(cell)}, D) floats"
+            )
+        if len(cell) and not 0 <= int(cell.min()) <= int(cell.max()) < cells:
+            raise ValueError(f"cell holds {int(cell.min())} to {int(cell.max())}, expected 0 to {cells - 1}")
+        self._seen = seen
+        self._query = torch.zeros(self._kept, query.shape[1])
         self._cell = torch.zeros(self._kept, dtype=torch.int64)
-        self._query[:count], self._cell[:count] = state["query"], state["cell"]
+        self._query[: len(cell)], self._cell[: len(cell)] = query, cell

@@ -21,9 +21,13 @@ from hmn.errors import ConfigError
 from hmn.qa.training.progress_bar import Display
 from hmn.qa.training.trainer import Progress
 from hmn.store.bundle import BundleReader, write_json, write_tensors, writing_bundle
+from hmn.store.contents import fitting, record_of
 
 LOG_FILE = "metrics.jsonl"
 """Name of the log of metrics."""
+
+WITHOUT_EFFECT = frozenset({"checkpoint_seconds"})
+"""Settings that do not change the result: a run may be resumed with other ones."""
 
 OnProgress = Callable[[int, int], None]
 """Called with the number of steps done and their total."""
@@ -37,6 +41,17 @@ class Checkpoint:
     """Fields of ``Progress``."""
     tensors: dict[str, Tensor]
     """Weights, optimisers, snapshot, index and random numbers; see ``Trainer.state``."""
+    folder: Path
+    """Folder that it was read from."""
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """Content of a checkpoint's ``state.json``."""
+
+    progress: dict[str, Any]
+    settings: dict[str, Any]
+    data: str
 
 
 class Run:
@@ -97,24 +112,25 @@ class Run:
         """Read the checkpoint, and refuse it if it is of a run with other settings or data."""
         assert self.folder is not None
         saved = BundleReader(self.folder / "checkpoint")
-        state = saved.json("state.json")
-        if state["data"] != self.data:
+        file = saved.file("state.json")
+        with fitting(file):
+            state = record_of(_Saved, saved.json(file.name))
+        if state.data != self.data:
             raise ConfigError(
                 f"{self.folder}: its checkpoint was made with other facts or questions: "
                 "resume with the same files, or overwrite"
             )
-        names = sorted({*state["settings"], *self.settings})
         changed = [
-            f"{name} was {state['settings'].get(name)!r} and is {self.settings.get(name)!r}"
-            for name in names
-            if state["settings"].get(name) != self.settings.get(name)
+            f"{name} was {state.settings.get(name)!r} and is {self.settings.get(name)!r}"
+            for name in sorted((state.settings.keys() | self.settings.keys()) - WITHOUT_EFFECT)
+            if state.settings.get(name) != self.settings.get(name)
         ]
         if changed:
             raise ConfigError(
                 f"{self.folder}: its checkpoint has other settings ({'; '.join(changed)}): "
                 "resume with the same settings, or overwrite"
             )
-        return Checkpoint(state["progress"], saved.tensors("state.safetensors"))
+        return Checkpoint(state.progress, saved.tensors("state.safetensors"), file.parent)
 
     @contextmanager
     def watching(self, keep: Callable[[], None], on_progress: OnProgress | None = None) -> Iterator[Run]:

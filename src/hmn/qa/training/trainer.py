@@ -28,6 +28,7 @@ from hmn.qa.training.optim import Optimisers
 from hmn.qa.training.query_log import QueryLog
 from hmn.qa.training.search_depth import SearchDepth
 from hmn.qa.training.targets import Targets
+from hmn.store.contents import check_finite, record_of, tensor_like
 
 RECORD_STEPS = 20
 """Number of steps between two records of the log."""
@@ -276,20 +277,34 @@ class Trainer:
         return dict(vars(self.progress)), tensors
 
     def load(self, progress: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        """Restore a state from ``state``; the next ``run`` continues from it."""
-        self.progress = Progress(**progress)
+        """Restore a state from ``state``; the next ``run`` continues from it.
+
+        Raises:
+            ShapeError, ConfigError, ValueError: The state does not fit this run.
+        """
+        self.progress = record_of(Progress, progress)
+        if not 0 <= self.progress.step <= self.total_steps:
+            raise ValueError(f"step is {self.progress.step}, expected 0 to {self.total_steps}")
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
+        check_finite({name: value for name, value in tensors.items() if not name.startswith("index.")})
         load_weights(self.network, part("network."))
         self.optimisers.load(part("optimiser."))
-        self.query_log.load(part("lessons."))
+        self.query_log.load(part("lessons."), len(self.memory))
         if self.renewal is not None:
             self.renewal.load(part("renewal."))
-        torch.set_rng_state(tensors["random"])
-        if "snapshot" in tensors:
-            self.memory.restore(tensors["snapshot"])
+        if self.progress.step:
+            self.memory.restore(self._snapshot(tensors))
             if index := part("index."):
                 self.network.indexed.load_index(index)
             self.search_depth.restore(self.progress.depth)
+        # at the end, since encoding draws random numbers
+        torch.set_rng_state(tensor_like(tensors, "random", torch.get_rng_state()))
+
+    def _snapshot(self, tensors: dict[str, Tensor]) -> Tensor:
+        """The saved snapshot ``(N, D)`` of the keys."""
+        with torch.no_grad():
+            fresh = self.memory.keys_of(torch.zeros(1, dtype=torch.int64))  # (1, D)
+        return tensor_like(tensors, "snapshot", fresh.expand(len(self.memory), -1))

@@ -16,6 +16,7 @@ from hmn.nn.memory.stored import Memory
 from hmn.paper.network.attention.loss import single_cells
 from hmn.paper.network.question_words import Asked
 from hmn.results import SearchResult
+from hmn.store.contents import tensor_like
 
 
 class ReinforceAttention:
@@ -64,5 +65,5 @@ class ReinforceAttention:
 
     def load(self, state: dict[str, Tensor]) -> None:
         """See ``Attention.load``."""
-        self._baseline.copy_(state["baseline"])
-        self._steps.copy_(state["steps"])
+        self._baseline.copy_(tensor_like(state, "baseline", self._baseline))
+        self._steps.copy_(tensor_like(state, "steps", self._steps))
