@@ -27,8 +27,8 @@ ORDER = {
     "hmn.index.structures": "base cluster_levels faiss_rows screening"
     " < cluster exact faiss hierarchy pca_tree wta_hash < __init__",
     "hmn.index.structures.hierarchy": "members < tier < tree < routing < upkeep < build < index < __init__",
-    "hmn.nn": "candidates loss row_adam weights < parts < memory < attention reader < hops writer < network"
-    " < __init__",
+    "hmn.nn": "candidates loss products row_adam settings weights < parts < memory < attention reader"
+    " < hops writer < network < __init__",
     "hmn.paper": "cells.transe process published < preset < data grid < cells < network < baselines < runs"
     " < verdicts < report < __init__",
     "hmn.qa": "config text < cells < answer encoders metrics < training < build < saved_model < factoid_qa"

@@ -211,6 +211,16 @@ def test_fixed_keys_of_any_size_do_not_overflow() -> None:
     torch.testing.assert_close(query.grad, torch.tensor([[share], [0.0]]), rtol=0, atol=1e-4)
 
 
+def test_no_loss_is_below_zero() -> None:
+    """Where all candidates are right the loss is 0, which rounding may miss by a little either way."""
+    generator = torch.Generator().manual_seed(0)
+    query, keys = 5 * torch.randn(3000, 8, generator=generator), torch.randn(7, 8, generator=generator)
+    right = torch.ones(len(query), len(keys), dtype=torch.bool)
+    fixed = fixed_keys_nll(query, keys, *right.nonzero(as_tuple=True))
+    for losses in (fixed, marginal_nll(query @ keys.T, right)):
+        assert float(losses.min()) == 0.0 and float(losses.max()) < 1e-5
+
+
 def test_fixed_keys_refuse_what_they_cannot_answer() -> None:
     keys, query, first = torch.ones(3, 2), torch.ones(2, 2), torch.arange(2)
     with pytest.raises(ConfigError, match="the keys have gradients"):

@@ -8,10 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from hmn.index.structures.exact import ExactIndex
 from hmn.nn.memory.indexed import IndexedMemory
 from hmn.nn.memory.stored import Memory
 from hmn.nn.parts import CellMemory, Reader
 from hmn.nn.reader import KMIPSReader, SoftmaxReader
+from hmn.results import SearchResult
 
 quick = settings(max_examples=40, deadline=None)
 
@@ -129,6 +131,26 @@ def test_value_is_the_weighted_sum(which: int, n: int, k: int, shown: int) -> No
         torch.testing.assert_close(read.value[row], wanted)
     assert (read.cell >= 0).sum() == 3 * min(n, shown)
     assert read.reads.tolist() == [n] * 3
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_query_that_finds_nothing_reads_nothing(which: int) -> None:
+    class Blind(ExactIndex):
+        """Finds no cell for the second query."""
+
+        def search(self, query: Tensor, k: int) -> SearchResult:
+            result = super().search(query, k)
+            result.score[1], result.cell[1] = -torch.inf, -1
+            return result
+
+    memory, _, query = made(12, 3)
+    read = both(IndexedMemory(memory, Blind()), 4)[which].read(query, 4)
+    assert (
+        read.weight[1].tolist() == [0.0] * 4
+        and read.value is not None
+        and read.value[1].tolist() == [0.0] * 2
+    )
+    assert bool((read.weight[[0, 2]] > 0).all())
 
 
 @pytest.mark.parametrize("which", [0, 1])

@@ -39,6 +39,7 @@ def marginal_nll(score: Tensor, right: Tensor, ignored: Tensor | None = None) ->
     if not bool(right.any(dim=1).all()):
         row = int((~right.any(dim=1)).nonzero()[0])
         raise ShapeError(f"row {row} has no right cell, expected at least one: add it to the candidates")
+    score = score.to(torch.promote_types(score.dtype, torch.float32))  # sums in half precision are too coarse
     considered = score if ignored is None else score.masked_fill(ignored & ~right, -torch.inf)
     loss: Tensor = _MarginalNLL.apply(considered, right)  # type: ignore[no-untyped-call]
     return loss
@@ -88,7 +89,7 @@ def fixed_keys_nll(
 
     Args:
         query: ``(B, D)``, at least one.
-        keys: ``(N, D)`` without gradients, of the same type and on the same device.
+        keys: ``(N, D)`` without gradients, on the same device.
         row: ``(R,)`` int64, the query of each pair of a query and one of its right cells.
         column: ``(R,)`` int64, the position of that cell among the candidates; every query has at least one.
         cell: ``(C,)`` int64, the candidates among the keys, each once; all keys if not given.
@@ -114,6 +115,7 @@ def fixed_keys_nll(
     if bool(lacking.any()):
         first = int(lacking.nonzero()[0])
         raise ShapeError(f"row {first} has no right cell, expected at least one: add it to the candidates")
+    query = query.to(torch.promote_types(query.dtype, torch.float32))  # in float16, products overflow
     loss: Tensor = _FixedKeysNLL.apply(query, keys, row, column, cell)  # type: ignore[no-untyped-call]
     return loss
 
@@ -130,7 +132,7 @@ class _FixedKeysNLL(torch.autograd.Function):
         # 3. The gradient by the query: the mean key under the softmax minus that of the right cells.
         count = len(keys) if cell is None else len(cell)
         tile = min(count, TILE if query.device.type == "cpu" else TILE_ACCELERATOR)
-        held, scores = keys.new_empty(tile, keys.shape[1]), keys.new_empty(tile, len(query))
+        held, scores = keys.new_empty(tile, keys.shape[1]), query.new_empty(tile, len(query))
         best = query.new_full((len(query),), -torch.inf)
         mass, mean = torch.zeros_like(best), torch.zeros_like(query)  # (B,), (B, D)
         turned = query.T.contiguous()  # (D, B)
@@ -140,13 +142,14 @@ class _FixedKeysNLL(torch.autograd.Function):
                 part = keys[start : start + size]  # (T, D)
             else:
                 part = torch.index_select(keys, 0, cell[start : start + size], out=held[:size])  # (T, D)
+            part = part.to(query.dtype)
             share = torch.mm(part, turned, out=scores[:size])  # (T, B)
             risen = torch.maximum(best, share.amax(dim=0))  # (B,)
             fallen, best = (best - risen).exp_(), risen
             share.sub_(best).exp_()
             mass.mul_(fallen).add_(share.sum(dim=0))
             mean.mul_(fallen.unsqueeze(1)).addmm_(share.T, part)
-        own = keys[column if cell is None else cell[column]]  # (R, D)
+        own = keys[column if cell is None else cell[column]].to(query.dtype)  # (R, D)
         score = (query[row] * own).sum(dim=1)  # (R,)
         top = torch.full_like(best, -torch.inf).scatter_reduce(0, row, score, "amax")
         right = torch.zeros_like(best).index_add(0, row, (score - top[row]).exp())

@@ -11,6 +11,7 @@ from hmn.errors import ConfigError
 from hmn.nn.candidates.strategy import Candidates
 from hmn.nn.memory.indexed import IndexedMemory
 from hmn.nn.parts import CellMemory, Output, OutputModule, Reader, Writer
+from hmn.nn.products import inner_products
 
 
 class MemoryNetwork(nn.Module, Generic[Output]):
@@ -74,8 +75,8 @@ class MemoryNetwork(nn.Module, Generic[Output]):
             generator: source of what the reader's strategy draws.
 
         Returns:
-            The C candidates, ascending, and their scores ``(B, C)`` from live keys.
+            The C candidates, ascending, and their scores ``(B, C)`` from live keys, in float32 at least.
         """
         drawn = self.reader.candidates(query, target, generator)
         keys = self.memory.keys_of(drawn.cell)  # (C, D)
-        return drawn, query @ keys.T
+        return drawn, inner_products(query, keys)

@@ -10,6 +10,7 @@ from hmn.nn.candidates.draw import candidates
 from hmn.nn.candidates.strategy import Candidates, Strategy, clustered
 from hmn.nn.memory.indexed import IndexedMemory
 from hmn.nn.parts import CellMemory
+from hmn.nn.products import inner_products
 from hmn.results import Read, SearchResult
 
 
@@ -48,8 +49,8 @@ class SoftmaxReader:
     def read(self, query: Tensor, k: int) -> Read[Tensor | None]:
         """See ``Reader.read``; the weights are shares of the softmax over all N cells."""
         memory, result = self.indexed.memory, self.searcher.search(query, k)
-        keys = memory.snapshot().to(result.score.dtype)  # (N, D)
-        total = torch.logsumexp(query.to(keys.dtype) @ keys.T, dim=1, keepdim=True)  # (B, 1)
+        score = inner_products(query, memory.snapshot())  # (B, N)
+        total = torch.logsumexp(score, dim=1, keepdim=True)  # (B, 1)
         return _read(memory, (result.score - total).exp(), result)
 
 

@@ -21,6 +21,17 @@ def test_every_cell_has_its_turn() -> None:
     assert len(seen) < 103 + 11, "none has a second turn before all have had theirs"
 
 
+@pytest.mark.parametrize(("cells", "turns"), [(103, 10), (1000, 7), (7, 3), (12, 12), (999, 100)])
+def test_the_turns_renew_as_many_cells_as_there_are(cells: int, turns: int) -> None:
+    renewal = RollingRenewal(cells, turns)
+    renewed = 0
+    for turn in range(turns):
+        read = torch.randperm(cells, generator=torch.Generator().manual_seed(turn))
+        renewed += len(renewal.due(read))
+    assert cells <= renewed < cells + 2 * turns
+    assert len(RollingRenewal(450, 20).due(NONE)) == 23 - 5, "a quarter is left for those just read"
+
+
 def test_of_the_cells_just_read_the_most_stale_are_renewed_with_them() -> None:
     renewal = RollingRenewal(400, 20)  # 15 in turn and 5 of those read
     assert renewal.due(NONE).tolist() == list(range(15))

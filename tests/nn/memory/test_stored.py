@@ -182,6 +182,13 @@ def test_gradients_are_those_of_the_rows_that_were_used(sparse: bool) -> None:
     assert memory.values is not None and memory.values.grad is None
 
 
+@pytest.mark.parametrize("sparse", [True, False])
+def test_a_row_is_touched_by_a_gradient_of_any_of_its_features(sparse: bool) -> None:
+    memory = Memory(rows(), trainable=True, sparse=sparse)
+    memory.keys_of(torch.tensor([5, 2]))[:, 1].sum().backward()
+    assert memory.touched().tolist() == [2, 5]
+
+
 @pytest.mark.parametrize(("sparse", "kind"), [(True, torch.optim.SparseAdam), (False, torch.optim.Adam)])
 def test_optimisers_move_the_rows_that_were_used(sparse: bool, kind: type[torch.optim.Optimizer]) -> None:
     memory = Memory(rows(), trainable=True, sparse=sparse)

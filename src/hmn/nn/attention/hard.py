@@ -13,11 +13,12 @@ from hmn.nn.attention.scoring import (
     check_range,
     checked,
     checked_memory,
-    checked_scale,
     shaped,
     uncompiled,
 )
 from hmn.nn.memory.stored import Memory
+from hmn.nn.products import scaled
+from hmn.nn.settings import check_seed, check_share, keep_scale, stream
 from hmn.results import Read
 
 DRAWN_BLOCK = 256
@@ -32,29 +33,31 @@ class HardAttention(nn.Module):
 
     Args:
         memory: N cells, at least one. Gradients of keys are dense, as those of ``SoftmaxAttention``.
-        scale: factor of the scores in the softmax that cells are drawn from.
+        scale: factor of the scores in the softmax that cells are drawn from; a number, or an
+            ``nn.Parameter`` that is trained.
         decay: decay of the moving average, from 0 to below 1.
-        seed: seed of the draws; give each process of a distributed training another.
+        seed: number that is mixed into the draws of PyTorch's generator; see ``KMIPSAttention``.
 
     Raises:
         ConfigError: a setting is out of its range, or the memory is empty.
     """
 
     baseline: Tensor
+    scale: float | Tensor
     steps: Tensor
 
-    def __init__(self, memory: Memory, scale: float = 1.0, *, decay: float = 0.9, seed: int = 0) -> None:
+    def __init__(
+        self, memory: Memory, scale: float | Tensor = 1.0, *, decay: float = 0.9, seed: int = 0
+    ) -> None:
         super().__init__()
-        if not 0 <= decay < 1:
-            raise ConfigError(f"decay is {decay!r}, expected from 0 to below 1")
         if not len(checked_memory(memory)):
             raise ConfigError("the memory has no cells, expected at least one for hard attention to draw")
         self.memory = memory
-        self.scale = checked_scale(scale)
-        self.decay = decay
+        keep_scale(self, scale)
+        self.decay = check_share("decay", decay)
+        self.seed = check_seed(seed)
         self.register_buffer("baseline", torch.zeros((), dtype=torch.float32, device=memory.keys.device))
         self.register_buffer("steps", torch.zeros((), dtype=torch.float32, device=memory.keys.device))
-        self._generator = torch.Generator().manual_seed(seed)
 
     def forward(self, query: Tensor, target: Tensor | None = None) -> Read:
         """Read one cell for each query: ``value`` is its value, ``weight`` (B, 1) its probability.
@@ -65,7 +68,7 @@ class HardAttention(nn.Module):
         flat, wanted = checked(query, target, self.memory)
         check_range(wanted, len(self.memory))
         score = all_scores(flat, self.memory)  # (B, N)
-        share = torch.log_softmax(self.scale * score, dim=1)
+        share = torch.log_softmax(scaled(self.scale, score), dim=1)
         cell = self._draw(share) if self.training else share.argmax(dim=1, keepdim=True)  # (B, 1)
         value = self.memory.values_of(cell.squeeze(1))  # (B, V)
         weight = share.gather(1, cell).exp()
@@ -112,7 +115,7 @@ class HardAttention(nn.Module):
             return share.new_empty(0, 1, dtype=torch.int64)
         weight = F.pad(share.exp(), (0, -share.shape[1] % DRAWN_BLOCK)).reshape(len(share), -1, DRAWN_BLOCK)
         mass = weight.sum(dim=2, dtype=torch.float64)  # (B, N / block)
-        generator = self._generator
+        generator = stream(self.seed)
         part = torch.rand(len(share), 1, dtype=torch.float64, generator=generator, device=generator.device)
         part = part.to(share.device)
         block, left = _reached(mass, part * mass.sum(dim=1, keepdim=True))

@@ -14,17 +14,16 @@ from hmn.nn.attention.scoring import (
     check_range,
     checked,
     checked_memory,
-    checked_scale,
     shaped,
     softmax,
     uncompiled,
-    weighted,
-    wide,
 )
 from hmn.nn.candidates.draw import candidates
 from hmn.nn.candidates.strategy import Candidates, Strategy, clustered
 from hmn.nn.memory.indexed import IndexedMemory
 from hmn.nn.memory.stored import Memory
+from hmn.nn.products import inner_products, scaled, weighted_sum
+from hmn.nn.settings import check_flag, check_seed, check_whole, keep_scale, stream
 from hmn.results import Read
 
 
@@ -60,11 +59,13 @@ class KMIPSAttention(nn.Module):
             out where ``memory`` has its index already.
         strategy: in training, read the candidates of the whole batch instead of each query's K cells (see
             ``hmn.Strategy``); text is parsed.
-        scale: factor of the scores in the softmax.
+        scale: factor of the scores in the softmax; a number, or an ``nn.Parameter`` that is trained.
         corrected: in training with a strategy, count each candidate ``1 / probability`` times, so that the
             softmax estimates the one over all cells. The paper's does not.
         refiled: upper limit of moved cells that the index files again per step; see ``IndexedMemory``.
-        seed: seed of all draws; give each process of a distributed training another.
+        seed: number that is mixed into the draws. They come from PyTorch's generator, so that
+            ``torch.manual_seed`` makes them repeatable and activation checkpointing draws the same twice.
+            Processes of a distributed training that share ``torch.manual_seed`` need different seeds.
 
     Attributes:
         indexed: the memory with its index.
@@ -74,23 +75,22 @@ class KMIPSAttention(nn.Module):
         ShapeError: a built index has another number of cells than the memory.
     """
 
+    scale: float | Tensor
+
     def __init__(
         self,
         memory: Memory | IndexedMemory[Memory],
         k: int,
         index: Index | str | None = None,
         strategy: Strategy | str | None = None,
-        scale: float = 1.0,
+        scale: float | Tensor = 1.0,
         *,
         corrected: bool = False,
         refiled: int | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if not isinstance(k, int) or k < 1:
-            raise ConfigError(
-                f"k is {k!r}, expected a whole number of at least 1: the number of cells that a query reads"
-            )
+        k, seed = check_whole("k", k, "the number of cells that a query reads"), check_seed(seed)
         if isinstance(memory, IndexedMemory):
             if index is not None or refiled is not None:
                 given = "index" if index is not None else "refiled"
@@ -104,9 +104,9 @@ class KMIPSAttention(nn.Module):
         self.memory = checked_memory(self.indexed.memory)
         self.k = k
         self.strategy = _strategy_of(strategy, k, self.index)
-        self.scale = checked_scale(scale)
-        self.corrected = corrected
-        self._generator = torch.Generator().manual_seed(seed)
+        keep_scale(self, scale)
+        self.corrected = check_flag("corrected", corrected)
+        self.seed = seed
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Search another memory where ``memory`` is replaced."""
@@ -141,19 +141,16 @@ class KMIPSAttention(nn.Module):
         # the search proposes cells; scores, weights and value come from their live rows
         flat, wanted = checked(query, target, self.memory)  # (B, D), (B,)
         found = self._find(flat, wanted)
-        dtype = torch.promote_types(flat.dtype, found.keys.dtype)
-        flat, keys = flat.to(dtype), found.keys.to(dtype)
-        if found.cell.dim() == 1:
-            score, cell = flat @ keys.T, found.cell.expand(len(flat), -1)  # (B, C)
-        else:
-            score, cell = torch.bmm(keys, flat.unsqueeze(2)).squeeze(2), found.cell  # (B, K)
-        score = wide(score)
+        score, cell = inner_products(flat, found.keys), found.cell  # (B, C) or (B, K)
+        if cell.dim() == 1:
+            cell = cell.expand(len(flat), -1)
         unused = cell < 0
-        logit = self.scale * score
+        logit = scaled(self.scale, score)
         if self.corrected and found.probability is not None:
             logit = logit - found.probability.log()
         weight = softmax(logit, unused)
-        value = weighted(weight, found.values, dtype)  # (B, V)
+        dtype = torch.promote_types(torch.promote_types(flat.dtype, found.keys.dtype), found.values.dtype)
+        value = weighted_sum(weight, found.values).to(dtype)  # (B, V)
         return shaped(Read(value, weight, cell, score.masked_fill(unused, -torch.inf), found.reads), query)
 
     def candidates(self, query: Tensor, target: Tensor | None = None) -> Candidates:
@@ -173,7 +170,8 @@ class KMIPSAttention(nn.Module):
         check_range(wanted, len(self.memory))
         index = self.indexed.in_step()
         wanted = flat.new_empty(0, dtype=torch.int64) if wanted is None else wanted
-        drawn = candidates(self.strategy, index, flat, wanted[wanted >= 0], generator=self._generator)
+        generator = stream(self.seed) if self.strategy.draws else torch.Generator("cpu")
+        drawn = candidates(self.strategy, index, flat, wanted[wanted >= 0], generator=generator)
         self._mark(drawn.cell)
         return drawn
 
@@ -214,7 +212,7 @@ class KMIPSAttention(nn.Module):
 
     def _mark(self, cells: Tensor) -> None:
         """Note the cells that training reads: the next step moves their keys."""
-        if self.memory.trainable and torch.is_grad_enabled():
+        if self.memory.keys.requires_grad and torch.is_grad_enabled():
             self.indexed.mark_read(cells)
 
 

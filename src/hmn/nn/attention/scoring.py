@@ -1,4 +1,4 @@
-"""What the attention layers share: checks, weights and weighted sums, in any precision."""
+"""What the attention layers share: checks, weights and scores of every cell."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from hmn._native.finite import check_vectors
 from hmn.errors import CellError, ConfigError, ShapeError
 from hmn.index.checks import as_ids, check_tensor
 from hmn.nn.memory.stored import Memory
+from hmn.nn.products import inner_products
 from hmn.results import Read
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -63,35 +65,22 @@ def check_range(target: Tensor | None, count: int) -> None:
         raise CellError(f"target holds cell {int(target[bad][0])}, {expected}")
 
 
-def checked_scale(scale: float) -> float:
-    """Refuse a scale that would reverse the order or make every weight the same."""
-    if not isinstance(scale, int | float) or not 0 < scale < math.inf:
-        raise ConfigError(f"scale is {scale!r}, expected a finite number above 0")
-    return float(scale)
-
-
-def wide(score: Tensor) -> Tensor:
-    """Scores in float32 at least: a softmax of half precision is too coarse."""
-    return score.to(torch.promote_types(score.dtype, torch.float32))
-
-
 def softmax(logit: Tensor, unused: Tensor) -> Tensor:
     """Softmax of each row over the places in use; zeros where there are none, with zero gradients."""
     lowest = torch.finfo(logit.dtype).min  # -inf gives NaN on the way, which anomaly detection reports
     return torch.softmax(logit.masked_fill(unused, lowest), dim=-1).masked_fill(unused, 0.0)
 
 
-def weighted(weight: Tensor, values: Tensor, dtype: torch.dtype) -> Tensor:
-    """Sum ``(B, V)`` of values ``(B, K, V)`` or ``(C, V)`` by weights ``(B, K)`` or ``(B, C)``."""
-    dtype = torch.promote_types(dtype, values.dtype)
-    weight, values = weight.to(dtype), values.to(dtype)
-    return weight @ values if values.dim() == 2 else torch.bmm(weight.unsqueeze(1), values).squeeze(1)
-
-
 def all_scores(query: Tensor, memory: Memory) -> Tensor:
-    """Scores ``(B, N)`` of every cell, with gradients."""
-    dtype = torch.promote_types(query.dtype, memory.keys.dtype)
-    return wide(query.to(dtype) @ memory.keys.to(dtype).T)  # (B, N)
+    """Scores ``(B, N)`` of every cell, with gradients.
+
+    Raises:
+        NonFiniteError: query holds NaN or infinity, or is too long for inner products in float32; compiled
+            code does not look.
+    """
+    if not torch.compiler.is_compiling():
+        check_vectors(query, "query")
+    return inner_products(query, memory.keys)  # (B, N)
 
 
 def all_reads(query: Tensor, memory: Memory) -> Tensor:

@@ -11,12 +11,12 @@ from hmn.nn.attention.scoring import (
     check_range,
     checked,
     checked_memory,
-    checked_scale,
     shaped,
     softmax,
-    weighted,
 )
 from hmn.nn.memory.stored import Memory
+from hmn.nn.products import scaled, weighted_sum
+from hmn.nn.settings import keep_scale
 from hmn.results import Read
 
 
@@ -28,16 +28,18 @@ class SoftmaxAttention(nn.Module):
 
     Args:
         memory: N cells.
-        scale: factor of the scores in the softmax.
+        scale: factor of the scores in the softmax; a number, or an ``nn.Parameter`` that is trained.
 
     Raises:
-        ConfigError: scale is not a finite number above 0.
+        ConfigError: scale is not one finite number above 0.
     """
 
-    def __init__(self, memory: Memory, scale: float = 1.0) -> None:
+    scale: float | Tensor
+
+    def __init__(self, memory: Memory, scale: float | Tensor = 1.0) -> None:
         super().__init__()
         self.memory = checked_memory(memory)
-        self.scale = checked_scale(scale)
+        keep_scale(self, scale)
 
     def forward(self, query: Tensor, target: Tensor | None = None) -> Read:
         """Read the memory: as ``KMIPSAttention.forward`` with K = N, cells in their own order.
@@ -48,7 +50,7 @@ class SoftmaxAttention(nn.Module):
         check_range(wanted, len(self.memory))
         score = all_scores(flat, self.memory)  # (B, N)
         cell = torch.arange(len(self.memory), device=score.device).expand(len(flat), -1)
-        weight = softmax(self.scale * score, cell < 0)
+        weight = softmax(scaled(self.scale, score), cell < 0)
         values = self.memory.keys if self.memory.values is None else self.memory.values
-        value = weighted(weight, values, torch.promote_types(flat.dtype, values.dtype))
+        value = weighted_sum(weight, values).to(torch.promote_types(flat.dtype, values.dtype))
         return shaped(Read(value, weight, cell, score, all_reads(flat, self.memory)), query)

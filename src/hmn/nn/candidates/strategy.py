@@ -71,6 +71,11 @@ class Strategy:
         """Whether the index must be ``Clustered``."""
         return bool(self.top_clusters or self.sample_clusters)
 
+    @property
+    def draws(self) -> bool:
+        """Whether chance decides which cells join."""
+        return bool(self.sample_clusters or self.rand_block)
+
     @classmethod
     def parse(cls, text: str, k: int | None = None) -> Strategy:
         """Read a strategy from text such as ``top-k:8+sample-k:4+rand-block:256+temperature:0.5``.

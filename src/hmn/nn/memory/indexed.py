@@ -15,6 +15,7 @@ from hmn.index.registry import make_index
 from hmn.index.storage.fingerprint import row_fingerprints
 from hmn.nn.memory.held import Identity, SameStorage, claim
 from hmn.nn.parts import CellMemory
+from hmn.nn.settings import check_seed, check_whole
 from hmn.results import SearchResult
 
 AnyMemory = TypeVar("AnyMemory", bound=CellMemory, covariant=True)
@@ -68,15 +69,12 @@ class IndexedMemory(Generic[AnyMemory]):
         refiled: int | None = None,
         seed: int = 0,
     ) -> None:
-        if refiled is not None and (not isinstance(refiled, int) or refiled < 1):
-            raise ConfigError(
-                f"refiled is {refiled!r}, expected a whole number of at least 1, or None: the number of "
-                "moved cells that the index files again per step"
-            )
+        if refiled is not None:
+            refiled = check_whole("refiled", refiled, "the cells that are filed per step; or None")
         self._memory = memory
         self.refiled = refiled
         self._index: Index
-        self._generator = torch.Generator().manual_seed(seed)
+        self._generator = torch.Generator("cpu").manual_seed(check_seed(seed))
         self._read: list[Tensor] = []  # cells read in training since the last refresh
         self._due: list[Tensor] = []  # moved cells that wait to be filed together
         self.index = as_index(index)

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hmn.errors import CellError, ShapeError
+from hmn.errors import CellError, ConfigError, ShapeError
 from hmn.index.checks import as_ids, check_keys
+from hmn.nn.settings import check_flag
 
 
 class Memory(nn.Module):
@@ -21,34 +22,50 @@ class Memory(nn.Module):
     at every step.
 
     Args:
-        keys: ``(N, D)`` float, finite; N may be 0. Half precision is kept as it is.
-        values: ``(N, V)`` float, finite; without them the keys are read, and V is D.
+        keys: ``(N, D)`` float, finite; N may be 0. Half precision is kept as it is. An ``nn.Parameter`` that
+            is trained stays the same parameter, as for weights that two modules share.
+        values: ``(N, V)`` float, finite, as the keys; without them the keys are read, and V is D.
         trainable: whether keys and values are parameters; they are buffers otherwise.
         sparse: whether gradients are sparse rows; they are dense otherwise.
+        train_keys: whether the keys are parameters; as ``trainable`` says if not given.
+        train_values: whether the values are parameters; as ``trainable`` says if not given.
 
     Attributes:
+        trainable: whether keys or values are parameters.
         times_loaded: number of times that ``load_state_dict`` has given the memory other rows.
 
     Raises:
         ShapeError: keys or values are not a float matrix, or their numbers differ.
-        NonFiniteError: they hold NaN or infinity.
+        NonFiniteError: they hold NaN or infinity, or keys are too long for inner products in float32.
+        ConfigError: a switch is not True or False; or keys or values have a graph or gradients that would end
+            here.
     """
 
     def __init__(
-        self, keys: Tensor, values: Tensor | None = None, trainable: bool = False, *, sparse: bool = True
+        self,
+        keys: Tensor,
+        values: Tensor | None = None,
+        trainable: bool = False,
+        *,
+        sparse: bool = True,
+        train_keys: bool | None = None,
+        train_values: bool | None = None,
     ) -> None:
         super().__init__()
-        keys = check_keys(keys)
-        if values is not None:
-            values = check_keys(values, "values")
-            if len(values) != len(keys):
-                raise ShapeError(
-                    f"there are {len(values)} values for {len(keys)} keys, expected one value per key"
-                )
-        self.trainable = trainable
+        check_flag("trainable", trainable)
+        check_flag("sparse", sparse)
+        train_keys = check_flag("train_keys", trainable if train_keys is None else train_keys)
+        if values is None and train_values:
+            raise ConfigError("train_values is True but there are no values: give values, or train_keys=True")
+        train_values = check_flag("train_values", trainable if train_values is None else train_values)
+        self.key_table = _table(keys, "keys", train_keys, sparse)
+        self.value_table = None if values is None else _table(values, "values", train_values, sparse)
+        if values is not None and len(values) != len(keys):
+            raise ShapeError(
+                f"there are {len(values)} values for {len(keys)} keys, expected one value per key"
+            )
+        self.trainable = train_keys or (values is not None and train_values)
         self.times_loaded = 0
-        self.key_table = _table(keys, trainable, sparse)
-        self.value_table = None if values is None else _table(values, trainable, sparse)
 
     def __len__(self) -> int:
         """Number of cells, N."""
@@ -133,8 +150,23 @@ class _FixedTable(nn.Module):
         return nn.functional.embedding(rows, self.weight)
 
 
-def _table(rows: Tensor, trainable: bool, sparse: bool) -> nn.Module:
-    if not trainable:
-        return _FixedTable(rows.contiguous())
+def _table(rows: Tensor, name: str, trained: bool, sparse: bool) -> nn.Module:
+    checked = check_keys(rows, name)
+    if rows.grad_fn is not None:
+        raise ConfigError(
+            f"{name} were computed with a graph, which stored rows cannot keep: give {name}.detach(), "
+            "or hmn.nn.EncodedMemory for keys that an encoder makes"
+        )
+    shared = isinstance(rows, nn.Parameter) and trained and rows.is_contiguous()
+    if rows.requires_grad and not shared:
+        raise ConfigError(
+            f"{name} require gradients, which they would not get: give {name}.detach(), "
+            f"or train_{name}=True with {name} that are a contiguous nn.Parameter"
+        )
+    if not trained:
+        return _FixedTable(checked.contiguous())
     # DistributedDataParallel expects sparse gradients of an nn.Embedding, and of no other module
-    return nn.Embedding(len(rows), rows.shape[1], sparse=sparse, _weight=rows.contiguous())
+    table = nn.Embedding(len(checked), checked.shape[1], sparse=sparse, _weight=checked.contiguous())
+    if shared and rows.requires_grad:
+        table.weight = rows
+    return table
