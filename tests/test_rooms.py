@@ -65,6 +65,7 @@ TESTS_OF_NO_MODULE = {
     "index/test_contract.py": "every structure, compared with exact search",
     "index/structures/test_approximate.py": "what all approximate structures share",
     "index/test_version_0_1.py": "index states of version 0.1 in tests/data",
+    "nn/attention/test_checkpoint.py": "layers under activation checkpointing",
     "paper/baselines/test_baselines.py": "BM25 and sentence encoders",
     "paper/report/test_committed_report.py": "the report in docs/paper",
     "paper/runs/test_committed_results.py": "the results in docs/paper",
