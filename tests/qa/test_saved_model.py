@@ -179,6 +179,7 @@ DAMAGES = [
     (_edit_tensors("memory.safetensors", lambda old: old[:, 1:], "keys"), r"memory\.safetensors: .*expected"),
     (_edit_tensors("memory.safetensors", lambda old: old.long(), "keys"), r"memory\.safetensors: .*int64"),
     (_edit_tensors("memory.safetensors", lambda old: old / 0, "keys"), r"memory\.safetensors: .*NaN"),
+    (_edit_tensors("memory.safetensors", lambda old: old * 1e38, "keys"), r"memory\.safetensors: .*length"),
     (_edit_tensors("model.safetensors", lambda old: old.half(), WEIGHT), r"model\.safetensors: .*float16"),
     (_edit_tensors("model.safetensors", lambda old: old.int(), WEIGHT), r"model\.safetensors: .*int32"),
     (_edit_tensors("model.safetensors", lambda old: old * torch.inf, WEIGHT), r"model\.safetensors: .*NaN"),

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from hmn.errors import BundleError, ConfigError, DataError, NonFiniteError, ShapeError
 from hmn.facts.table import FACTS_FILE, NAMES_FILE, FactTable
+from hmn.index.checks import check_keys
 from hmn.nn.memory.encoded import EncodedMemory
 from hmn.nn.weights import FLOATS, load_weights, weights_of
 from hmn.qa.build import Network, build_network
@@ -162,7 +163,7 @@ class SavedModel:
         Raises:
             BundleError: The keys are missing, not finite, or do not fit the cells and the configuration.
         """
-        memory, keys = network.memory, self._bundle.tensors(KEYS_FILE, finite=True).get("keys")
+        memory, keys = network.memory, self._bundle.tensors(KEYS_FILE).get("keys")
         assert isinstance(memory, EncodedMemory)
         shape = (len(memory), config.key_features)
         if keys is None or keys.shape != shape or keys.dtype not in FLOATS:
@@ -171,7 +172,8 @@ class SavedModel:
                 f"{self._folder}/{KEYS_FILE}: the keys are {got}, expected {shape} floating-point numbers to "
                 "fit the facts and the settings: save the model again"
             )
-        memory.restore(keys)
+        with self.checked(KEYS_FILE):
+            memory.restore(check_keys(keys))
 
     def load_index(self, network: Network, config: ModelConfig) -> None:
         """Load the index, after the keys. Exact search has no file; it is built on the keys.
@@ -185,7 +187,7 @@ class SavedModel:
         state = self._bundle.tensors(INDEX_FILE)
         try:
             network.indexed.load_index(state)
-        except (ShapeError, ConfigError) as error:
+        except (ConfigError, NonFiniteError, ShapeError) as error:
             raise BundleError(
                 f"{self._bundle.file(INDEX_FILE)}: not the structure of index {config.index!r} ({error}): "
                 "give another index to search with, such as index='exact', or save the model again"
