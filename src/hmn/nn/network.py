@@ -49,15 +49,21 @@ class MemoryNetwork(nn.Module, Generic[Output]):
         self.input_module = input_module
         self.indexed = indexed
         self.memory = indexed.memory
+        indexed.attach(self)
         self.reader = reader
         self.output_module = output_module
         self.writer = writer
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Search another memory where ``memory`` is replaced."""
-        if name == "memory" and "memory" in vars(self) | self._modules:
+        if name == "memory" and "memory" in vars(self) | self._modules and "_is_replica" not in vars(self):
             self.indexed.memory = value
         super().__setattr__(name, value)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Become a copy, whose memory is replaced together with that of the index."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.indexed.attach(self)
 
     def forward(self, inputs: object, k: int) -> Output:
         """Answer a batch of inputs from the ``k`` cells that are read for each."""

@@ -91,7 +91,8 @@ class KMIPSReader:
 
     def candidates(self, query: Tensor, target: Tensor, generator: torch.Generator) -> Candidates:
         """See ``Reader.candidates``: the union over the batch."""
-        return candidates(self.strategy, self.indexed.in_step(), query.detach(), target, generator=generator)
+        index = self.indexed.in_step(training=True)
+        return candidates(self.strategy, index, query.detach(), target, generator=generator)
 
     def read(self, query: Tensor, k: int) -> Read[Tensor | None]:
         """See ``Reader.read``; the weights are a softmax over the K best cells, of which k are returned."""

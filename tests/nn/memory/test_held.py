@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 from typing import Any
 
@@ -16,6 +17,8 @@ from hmn.nn.attention.kmips import KMIPSAttention
 from hmn.nn.memory.encoded import EncodedMemory
 from hmn.nn.memory.indexed import IndexedMemory
 from hmn.nn.memory.stored import Memory
+from hmn.nn.network import MemoryNetwork
+from hmn.nn.reader import KMIPSReader
 
 N, D, K = 240, 8, 5
 STRUCTURES = {
@@ -217,3 +220,38 @@ def test_keys_that_change_during_a_build_are_noticed(monkeypatch: pytest.MonkeyP
     indexed.rebuild()
     monkeypatch.undo()
     assert_finds_all(indexed)
+
+
+def test_all_layers_read_the_memory_that_replaces_theirs() -> None:
+    indexed = IndexedMemory(Memory(rows()))
+    first, second = KMIPSAttention(indexed, K), KMIPSAttention(indexed, 2)
+    network = MemoryNetwork(nn.Identity(), indexed, KMIPSReader(indexed, K), lambda read: read)
+    query = rows(6, seed=1)
+    for replaced in (indexed, first, second, network):
+        memory = Memory(rows(100, seed=4), trainable=True)
+        replaced.memory = memory
+        for layer in (first, second, network):
+            assert layer.memory is memory and memory.keys is next(layer.parameters())
+        wanted = (query @ memory.keys.T).topk(2, dim=1)
+        for read in (first(query), second(query), network(query, K)):
+            assert torch.equal(read.cell[:, :2], wanted.indices)
+            torch.testing.assert_close(read.score[:, :2], wanted.values)
+    twin_first, twin_second = copy.deepcopy((first, second))
+    twin_first.memory = Memory(rows(50, seed=5))
+    assert twin_second.memory is twin_first.memory and len(first.memory) == len(second.memory) == 100
+
+
+def test_a_replica_of_data_parallel_leaves_the_layer_alone() -> None:
+    """What ``torch.nn.parallel.replicate`` does for each device, on one."""
+    layer = KMIPSAttention(Memory(rows(), trainable=True), K)
+    query = rows(6, seed=1)
+    wanted, memory = layer(query), layer.memory
+    replica, inner = layer._replicate_for_data_parallel(), memory._replicate_for_data_parallel()
+    table = memory.key_table._replicate_for_data_parallel()
+    table.weight = memory.keys * 1.0
+    inner.key_table = table
+    replica.memory = inner
+    read = replica(query)
+    assert torch.equal(read.cell, wanted.cell) and layer.memory is layer.indexed.memory is memory
+    read.value.sum().backward()
+    assert memory.keys.grad is not None

@@ -30,8 +30,8 @@ class ExactIndex(Structure[Screen]):
     Args:
         keys: ``(N, D)`` keys to build the index on; None builds nothing yet.
         storage: type in which keys are kept: float32, float16 or bfloat16; None keeps their own.
-        screened: whether keys may be screened. Give False if they change in place in a way that PyTorch
-            cannot see: through NumPy, ``Tensor.data`` or another process.
+        screened: whether keys may be screened. Give False if some of them change in place in a way that
+            PyTorch cannot see: through NumPy, ``Tensor.data`` or another process.
 
     Raises:
         ShapeError: keys are not a float matrix.

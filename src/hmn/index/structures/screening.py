@@ -13,6 +13,7 @@ from torch import Tensor
 from hmn._native import screened, screening_bits, screens, write_entries
 from hmn._native.codes import codes_of
 from hmn._native.level import GROUP, LANES, Level
+from hmn.index.storage.fingerprint import Spots
 from hmn.index.storage.key_rows import KeyRows
 
 LEAST_ROWS = 1 << 13
@@ -46,7 +47,8 @@ PART = 1 << 13
 class Screen:
     """Makes codes of an index's keys once that pays, and keeps them up to date.
 
-    Keys may be shared with others that change them in place. Changes that PyTorch can see are noticed.
+    Keys may be shared with others that change them in place. Changes that PyTorch can see are noticed, and
+    all others if they overwrite every key.
     """
 
     def __init__(self) -> None:
@@ -56,6 +58,7 @@ class Screen:
         """Forget the codes: rows were added, removed or replaced."""
         self._codes: Codes | None = None
         self._keys: Tensor | None = None
+        self._spots: Spots | None = None
         self._version = self._asked = 0
 
     def is_settled(self, rows: KeyRows) -> bool:
@@ -70,7 +73,7 @@ class Screen:
             self.forget()
             self._keys, self._version = rows.keys, rows.keys._version
         if self._asked >= AFTER:
-            self._codes = Codes(rows)
+            self._codes, self._spots = Codes(rows), Spots(rows.keys)
 
     def codes(self, queries: int) -> Codes | None:
         """The codes, for a search of this number of queries; None while they do not pay. Settle first."""
@@ -88,9 +91,12 @@ class Screen:
             self._version = rows.keys._version
             if self._codes is not None:
                 self._codes.write(written)
+                self._spots = Spots(rows.keys)
 
     def _is_of(self, rows: KeyRows) -> bool:
-        return self._keys is rows.keys and self._version == rows.keys._version
+        if self._keys is not rows.keys or self._version != rows.keys._version:
+            return False
+        return self._spots is None or self._spots.unchanged(rows.keys)
 
 
 class Codes:

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
 from hmn.errors import ConfigError
 from hmn.index.protocol import Index
@@ -45,9 +47,9 @@ class KMIPSAttention(nn.Module):
     """K-MIPS attention (Chandar et al. 2016): a softmax over the K cells of largest inner product.
 
     An index proposes the cells, the memory's live keys decide: scores, weights and the read come from the
-    keys as they are now, and gradients reach query, keys and values through the cells that were read. While
-    a memory is trained, call ``refresh`` after each step of the optimiser, so that the index follows the
-    keys that moved; ``IndexedMemory`` says what happens otherwise. Under ``torch.compile`` there is one
+    keys as they are now, and gradients reach query, keys and values through the cells that were read. Where
+    a memory is trained, call ``follow`` once with its optimiser, so that the index follows the keys that
+    move; ``IndexedMemory`` says what happens otherwise. Under ``torch.compile`` there is one
     graph break, the search.
 
     The index is built at the first search. It is not part of ``state_dict``: see ``load_index``.
@@ -102,6 +104,7 @@ class KMIPSAttention(nn.Module):
         else:
             self.indexed = IndexedMemory(checked_memory(memory), index, refiled=refiled, seed=seed)
         self.memory = checked_memory(self.indexed.memory)
+        self.indexed.attach(self)
         self.k = k
         self.strategy = _strategy_of(strategy, k, self.index)
         keep_scale(self, scale)
@@ -110,9 +113,15 @@ class KMIPSAttention(nn.Module):
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Search another memory where ``memory`` is replaced."""
-        if name == "memory" and "memory" in self._modules:
+        replica = "_is_replica" in vars(self)  # of DataParallel: it reads rows of its own device
+        if name == "memory" and "memory" in self._modules and not replica:
             self.indexed.memory = checked_memory(value)
         super().__setattr__(name, value)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Become a copy, whose memory is replaced together with that of the other layers that read it."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.indexed.attach(self)
 
     @property
     def index(self) -> Index:
@@ -168,7 +177,7 @@ class KMIPSAttention(nn.Module):
             )
         flat, wanted = checked(query, target, self.memory)
         check_range(wanted, len(self.memory))
-        index = self.indexed.in_step()
+        index = self.indexed.in_step(training=self.training)
         wanted = flat.new_empty(0, dtype=torch.int64) if wanted is None else wanted
         generator = stream(self.seed) if self.strategy.draws else torch.Generator("cpu")
         drawn = candidates(self.strategy, index, flat, wanted[wanted >= 0], generator=generator)
@@ -178,6 +187,10 @@ class KMIPSAttention(nn.Module):
     def refresh(self, cells: Tensor | None = None) -> None:
         """File cells whose keys moved: after each step of the optimiser. See ``IndexedMemory.refresh``."""
         self.indexed.refresh(cells)
+
+    def follow(self, optimizer: Optimizer) -> RemovableHandle:
+        """Call ``refresh`` after each step of an optimiser, from now on. See ``IndexedMemory.follow``."""
+        return self.indexed.follow(optimizer)
 
     def rebuild(self) -> None:
         """Build the index from scratch on all keys as they are now. See ``IndexedMemory.rebuild``."""
@@ -199,7 +212,7 @@ class KMIPSAttention(nn.Module):
             return _Found(drawn.cell, *_rows(memory, drawn.cell), all_reads, drawn.probability)
         check_range(target, len(memory))
         with torch.no_grad():
-            result = self.indexed.search(query, k)
+            result = self.indexed.in_step(training=self.training).search(query, k)
             cell = result.cell
             if target is not None:
                 absent = (target >= 0) & ~(cell == target.unsqueeze(1)).any(dim=1)

@@ -7,10 +7,12 @@ from typing import NamedTuple, Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from hmn.errors import ConfigError
+from hmn.errors import ConfigError, ShapeError
 from hmn.index.protocol import Index
+from hmn.index.registry import make_index
+from hmn.index.storage.fingerprint import Spots
 from hmn.nn.parts import CellMemory
 
 
@@ -85,17 +87,29 @@ class Held:
         identity: of the keys that the index holds; None if unknown.
         fingerprint: ``(N,)`` int64 of these keys; None if unknown, or if the index scores them live.
         shares: the storage that the index may share, and write into when cells are filed; None if its own.
+        spots: a few numbers of these keys as they were; None if they were not noted.
+        lags: whether training has moved cells that wait to be filed.
         served: those that search through the index.
     """
 
     identity: Identity | None = None
     fingerprint: Tensor | None = None
     shares: SameStorage | None = None
+    spots: Spots | None = None
+    lags: bool = False
     served: WeakSet[Serving] = field(default_factory=WeakSet)
 
     def forget(self) -> None:
         """Start over: nothing is known of what the index holds."""
-        self.identity = self.fingerprint = None
+        self.identity = self.fingerprint = self.spots = None
+        self.lags = False
+
+    def holds(self, memory: CellMemory, keys: Tensor) -> bool:
+        """Whether the index surely holds these keys of a memory, as far as PyTorch and a few numbers show."""
+        identity, spots = self.identity, self.spots
+        if identity is None or identity != Identity.of(memory, keys):
+            return False
+        return spots is None or spots.unchanged(keys)
 
 
 _HELD: WeakKeyDictionary[Index, Held] = WeakKeyDictionary()
@@ -119,3 +133,36 @@ def claim(index: Index, server: Serving, memory: CellMemory) -> Held:
         held.forget()
     held.served.add(server)
     return held
+
+
+def show_memory(layer: nn.Module, memory: CellMemory) -> None:
+    """Make ``layer.memory`` this memory, without telling the layer."""
+    if isinstance(memory, nn.Module):
+        vars(layer).pop("memory", None)
+        layer._modules["memory"] = memory
+    else:
+        layer._modules.pop("memory", None)
+        vars(layer)["memory"] = memory
+
+
+def as_index(index: Index | str | None) -> Index:
+    """An index, made where only its name is given; exact search for None.
+
+    Raises:
+        ConfigError: it is not a search structure.
+    """
+    if index is None or isinstance(index, str):
+        return make_index(index or "exact")
+    if isinstance(index, type) or not callable(getattr(index, "search", None)):
+        got = f"the class {index.__name__}" if isinstance(index, type) else type(index).__name__
+        raise ConfigError(f"index is {got}, expected a search structure, its name, or None for exact search")
+    return index
+
+
+def check_count(count: int, memory: CellMemory) -> None:
+    """Refuse an index of another number of cells than a memory's."""
+    if count != len(memory):
+        raise ShapeError(
+            f"the index has {count} cells but the memory has {len(memory)}: "
+            "build it on the memory's keys, or give one without cells"
+        )

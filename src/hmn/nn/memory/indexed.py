@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
 
-from hmn.errors import CellError, ConfigError, ShapeError
+from hmn.errors import CellError, ShapeError
 from hmn.index.checks import as_ids, check_keys
 from hmn.index.protocol import Index, Live
-from hmn.index.registry import make_index
-from hmn.index.storage.fingerprint import row_fingerprints
-from hmn.nn.memory.held import Identity, SameStorage, claim
+from hmn.index.storage.fingerprint import Spots, row_fingerprints
+from hmn.nn.memory.following import follow_steps
+from hmn.nn.memory.held import Identity, SameStorage, as_index, check_count, claim, show_memory
+from hmn.nn.memory.moves import MovedCells
 from hmn.nn.parts import CellMemory
 from hmn.nn.settings import check_seed, check_whole
 from hmn.results import SearchResult
 
 AnyMemory = TypeVar("AnyMemory", bound=CellMemory, covariant=True)
 
-STEPS_TOGETHER = 16
-"""Number of training steps whose moved cells are filed together where ``refiled`` limits their number."""
 CELLS_AT_A_TIME = 1 << 16
 """Number of cells that ``refile`` copies and files at a time, to bound the memory it needs."""
+MANY_CELLS = 1 << 16
+"""Number of cells from which a training without ``refresh`` is warned."""
+NOT_COPIED = ("_held", "_layers", "_followed")
+"""Attributes that copies do not get: they concern one object."""
 REBUILD_SHARE = 0.5
 """Share of changed cells above which the index is rebuilt instead of filing them one by one."""
 
@@ -40,11 +47,13 @@ class IndexedMemory(Generic[AnyMemory]):
     ``torch.func.functional_call``, cost one pass over the keys and no rebuild.
 
     PyTorch does not count some changes: those made through NumPy, ``Tensor.data`` or another process, and
-    those of a tensor that was made in inference mode. Call ``refresh`` after them. Keys that the memory no
-    longer has are never written to.
+    those of a tensor that was made in inference mode. On the CPU a few numbers of the keys show if all were
+    overwritten. Call ``refresh`` after any other of these changes. Keys that the memory no longer has are
+    never written to.
 
-    During training call ``refresh`` after each step of the optimiser. It files the cells that were read, at a
-    cost that does not depend on N. Without it the next search compares all keys.
+    For training, let the index ``follow`` the optimiser, or call ``refresh`` after each of its steps. Either
+    files the cells that were read, at a cost that does not depend on N. Without it the next search compares
+    all keys, and warns once if there are many.
 
     Args:
         memory: N cells.
@@ -72,23 +81,25 @@ class IndexedMemory(Generic[AnyMemory]):
         if refiled is not None:
             refiled = check_whole("refiled", refiled, "the cells that are filed per step; or None")
         self._memory = memory
-        self.refiled = refiled
+        self._moved = MovedCells(refiled, check_seed(seed))
         self._index: Index
-        self._generator = torch.Generator("cpu").manual_seed(check_seed(seed))
-        self._read: list[Tensor] = []  # cells read in training since the last refresh
-        self._due: list[Tensor] = []  # moved cells that wait to be filed together
+        self._warned = False
+        self._layers: WeakSet[nn.Module] = WeakSet()
+        self._followed: WeakKeyDictionary[Optimizer, RemovableHandle] = WeakKeyDictionary()
         self.index = as_index(index)
 
     @property
     def memory(self) -> AnyMemory:
-        """The N cells. May be replaced; the index follows at the next search."""
+        """The N cells. May be replaced: all layers read the new one, the index follows at the next search."""
         return self._memory
 
     @memory.setter
     def memory(self, memory: AnyMemory) -> None:  # type: ignore[misc]
         self._held = claim(self._index, self, memory)
         self._memory = memory
-        self._read, self._due = [], []
+        self._moved.forget()
+        for layer in self._layers:
+            show_memory(layer, memory)
 
     @property
     def index(self) -> Index:
@@ -98,7 +109,7 @@ class IndexedMemory(Generic[AnyMemory]):
     @index.setter
     def index(self, index: Index) -> None:
         if len(index):
-            _check_count(len(index), self.memory)
+            check_count(len(index), self.memory)
         self._held = claim(index, self, self.memory)
         self._index = index
         self._forget()
@@ -111,16 +122,46 @@ class IndexedMemory(Generic[AnyMemory]):
         """Find the ``k`` cells of largest inner product with each query ``(B, D)``; see ``Index.search``."""
         return self.in_step().search(query, k)
 
-    def in_step(self) -> Index:
-        """The index, after it has caught up with the memory."""
-        self._catch_up()
+    def in_step(self, *, training: bool = False) -> Index:
+        """The index, after it has caught up with the memory.
+
+        Args:
+            training: whether it may lag behind where only some of the cells that a step moved are filed: with
+                ``refiled``, or after dense gradients.
+        """
+        self._catch_up(training)
         return self._index
+
+    def follow(self, optimizer: Optimizer) -> RemovableHandle:
+        """Call ``refresh`` after each step of an optimiser, from now on.
+
+        A step that a ``GradScaler`` skips moves nothing and files nothing. After dense gradients momentum and
+        weight decay also move rows without a gradient: a share of all cells is filed after each step, so that
+        every cell has its turn within ``TURNS`` steps, and a search outside training files the rest first.
+
+        Args:
+            optimizer: the one that trains the keys. It is followed once, however often this is called.
+
+        Returns:
+            A handle; ``handle.remove()`` ends it. Copies of this memory follow no optimiser.
+
+        Raises:
+            ConfigError: it does not train the keys, or refuses their sparse gradients; or the keys are not
+                rows, as in an ``EncodedMemory``.
+        """
+        handle = follow_steps(self, optimizer)
+        if optimizer in self._followed:
+            self._followed[optimizer].remove()
+        self._followed[optimizer] = handle
+        return handle
+
+    def attach(self, layer: nn.Module) -> None:
+        """Note that ``layer.memory`` is this memory: it is replaced together with it."""
+        self._layers.add(layer)
 
     def mark_read(self, cells: Tensor) -> None:
         """Note that the cells ``(n,)`` were read in training: their keys may move with the next step."""
-        self._read.append(cells.flatten())
-        if len(self._read) > STEPS_TOGETHER:  # a loop that never calls refresh
-            self._read = [torch.unique(torch.cat(self._read))]
+        self._moved.mark(cells)
 
     @torch.no_grad()
     def refresh(self, cells: Tensor | None = None) -> None:
@@ -130,7 +171,8 @@ class IndexedMemory(Generic[AnyMemory]):
             cells: ``(n,)`` cells whose keys changed. If not given: of a trained memory those that were read
                 in training since the last refresh, by this process or, where gradients were summed over
                 several, by any of them; of any other memory those whose keys differ from what was indexed.
-                Momentum and weight decay also move other rows: give those, or call ``refile`` now and then.
+                Where gradients are dense, a share of the other cells too: momentum and weight decay move
+                them, and the next search outside training files all that are left.
 
         Raises:
             CellError: a cell does not exist, or is given twice.
@@ -141,19 +183,22 @@ class IndexedMemory(Generic[AnyMemory]):
             return
         keys = self.memory.snapshot()
         if hasattr(keys, "full_tensor"):
-            self._held.identity = None  # FSDP2 shards the keys here: the next search compares all of them
+            self._held.identity = self._held.spots = (
+                None  # FSDP2 shards the keys here: the next search compares all of them
+            )
             return
         identity, indexed_as = Identity.of(self.memory, keys), self._held.identity
         if indexed_as is None or indexed_as.place != identity.place:
             self._compare()  # more may have changed than the cells given or read: rows were loaded
         if cells is None:
-            cells = self._moved()
-            if cells is None or (not len(cells) and indexed_as != identity):
+            moves = self._moved.choose(self.memory, self._held.fingerprint)
+            if moves is None or (not len(moves.cells) and moves.complete and indexed_as != identity):
                 self._compare()
                 return
-            cells = self._limited(cells)
+            cells = moves.cells
+            self._held.lags = self._held.lags or not moves.complete
         self._file(cells)
-        self._held.identity = Identity.of(self.memory, keys)  # filing writes to keys that the index shares
+        self._note_identity(keys)
 
     @torch.no_grad()
     def refile(self) -> None:
@@ -190,22 +235,22 @@ class IndexedMemory(Generic[AnyMemory]):
                 number of cells than the memory. The index is unchanged if the state does not fit.
         """
         if "rows.used" in state:
-            _check_count(int(state["rows.used"]) - len(state.get("rows.free", ())), self.memory)
+            check_count(int(state["rows.used"]) - len(state.get("rows.free", ())), self.memory)
         keys = self.memory.snapshot() if keys is None else keys
         self._index.load_state_dict(state, keys)
         self._held.shares = SameStorage(keys)
-        _check_count(len(self._index), self.memory)
+        check_count(len(self._index), self.memory)
         self._forget()
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy is made of; it compares its keys at its first search."""
-        state = {name: value for name, value in vars(self).items() if name != "_held"}
+        state = {name: value for name, value in vars(self).items() if name not in NOT_COPIED}
         return {**state, "fingerprint": self._held.fingerprint, "shares": self._held.shares is not None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Become a copy that serves the copied memory."""
         fingerprint, shares = state.pop("fingerprint"), state.pop("shares")
-        vars(self).update(state)
+        vars(self).update(state, _layers=WeakSet(), _followed=WeakKeyDictionary())
         self._held = claim(self._index, self, self.memory)
         if self._held.identity is None:
             self._held.fingerprint = fingerprint
@@ -214,21 +259,37 @@ class IndexedMemory(Generic[AnyMemory]):
     def _forget(self) -> None:
         """Start over: nothing is known of what the index holds, and no cell is waiting."""
         self._held.forget()
-        self._read, self._due = [], []
+        self._moved.forget()
 
     def _is_unbuilt(self) -> bool:
         return not len(self.memory) or len(self._index) != len(self.memory)
 
     @torch.no_grad()
-    def _catch_up(self) -> None:
-        """Make the index hold the memory's keys as they are now."""
-        indexed_as = self._held.identity
-        if indexed_as is not None and indexed_as == Identity.of(self.memory, self.memory.snapshot()):
+    def _catch_up(self, training: bool) -> None:
+        """Make the index hold the memory's keys as they are now, or nearly so in training."""
+        memory, held = self._memory, self._held
+        if held.holds(memory, memory.snapshot()) and (training or not held.lags):
             return
         if self._is_unbuilt():
             self.rebuild()
-        else:
-            self._compare()
+            return
+        self._warn_of_moved_keys()
+        self._compare()
+
+    def _warn_of_moved_keys(self) -> None:
+        """Warn once if a step has moved keys and all of many are compared since nothing was refreshed."""
+        identity, keys = self._held.identity, self.memory.snapshot()
+        if self._warned or not self._moved.are_read or identity is None or len(keys) < MANY_CELLS:
+            return
+        present = Identity.of(self.memory, keys)
+        if present.place == identity.place and present.version != identity.version:
+            self._warned = True
+            warnings.warn(
+                f"keys moved after training read them, and no refresh followed: all {len(keys)} keys are "
+                "compared before the next search; call attention.follow(optimizer) once, or refresh() after "
+                "each step",
+                stacklevel=2,
+            )
 
     def _compare(self) -> None:
         """File the cells whose fingerprints differ from those of the indexed keys."""
@@ -246,11 +307,14 @@ class IndexedMemory(Generic[AnyMemory]):
         cells = changed.nonzero().squeeze(1)
         allowed = REBUILD_SHARE * len(keys) if self._index.has_structure else 0
         if len(cells) > allowed:
-            self.rebuild()
+            if self._held.lags:  # keys that training has moved a little still fit the structure
+                self.refile()
+            else:
+                self.rebuild()
             return
         self._file(cells)
-        # filing writes to keys that the index shares, which makes them another version
-        self._held.identity, self._held.fingerprint = Identity.of(self.memory, keys), present
+        self._note_identity(keys)
+        self._held.fingerprint, self._held.lags = present, False
 
     def _differs_from_held(self, keys: Tensor) -> Tensor:
         """Which keys ``(N,)`` differ from those of an index that was built elsewhere.
@@ -283,11 +347,18 @@ class IndexedMemory(Generic[AnyMemory]):
 
     def _note_indexed(self, keys: Tensor, identity: Identity, fingerprint: Tensor | None = None) -> None:
         """Note that the index holds these keys."""
-        self._held.identity, self._read, self._due = identity, [], []
+        self._held.identity, self._held.lags = identity, False
+        self._moved.forget()
         if self._scores_live(keys):
-            self._held.fingerprint = None
+            self._held.fingerprint = self._held.spots = None  # the index itself looks whether keys changed
         else:
             self._held.fingerprint = row_fingerprints(keys) if fingerprint is None else fingerprint
+            self._held.spots = Spots(keys)
+
+    def _note_identity(self, keys: Tensor) -> None:
+        """Note the keys as they are after filing, which writes to keys that the index shares."""
+        self._held.identity = Identity.of(self.memory, keys)
+        self._held.spots = None if self._scores_live(keys) else Spots(keys)
 
     def _part_from_others(self, keys: Tensor) -> None:
         """Give the index keys of its own if it shares others than these, which filing would overwrite."""
@@ -298,27 +369,6 @@ class IndexedMemory(Generic[AnyMemory]):
         if "rows.keys" in state:
             self._index.load_state_dict(state)  # copies what the state has
         self._held.shares = None
-
-    def _moved(self) -> Tensor | None:
-        """Cells ``(n,)`` that training may have moved; None where the memory does not know them."""
-        touched = getattr(self.memory, "touched", None)
-        if touched is None:
-            return None
-        read, self._read = self._read, []
-        cells: Tensor = torch.unique(torch.cat([touched(), *read]))
-        return cells
-
-    def _limited(self, cells: Tensor) -> Tensor:
-        """Cells to file now: all of them, or the draws of several steps once enough steps have passed."""
-        if self.refiled is None:
-            return cells
-        generator = self._generator
-        drawn = torch.randperm(len(cells), generator=generator, device=generator.device)[: self.refiled]
-        self._due.append(cells[drawn.to(cells.device)])
-        if len(self._due) < STEPS_TOGETHER:
-            return cells[:0]
-        cells, self._due = torch.unique(torch.cat(self._due)), []
-        return cells
 
     def _file(self, cells: Tensor) -> None:
         """Give cells ``(n,)`` their present keys in the index."""
@@ -336,25 +386,3 @@ class IndexedMemory(Generic[AnyMemory]):
         fingerprint = self._held.fingerprint
         if fingerprint is not None:
             fingerprint[cells.to(fingerprint.device)] = row_fingerprints(moved)
-
-
-def as_index(index: Index | str | None) -> Index:
-    """An index, made where only its name is given; exact search for None.
-
-    Raises:
-        ConfigError: it is not a search structure.
-    """
-    if index is None or isinstance(index, str):
-        return make_index(index or "exact")
-    if isinstance(index, type) or not callable(getattr(index, "search", None)):
-        got = f"the class {index.__name__}" if isinstance(index, type) else type(index).__name__
-        raise ConfigError(f"index is {got}, expected a search structure, its name, or None for exact search")
-    return index
-
-
-def _check_count(count: int, memory: CellMemory) -> None:
-    if count != len(memory):
-        raise ShapeError(
-            f"the index has {count} cells but the memory has {len(memory)}: "
-            "build it on the memory's keys, or give one without cells"
-        )
