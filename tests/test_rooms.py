@@ -18,7 +18,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ORDER = {
     "hmn": "errors lazy results < _native < machine index facts < nn store < distributed < qa"
     " < paper serve < cli < __init__",
-    "hmn._native": "_kernels backend finite level < codes < fallback < buckets lists search < __init__",
+    "hmn._native": "_kernels backend finite < arguments < level < codes < fallback < buckets lists search"
+    " < __init__",
     "hmn.cli": "flags output < ask demo evaluate paper serve train < app < __init__ __main__",
     "hmn.facts": "files ids ragged < names numbering < lookup < table < questions < __init__",
     "hmn.facts.files": "lines < source < layout < delimited json_lines parquet < formats < __init__",

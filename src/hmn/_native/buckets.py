@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hmn._native.arguments import address
 from hmn._native.backend import kernels_for
 from hmn._native.fallback import buckets as pytorch
 
@@ -24,13 +25,16 @@ def list_rows(listed: Tensor, begin: Tensor, size: Tensor, filled: Tensor, candi
         pytorch.list_rows(listed, begin, size, filled, candidate)
         return
     listed, begin, size, filled = (part.contiguous() for part in (listed, begin, size, filled))
+    queries, count = len(size), size.shape[-1]
     kernels.list_rows(
-        listed.data_ptr(),
-        begin.data_ptr(),
-        size.data_ptr(),
-        *size.shape,
-        filled.data_ptr(),
-        candidate.data_ptr(),
+        address(listed, torch.int32, (len(listed),), "the rows listed"),
+        len(listed),
+        address(begin, torch.int64, (queries, count), "the first rows of lookups"),
+        address(size, torch.int64, (queries, count), "the sizes of lookups"),
+        queries,
+        count,
+        address(filled, torch.int64, (queries,), "the places taken"),
+        address(candidate, torch.int64, (queries, candidate.shape[-1]), "candidates"),
         candidate.shape[1],
         torch.get_num_threads(),
     )
@@ -49,9 +53,13 @@ def most_frequent(candidate: Tensor, limit: int) -> Tensor:
     kernels = kernels_for(candidate)
     if kernels is None:
         return pytorch.most_frequent(candidate, limit)
-    candidate, limit = candidate.contiguous(), min(limit, candidate.shape[1])
+    candidate, limit = candidate.contiguous(), min(limit, candidate.shape[-1])
     kept = candidate.new_empty(len(candidate), limit)
     longest = kernels.most_frequent(
-        candidate.data_ptr(), *candidate.shape, limit, kept.data_ptr(), torch.get_num_threads()
+        address(candidate, torch.int64, (len(candidate), candidate.shape[-1]), "candidates"),
+        *candidate.shape,
+        limit,
+        kept.data_ptr(),
+        torch.get_num_threads(),
     )
     return kept[:, :longest]

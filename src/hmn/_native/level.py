@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hmn._native.arguments import address
+
 LANES = 16
 """Entries per panel."""
 GROUP = 4
@@ -74,8 +76,18 @@ class Level:
         """The kernels' view of the tensors; cached until one of them is replaced."""
         parts = (self.codes, self.along, self.step, self.child, self.first_panel, self.length)
         if self._compiled is None or any(map(is_not, self._compiled[0], parts)):
+            self._check()
             self._compiled = (parts, kernels.level(*parts, self.bits))
         return self._compiled[1]
+
+    def _check(self) -> None:
+        """Refuse parts that do not fit each other; the kernels check the numbers in them."""
+        panels, lists = len(self.codes), len(self.length)
+        address(self.codes, torch.uint8, (panels, *self.codes.shape[1:2], LANES, GROUP), "codes")
+        for name, dtype in (("along", torch.float32), ("step", torch.float32), ("child", torch.int32)):
+            address(getattr(self, name), dtype, (panels * LANES,), name)
+        address(self.first_panel, torch.int64, (lists,), "first_panel")
+        address(self.length, torch.int32, (lists,), "length")
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Level:
         """A copy with tensors of its own."""

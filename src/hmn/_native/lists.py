@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from hmn._native import codes
-from hmn._native.backend import STORAGE, kernels_for
+from hmn._native.arguments import address, key_rows
+from hmn._native.backend import kernels_for
 from hmn._native.fallback import lists as pytorch
 from hmn._native.level import Level
 
@@ -32,18 +33,19 @@ def write_entries(
         codes.write_entries(level, slot, vectors, rows, lists, direction)
         return
     vectors, direction = vectors.contiguous(), direction.contiguous()
-    rows, slot, lists = rows.contiguous(), slot.contiguous(), lists.contiguous()
-    directed = direction.shape[1] == vectors.shape[1]
+    rows, lists, slot = rows.contiguous(), lists.contiguous(), slot.contiguous()
+    features, count = vectors.shape[-1], len(rows)
+    directed = direction.shape[-1] != 1 or features == 1
     kernels.encode(
         level.compiled(kernels),
-        vectors.data_ptr(),
-        vectors.shape[1],
-        STORAGE[vectors.dtype],
-        rows.data_ptr(),
-        len(rows),
-        lists.data_ptr(),
-        direction.data_ptr() if directed else 0,
-        slot.data_ptr(),
+        *key_rows(vectors, features, "vectors"),
+        features,
+        address(rows, torch.int64, (count,), "rows"),
+        count,
+        address(lists, torch.int64, (count,), "lists"),
+        address(direction, torch.float32, (len(direction), features), "directions") if directed else 0,
+        len(direction),
+        address(slot, torch.int64, (count,), "slots"),
         torch.get_num_threads(),
     )
 
@@ -62,8 +64,14 @@ def take_out(level: Level, lists: Tensor, slot: Tensor, slot_of: Tensor) -> None
         pytorch.take_out(level, lists, slot, slot_of)
         return
     lists, slot = lists.contiguous(), slot.contiguous()
+    count, children = len(lists), len(slot_of)
     kernels.take_out(
-        level.compiled(kernels), lists.data_ptr(), slot.data_ptr(), len(lists), slot_of.data_ptr()
+        level.compiled(kernels),
+        address(lists, torch.int64, (count,), "lists"),
+        address(slot, torch.int64, (count,), "slots"),
+        count,
+        address(slot_of, torch.int64, (children,), "the slots of children"),
+        children,
     )
 
 
@@ -85,14 +93,16 @@ def enter(level: Level, room: Tensor, used: int, lists: Tensor, child: Tensor, s
     if kernels is None:
         return pytorch.enter(level, room, used, lists, child, slot_of)
     lists, child = lists.contiguous(), child.contiguous()
+    count, children = len(lists), len(slot_of)
     panels: int = kernels.enter(
         level.compiled(kernels),
-        room.data_ptr(),
+        address(room, torch.int64, level.length.shape, "the room of lists"),
         used,
-        lists.data_ptr(),
-        child.data_ptr(),
-        len(lists),
-        slot_of.data_ptr(),
+        address(lists, torch.int64, (count,), "lists"),
+        address(child, torch.int64, (count,), "children"),
+        count,
+        address(slot_of, torch.int64, (children,), "the slots of children"),
+        children,
     )
     return panels
 
@@ -113,16 +123,16 @@ def means(level: Level, lists: Tensor, vectors: Tensor, weight: Tensor | None) -
     if kernels is None:
         return pytorch.means(level, lists, vectors, weight)
     lists, vectors = lists.contiguous(), vectors.contiguous()
+    rows = key_rows(vectors, vectors.shape[-1], "vectors")
     mean = torch.empty(len(lists), vectors.shape[1], dtype=torch.float32, device="cpu")
     total = mean.new_empty(len(lists))
     kernels.means(
         level.compiled(kernels),
-        lists.data_ptr(),
+        address(lists, torch.int64, (len(lists),), "lists"),
         len(lists),
-        vectors.data_ptr(),
+        *rows,
         vectors.shape[1],
-        STORAGE[vectors.dtype],
-        0 if weight is None else weight.data_ptr(),
+        0 if weight is None else address(weight, torch.float32, (len(vectors),), "weights"),
         mean.data_ptr(),
         total.data_ptr(),
         torch.get_num_threads(),

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from hmn._native import backend
-from hmn._native.backend import STORAGE, kernels_for
+from hmn._native.arguments import address, key_rows
+from hmn._native.backend import kernels_for
 from hmn._native.fallback import buckets as pytorch_buckets
 from hmn._native.fallback import search as pytorch
 from hmn._native.finite import check_vectors
 from hmn._native.level import Level
+from hmn.errors import ShapeError
 from hmn.results import SearchResult
 
 
@@ -60,22 +62,22 @@ def search_levels(
     if kernels is None:
         check_vectors(query, "query", 1.5)  # as the kernels do: rounding makes vectors a little longer
         return pytorch.search_levels(query, levels, directions, probes, keys, rescored, k, margins, weights)
-    query, keys = _checked(query, keys)
+    query, keys, count, features = _checked(query, keys)
     directions = [None if vectors is None else vectors.contiguous() for vectors in directions]
-    score = query.new_empty((len(query), k))
-    row = query.new_empty((len(query), k), dtype=torch.int64)
-    reads = query.new_empty(len(query))
-    scored = query.new_empty(len(query), dtype=torch.int64)
+    score = query.new_empty(count, k)
+    row = query.new_empty(count, k, dtype=torch.int64)
+    reads = query.new_empty(count)
+    scored = query.new_empty(count, dtype=torch.int64)
     finite = kernels.search(
         query.data_ptr(),
-        *query.shape,
+        count,
+        features,
         [level.compiled(kernels) for level in levels],
-        [0 if vectors is None else vectors.data_ptr() for vectors in directions],
+        [_rows(vectors, features) for vectors in directions],
         list(probes),
         [math.inf] * len(probes) if margins is None else list(margins),
-        [0] * len(levels) if weights is None else [weight.data_ptr() for weight in weights],
-        keys.data_ptr(),
-        STORAGE[keys.dtype],
+        [] if weights is None else [_numbers(weight) for weight in weights],
+        *key_rows(keys, features),
         rescored,
         k,
         score.data_ptr(),
@@ -129,17 +131,17 @@ def screened(
     kernels = kernels_for(query)
     if kernels is None:
         raise RuntimeError("screened runs on compiled kernels only, got none for this query: ask screens()")
-    query, keys = _checked(query, keys)
-    score = query.new_empty((len(query), k))
-    row = query.new_empty((len(query), k), dtype=torch.int64)
-    certain = query.new_empty(len(query), dtype=torch.bool)
+    query, keys, count, features = _checked(query, keys)
+    score = query.new_empty(count, k)
+    row = query.new_empty(count, k, dtype=torch.int64)
+    certain = query.new_empty(count, dtype=torch.bool)
     finite = kernels.screened(
         query.data_ptr(),
-        *query.shape,
+        count,
+        features,
         level.compiled(kernels),
         ratio,
-        keys.data_ptr(),
-        STORAGE[keys.dtype],
+        *key_rows(keys, features),
         room,
         k,
         score.data_ptr(),
@@ -167,21 +169,16 @@ def best_of(query: Tensor, keys: Tensor, candidate: Tensor, k: int) -> tuple[Ten
     kernels = kernels_for(query)
     if kernels is None:
         return pytorch_buckets.best_of(query, keys, candidate, k)
-    query, keys = _checked(query, keys)
-    if candidate.dtype != torch.int64 or candidate.dim() != 2 or len(candidate) != len(query):
-        got = f"{tuple(candidate.shape)} of {candidate.dtype}"
-        raise ValueError(f"candidates are {got}, expected ({len(query)}, C) of int64: one line per query")
-    if candidate.numel() and int(candidate.max()) >= len(keys):
-        raise ValueError(f"candidates go up to row {int(candidate.max())}, expected rows below {len(keys)}")
+    query, keys, count, features = _checked(query, keys)
     candidate = candidate.contiguous()
-    score = query.new_empty((len(query), k))
-    row = query.new_empty((len(query), k), dtype=torch.int64)
+    score = query.new_empty(count, k)
+    row = query.new_empty(count, k, dtype=torch.int64)
     kernels.best_of(
         query.data_ptr(),
-        *query.shape,
-        keys.data_ptr(),
-        STORAGE[keys.dtype],
-        candidate.data_ptr(),
+        count,
+        features,
+        *key_rows(keys, features),
+        address(candidate, torch.int64, (count, candidate.shape[-1]), "candidates"),
         candidate.shape[1],
         k,
         score.data_ptr(),
@@ -191,9 +188,24 @@ def best_of(query: Tensor, keys: Tensor, candidate: Tensor, k: int) -> tuple[Ten
     return score, row
 
 
-def _checked(query: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
-    """Contiguous queries and keys that fit each other; the kernels trust their arguments."""
-    if query.dtype != torch.float32 or query.shape[1:] != keys.shape[1:]:
-        got = f"{tuple(query.shape)} of {query.dtype}"
-        raise ValueError(f"queries are {got}, expected float32 with {keys.shape[1]} features")
-    return query.contiguous(), keys.contiguous()
+def _checked(query: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, int, int]:
+    """Contiguous queries and keys that fit each other, and the numbers of queries and of features."""
+    shape = query.shape
+    if query.dtype is not torch.float32 or len(shape) != 2 or shape[1:] != keys.shape[1:]:
+        got = f"{tuple(shape)} of {query.dtype}"
+        raise ShapeError(f"queries are {got}, expected float32 with the features of keys {tuple(keys.shape)}")
+    return query.contiguous(), keys.contiguous(), *shape
+
+
+def _rows(vectors: Tensor | None, features: int) -> tuple[int, int]:
+    """Address and number of the vectors of lists; zeros for none."""
+    if vectors is None:
+        return 0, 0
+    count = vectors.shape[0]
+    return address(vectors, torch.float32, (count, features), "a level's directions"), count
+
+
+def _numbers(weight: Tensor) -> tuple[int, int]:
+    """Address and number of weights."""
+    count = weight.numel()
+    return address(weight, torch.float32, (count,), "weights"), count

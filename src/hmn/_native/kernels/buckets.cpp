@@ -4,12 +4,14 @@
 #include <algorithm>
 #include <vector>
 
+#include "bounds.hpp"
 #include "team.hpp"
 
 namespace hmn {
 namespace {
 
 constexpr int64_t kAlone = 1 << 13;  // candidates below which threads cost more than they save
+constexpr int64_t kMostRows = int64_t(1) << 31;
 constexpr int64_t kPiece = 4;        // queries per piece of work
 
 struct Frequency {
@@ -26,10 +28,13 @@ void list_rows(const Lookups& lookups, const int64_t* filled, int64_t* candidate
     Team(threads).each(lookups.queries * width >= kAlone, lookups.queries, kPiece,
                        [&](int64_t first, int64_t end, int) {
         for (int64_t query = first; query < end; ++query) {
-            int64_t* to = candidate + query * width + filled[query];
+            int64_t* line = candidate + query * width;
+            int64_t end = below(filled[query], width + 1, "the number of places taken");
             for (int64_t i = query * lookups.count; i < (query + 1) * lookups.count; ++i) {
-                const int32_t* from = lookups.row + lookups.begin[i];
-                to = std::copy(from, from + lookups.size[i], to);
+                const int64_t size = below(lookups.size[i], width - end + 1, "the number of rows that a lookup lists");
+                const int64_t begin = below(lookups.begin[i], lookups.rows - size + 1, "the first row of a lookup");
+                std::copy_n(lookups.row + begin, size, line + end);
+                end += size;
             }
         }
     });
@@ -44,7 +49,7 @@ int64_t most_frequent(const int64_t* candidate, int64_t queries, int64_t count, 
         for (int64_t query = first; query < last; ++query) {
             rows.clear();
             for (int64_t i = query * count; i < (query + 1) * count; ++i)
-                if (candidate[i] >= 0) rows.push_back(int32_t(candidate[i]));
+                if (candidate[i] >= 0) rows.push_back(int32_t(below(candidate[i], kMostRows, "a candidate")));
             std::sort(rows.begin(), rows.end());
             counted.clear();
             for (size_t begin = 0, end; begin < rows.size(); begin = end) {

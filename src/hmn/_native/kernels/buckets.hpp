@@ -7,7 +7,8 @@ namespace hmn {
 
 // Lookups (queries, count); each is a run of `size` rows of `row`, starting at `begin`.
 struct Lookups {
-    const int32_t* row;
+    const int32_t* row;  // (rows)
+    int64_t rows;
     const int64_t* begin;
     const int64_t* size;
     int64_t queries, count;

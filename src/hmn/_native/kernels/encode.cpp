@@ -44,7 +44,7 @@ void try_codes(const float* vector, int64_t features, float inverse, float zero,
 }  // namespace
 
 void encode(const Level& level, uint8_t* codes, float* along, float* step, const Rows& vectors, const int64_t* row,
-            int64_t count, const int64_t* list, const float* direction, const int64_t* slot, int threads) {
+            int64_t count, const int64_t* list, const Rows& direction, const int64_t* slot, int threads) {
     const int64_t features = vectors.features, width = int64_t(level.groups) * kGroup;
     const int parts = 8 / level.bits;
     const float zero = float((1 << level.bits) - 1) / 2;
@@ -54,10 +54,12 @@ void encode(const Level& level, uint8_t* codes, float* along, float* step, const
         std::vector<uint8_t> tried(parts * width), best(parts * width);  // features beyond the last stay 0
         for (int64_t i = first; i < end; ++i) {
             if (i + 1 < end) vectors.fetch(row[i + 1]);
-            vectors.load(row[i], vector.data());
+            vectors.load(below(row[i], vectors.count, "a row"), vector.data());
+            below(slot[i], level.panels * kLanes, "a slot");
             float part = 0;
-            if (direction) {
-                const float* towards = direction + list[i] * features;
+            if (direction.data) {
+                const void* own = direction.at(below(list[i], direction.count, "a list"));
+                const float* towards = static_cast<const float*>(own);
                 const double square = dot(towards, towards, features);
                 part = float(dot(vector.data(), towards, features) / (square > 0 ? square : 1.0));
                 for (int64_t f = 0; f < features; ++f) rest[f] = vector[f] - part * towards[f];

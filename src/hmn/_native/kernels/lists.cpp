@@ -32,7 +32,29 @@ std::vector<int64_t> sorted(const int64_t* list, int64_t count) {
     return order;
 }
 
-int64_t panels_of(int64_t entries) { return (entries + kLanes - 1) / kLanes; }
+int64_t slot_of_list(const Lists& lists, int64_t list) {
+    return first_slot(lists.first_panel[list], lists.length[list], lists.panels);
+}
+
+void check_children(const Lists& lists, int64_t begin, int64_t end, int64_t children) {
+    for (int64_t slot = begin; slot < end; ++slot) below(lists.child[slot], children, "what an entry stands for");
+}
+
+// As many entries of the end of a list stay, and must move, as are taken out before the end.
+void check_taken(const Lists& lists, int64_t list, const int64_t* slot, const int64_t* run, int64_t taken,
+                 int64_t children) {
+    const int64_t begin = slot_of_list(lists, below(list, lists.lists, "a list")), length = lists.length[list];
+    const int64_t end = begin + length - below(taken, length + 1, "the number of entries taken out of a list");
+    std::vector<int64_t> slots;
+    for (int64_t i = 0; i < taken; ++i) slots.push_back(slot[run[i]]);
+    std::sort(slots.begin(), slots.end());
+    for (int64_t i = 0; i < taken; ++i) {
+        below(slots[i] - begin, length, "the slot of an entry within its list");
+        if (i && slots[i] == slots[i - 1]) throw OutOfRange("an entry is taken out twice");
+        check_children(lists, slots[i], slots[i] + 1, children);
+    }
+    check_children(lists, end, end + taken, children);
+}
 
 void move_entry(const Lists& lists, int64_t from, int64_t to) {
     lists.along[to] = lists.along[from];
@@ -62,9 +84,14 @@ void move_list(const Lists& lists, int64_t list, int64_t first, int64_t* slot_of
 
 }  // namespace
 
-void take_out(const Lists& lists, const int64_t* list, const int64_t* slot, int64_t count, int64_t* slot_of) {
+void take_out(const Lists& lists, const int64_t* list, const int64_t* slot, int64_t count, int64_t* slot_of,
+              int64_t children) {
+    const std::vector<int64_t> order = sorted(list, count);
+    each_run(list, order, [&](int64_t own, const int64_t* run, int64_t taken) {
+        check_taken(lists, own, slot, run, taken, children);
+    });
     std::vector<char> gone;
-    each_run(list, sorted(list, count), [&](int64_t own, const int64_t* run, int64_t taken) {
+    each_run(list, order, [&](int64_t own, const int64_t* run, int64_t taken) {
         // the slots from `end` on become free; entries in them that stay move to the gaps before
         const int64_t end = lists.first_panel[own] * kLanes + lists.length[own] - taken;
         gone.assign(taken, 0);
@@ -86,12 +113,19 @@ void take_out(const Lists& lists, const int64_t* list, const int64_t* slot, int6
 }
 
 int64_t enter(const Lists& lists, int64_t* room, int64_t used, const int64_t* list, const int64_t* child,
-              int64_t count, int64_t* slot_of) {
+              int64_t count, int64_t* slot_of, int64_t children) {
     const std::vector<int64_t> order = sorted(list, count);
-    int64_t needed = used;
-    each_run(list, order, [&](int64_t own, const int64_t*, int64_t more) {
-        const int64_t panels = panels_of(lists.length[own] + more);
-        if (panels > room[own]) needed += std::max(panels, 2 * room[own]);
+    int64_t needed = below(used, lists.panels + 1, "the number of panels in use");
+    each_run(list, order, [&](int64_t own, const int64_t* run, int64_t more) {
+        const int64_t begin = slot_of_list(lists, below(own, lists.lists, "a list")), length = lists.length[own];
+        const int64_t panels = panels_of(length + more);
+        if (panels > room[own]) {
+            needed += std::max(panels, 2 * room[own]);
+            check_children(lists, begin, begin + length, children);
+        } else {
+            first_slot(begin / kLanes, length + more, lists.panels);
+        }
+        for (int64_t i = 0; i < more; ++i) below(child[run[i]], children, "what an entry stands for");
     });
     if (needed > lists.panels) return needed;
     each_run(list, order, [&](int64_t own, const int64_t* run, int64_t more) {
@@ -115,17 +149,18 @@ void means(const Level& level, const int64_t* list, int64_t count, const Rows& v
            float* mean, float* total, int threads) {
     const int64_t features = vectors.features;
     int64_t entries = 0;
-    for (int64_t i = 0; i < count; ++i) entries += level.length[list[i]];
+    for (int64_t i = 0; i < count; ++i) entries += level.length[below(list[i], level.lists, "a list")];
     Team(threads).each(entries * features >= kAlone, count, kPiece, [&](int64_t begin, int64_t end, int) {
         std::vector<float> vector(features);
         for (int64_t number = begin; number < end; ++number) {
             float* sum = mean + number * features;
             std::fill_n(sum, features, 0.0f);
             double weights = 0, first = 0, second = 0;
-            const int32_t* child = level.child + level.first_panel[list[number]] * kLanes;
+            const int64_t slot = level.slot_of(list[number]);
+            const int32_t* child = level.child + slot;
             for (int32_t i = 0; i < level.length[list[number]]; ++i) {
                 if (i + 1 < level.length[list[number]]) vectors.fetch(child[i + 1]);
-                vectors.load(child[i], vector.data());
+                vectors.load(level.child_of(slot + i), vector.data());
                 const float factor = weight ? weight[child[i]] : 1.0f;
                 float square = 0;
 #pragma omp simd reduction(+ : square)

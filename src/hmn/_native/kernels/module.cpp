@@ -1,11 +1,14 @@
 // The Python module: checks its arguments and releases the interpreter's lock while it works.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "buckets.hpp"
 #include "lists.hpp"
@@ -66,13 +69,20 @@ struct PythonLevel {
     Array<int32_t, 1> length;
     int bits;
 
-    hmn::Level level() const {
+    // `children`: number that what the entries stand for is below
+    hmn::Level level(int64_t children) const {
         return {codes.data(), along.data(), step.data(), child.data(), first_panel.data(), length.data(),
-                int64_t(length.shape(0)), bits, int(codes.shape(1)), nullptr};
+                int64_t(length.shape(0)), int64_t(codes.shape(0)), children, bits, int(codes.shape(1)), nullptr};
     }
     hmn::Lists lists() const {
         return {codes.data(), along.data(), step.data(), child.data(), first_panel.data(), length.data(),
-                int64_t(codes.shape(0)), int(codes.shape(1))};
+                int64_t(length.shape(0)), int64_t(codes.shape(0)), int(codes.shape(1))};
+    }
+    void check_features(int64_t features) const {
+        const int64_t per_group = 32 / bits;
+        if (bits != hmn::kInFull && int64_t(codes.shape(1)) != (features + per_group - 1) / per_group)
+            throw hmn::Misfit("the codes of a level have " + std::to_string(codes.shape(1)) +
+                              " groups, which does not fit " + std::to_string(features) + " features");
     }
 };
 
@@ -82,48 +92,74 @@ PythonLevel level(Array<uint8_t, 4> codes, Array<float, 1> along, Array<float, 1
     const bool known = bits == 1 || bits == 4 || bits == 8 || bits == 16 || bits == hmn::kInFull;
     if (!known || codes.shape(2) != hmn::kLanes || codes.shape(3) != hmn::kGroup || along.shape(0) != entries ||
         step.shape(0) != entries || child.shape(0) != entries || first_panel.shape(0) != length.shape(0))
-        throw std::invalid_argument("the parts of a level do not fit each other");
+        throw hmn::Misfit("the parts of a level do not fit each other");
     return {codes, along, step, child, first_panel, length, bits};
 }
 
+// Address of rows, and their number.
+using Vectors = std::pair<Address, int64_t>;
+
+// The levels of a search, each with what its entries stand for: lists of the next level, at last rows of the keys.
+std::vector<hmn::Level> plain(const std::vector<const PythonLevel*>& levels, const std::vector<Vectors>& weight,
+                              int64_t features, int64_t rows) {
+    std::vector<hmn::Level> result;
+    for (size_t i = 0; i < levels.size(); ++i) {
+        levels[i]->check_features(features);
+        result.push_back(levels[i]->level(i + 1 < levels.size() ? int64_t(levels[i + 1]->length.shape(0)) : rows));
+        if (weight.empty()) continue;
+        if (weight[i].second != result[i].children) throw hmn::Misfit("there must be one weight per child");
+        result[i].weight = at<float>(weight[i].first);
+    }
+    return result;
+}
+
 bool search(Address query, int64_t count, int64_t features, const std::vector<const PythonLevel*>& levels,
-            const std::vector<Address>& direction, const std::vector<int64_t>& probes,
-            const std::vector<float>& margin, const std::vector<Address>& weight, Address keys, int storage,
-            int64_t rescored, int64_t k, Address score, Address row, Address reads, Address scored, int threads) {
+            const std::vector<Vectors>& direction, const std::vector<int64_t>& probes,
+            const std::vector<float>& margin, const std::vector<Vectors>& weight, Address keys, int64_t rows,
+            int storage, int64_t rescored, int64_t k, Address score, Address row, Address reads, Address scored,
+            int threads) {
     if (levels.empty() || direction.size() + 1 != levels.size() || probes.size() + 1 != levels.size() ||
-        margin.size() + 1 != levels.size() || weight.size() != levels.size() || rescored < 1)
-        throw std::invalid_argument("levels, directions and probes do not fit each other");
-    std::vector<hmn::Level> plain;
+        margin.size() + 1 != levels.size() || (!weight.empty() && weight.size() != levels.size()))
+        throw hmn::Misfit("levels, directions, probes, margins and weights do not fit each other");
+    if (rescored < 1 || k < 1 || levels[0]->length.shape(0) < 1 ||
+        std::any_of(probes.begin(), probes.end(), [](int64_t number) { return number < 1; }))
+        throw hmn::Misfit("a search needs a list to begin with, and numbers of at least 1");
+    const std::vector<hmn::Level> filled = plain(levels, weight, features, rows);
     std::vector<hmn::Rows> vectors;
-    for (const PythonLevel* level : levels) plain.push_back(level->level());
-    for (size_t i = 0; i < plain.size(); ++i) plain[i].weight = at<float>(weight[i]);
-    for (const Address address : direction) vectors.push_back({at<void>(address), features, hmn::Storage::float32});
+    for (size_t i = 0; i < direction.size(); ++i) {
+        if (direction[i].first && direction[i].second != filled[i].children)
+            throw hmn::Misfit("there must be one direction per list");
+        vectors.push_back({at<void>(direction[i].first), direction[i].second, features, hmn::Storage::float32});
+    }
     nb::gil_scoped_release released;
-    return hmn::search(chosen, {at<float>(query), count, features}, plain, vectors, probes, margin,
-                       {at<void>(keys), features, hmn::Storage(storage)}, rescored,
+    return hmn::search(chosen, {at<float>(query), count, features}, filled, vectors, probes, margin,
+                       {at<void>(keys), rows, features, hmn::Storage(storage)}, rescored,
                        {at<float>(score), at<int64_t>(row), k}, {at<float>(reads), at<int64_t>(scored)}, threads);
 }
 
 bool screened(Address query, int64_t count, int64_t features, const PythonLevel& level, float ratio, Address keys,
-              int storage, int64_t room, int64_t k, Address score, Address row, Address certain, int threads) {
+              int64_t rows, int storage, int64_t room, int64_t k, Address score, Address row, Address certain,
+              int threads) {
+    level.check_features(features);
+    if (k < 1 || k > room) throw hmn::Misfit("k must be from 1 to room");
     nb::gil_scoped_release released;
-    return hmn::screened(chosen, {at<float>(query), count, features}, level.level(), ratio,
-                         {at<void>(keys), features, hmn::Storage(storage)}, room,
+    return hmn::screened(chosen, {at<float>(query), count, features}, level.level(rows), ratio,
+                         {at<void>(keys), rows, features, hmn::Storage(storage)}, room,
                          {at<float>(score), at<int64_t>(row), k}, at<uint8_t>(certain), threads);
 }
 
-void best_of(Address query, int64_t count, int64_t features, Address keys, int storage, Address candidate,
-             int64_t candidates, int64_t k, Address score, Address row, int threads) {
+void best_of(Address query, int64_t count, int64_t features, Address keys, int64_t rows, int storage,
+             Address candidate, int64_t candidates, int64_t k, Address score, Address row, int threads) {
     nb::gil_scoped_release released;
-    hmn::best_of(chosen, {at<float>(query), count, features}, {at<void>(keys), features, hmn::Storage(storage)},
+    hmn::best_of(chosen, {at<float>(query), count, features}, {at<void>(keys), rows, features, hmn::Storage(storage)},
                  at<int64_t>(candidate), candidates, {at<float>(score), at<int64_t>(row), k}, threads);
 }
 
-void list_rows(Address listed, Address begin, Address size, int64_t queries, int64_t count, Address filled,
-               Address candidate, int64_t width, int threads) {
+void list_rows(Address listed, int64_t rows, Address begin, Address size, int64_t queries, int64_t count,
+               Address filled, Address candidate, int64_t width, int threads) {
     nb::gil_scoped_release released;
-    hmn::list_rows({at<int32_t>(listed), at<int64_t>(begin), at<int64_t>(size), queries, count}, at<int64_t>(filled),
-                   at<int64_t>(candidate), width, threads);
+    hmn::list_rows({at<int32_t>(listed), rows, at<int64_t>(begin), at<int64_t>(size), queries, count},
+                   at<int64_t>(filled), at<int64_t>(candidate), width, threads);
 }
 
 int64_t most_frequent(Address candidate, int64_t queries, int64_t count, int64_t limit, Address kept, int threads) {
@@ -131,37 +167,59 @@ int64_t most_frequent(Address candidate, int64_t queries, int64_t count, int64_t
     return hmn::most_frequent(at<int64_t>(candidate), queries, count, limit, at<int64_t>(kept), threads);
 }
 
-void encode(const PythonLevel& level, Address vectors, int64_t features, int storage, Address row, int64_t count,
-            Address list, Address direction, Address slot, int threads) {
+void encode(const PythonLevel& level, Address vectors, int64_t vectors_count, int storage, int64_t features,
+            Address row, int64_t count, Address list, Address direction, int64_t directions, Address slot,
+            int threads) {
+    level.check_features(features);
+    if (level.bits > 8) throw hmn::Misfit("codes of 16 bits are written by PyTorch");
     nb::gil_scoped_release released;
-    hmn::encode(level.level(), level.codes.data(), level.along.data(), level.step.data(),
-                {at<void>(vectors), features, hmn::Storage(storage)}, at<int64_t>(row), count, at<int64_t>(list),
-                at<float>(direction), at<int64_t>(slot), threads);
+    hmn::encode(level.level(0), level.codes.data(), level.along.data(), level.step.data(),
+                {at<void>(vectors), vectors_count, features, hmn::Storage(storage)}, at<int64_t>(row), count,
+                at<int64_t>(list), {at<void>(direction), directions, features, hmn::Storage::float32},
+                at<int64_t>(slot), threads);
 }
 
-void take_out(const PythonLevel& level, Address list, Address slot, int64_t count, Address slot_of) {
+void take_out(const PythonLevel& level, Address list, Address slot, int64_t count, Address slot_of,
+              int64_t children) {
     nb::gil_scoped_release released;
-    hmn::take_out(level.lists(), at<int64_t>(list), at<int64_t>(slot), count, at<int64_t>(slot_of));
+    hmn::take_out(level.lists(), at<int64_t>(list), at<int64_t>(slot), count, at<int64_t>(slot_of), children);
 }
 
 int64_t enter(const PythonLevel& level, Address room, int64_t used, Address list, Address child, int64_t count,
-              Address slot_of) {
+              Address slot_of, int64_t children) {
     nb::gil_scoped_release released;
     return hmn::enter(level.lists(), at<int64_t>(room), used, at<int64_t>(list), at<int64_t>(child), count,
-                      at<int64_t>(slot_of));
+                      at<int64_t>(slot_of), children);
 }
 
-void means(const PythonLevel& level, Address list, int64_t count, Address vectors, int64_t features, int storage,
-           Address weight, Address mean, Address total, int threads) {
+void means(const PythonLevel& level, Address list, int64_t count, Address vectors, int64_t vectors_count, int storage,
+           int64_t features, Address weight, Address mean, Address total, int threads) {
     nb::gil_scoped_release released;
-    hmn::means(level.level(), at<int64_t>(list), count, {at<void>(vectors), features, hmn::Storage(storage)},
-               at<float>(weight), at<float>(mean), at<float>(total), threads);
+    hmn::means(level.level(vectors_count), at<int64_t>(list), count,
+               {at<void>(vectors), vectors_count, features, hmn::Storage(storage)}, at<float>(weight),
+               at<float>(mean), at<float>(total), threads);
+}
+
+// Errors of the kernels are the package's own.
+void translate(const std::exception_ptr& error, void*) {
+    const auto raise = [](const std::exception& error) {
+        nb::object type = nb::module_::import_("hmn.errors").attr("ShapeError");
+        PyErr_SetString(type.ptr(), error.what());
+    };
+    try {
+        std::rethrow_exception(error);
+    } catch (const hmn::OutOfRange& error) {
+        raise(error);
+    } catch (const hmn::Misfit& error) {
+        raise(error);
+    }
 }
 
 }  // namespace
 
 NB_MODULE(_kernels, module) {
     module.doc() = "Compiled kernels of hmn; see hmn._native.";
+    nb::register_exception_translator(translate);
     nb::class_<PythonLevel>(module, "Level");
     module.def("level", &level, "codes"_a, "along"_a, "step"_a, "child"_a, "first_panel"_a, "length"_a, "bits"_a);
     module.def("search", &search);

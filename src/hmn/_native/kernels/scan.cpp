@@ -36,7 +36,7 @@ inline uint32_t weighted(float* score, const float* weight, float threshold) {
 
 void scan_list(const Simd& simd, const Level& level, const Coded& coded, const Probe* probes, int64_t count,
                Best& best, Shared& shared) {
-    const int64_t panel = level.first_panel[probes[0].list];
+    const int64_t panel = level.slot_of(probes[0].list) / kLanes;
     const int64_t length = level.length[probes[0].list];
     const float zero = level.bits == 16 ? 0.0f : float((1 << level.bits) - 1) / 2;
     const int8_t* query[kBlock];
@@ -63,7 +63,7 @@ void scan_list(const Simd& simd, const Level& level, const Coded& coded, const P
         float weight[kTile] = {};
         if (level.weight)
             for (int64_t lane = 0; lane < std::min<int64_t>(kTile, left); ++lane)
-                weight[lane] = level.weight[level.child[first + lane]];
+                weight[lane] = level.weight[level.child_of(first + lane)];
         for (int64_t begin = 0; begin < count; begin += kTileQueries) {
             tile.queries = int(std::min<int64_t>(kTileQueries, count - begin));
             tile.query = query + begin;
@@ -94,7 +94,7 @@ void scan_list(const Simd& simd, const Level& level, const Coded& coded, const P
 // As scan_list, but entries are scored by their keys: kBlockRows entries for all queries, then the next.
 void scan_keys(const Simd& simd, const Level& level, const Coded& coded, const Queries& queries, const Rows& keys,
                const Probe* probes, int64_t count, Best& best, Shared& shared) {
-    const int64_t first = level.first_panel[probes[0].list] * kLanes;
+    const int64_t first = level.slot_of(probes[0].list);
     const int64_t length = level.length[probes[0].list];
     const int32_t* child = level.child + first;
     const auto offer = [&](int64_t j, int64_t at, float score) {
@@ -108,7 +108,7 @@ void scan_keys(const Simd& simd, const Level& level, const Coded& coded, const Q
     float product[kBlockQueries * kBlockRows];
     for (int64_t at = 0; at < length; at += kBlockRows) {
         const int64_t rows = std::min<int64_t>(kBlockRows, length - at);
-        for (int64_t r = 0; r < kBlockRows; ++r) row[r] = keys.at(child[at + std::min(r, rows - 1)]);
+        for (int64_t r = 0; r < kBlockRows; ++r) row[r] = keys.at(level.child_of(first + at + std::min(r, rows - 1)));
         for (int64_t r = at + kBlockRows; r < std::min(at + 2 * kBlockRows, length); ++r) keys.fetch(child[r]);
         if (count == 1) {
             for (int64_t r = 0; r < rows; ++r)

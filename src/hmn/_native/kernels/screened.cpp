@@ -48,7 +48,7 @@ bool screened(const Simd& simd, const Queries& queries, const Level& level, floa
                 break;
             }
             if (i + kAhead < count) keys.fetch(level.child[bound[i + kAhead].at]);
-            const int32_t row = level.child[bound[i].at];
+            const int32_t row = int32_t(level.child_of(bound[i].at));
             const Entry entry{simd.dot(queries.at(query), keys.at(row), queries.features, keys.storage), row};
             if (int64_t(top.size()) == found.k) {
                 if (!better(entry, top.front())) continue;

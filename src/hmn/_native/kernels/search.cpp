@@ -71,7 +71,7 @@ void Descent::lead(int64_t number, int64_t query, Probe* to) {
     const int64_t own_count = best[0].count(query);
     if (!vectors.data) {
         for (int64_t i = 0; i < own_count; ++i) {
-            const int32_t list = level.child[own[i].at];
+            const int32_t list = int32_t(level.child_of(own[i].at));
             to[i] = {list, int32_t(query), level.weight ? own[i].score / level.weight[list] : own[i].score};
         }
         return;
@@ -79,7 +79,7 @@ void Descent::lead(int64_t number, int64_t query, Probe* to) {
     bytes[query] += own_count * vectors.bytes();
     for (int64_t i = 0; i < own_count; ++i) {
         if (i + kAhead < own_count) vectors.fetch(level.child[own[i + kAhead].at]);
-        const int32_t list = level.child[own[i].at];
+        const int32_t list = int32_t(level.child_of(own[i].at));
         const float base = simd.dot(queries.at(query), vectors.at(list), queries.features, vectors.storage);
         to[i] = {list, int32_t(query), base};
     }
@@ -100,14 +100,14 @@ void Descent::rescore() {
                 float(bytes[query] + scored * keys.bytes()) / float(4 * std::max<int64_t>(1, keys.features));
             entries.clear();
             if (leaves.bits == kInFull) {
-                for (int64_t i = 0; i < own_count; ++i) entries.push_back({own[i].score, leaves.child[own[i].at]});
+                for (int64_t i = 0; i < own_count; ++i) entries.push_back({own[i].score, int32_t(leaves.child_of(own[i].at))});
                 fill_best(entries, found, query);
                 continue;
             }
             for (int64_t i = 0; i < std::min<int64_t>(kAhead, own_count); ++i) keys.fetch(leaves.child[own[i].at]);
             for (int64_t i = 0; i < own_count; ++i) {
                 if (i + kAhead < own_count) keys.fetch(leaves.child[own[i + kAhead].at]);
-                const int32_t row = leaves.child[own[i].at];
+                const int32_t row = int32_t(leaves.child_of(own[i].at));
                 entries.push_back({simd.dot(queries.at(query), keys.at(row), queries.features, keys.storage), row});
             }
             fill_best(entries, found, query);
@@ -144,6 +144,7 @@ void best_of(const Simd& simd, const Queries& queries, const Rows& keys, const i
             std::sort(rows.begin(), rows.end());
             rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
             if (!rows.empty() && rows.front() < 0) rows.erase(rows.begin());
+            if (!rows.empty()) below(rows.back(), keys.count, "a candidate");
             entries.clear();
             for (size_t i = 0; i < rows.size(); ++i) {
                 if (i + kAhead < rows.size()) keys.fetch(rows[i + kAhead]);

@@ -4,10 +4,19 @@
 #include <cstdint>
 #include <vector>
 
+#include "bounds.hpp"
 #include "numbers.hpp"
 #include "simd.hpp"
 
 namespace hmn {
+
+inline int64_t panels_of(int64_t entries) { return (entries + kLanes - 1) / kLanes; }
+
+// The first slot of a list, if all its entries lie within `panels`.
+inline int64_t first_slot(int64_t first_panel, int64_t length, int64_t panels) {
+    below(length, panels * kLanes + 1, "the length of a list");
+    return below(first_panel, panels - panels_of(length) + 1, "the first panel of a list") * kLanes;
+}
 
 constexpr int kInFull = 32;  // value of Level::bits for entries without codes, which are scored by their keys
 
@@ -20,16 +29,19 @@ struct Level {
     const int32_t* child;        // (panels * 16)
     const int64_t* first_panel;  // (lists)
     const int32_t* length;       // (lists) entries per list
-    int64_t lists;
+    int64_t lists, panels;
+    int64_t children;            // all children are below this
     int bits;                    // per feature: 1, 4 or 8; 16 for screened(); or kInFull
     int groups;
     const float* weight;         // by child: factor of the scores that are compared; or null
+    int64_t child_of(int64_t slot) const { return below(child[slot], children, "what an entry stands for"); }
+    int64_t slot_of(int64_t list) const { return first_slot(first_panel[list], length[list], panels); }
     int64_t entry_bytes() const { return bits == kInFull ? 0 : int64_t(groups) * kGroup + 8; }  // code, along, step
 };
 
 struct Rows {
     const void* data;
-    int64_t features;
+    int64_t count, features;
     Storage storage;
     int64_t bytes() const { return features * (storage == Storage::float32 ? 4 : 2); }
     const char* at(int64_t row) const { return static_cast<const char*>(data) + row * bytes(); }
@@ -90,9 +102,9 @@ void best_of(const Simd&, const Queries&, const Rows& keys, const int64_t* candi
              int threads);
 
 // Encode the rows (count) of `vectors` into the slots (count) of a level. The part of a vector along the direction
-// of its list, a line of `direction` (lists, features), is stored in `along`, and the rest in codes; with null,
-// everything is in the codes.
+// of its list, a row of `direction`, is stored in `along`, and the rest in codes; without directions, everything is in
+// the codes.
 void encode(const Level&, uint8_t* codes, float* along, float* step, const Rows& vectors, const int64_t* row,
-            int64_t count, const int64_t* list, const float* direction, const int64_t* slot, int threads);
+            int64_t count, const int64_t* list, const Rows& direction, const int64_t* slot, int threads);
 
 }  // namespace hmn
