@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from hmn.nn.attention.softmax import SoftmaxAttention as SoftmaxAttention
     from hmn.nn.candidates.strategy import Candidates as Candidates
     from hmn.nn.candidates.strategy import Strategy as Strategy
+    from hmn.nn.clipping import clip_grad_norm_ as clip_grad_norm_
     from hmn.nn.loss import marginal_nll as marginal_nll
     from hmn.nn.loss import sampled_nll as sampled_nll
     from hmn.nn.memory.encoded import EncodedMemory as EncodedMemory
@@ -95,6 +96,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "hmn.nn.attention.kmips": ["KMIPSAttention"],
         "hmn.nn.attention.softmax": ["SoftmaxAttention"],
         "hmn.nn.candidates.strategy": ["Candidates", "Strategy"],
+        "hmn.nn.clipping": ["clip_grad_norm_"],
         "hmn.nn.loss": ["marginal_nll", "sampled_nll"],
         "hmn.nn.memory.encoded": ["EncodedMemory"],
         "hmn.nn.memory.indexed": ["IndexedMemory"],

@@ -2,41 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+from hmn.errors import ConfigError
 
 
 class RowAdam(torch.optim.Optimizer):
     """Adam on the rows of a table that have a gradient; a faster ``torch.optim.SparseAdam``.
 
-    ``eps`` is added where ``torch.optim.Adam`` adds it.
+    ``eps`` is added where ``torch.optim.Adam`` adds it. Weight decay is that of ``torch.optim.AdamW``, on the
+    rows that have a gradient: other rows do not move.
 
     Args:
-        weights: tables ``(rows, features)`` whose gradients are sparse.
+        weights: tables ``(rows, features)`` whose gradients are sparse, or groups of them.
         lr: learning rate.
         betas: as in Adam.
         eps: as in Adam.
+        weight_decay: as in AdamW.
+
+    Raises:
+        ConfigError: a setting is out of its range.
     """
 
     def __init__(
         self,
-        weights: Iterable[Tensor],
+        weights: ParamsT,
         lr: float,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
+        weight_decay: float = 0.0,
     ) -> None:
-        super().__init__(weights, {"lr": lr, "betas": betas, "eps": eps})
+        for name, value in (("lr", lr), ("eps", eps), ("weight_decay", weight_decay)):
+            if not isinstance(value, float | int) or not 0 <= value < math.inf:
+                raise ConfigError(f"{name} is {value!r}, expected a finite number of at least 0")
+        if not isinstance(betas, Iterable) or len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ConfigError(f"betas is {betas!r}, expected two numbers from 0 to below 1")
+        super().__init__(weights, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Become a copy; those of version 0.1 have no weight decay."""
+        super().__setstate__(state)
+        for group in self.param_groups:
+            group.setdefault("weight_decay", 0.0)
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]  # noqa: ARG002
-        """Move the rows that have a gradient."""
-        for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    self._move(weight, weight.grad.coalesce(), group)
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """Move the rows that have a gradient.
+
+        Args:
+            closure: computes the loss and the gradients anew, if given.
+
+        Returns:
+            What the closure returned.
+
+        Raises:
+            ConfigError: a gradient is dense; nothing has moved then.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        moved = [
+            (weight, group)
+            for group in self.param_groups
+            for weight in group["params"]
+            if weight.grad is not None
+        ]
+        if any(not weight.grad.is_sparse for weight, _ in moved):
+            raise ConfigError(
+                "a gradient is dense, expected sparse rows as of hmn.Memory or nn.Embedding(sparse=True): "
+                "train this parameter with torch.optim.AdamW"
+            )
+        for weight, group in moved:
+            self._move(weight, weight.grad.coalesce(), group)
+        return loss
 
     def _move(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state, (first, second) = self.state[weight], group["betas"]
@@ -46,6 +91,8 @@ class RowAdam(torch.optim.Optimizer):
         state["step"] += 1
         step = float(state["step"])
         rows, values = gradient.indices()[0], gradient.values()
+        if group["weight_decay"]:
+            weight.index_add_(0, rows, weight[rows], alpha=-group["lr"] * group["weight_decay"])
         mean = state["exp_avg"][rows].lerp_(values, 1 - first)
         square = state["exp_avg_sq"][rows].mul_(second).addcmul_(values, values, value=1 - second)
         state["exp_avg"].index_copy_(0, rows, mean)

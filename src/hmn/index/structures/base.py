@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -19,7 +19,7 @@ from hmn.results import SearchResult
 
 Parts = TypeVar("Parts")
 
-NOT_SETTINGS = {"_lock", "_rows", "_parts", "_torn"}
+NOT_SETTINGS = {"_lock", "_rows", "_parts", "_torn", "keys_owner"}
 """Attributes of a structure that are no settings."""
 
 
@@ -41,6 +41,10 @@ class Structure(ABC, Generic[Parts]):
 
     Args:
         storage: type in which keys are kept: float32, float16 or bfloat16; None keeps their own.
+
+    Attributes:
+        keys_owner: weak reference to the memory whose ``snapshot`` may be the very keys; they are then copied
+            once, with the memory.
     """
 
     kind: str
@@ -50,6 +54,7 @@ class Structure(ABC, Generic[Parts]):
 
     def __init__(self, storage: torch.dtype | None) -> None:
         self.storage = storage
+        self.keys_owner: Callable[[], Any] | None = None
         self._lock = ReadersWriterLock()
         self._rows: KeyRows | None = None
         self._parts: Parts | None = None
@@ -68,7 +73,10 @@ class Structure(ABC, Generic[Parts]):
             state = {**rows.tables(), **self._save(rows, parts)}
             state = {name: part.clone() for name, part in state.items()}
             # keys that are shared stay those of their owner, which may be copied together with the index
-            return {"settings": settings, "state": state, "keys": rows.keys[: rows.used]}
+            keys = rows.keys[: rows.used]
+            owner = None if self.keys_owner is None else self.keys_owner()
+            shares = owner is not None and _are_same(owner.snapshot(), keys)
+            return {"settings": settings, "state": state, "keys": owner if shares else keys}
 
     @own_arithmetic
     def __setstate__(self, copied: dict[str, Any]) -> None:
@@ -76,7 +84,8 @@ class Structure(ABC, Generic[Parts]):
         Structure.__init__(self, copied["settings"]["storage"])
         vars(self).update(copied["settings"])
         if "state" in copied:
-            self.load_state_dict(copied["state"], copied["keys"])
+            keys = copied["keys"]
+            self.load_state_dict(copied["state"], keys if isinstance(keys, Tensor) else keys.snapshot())
 
     @property
     def has_structure(self) -> bool:
@@ -263,3 +272,9 @@ class Structure(ABC, Generic[Parts]):
             query = query.to(rows.keys.device)
         result = self._search(rows, parts, query, k)
         return result._replace(cell=rows.cells_at(result.cell))
+
+
+def _are_same(keys: Tensor, others: Tensor) -> bool:
+    """Whether two tensors are the same numbers in the same place."""
+    place = [(part.data_ptr(), part.shape, part.stride(), part.dtype) for part in (keys, others)]
+    return place[0] == place[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from hmn.errors import ConfigError, ShapeError
 from hmn.index.protocol import Index
 from hmn.index.registry import make_index
 from hmn.index.storage.fingerprint import Spots
+from hmn.index.structures.base import Structure
 from hmn.nn.parts import CellMemory
 
 
@@ -132,6 +133,8 @@ def claim(index: Index, server: Serving, memory: CellMemory) -> Held:
     if not others and server not in held.served:
         held.forget()
     held.served.add(server)
+    if isinstance(index, Structure):
+        index.keys_owner = ref(memory)
     return held
 
 

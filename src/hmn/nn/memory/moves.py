@@ -1,4 +1,4 @@
-"""Which cells a step of training has moved, and which of them are filed now."""
+"""Which cells training has moved, and which of them are filed after its next step."""
 
 from __future__ import annotations
 

@@ -16,10 +16,10 @@ class Memory(nn.Module):
     """A stored memory: N rows of keys and, optionally, of values, fixed or trained.
 
     The tensors are not copied, and training changes them in place. Only the rows that were read have
-    gradients, and these are sparse: train them with ``torch.optim.SparseAdam`` or plain SGD. Give
-    ``sparse=False`` for any other optimiser, and for ``SoftmaxAttention``, which reads every row. A fixed
-    memory is a buffer: give ``DistributedDataParallel`` ``broadcast_buffers=False``, or it sends the buffer
-    at every step.
+    gradients, and these are sparse: train them with ``hmn.nn.RowAdam``, ``torch.optim.SparseAdam`` or plain
+    SGD, and clip them with ``hmn.nn.clip_grad_norm_``. Give ``sparse=False`` for any other optimiser, and for
+    ``SoftmaxAttention``, which reads every row. A fixed memory is a buffer: give ``DistributedDataParallel``
+    ``broadcast_buffers=False``, or it sends the buffer at every step.
 
     Args:
         keys: ``(N, D)`` float, finite; N may be 0. Half precision is kept as it is. An ``nn.Parameter`` that

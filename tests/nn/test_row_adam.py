@@ -1,0 +1,74 @@
+"""RowAdam moves the rows that have a gradient as AdamW moves a table of these rows."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hmn.errors import ConfigError
+from hmn.nn.row_adam import RowAdam
+
+
+def table() -> nn.Embedding:
+    weight = torch.randn(20, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return nn.Embedding(20, 4, sparse=True, _weight=weight)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_rows_with_a_gradient_move_as_in_adamw(decay: float) -> None:
+    sparse, rows = table(), torch.tensor([3, 7, 7, 11])
+    few = nn.Embedding(3, 4, _weight=sparse.weight.detach()[[3, 7, 11]].clone())
+    ours = RowAdam([{"params": sparse.parameters(), "lr": 0.05}], lr=1.0, weight_decay=decay)
+    theirs = torch.optim.AdamW(few.parameters(), lr=0.05, weight_decay=decay)
+    for step in range(5):
+        for module, optimiser, read in ((sparse, ours, rows), (few, theirs, torch.tensor([0, 1, 1, 2]))):
+            optimiser.zero_grad()
+            (module(read) - step).square().sum().backward()
+            optimiser.step()
+    torch.testing.assert_close(sparse.weight.detach()[[3, 7, 11]], few.weight.detach(), rtol=1e-6, atol=1e-8)
+    others = torch.ones(20, dtype=torch.bool)
+    others[rows] = False
+    assert torch.equal(sparse.weight.detach()[others], table().weight.detach()[others])
+
+
+def test_a_closure_is_called_and_its_loss_returned() -> None:
+    sparse = table()
+    optimiser = RowAdam(sparse.parameters(), lr=0.1)
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        loss: Tensor = sparse(torch.tensor([2])).square().sum()
+        loss.backward()
+        return loss
+
+    first, second = optimiser.step(closure), optimiser.step(closure)
+    assert first is not None and second is not None and second < first
+
+
+def test_what_it_cannot_train_is_refused() -> None:
+    sparse, linear = table(), nn.Linear(4, 1, dtype=torch.float64)
+    optimiser = RowAdam([*sparse.parameters(), *linear.parameters()], lr=0.1)
+    linear(sparse(torch.tensor([2]))).sum().backward()
+    with pytest.raises(ConfigError, match=r"a gradient is dense, expected sparse rows.*AdamW"):
+        optimiser.step()
+    assert torch.equal(sparse.weight, table().weight)
+    for settings, message in (
+        ({"lr": -1.0}, "lr is -1.0"),
+        ({"lr": 0.1, "eps": "1"}, "eps is '1'"),
+        ({"lr": 0.1, "weight_decay": torch.nan}, "weight_decay is nan"),
+        ({"lr": 0.1, "betas": (0.9, 1.0)}, r"betas is \(0.9, 1.0\)"),
+        ({"lr": 0.1, "betas": 0.9}, "betas is 0.9"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            RowAdam(sparse.parameters(), **settings)
+
+
+def test_a_state_without_weight_decay_loads() -> None:
+    sparse = table()
+    optimiser = RowAdam(sparse.parameters(), lr=0.1)
+    state = optimiser.state_dict()
+    del state["param_groups"][0]["weight_decay"]
+    optimiser.load_state_dict(state)
+    sparse(torch.tensor([2])).sum().backward()
+    optimiser.step()
