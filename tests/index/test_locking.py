@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -33,6 +34,25 @@ def joined(*threads: threading.Thread) -> None:
     for thread in threads:
         thread.join(SOON)
         assert not thread.is_alive(), "a thread is stuck"
+
+
+@contextmanager
+def held_elsewhere(lock: ReadersWriterLock, kind: str) -> Iterator[None]:
+    """Another thread reads or writes meanwhile."""
+    inside, end = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with getattr(lock, kind):
+            inside.set()
+            end.wait(SOON)
+
+    thread = started(hold)
+    inside.wait(SOON)
+    try:
+        yield
+    finally:
+        end.set()
+        joined(thread)
 
 
 def test_readers_read_at_the_same_time() -> None:
@@ -73,14 +93,13 @@ def test_a_writer_goes_before_readers_who_come_later_and_these_before_the_next_w
             order.append(name)
             time.sleep(0.02)
 
-    lock.reading.__enter__()
-    first = started(lambda: enter("write 1"))
-    until(lambda: lock._writers == 1)
-    second = started(lambda: enter("write 2"))
-    until(lambda: lock._writers == 2)
-    readers = [started(lambda: enter("read")) for _ in range(2)]
-    until(lambda: lock._queued == 2)
-    lock.reading.__exit__(None, None, None)
+    with held_elsewhere(lock, "reading"):
+        first = started(lambda: enter("write 1"))
+        until(lambda: len(lock._writers) == 1)
+        second = started(lambda: enter("write 2"))
+        until(lambda: len(lock._writers) == 2)
+        readers = [started(lambda: enter("read")) for _ in range(2)]
+        until(lambda: len(lock._queued) == 2)
     joined(first, second, *readers)
     assert order in (["write 1", "read", "read", "write 2"], ["write 2", "read", "read", "write 1"])
 
@@ -94,7 +113,7 @@ def test_whoever_is_interrupted_while_waiting_blocks_nobody(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    with getattr(lock, busy), monkeypatch.context() as patch:
+    with held_elsewhere(lock, busy), monkeypatch.context() as patch:
         patch.setattr(lock._changed, "wait", interrupted)
         with pytest.raises(KeyboardInterrupt), lock.writing:
             pass
@@ -125,7 +144,7 @@ def test_an_interrupted_writer_lets_in_the_readers_that_waited_for_it(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(lock._changed, "wait", queue_one_and_stop)
-    with lock.reading:
+    with held_elsewhere(lock, "reading"):
         with pytest.raises(KeyboardInterrupt), lock.writing:
             pass
         joined(*late)
@@ -138,3 +157,29 @@ def test_errors_leave_it_free_and_copies_have_their_own() -> None:
             raise ValueError("inside")
     with lock.writing, copy.deepcopy({"lock": lock})["lock"].writing:
         pass
+
+
+@pytest.mark.parametrize("left", ["reading", "writing"])
+def test_what_a_thread_was_kept_from_giving_back_it_gives_back_when_it_enters_again(left: str) -> None:
+    lock, done = ReadersWriterLock(), list[str]()
+
+    def work() -> None:
+        kept = getattr(lock, left)
+        kept.__enter__()  # and is interrupted before it leaves
+        for kind in ("reading", "writing", "reading"):
+            with getattr(lock, kind):
+                done.append(kind)
+
+    joined(started(work))
+    with lock.writing:
+        assert done == ["reading", "writing", "reading"]
+
+
+def test_a_writer_that_is_destroyed_lets_others_in() -> None:
+    lock = ReadersWriterLock()
+    kept = lock.writing
+    kept.__enter__()
+    late = started(lambda: lock.reading.__enter__())
+    until(lambda: len(lock._queued) == 1)
+    del kept
+    joined(late)

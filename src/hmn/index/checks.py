@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hmn._native.finite import check_finite, check_vectors
-from hmn.errors import ConfigError, NonFiniteError, ShapeError
+from hmn.errors import CellError, ConfigError, NonFiniteError, ShapeError
 
 
 def check_tensor(value: object, name: str) -> None:
@@ -90,6 +90,19 @@ def as_ids(cells: Tensor, name: str = "cells") -> Tensor:
         got = f"{tuple(cells.shape)} of {cells.dtype}"
         raise ShapeError(f"{name} are {got}, expected one dimension of int64 ids")
     return cells.detach().to(torch.int64)
+
+
+def check_not_negative(cells: Tensor) -> None:
+    """Refuse ids of cells that are negative."""
+    if bool((cells < 0).any()):
+        raise CellError(f"cell {int(cells.min())} is negative, expected ids from 0 on")
+
+
+def check_distinct(cells: Tensor) -> None:
+    """Refuse ids of cells that are given twice."""
+    distinct, count = torch.unique(cells, return_counts=True)
+    if len(distinct) < len(cells):
+        raise CellError(f"cell {int(distinct[count > 1][0])} is given twice, expected distinct ids")
 
 
 def check_count(name: str, value: object, least: int = 1) -> int:

@@ -32,9 +32,9 @@ class Index(Protocol):
 
     Threads may share an index. Searches run at the same time. ``add``, ``remove``, ``update`` and
     ``state_dict`` wait for searches in progress and then run alone. ``build`` and ``load_state_dict`` make
-    the new structure beside the old one, which answers until the new one takes its place. If they fail, the
-    old one stays. Do not change an index from a callback that it calls, and do not write to shared keys in
-    place while another thread searches.
+    the new structure beside the old one, which answers until the new one takes its place. A call that fails
+    or is interrupted leaves the cells and keys as they were. Do not change an index from a callback that it
+    calls, and do not write to shared keys in place while another thread searches.
     """
 
     @property
@@ -47,7 +47,8 @@ class Index(Protocol):
 
         Args:
             keys: ``(N, D)`` float32, float16 or bfloat16, finite; N may be 0. Keys of the index's storage
-                type are shared, not copied: rows that change in place are scored by their new values.
+                type are shared, not copied: rows that change in place are scored by their new values. They
+                are never written to: the first ``add`` or ``update`` that must write copies all keys.
             cells: ``(N,)`` int64 ids of the cells, distinct and not negative; 0 to N - 1 if not given.
 
         Raises:

@@ -22,39 +22,65 @@ def test_keys_of_the_storage_type_are_shared_others_are_copied() -> None:
 
 
 @pytest.mark.parametrize("own_ids", [False, True])
-@given(st.lists(st.tuples(st.sampled_from("arw"), st.integers(0, 12)), max_size=40))
+@given(st.lists(st.tuples(st.sampled_from("arw"), st.integers(0, 12), st.booleans()), max_size=40))
 def test_any_sequence_of_changes_leaves_what_a_dictionary_would_hold(
-    own_ids: bool, changes: list[tuple[str, int]]
+    own_ids: bool, changes: list[tuple[str, int, bool]]
 ) -> None:
     keys = torch.arange(8.0).view(4, 2)
     cells = torch.tensor([7, 0, 12, 3]) if own_ids else torch.arange(4)
-    rows, expected = KeyRows(keys.clone(), cells), dict(zip(cells.tolist(), keys.tolist(), strict=True))
-    for number, (kind, cell) in enumerate(changes):
-        one, key = torch.tensor([cell]), torch.full((1, 2), float(number + 100))
-        if kind == "a" and cell not in expected:
-            rows.add(one, key)
-            expected[cell] = key[0].tolist()
-        elif kind == "r" and cell in expected:
-            rows.remove(one)
-            del expected[cell]
-        elif kind == "w" and cell in expected:
-            rows.write(one, key)
-            expected[cell] = key[0].tolist()
-        else:
+    given_keys = keys.clone()
+    rows, expected = KeyRows(given_keys, cells), dict(zip(cells.tolist(), keys.tolist(), strict=True))
+    for number, (kind, cell, undone) in enumerate(changes):
+        one, key, count = torch.tensor([cell]), torch.full((1, 2), float(number + 100)), len(expected)
+        if (kind == "a") == (cell in expected):
             with pytest.raises(CellError):
                 rows.add(one, key) if kind == "a" else rows.remove(one)
+            continue
+        _ = rows.remove(one) if kind == "r" else rows.add(one, key) if kind == "a" else rows.write(one, key)
+        if undone:
+            assert len(rows) == count  # also before the change is taken back
+            rows.undo()
+            rows.undo()
+            continue
+        rows.commit()
+        if kind == "r":
+            del expected[cell]
+        else:
+            expected[cell] = key[0].tolist()
+    assert torch.equal(given_keys, keys)
     again = KeyRows.from_state(rows.state_dict())
     for each in (rows, again):
         assert len(each) == len(expected)
         assert sorted(each.cells_at(each.live()).tolist()) == sorted(expected)
         assert {cell: key_of(each, cell).tolist() for cell in expected} == expected
-    assert rows.used <= 4 + sum(kind == "a" for kind, _ in changes)
+    assert rows.used <= 4 + sum(kind == "a" for kind, *_ in changes)
+
+
+def test_shared_keys_are_copied_by_the_first_write_that_changes_one() -> None:
+    keys = torch.eye(4)
+    rows = KeyRows(keys)
+    keys[1] = 5.0
+    rows.write(torch.tensor([1, 2]), keys[1:3])  # as they are already
+    rows.commit()
+    assert rows.keys.data_ptr() == keys.data_ptr()
+    rows.write(torch.tensor([1]), torch.full((1, 4), 7.0))
+    rows.undo()
+    assert rows.keys.data_ptr() == keys.data_ptr()
+    rows.write(torch.tensor([1]), torch.full((1, 4), 7.0))
+    rows.commit()
+    own = rows.keys.data_ptr()
+    rows.write(torch.tensor([2]), torch.full((1, 4), 8.0))
+    rows.commit()
+    assert own == rows.keys.data_ptr() != keys.data_ptr()
+    assert keys.tolist() == [[1, 0, 0, 0], [5, 5, 5, 5], [0, 0, 1, 0], [0, 0, 0, 1]]
+    assert rows.keys.tolist() == [[1, 0, 0, 0], [7, 7, 7, 7], [8, 8, 8, 8], [0, 0, 0, 1]]
 
 
 def test_the_row_of_a_removed_cell_is_used_again_and_other_cells_keep_theirs() -> None:
     rows = KeyRows(torch.eye(4))
     kept = rows.rows_of(torch.tensor([0, 1, 3]))
     gone = rows.remove(torch.tensor([2]))
+    rows.commit()
     assert rows.add(torch.tensor([99]), torch.ones(1, 4)).tolist() == gone.tolist()
     assert rows.rows_of(torch.tensor([0, 1, 3])).tolist() == kept.tolist()
     assert rows.cells_at(torch.tensor([[2, -1]])).tolist() == [[99, -1]]
@@ -63,6 +89,7 @@ def test_the_row_of_a_removed_cell_is_used_again_and_other_cells_keep_theirs() -
 def test_cells_in_order_need_no_table_also_after_more_are_added() -> None:
     rows = KeyRows(torch.eye(3))
     rows.add(torch.tensor([3, 4]), torch.zeros(2, 3))
+    rows.commit()
     assert set(rows.state_dict()) == {"rows.used", "rows.checksum", "rows.keys"}
 
 

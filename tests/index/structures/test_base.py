@@ -7,15 +7,19 @@ import copy
 import io
 import multiprocessing
 import pickle
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 import pytest
 import torch
+from tests.index.interrupted import broken_off
 from tests.index.reference import listed, whole
 from torch import Tensor
 
-from hmn.errors import NotFittedError
+from hmn.errors import NotFittedError, ShapeError
 from hmn.index.protocol import Index
 from hmn.index.registry import make_index
 
@@ -182,3 +186,129 @@ def test_an_interrupted_change_leaves_an_index_that_is_whole(
     index.update(cell[:50], whole(4, 50, 6))
     index.search(query, 5)
     index.state_dict()
+
+
+def cells_of(index: Index) -> dict[int, list[float]]:
+    """The key of each cell, by its state."""
+    state = index.state_dict()
+    keys = state["rows.keys"]
+    cell = state.get("rows.cell", torch.arange(len(keys)))
+    return dict(zip(cell[cell >= 0].tolist(), keys[cell >= 0].tolist(), strict=True))
+
+
+EVERY_LINE: dict[str, int] = {
+    "exact": 1,
+    "cluster:num_clusters=8,num_probes=8": 13,
+    "wta-hash:num_tables=2,num_permutations=1,prefix=2,num_probes=2": 11,
+    "pca-tree:leaf_size=8,num_leaves=1000": 11,
+    "hierarchy:num_groups=3x8,reach=none,rescore=100000": 53,
+    "faiss:Flat": 11,
+}
+"""Structures, and at which of their lines calls are broken off: at each, or at each n-th."""
+
+
+@pytest.mark.parametrize("name", listed(list(EVERY_LINE)))
+@pytest.mark.parametrize("change", ["add", "add again", "update", "remove", "load", "search"])
+def test_a_call_that_is_broken_off_at_any_line_is_done_or_not_done(name: str, change: str) -> None:
+    keys, new, query = whole(1, 60, 6), whole(3, 12, 6), whole(2, 5, 6)
+    given, other = keys.clone(), make_index(name)
+    other.build(new)
+    state = {part: tensor.clone() for part, tensor in other.state_dict().items()}
+    calls: dict[str, Callable[[Index], object]] = {
+        "add": lambda index: index.add(torch.arange(100, 112), new),
+        "add again": lambda index: index.add(torch.arange(12), given[8:20]),
+        "update": lambda index: index.update(torch.arange(40, 52), new),
+        "remove": lambda index: index.remove(torch.arange(40, 52)),
+        "load": lambda index: index.load_state_dict(state),
+        "search": lambda index: index.search(query, 5),
+    }
+
+    def made() -> Any:
+        index = make_index(name)
+        index.build(given)
+        index.remove(torch.arange(20))
+        return index
+
+    index = made()
+    before = cells_of(index)
+    calls[change](index)
+    after = cells_of(index)
+    line, place = 1, "the first line"
+    while place:
+        index = made()
+        place = broken_off(lambda: calls[change](index), line)  # noqa: B023
+        line += EVERY_LINE[name]
+        count, held = len(index), cells_of(index)
+        assert held in (before, after), place
+        assert count == len(held), place
+        wanted = (query @ torch.tensor(list(held.values())).T).topk(5).values
+        if not name.startswith("wta"):
+            torch.testing.assert_close(index.search(query, 5).score, wanted)
+        index.update(torch.tensor(list(held))[:5], new[:5])
+        index.add(torch.arange(500, 503), new[:3])
+        index.remove(torch.arange(500, 503))
+        assert torch.equal(given, keys), place
+
+
+@pytest.mark.parametrize("name", listed(STRUCTURES))
+def test_keys_of_the_caller_are_never_written(name: str) -> None:
+    keys = whole(1, 400, 6)
+    given, new = keys.clone(), whole(3, 20, 6, spread=9)
+    index = make_index(name)
+    index.build(given)
+    index.remove(torch.arange(20))
+    index.add(torch.arange(1000, 1020), new)
+    index.update(torch.arange(50, 70), new)
+    assert torch.equal(given, keys)
+    again = make_index(name)
+    again.load_state_dict(index.state_dict(with_keys=False), held := index.state_dict()["rows.keys"].clone())
+    kept = held.clone()
+    again.remove(torch.arange(50, 70))
+    again.add(torch.arange(2000, 2020), 2 * new)
+    assert torch.equal(held, kept)
+
+
+@pytest.mark.parametrize("name", listed(STRUCTURES))
+def test_keys_in_a_file_that_is_mapped_for_reading_are_searched_and_changed(
+    name: str, tmp_path: Path
+) -> None:
+    keys, query = whole(1, 400, 6), whole(2, 5, 6)
+    np.save(tmp_path / "keys.npy", keys.numpy())
+    mapped = np.load(tmp_path / "keys.npy", mmap_mode="r")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # PyTorch: "not writable"
+        given = torch.from_numpy(mapped)
+    index, other = make_index(name), make_index(name)
+    index.build(given)
+    other.build(keys)
+    for each in (index, other):
+        each.remove(torch.tensor([5]))
+        each.add(torch.tensor([1000]), whole(3, 1, 6))
+        each.update(torch.arange(50, 70), whole(4, 20, 6))
+    for part, wanted in zip(index.search(query, 9), other.search(query, 9), strict=True):
+        torch.testing.assert_close(part, wanted, rtol=0, atol=0, equal_nan=True)
+    assert np.array_equal(np.load(tmp_path / "keys.npy"), keys.numpy())
+
+
+@pytest.mark.parametrize("name", listed(STRUCTURES))
+def test_keys_whose_storage_is_freed_are_refused_until_the_index_is_built_again(name: str) -> None:
+    keys, query, one = whole(1, 400, 6), whole(2, 5, 6), torch.tensor([3])
+    given, index = keys.clone(), make_index(name)
+    index.build(given)
+    before = index.search(query, 5)
+    given.untyped_storage().resize_(0)
+    uses: list[Callable[[], object]] = [
+        lambda: index.search(query, 5),
+        lambda: index.add(torch.tensor([1000]), keys[:1]),
+        lambda: index.update(one, keys[:1]),
+        lambda: index.remove(one),
+        index.state_dict,
+        index.stats,
+        lambda: pickle.dumps(index),
+    ]
+    for use in uses:
+        with pytest.raises(ShapeError, match=r"has 0 bytes, expected 9600: it was freed or cut"):
+            use()
+    index.build(keys)
+    for part, wanted in zip(index.search(query, 5), before, strict=True):
+        torch.testing.assert_close(part, wanted, rtol=0, atol=0, equal_nan=True)

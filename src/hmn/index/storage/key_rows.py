@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from hmn.errors import CellError, ConfigError, ShapeError
-from hmn.index.checks import as_ids, as_storage, check_keys
+from hmn.index.checks import as_ids, as_storage, check_distinct, check_keys, check_not_negative
 from hmn.index.storage.fingerprint import checksum_of, row_fingerprints
 
 STORAGE = (torch.float32, torch.float16, torch.bfloat16)
@@ -17,11 +18,36 @@ MOST_ROWS = 2**31 - 1
 """Upper limit of rows: structures number them in 32 bits."""
 
 
+class _Before(NamedTuple):
+    """What ``undo`` puts back: how the rows were before a change that is not whole yet.
+
+    Attributes:
+        attributes: of the rows, by name; dictionaries and tensors are changed in place.
+        rows: ``(n,)`` rows that change.
+        cells: ``(n,)`` their cells, -1 where free.
+        key: ``(n, D)`` their keys; None if these do not matter, or lie in a tensor that is replaced.
+        new: cells that did not exist.
+    """
+
+    attributes: dict[str, Any]
+    rows: Tensor
+    cells: Tensor
+    key: Tensor | None = None
+    new: tuple[int, ...] = ()
+
+
 class KeyRows:
     """Keys row by row, and the cells that they belong to: the storage under every structure.
 
     A row keeps its number until its cell is removed; the row is then used for the next cell that is added.
     As long as cells are 0 to N - 1 in order, rows and cells are the same and no table is kept.
+
+    Keys that are shared with the caller are never written to: the first change that writes a key copies all
+    of them. Writing what a key already is counts as no change. So an owner can change its keys in place, tell
+    the index by ``write``, and go on sharing.
+
+    A change is not whole until ``commit`` is called; ``undo`` takes it back. Both can be interrupted and
+    called again.
 
     Args:
         keys: ``(N, D)``; shared, not copied, if it is of the storage type, contiguous, and not made under
@@ -32,6 +58,7 @@ class KeyRows:
     Attributes:
         keys: ``(capacity, D)`` storage; rows without a cell hold anything finite.
         used: rows in use or freed; those from here on were never used.
+        written_from: the keys and their version before ``write`` changed them; None once that is whole.
 
     Raises:
         ShapeError, NonFiniteError, CellError, ConfigError: bad keys, ids or storage.
@@ -39,35 +66,55 @@ class KeyRows:
 
     def __init__(self, keys: Tensor, cells: Tensor | None = None, storage: torch.dtype | None = None) -> None:
         _not_too_many(len(keys))
-        keys = check_keys(keys)
-        storage = storage or (keys.dtype if keys.dtype in STORAGE else torch.float32)
+        given = check_keys(keys)
+        storage = storage or (given.dtype if given.dtype in STORAGE else torch.float32)
         if storage not in STORAGE:
             raise ConfigError(f"storage is {storage}, expected one of {', '.join(map(str, STORAGE))}")
-        self.keys = as_storage(keys, storage).contiguous()
-        if self.keys.is_inference():
-            self.keys = self.keys.clone()
-        self.used = len(keys)
+        kept = as_storage(given, storage).contiguous()
+        self.keys = kept.clone() if kept.is_inference() else kept
+        self.used = len(kept)
+        self.written_from: tuple[Tensor, int] | None = None
+        self._shared = _overlap(self.keys, given)
+        self._bytes = _end_of(self.keys)
         self._cell: Tensor | None = None  # (capacity,) int64, -1 where free
         self._row: dict[int, int] | None = None  # row of each cell
-        self._free: list[int] = []  # rows whose cell was removed
+        self._free: list[int] = []  # rows whose cell was removed; a stack of ``_free_count`` rows
+        self._free_count = 0
+        self._before: _Before | None = None  # as long as a change is not whole
         if cells is not None:
             cells = as_ids(cells)
-            if len(cells) != len(keys):
+            if len(cells) != len(kept):
                 raise ShapeError(
-                    f"there are {len(cells)} cells for {len(keys)} keys, expected one id per key"
+                    f"there are {len(cells)} cells for {len(kept)} keys, expected one id per key"
                 )
-            _not_negative(cells)
-            if not torch.equal(cells.cpu(), torch.arange(len(keys), device="cpu")):
-                self._keep_tables(cells.to(keys.device))
+            check_not_negative(cells)
+            if not torch.equal(cells.cpu(), torch.arange(len(kept), device="cpu")):
+                self._keep_tables(cells.to(kept.device))
 
     def __len__(self) -> int:
         """Number of cells."""
-        return self.used - len(self._free)
+        before = self._before
+        if before is not None:
+            return int(before.attributes["used"] - before.attributes["_free_count"])
+        return self.used - self._free_count
 
     @property
     def features(self) -> int:
         """Features of a key, D."""
         return self.keys.shape[1]
+
+    def check_storage(self) -> None:
+        """Refuse keys that are gone: another owner of their storage has freed it.
+
+        Raises:
+            ShapeError: the storage is smaller than the keys.
+        """
+        if self.keys.untyped_storage().nbytes() < self._bytes:
+            raise ShapeError(
+                f"the storage of the keys has {self.keys.untyped_storage().nbytes()} bytes, expected "
+                f"{self._bytes}: it was freed or cut, as by resize_(0), while the index shares it; "
+                "keep the keys as they are, or build the index again"
+            )
 
     @property
     def has_own_cells(self) -> bool:
@@ -99,12 +146,12 @@ class KeyRows:
                 missing = int(cells[numbers.index(-1)])
                 raise CellError(f"there is no cell {missing}, expected cells that were added and not removed")
             rows = torch.tensor(numbers, dtype=torch.int64, device=self.keys.device)
-        _distinct(cells)
+        check_distinct(cells)
         return rows
 
     def live(self) -> Tensor:
         """Rows that hold a cell, ascending."""
-        if not self._free or self._cell is None:
+        if not self._free_count or self._cell is None:
             return torch.arange(self.used, device=self.keys.device)
         return (self._cell[: self.used] >= 0).nonzero().squeeze(1)
 
@@ -116,7 +163,7 @@ class KeyRows:
         """
         cells, keys = self._checked(cells, keys)
         _not_too_many(len(self) + len(cells))
-        _distinct(cells)
+        check_distinct(cells)
         if self._row is None:
             existing = cells[(cells >= 0) & (cells < self.used)]
         else:
@@ -125,12 +172,18 @@ class KeyRows:
             raise CellError(
                 f"cell {int(existing[0])} exists already, expected new ids: use update to give it another key"
             )
-        _not_negative(cells)
+        check_not_negative(cells)
+        rows = self._rows_for(len(cells))
+        free = torch.full_like(rows, -1)
+        self._before = _Before(self._attributes(), rows, free, new=tuple(cells.tolist()))
         following = torch.arange(self.used, self.used + len(cells), device="cpu")
         follows = torch.equal(cells.cpu(), following)
         if self._row is None and not follows:
             self._keep_tables(torch.arange(self.used, device=self.keys.device))
-        rows = self._take(len(cells))
+        reused = min(len(cells), self._free_count)
+        self._make_own(self.used + len(cells) - reused)
+        self._free_count -= reused
+        self.used += len(cells) - reused
         self.keys[rows] = keys
         if self._row is not None and self._cell is not None:
             self._cell[rows] = cells.to(self._cell.device)
@@ -143,14 +196,19 @@ class KeyRows:
         Raises:
             CellError: nothing is removed then.
         """
+        cells = as_ids(cells)
         rows = self.rows_of(cells)
+        if not len(rows):
+            return rows
+        self._before = _Before(self._attributes(), rows, cells.to(rows.device))
         if self._row is None:
             self._keep_tables(torch.arange(self.used, device=self.keys.device))
         assert self._row is not None and self._cell is not None
         for cell in cells.tolist():
             del self._row[cell]
         self._cell[rows] = -1
-        self._free += rows.tolist()
+        self._free[self._free_count :] = rows.tolist()
+        self._free_count += len(rows)
         return rows
 
     def write(self, cells: Tensor, keys: Tensor) -> Tensor:
@@ -161,9 +219,36 @@ class KeyRows:
         """
         cells, keys = self._checked(cells, keys)
         rows = self.rows_of(cells)
-        shared = keys.untyped_storage().data_ptr() == self.keys.untyped_storage().data_ptr()
-        self.keys[rows] = keys.clone() if shared else keys
+        self.written_from = self.keys, self.keys._version
+        if self._shared and torch.equal(self.keys[rows], keys):
+            return rows
+        key = None if self._shared else self.keys[rows]
+        self._before = _Before(self._attributes(), rows, cells.to(rows.device), key)
+        self._make_own(self.used)
+        self.keys[rows] = keys
         return rows
+
+    def commit(self) -> None:
+        """The change is whole."""
+        self._before = self.written_from = None
+
+    def undo(self) -> None:
+        """Take back a change that is not whole."""
+        before = self._before
+        if before is None:
+            return
+        vars(self).update(before.attributes)
+        if self._cell is not None:
+            known = before.rows < len(self._cell)
+            self._cell[before.rows[known]] = before.cells[known]
+        if self._row is not None:
+            for cell in before.new:
+                self._row.pop(cell, None)
+            rows, cells = before.rows.tolist(), before.cells.tolist()
+            self._row.update((cell, row) for cell, row in zip(cells, rows, strict=True) if cell >= 0)
+        if before.key is not None:
+            self.keys[before.rows] = before.key
+        self._before = self.written_from = None
 
     def state_dict(self, *, with_keys: bool = True) -> dict[str, Tensor]:
         """The tables and the checksum of the keys; with ``with_keys`` also the keys in use."""
@@ -177,7 +262,7 @@ class KeyRows:
         state = {"rows.used": _number(self.used)}
         if self._cell is not None:
             state["rows.cell"] = self._cell[: self.used]
-            state["rows.free"] = torch.tensor(self._free, dtype=torch.int64, device="cpu")
+            state["rows.free"] = torch.tensor(self._free[: self._free_count], dtype=torch.int64, device="cpu")
         return state
 
     @classmethod
@@ -206,7 +291,8 @@ class KeyRows:
             )
         rows = cls(keys, None, storage)
         if not shared and rows.keys.data_ptr() == keys.data_ptr():
-            rows.keys = rows.keys.clone()  # the state stays as it is, whatever is written here later
+            rows.keys = rows.keys.clone()  # the state stays as it is, whatever becomes of it later
+            rows._shared, rows._bytes = False, _end_of(rows.keys)
         rows.used = int(state["rows.used"])
         if "rows.cell" in state:
             cell = state["rows.cell"].to(rows.keys.device)
@@ -214,6 +300,7 @@ class KeyRows:
                 raise ShapeError(f"rows.cell has shape {tuple(cell.shape)}, expected ({rows.used},)")
             rows._keep_tables(cell)
             rows._free = [int(row) for row in state.get("rows.free", ())]
+            rows._free_count = len(rows._free)
         if "rows.checksum" in state:
             rows._check_keys(int(state["rows.checksum"]))
         return rows
@@ -245,34 +332,54 @@ class KeyRows:
         if keys.shape != (len(cells), self.features):
             expected = f"({len(cells)}, {self.features})"
             raise ShapeError(f"keys are {tuple(keys.shape)}, expected {expected}: one key per cell")
-        return cells, as_storage(keys, self.keys.dtype).to(self.keys.device)
+        keys = as_storage(keys, self.keys.dtype).to(self.keys.device)
+        return cells, keys.clone() if _overlap(keys, self.keys) else keys
 
     def _keep_tables(self, cells: Tensor) -> None:
         """Keep the cell of each row, and the row of each cell, from now on."""
         ids = cells.tolist()
         row_of = {cell: row for row, cell in enumerate(ids) if cell >= 0}
         if len(row_of) < sum(cell >= 0 for cell in ids):
-            _distinct(cells[cells >= 0])
+            check_distinct(cells[cells >= 0])
         self._row = row_of
         self._cell = torch.full((len(self.keys),), -1, dtype=torch.int64, device=self.keys.device)
         self._cell[: len(cells)] = cells
 
-    def _take(self, count: int) -> Tensor:
-        """Rows for ``count`` new cells: freed ones first, then new ones, for which storage grows."""
-        freed = [self._free.pop() for _ in range(min(count, len(self._free)))]
-        rest = count - len(freed)
-        if self.used + rest > len(self.keys):
-            capacity = max(self.used + rest, self.used + self.used // 2 + 16)
-            grown = self.keys.new_zeros(capacity, self.features)
-            grown[: self.used] = self.keys[: self.used]
-            self.keys = grown
-            if self._cell is not None:
-                cell = self._cell.new_full((capacity,), -1)
-                cell[: self.used] = self._cell[: self.used]
-                self._cell = cell
-        rows = freed + list(range(self.used, self.used + rest))
-        self.used += rest
+    def _attributes(self) -> dict[str, Any]:
+        """What changes of the rows, but for what is within tensors and tables."""
+        names = ("keys", "used", "_shared", "_bytes", "_cell", "_row", "_free_count")
+        return {name: getattr(self, name) for name in names}
+
+    def _rows_for(self, count: int) -> Tensor:
+        """Rows for ``count`` new cells: freed ones first, then new ones."""
+        freed = self._free[max(0, self._free_count - count) : self._free_count][::-1]
+        rows = freed + list(range(self.used, self.used + count - len(freed)))
         return torch.tensor(rows, dtype=torch.int64, device=self.keys.device)
+
+    def _make_own(self, count: int) -> None:
+        """Make keys that can be written, with room for ``count`` rows: copies those shared or full."""
+        capacity = len(self.keys)
+        if count > capacity:
+            capacity = max(count, self.used + self.used // 2 + 16)
+        elif not self._shared:
+            return
+        keys = self.keys.new_zeros(capacity, self.features)
+        keys[: self.used] = self.keys[: self.used]
+        self.keys, self._shared, self._bytes = keys, False, _end_of(keys)
+        if self._cell is not None and len(self._cell) < capacity:
+            cell = self._cell.new_full((capacity,), -1)
+            cell[: self.used] = self._cell[: self.used]
+            self._cell = cell
+
+
+def _end_of(keys: Tensor) -> int:
+    """Byte of the storage of contiguous keys at which they end."""
+    return int(keys.storage_offset()) * keys.element_size() + keys.nbytes
+
+
+def _overlap(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors lie in the same storage."""
+    return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
 
 
 def _number(number: int) -> Tensor:
@@ -282,14 +389,3 @@ def _number(number: int) -> Tensor:
 def _not_too_many(rows: int) -> None:
     if rows > MOST_ROWS:
         raise ShapeError(f"there are {rows} keys, expected at most {MOST_ROWS}: divide them among indexes")
-
-
-def _not_negative(cells: Tensor) -> None:
-    if bool((cells < 0).any()):
-        raise CellError(f"cell {int(cells.min())} is negative, expected ids from 0 on")
-
-
-def _distinct(cells: Tensor) -> None:
-    distinct, count = torch.unique(cells, return_counts=True)
-    if len(distinct) < len(cells):
-        raise CellError(f"cell {int(distinct[count > 1][0])} is given twice, expected distinct ids")

@@ -32,9 +32,9 @@ class Structure(ABC, Generic[Parts]):
     the methods here hold it, and switch off what would change the arithmetic (``own_arithmetic``).
 
     A build makes new parts beside the existing ones and replaces them at the end. So searches go on
-    meanwhile, and a build that fails leaves the index as it was. A change that is
-    interrupted, as by Ctrl-C, may leave parts that do not fit the rows: they are rebuilt before their next
-    use.
+    meanwhile, and a build that fails leaves the index as it was. A change that fails or is interrupted, as by
+    Ctrl-C, is taken back in the rows. It may leave parts that do not fit them: they are rebuilt before their
+    next use.
 
     Copies and pickles are made of the settings and the state. They have no ``on_progress``, which is mostly
     a progress bar and belongs to one process.
@@ -106,8 +106,8 @@ class Structure(ABC, Generic[Parts]):
     def search(self, query: Tensor, k: int) -> SearchResult:
         """See ``Index.search``."""
         lock = self._lock
-        lock.enter()
         try:
+            lock.enter()
             rows, parts = self._current()
             if not self._torn and self._is_settled(rows, parts):
                 return self._answer(rows, parts, query, k)
@@ -119,20 +119,17 @@ class Structure(ABC, Generic[Parts]):
     @own_arithmetic
     def add(self, cells: Tensor, keys: Tensor) -> None:
         """See ``Index.add``."""
-        with self._changing() as (rows, parts):
-            self._insert(rows, parts, rows.add(cells, keys))
+        self._change(lambda rows: rows.add(cells, keys), self._insert)
 
     @own_arithmetic
     def remove(self, cells: Tensor) -> None:
         """See ``Index.remove``."""
-        with self._changing() as (rows, parts):
-            self._discard(rows, parts, rows.remove(cells))
+        self._change(lambda rows: rows.remove(cells), self._discard)
 
     @own_arithmetic
     def update(self, cells: Tensor, keys: Tensor) -> None:
         """See ``Index.update``."""
-        with self._changing() as (rows, parts):
-            self._write(rows, parts, cells, keys)
+        self._change(lambda rows: rows.write(cells, keys), self._write)
 
     @own_arithmetic
     def state_dict(self, *, with_keys: bool = True) -> dict[str, Tensor]:
@@ -172,9 +169,8 @@ class Structure(ABC, Generic[Parts]):
     def _discard(self, rows: KeyRows, parts: Parts, touched: Tensor) -> None:
         """Take rows ``(n,)`` out of the parts."""
 
-    def _write(self, rows: KeyRows, parts: Parts, cells: Tensor, keys: Tensor) -> None:
-        """Give cells ``(n,)`` new keys ``(n, D)`` with ``rows.write``, and file their rows again."""
-        touched = rows.write(cells, keys)
+    def _write(self, rows: KeyRows, parts: Parts, touched: Tensor) -> None:
+        """File rows ``(n,)`` again, which have new keys."""
         self._discard(rows, parts, touched)
         self._insert(rows, parts, touched)
 
@@ -209,6 +205,7 @@ class Structure(ABC, Generic[Parts]):
         """
         if self._rows is None or self._parts is None:
             raise NotFittedError("the index has no cells yet: call build(keys) or load_state_dict first")
+        self._rows.check_storage()
         return self._rows, self._parts
 
     def _settled(self) -> tuple[KeyRows, Parts]:
@@ -228,9 +225,30 @@ class Structure(ABC, Generic[Parts]):
         with self._lock.reading:
             yield self._current()
 
+    def _change(
+        self, change_rows: Callable[[KeyRows], Tensor], change_parts: Callable[[KeyRows, Parts, Tensor], None]
+    ) -> None:
+        """Change the rows, then the parts for the rows touched ``(n,)``: both, or neither."""
+        with self._lock.writing:
+            rows, parts = self._mended()
+            self._torn = True
+            try:
+                touched = change_rows(rows)
+            except BaseException:
+                rows.undo()
+                self._torn = False
+                raise
+            try:
+                change_parts(rows, parts, touched)
+            except BaseException:  # such as Ctrl-C, or too little memory
+                rows.undo()
+                raise
+            rows.commit()
+            self._torn = False
+
     @contextmanager
     def _changing(self) -> Iterator[tuple[KeyRows, Parts]]:
-        """Rows and parts, to change."""
+        """Rows and parts, to change the parts alone."""
         with self._lock.writing:
             rows, parts = self._mended()
             with self._tearing():
@@ -238,7 +256,7 @@ class Structure(ABC, Generic[Parts]):
 
     @contextmanager
     def _tearing(self) -> Iterator[None]:
-        """Note a change that is interrupted; one that is refused has changed nothing."""
+        """Note a change of the parts that is interrupted; one that is refused has changed nothing."""
         try:
             yield
         except HMNError:
@@ -252,6 +270,7 @@ class Structure(ABC, Generic[Parts]):
         rows, parts = self._current()
         if not self._torn:
             return rows, parts
+        rows.undo()
         keys, cells = rows.keys[: rows.used], None
         if rows.has_own_cells:
             cells = rows.cells_at(torch.arange(rows.used, device=keys.device))

@@ -91,8 +91,8 @@ class ExactIndex(Structure[Screen]):
     def _discard(self, rows: KeyRows, screen: Screen, touched: Tensor) -> None:  # noqa: ARG002
         screen.forget()
 
-    def _write(self, rows: KeyRows, screen: Screen, cells: Tensor, keys: Tensor) -> None:
-        screen.write(rows, cells, keys)
+    def _write(self, rows: KeyRows, screen: Screen, touched: Tensor) -> None:
+        screen.write(rows, touched)
 
     def _save(self, rows: KeyRows, screen: Screen) -> dict[str, Tensor]:  # noqa: ARG002
         return {}

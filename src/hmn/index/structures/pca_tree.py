@@ -153,8 +153,8 @@ class PCATreeIndex(Structure[_Tree], Tunable):
     def _discard(self, rows: KeyRows, tree: _Tree, touched: Tensor) -> None:  # noqa: ARG002
         tree.buckets.drop(touched)
 
-    def _write(self, rows: KeyRows, tree: _Tree, cells: Tensor, keys: Tensor) -> None:
-        self._insert(rows, tree, rows.write(cells, keys))
+    def _write(self, rows: KeyRows, tree: _Tree, touched: Tensor) -> None:
+        self._insert(rows, tree, touched)
 
     def _save(self, rows: KeyRows, tree: _Tree) -> dict[str, Tensor]:  # noqa: ARG002
         tree.buckets.settle()

@@ -81,17 +81,19 @@ class Screen:
         codes = self._codes
         return codes if codes is not None and codes.sound else None
 
-    def write(self, rows: KeyRows, cells: Tensor, keys: Tensor) -> None:
-        """Give cells ``(n,)`` new keys ``(n, D)`` and new codes; see ``Index.update``."""
-        known = self._is_of(rows)
-        written = rows.write(cells, keys)
-        if not known:
+    def write(self, rows: KeyRows, touched: Tensor) -> None:
+        """Make new codes of rows ``(n,)`` that were given new keys by ``KeyRows.write``."""
+        keys, version = rows.written_from or (None, 0)
+        written = keys is rows.keys and version != keys._version  # by the index, in place
+        overwritten = not written and keys is not None and self._spots and not self._spots.unchanged(keys)
+        if keys is not self._keys or version != self._version or overwritten:
             self.forget()
-        else:
-            self._version = rows.keys._version
-            if self._codes is not None:
-                self._codes.write(written)
-                self._spots = Spots(rows.keys)
+            return
+        self._keys, self._version = rows.keys, rows.keys._version
+        if self._codes is not None:
+            self._codes.keys = rows.keys
+            self._codes.write(touched)
+            self._spots = Spots(rows.keys)
 
     def _is_of(self, rows: KeyRows) -> bool:
         if self._keys is not rows.keys or self._version != rows.keys._version:
@@ -106,6 +108,7 @@ class Codes:
         rows: rows of keys, on the CPU.
 
     Attributes:
+        keys: ``(capacity, D)`` storage of the keys.
         sound: whether the codes are of use: no key is too long, and for most queries they gave the best rows
             for certain.
     """
@@ -113,7 +116,7 @@ class Codes:
     def __init__(self, rows: KeyRows) -> None:
         live = rows.live()
         count, panels = len(live), -(-len(live) // LANES)
-        self._keys, self._live = rows.keys, live
+        self.keys, self._live = rows.keys, live
         starts = torch.arange(0, count, LIST, device=live.device)
         child = live.new_zeros(panels * LANES, dtype=torch.int32)
         child[:count] = live
@@ -139,11 +142,11 @@ class Codes:
         level, places = self._level, torch.searchsorted(self._live, rows)
         nowhere = level.step.new_zeros(len(level.length), 1)
         for row, place in zip(torch.split(rows, PART), torch.split(places, PART), strict=True):
-            write_entries(level, place, self._keys, row, place // LIST, nowhere)
-            coded = codes_of(level, place, self._keys.shape[1]).sub_(level.zero)
+            write_entries(level, place, self.keys, row, place // LIST, nowhere)
+            coded = codes_of(level, place, self.keys.shape[1]).sub_(level.zero)
             coded *= level.step[place].unsqueeze(1)
             length = torch.linalg.vector_norm(coded, dim=1, dtype=torch.float64)
-            rest = torch.linalg.vector_norm(coded.sub_(self._keys[row]), dim=1, dtype=torch.float64)
+            rest = torch.linalg.vector_norm(coded.sub_(self.keys[row]), dim=1, dtype=torch.float64)
             level.along[place] = ((rest / self._ratio + length) * (1 + 1e-5) + SHORTEST).float()
             self.sound = self.sound and bool((level.along[place] < LONGEST).all())  # False for NaN
 
@@ -159,11 +162,11 @@ class Codes:
             row = query.new_full((len(query), k), -1, dtype=torch.int64)
             certain = query.new_zeros(len(query), dtype=torch.bool)
             return query.new_full((len(query), k), -torch.inf), row, certain
-        score, row, certain = screened(query, self._level, self._ratio, self._keys, room, k)
+        score, row, certain = screened(query, self._level, self._ratio, self.keys, room, k)
         again = (~certain).nonzero().squeeze(1)
         if len(again) and room < most:
             room = min(MORE * room, most)
-            more = screened(query[again], self._level, self._ratio, self._keys, room, k)
+            more = screened(query[again], self._level, self._ratio, self.keys, room, k)
             score[again], row[again], certain[again] = more
         self._asked, self._uncertain = self._asked + len(query), self._uncertain + int((~certain).sum())
         self.sound = self.sound and (self._asked < AFTER or 2 * self._uncertain < self._asked)

@@ -168,8 +168,8 @@ class WTAHashIndex(Structure[_Tables], Tunable):
     def _discard(self, rows: KeyRows, tables: _Tables, touched: Tensor) -> None:  # noqa: ARG002
         tables.buckets.drop(touched)
 
-    def _write(self, rows: KeyRows, tables: _Tables, cells: Tensor, keys: Tensor) -> None:
-        self._insert(rows, tables, rows.write(cells, keys))
+    def _write(self, rows: KeyRows, tables: _Tables, touched: Tensor) -> None:
+        self._insert(rows, tables, touched)
 
     def _save(self, rows: KeyRows, tables: _Tables) -> dict[str, Tensor]:  # noqa: ARG002
         tables.buckets.settle()

@@ -181,8 +181,8 @@ class HierarchicalIndex(Structure[Tree], Tunable):
     def _discard(self, rows: KeyRows, tree: Tree, touched: Tensor) -> None:  # noqa: ARG002
         upkeep.remove(tree, touched)
 
-    def _write(self, rows: KeyRows, tree: Tree, cells: Tensor, keys: Tensor) -> None:
-        upkeep.update(tree, rows.write(cells, keys))
+    def _write(self, rows: KeyRows, tree: Tree, touched: Tensor) -> None:  # noqa: ARG002
+        upkeep.update(tree, touched)
 
     def _search(self, rows: KeyRows, tree: Tree, query: Tensor, k: int) -> SearchResult:
         usual = 12 * k + 24 if self.codes == "int1" else 2 * k + 16  # one bit ranks less precisely
