@@ -14,7 +14,7 @@ PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $
 
 # Targets run one after another, under `make -j` as well: the tests and the miniature each use every core.
 .NOTPARALLEL:
-.PHONY: help demo check test lint language types fast unit miniature hooks paper paper-quick bench-qa \
+.PHONY: help demo check test lint language types fast unit sanitize sanitize-native miniature hooks paper paper-quick bench-qa \
 	bench-qa-limits bench-facts bench-index bench-hierarchy docs wheel clean
 
 help:
@@ -22,6 +22,8 @@ help:
 	@echo "make check            set up, then lint, language, types and the fast tests (3 minutes on two cores)"
 	@echo "make test             check everything: as make check, with all tests, the documentation, and the paper in"
 	@echo "                      miniature where the SimpleQuestions data are (15 minutes on two cores)"
+	@echo "make sanitize         the tests of the kernels and of the index, with kernels that stop at memory errors"
+	@echo "                      and undefined behaviour (3 minutes on two cores); make test does it for the kernels alone"
 	@echo "make hooks            let git run the quick checks before every commit"
 	@echo "make paper-quick      the paper's experiments in miniature (needs the SimpleQuestions data, minutes)"
 	@echo "make paper            the same as the paper has them (half a day on two cores; rows of docs/paper are not"
@@ -47,7 +49,7 @@ demo: $(READY)
 
 check: lint language types fast
 
-test: lint language types docs unit miniature
+test: lint language types docs unit sanitize-native miniature
 
 lint: $(READY)
 	$(BIN)/python -m ruff check .
@@ -64,6 +66,13 @@ fast: $(READY)
 
 unit: $(READY)
 	$(PYTEST)
+
+# only the pytest that this starts loads the sanitizers' libraries
+sanitize: $(READY)
+	$(BIN)/python -m scripts.sanitize -n $(CORES) tests/_native tests/index
+
+sanitize-native: $(READY)
+	$(BIN)/python -m scripts.sanitize -n $(CORES) tests/_native
 
 hooks: $(READY)
 	$(BIN)/python -m pre_commit install
