@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from tests.fuzz.bundles import make_bundle
 from typer.testing import CliRunner
 
 from hmn.cli.app import app
@@ -192,6 +195,110 @@ def test_skip_bad_goes_on_and_counts(small_files: Path) -> None:
     done = hmn(small_files, *arguments, "--skip-bad")
     assert done.returncode == 0, done.stderr
     assert "skipped 3 bad lines, the first: facts.tsv:" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def odd_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model, good files, and everything that a path may lead to instead."""
+    folder = tmp_path_factory.mktemp("odd")
+    make_bundle(folder / "model")
+    triples = [f"p{n}\tperson/born_in\ttown{n % 3}" for n in range(12)]
+    (folder / "facts.tsv").write_text("\n".join(triples))
+    (folder / "train.tsv").write_text(
+        "\n".join(f"{line}\twhere was p{n} born" for n, line in enumerate(triples))
+    )
+    (folder / "empty").touch()
+    (folder / "binary").write_bytes(bytes(range(256)) * 4)
+    (folder / "utf16.tsv").write_text("\n".join(triples), encoding="utf-16")
+    (folder / "cut.tsv.gz").write_bytes(b"\x1f\x8b" + b"x" * 50)
+    (folder / "cut.parquet").write_bytes(b"PAR1xxxx")
+    (folder / "list.json").write_text("[" * 100_000)
+    (folder / "full").mkdir()
+    (folder / "full" / "thesis.txt").touch()
+    (folder / "loop").symlink_to("loop")
+    return folder
+
+
+ODD_PATHS = ("gone", "empty", "binary", "utf16.tsv", "cut.tsv.gz", "cut.parquet", "list.json", "full", "loop",
+             "", "facts.tsv/x", "x" * 300, "\udcff.tsv")  # fmt: skip
+"""Paths that no command can read."""
+ODD_PLACES = ("empty", "full", "facts.tsv/x", "x" * 250, "/proc/x", "loop", "\udcff")
+"""Paths that no command can write to."""
+
+
+def refused(folder: Path, *arguments: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The one line that a command refuses its arguments with."""
+    monkeypatch.chdir(folder)
+    before = sorted(path.name for path in folder.iterdir())
+    done = RUNNER.invoke(app, arguments)
+    assert isinstance(done.exception, SystemExit) and done.exit_code == 2, (arguments, done.exception)
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and errors == done.stderr.splitlines()[-1:], (arguments, done.stderr)
+    assert sorted(path.name for path in folder.iterdir()) == before
+    return errors[0]
+
+
+@pytest.mark.parametrize("path", ODD_PATHS)
+def test_what_cannot_be_read_is_refused_in_a_line(
+    odd_files: Path, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = {
+        "--facts": "facts.tsv",
+        "--questions": "train.tsv",
+        "--valid": "train.tsv",
+        "--names": "facts.tsv",
+    }
+    commands = [["ask", path, "who"], ["evaluate", path, "--questions", "train.tsv"]]
+    commands += [["evaluate", "model", "--questions", path]]
+    for flag in good:
+        flags = {**good, flag: path}
+        commands.append(["train", "--out", "new", *(part for pair in flags.items() for part in pair)])
+    if path not in ("empty", ""):
+        commands.append(["train", "--config", path])
+    for command in commands:
+        refused(odd_files, *command, monkeypatch=monkeypatch)
+
+
+@pytest.mark.parametrize("place", ODD_PLACES)
+def test_where_nothing_can_be_written_is_refused_in_a_line(
+    odd_files: Path, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = "training or measuring has begun"
+    monkeypatch.setattr("hmn.qa.factoid_qa.build_network", lambda *_, **__: pytest.fail(begun))
+    train = ["train", "--facts", "facts.tsv", "--questions", "train.tsv", "--overwrite", "--out"]
+    refused(odd_files, *train, place, monkeypatch=monkeypatch)
+    if place in ("full", "x" * 250):
+        return  # good enough for the folders of the other commands
+    monkeypatch.setattr("hmn.qa.demo.run.build_world", lambda _: pytest.fail(begun))
+    monkeypatch.setattr("hmn.paper.runs.runner.run_all", lambda *_: pytest.fail(begun))
+    refused(odd_files, "demo", "--out", place, monkeypatch=monkeypatch)
+    paper = [
+        "paper",
+        "--facts",
+        "facts.tsv",
+        "--train",
+        "train.tsv",
+        "--valid",
+        "train.tsv",
+        "--preset",
+        "quick",
+    ]
+    refused(odd_files, *paper, "--only", "baselines", "--out", place, monkeypatch=monkeypatch)
+
+
+def test_odd_text_on_standard_input_or_no_room_for_output(odd_files: Path) -> None:
+    command = [sys.executable, "-m", "hmn.cli", "ask", "model"]
+    for asked, stdin, out in (
+        ("-", b"\xff\xfe", subprocess.PIPE),
+        ("where was person 3 born", b"", "/dev/full"),
+    ):
+        with Path(out).open("w") if isinstance(out, str) else nullcontext(out) as stdout:
+            done = subprocess.run(
+                [*command, asked], cwd=odd_files, input=stdin, stdout=stdout, stderr=subprocess.PIPE,
+                env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"}, check=False,
+            )  # fmt: skip
+        assert done.returncode in (1, 2) and b"Traceback" not in done.stderr
+        assert b"error: standard input or output: " in done.stderr
 
 
 def test_every_setting_is_a_flag() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -153,3 +154,46 @@ def test_real_facts() -> None:
     assert sorted(cells.tolist()) == list(range(81_004))
     expected = [line.replace("www.freebase.com/m/", "m.").replace("www.freebase.com/", "") for line in lines]
     assert ["\t".join(facts.fact(int(cell))[:3]) for cell in cells[::99]] == expected[::99]
+
+
+@pytest.mark.parametrize("odd", [None, 3, "abc", b"abc", [None], ["abc"], [("a", "b")], [("a", "r", 3)],
+                                 [("a", "r", " ")], [("a", "r", "\ud800")], [{"a": 1}]],
+                         ids=repr)  # fmt: skip
+def test_what_is_no_row_of_three_texts_is_refused(odd: Any) -> None:
+    with pytest.raises(DataError, match=r"triples.*: got .*, expected"):
+        FactTable.from_triples(odd)
+
+
+@pytest.mark.parametrize("odd", [3, [("a", "b")], {"a": None}, {"a": "x"}, {"a": b"x"}, {"a": ["\ud800"]},
+                                 {"a": [1]}, {3: ["x"]}], ids=repr)  # fmt: skip
+def test_names_are_lists_of_texts(odd: Any) -> None:
+    with pytest.raises(DataError, match=r"names .*, expected"):
+        FactTable.from_triples([("a", "r", "b")], odd)
+
+
+def test_rows_and_names_of_any_kind_of_list() -> None:
+    triples, names = [("a", "r", "b"), ("b", "r", "c")], {"a": ["Ay", "Eh"]}
+    expected = FactTable.from_triples(triples, names)
+    for rows in (iter(triples), np.array(triples), list(map(list, triples)), (t for t in triples)):
+        assert_same(FactTable.from_triples(rows, names), expected)  # type: ignore[arg-type]
+    for listed in (("Ay", "Eh"), iter(["Ay", "Eh"]), np.array(["Ay", "Eh"])):
+        assert_same(FactTable.from_triples(triples, {"a": listed}), expected)  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("odd", [None, 3, b"a"], ids=repr)
+def test_odd_ids_cells_columns_and_separators(odd: Any, tmp_path: Path) -> None:
+    (tmp_path / "facts.tsv").write_text("a\tr\tb\n")
+    facts = FactTable.read(tmp_path / "facts.tsv")
+    for find in (facts.find_entities, facts.entity_number, lambda text: facts.cell_of("a", text, "b"),
+                 lambda text: facts.cells_of(["a"], ["r"], [text])):  # fmt: skip
+        with pytest.raises(DataError, match=r"an id is .*, expected text"):
+            find(odd)
+    for cell in (odd, "1", 1.0, True):
+        if cell != 3:
+            with pytest.raises(DataError, match=r"cell is .*, expected a whole number from 0 to 0"):
+                facts.fact(cell)
+    with pytest.raises(DataError, match=r"columns is .*, expected three names"):
+        FactTable.read(tmp_path / "facts.tsv", columns=odd)
+    if odd is not None:
+        with pytest.raises(DataError, match=r"separator is .*, expected one character"):
+            FactTable.read(tmp_path / "facts.tsv", separator=odd)

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from tests.qa.small import SIZES, TRAINING
 
-from hmn.errors import ConfigError, DataError, NotFittedError, ShapeError
+from hmn.errors import BundleError, ConfigError, DataError, NotFittedError, ShapeError
 from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
 from hmn.qa.factoid_qa import FactoidQA
@@ -53,7 +55,7 @@ def test_probabilities_are_those_of_a_softmax_over_the_k_best_cells(qa: FactoidQ
 def test_a_question_must_have_words_and_a_model_training(qa: FactoidQA, small_facts: FactTable) -> None:
     with pytest.raises(DataError, match="no word"):
         qa.ask("?!")
-    with pytest.raises(ConfigError, match="at least 1"):
+    with pytest.raises(ConfigError, match="k is 0"):
         qa.ask("who", 0)
     with pytest.raises(NotFittedError, match="fit"):
         FactoidQA(small_facts).ask("who")
@@ -113,3 +115,92 @@ def test_the_real_data_fit_the_memory(data: Path) -> None:
     assert 71_302 < len(qa.cells) < 100_000
     held = qa.cells.facts
     assert np.array_equal(np.unique(held.flat), np.arange(81_004)), "every fact is in a cell"
+
+
+@pytest.mark.parametrize("k", [1.5, "3", None, True, 0, -1, 2**31, 2**63, [1]])
+def test_an_odd_k_is_refused_in_words(clustered: FactoidQA, small_split: Split, k: Any) -> None:
+    for act in (lambda: clustered.ask("who", k), lambda: clustered.evaluate(small_split[1], k)):
+        with pytest.raises(ConfigError, match=f"k is {re.escape(repr(k))}, expected"):
+            act()
+    with pytest.raises(ConfigError, match=f"k is {re.escape(repr(k))}, expected"):
+        FactoidQA(clustered.facts, k=k)
+
+
+def test_more_answers_than_cells_are_all_the_answers(clustered: FactoidQA, small_split: Split) -> None:
+    question, count = small_split[1].text[0], len(clustered.cells)
+    assert clustered.ask(question, 2**31 - 1) == clustered.ask(question, count)
+    assert clustered.ask(question, np.int64(3)) == clustered.ask(question, 3)
+    few = small_split[1].take(np.arange(2))
+    every = clustered.evaluate(few, 2**31 - 1)
+    assert every.recall_at_k == clustered.evaluate(few, len(clustered.facts)).recall_at_k
+
+
+def test_questions_of_any_kind_of_list(clustered: FactoidQA, small_split: Split) -> None:
+    texts = small_split[1].text[:3]
+    expected = clustered.ask_all(texts)
+    for questions in (tuple(texts), iter(texts), np.array(texts), dict.fromkeys(texts), (t for t in texts)):
+        assert clustered.ask_all(questions) == expected
+    assert torch.equal(clustered.encode(np.array(texts)), clustered.encode(texts))
+    assert clustered.ask_all([]) == []
+    assert clustered.ask(np.str_(texts[0])) == expected[0]
+    for text in (texts[0] + "\0", "\ud800 " + texts[0]):
+        assert clustered.ask(text)
+    for odd in ("who", b"who", None, 3):
+        with pytest.raises(DataError, match=r"questions is .*, expected a list of texts"):
+            clustered.ask_all(odd)
+    for odd in (b"who", None, 3, ["who"]):
+        with pytest.raises(DataError, match=r"a question is .*, expected text"):
+            clustered.ask(odd)  # type: ignore[arg-type]
+    for odd in ("", " ", "??", "\0", "\ud800"):
+        with pytest.raises(DataError, match="has no word in it"):
+            clustered.ask(odd)
+
+
+@pytest.mark.parametrize("path", [None, b"m", 3, [("a", "r", "b")]], ids=repr)
+def test_what_is_no_path_is_refused(clustered: FactoidQA, path: Any) -> None:
+    for act in (
+        lambda: FactoidQA(path),
+        lambda: FactoidQA(clustered.facts).fit(path),
+        lambda: clustered.evaluate(path),
+    ):
+        with pytest.raises(DataError, match=re.escape(f"path is {path!r}, expected the path of a file")):
+            act()
+    for act in (lambda: FactoidQA.from_pretrained(path), lambda: clustered.save_pretrained(path)):
+        with pytest.raises(BundleError, match="not a valid path"):
+            act()
+
+
+def test_questions_about_another_table_are_refused(clustered: FactoidQA, small_split: Split) -> None:
+    other = FactoidQA(FactTable.from_triples([("a", "r", "b")]))
+    with pytest.raises(DataError, match="the questions ask for facts that the model's table lacks"):
+        other.fit(small_split[0])
+    row = QuestionSet.from_rows(clustered.facts, [("where", clustered.facts.fact(3).object)])
+    with pytest.raises(DataError, match="lacks"):
+        other.fit(row)
+
+
+def test_settings_may_be_numbers_of_numpy(small_facts: FactTable) -> None:
+    config = FactoidQA(small_facts, hidden=np.int64(8), dropout=np.float32(0.5)).config
+    assert (type(config.hidden), type(config.dropout)) == (int, float) and config.hidden == 8
+    for odd in (8.0, np.float64(8), np.bool_(1), True):
+        with pytest.raises(ConfigError, match=r"hidden is .*, expected int"):
+            FactoidQA(small_facts, hidden=odd)
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_training(
+    small_facts: FactTable, small_split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hmn.qa.factoid_qa.build_network", lambda *_, **__: pytest.fail("training began"))
+    (tmp_path / "file").touch()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").touch()
+    qa = FactoidQA(small_facts)
+    for out in ("file/m", "x" * 250, "/proc/m", "m\0", "\udcff"):
+        with pytest.raises(BundleError, match=": "):
+            qa.fit(*small_split, out=tmp_path / out, quiet=True)
+    with pytest.raises(BundleError, match="not a bundle"):
+        qa.fit(*small_split, out=tmp_path / "full", overwrite=True, quiet=True)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match="holds something already"):
+        qa.fit(*small_split, out=".", quiet=True)
+    assert sorted(file.name for file in tmp_path.rglob("*")) == ["file", "full", "thesis.txt"]

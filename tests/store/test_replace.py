@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -22,9 +26,9 @@ from tests.store.small import (
 
 from hmn.errors import BundleError
 from hmn.store import atomic
-from hmn.store.atomic import write_atomically
-from hmn.store.bundle import BundleReader, write_json, write_tensors, writing_bundle
-from hmn.store.replace import recover
+from hmn.store.atomic import check_folder, uninterrupted, write_atomically
+from hmn.store.bundle import BundleReader, check_writable, write_json, write_tensors, writing_bundle
+from hmn.store.replace import discard, find_bundle, recover
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["before", "while writing"])
@@ -279,3 +283,142 @@ def test_a_full_disk_is_reported_and_loses_nothing(tmp_path: Path) -> None:
     assert load(tmp_path / "b") == 1
     assert (tmp_path / "file").read_bytes() == b"old"
     assert sorted(f.name for f in tmp_path.iterdir()) == ["b", "file"]
+
+
+INTERRUPTED = ("atomic.py", "bundle.py", "manifest.py", "replace.py")
+"""Files of the store in whose every line Ctrl-C is pressed."""
+
+
+def interrupt_at(step: int, action: Callable[[], None]) -> int:
+    """Press Ctrl-C at the ``step``-th line that the store runs; gives the number of lines run until then."""
+    lines = 0
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal lines
+        if (
+            Path(frame.f_code.co_filename).parent.name != "store"
+            or Path(frame.f_code.co_filename).name not in INTERRUPTED
+        ):
+            return None
+        if event == "line":
+            lines += 1
+            if lines == step:
+                signal.raise_signal(signal.SIGINT)
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        action()
+    finally:
+        sys.settrace(before)
+    return lines
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # listings of folders that were interrupted
+@pytest.mark.parametrize("thing", ["bundle", "file"])
+def test_ctrl_c_at_any_line_leaves_the_old_or_the_new_and_nothing_beside(tmp_path: Path, thing: str) -> None:
+    path = tmp_path / "m"
+
+    def put(value: int) -> None:
+        if thing == "file":
+            write_atomically(path, str(value).encode())
+            return
+        with writing_bundle(path) as folder:
+            (folder / "value").write_text(str(value))
+
+    def held() -> int:
+        return int((BundleReader(path).file("value") if thing == "bundle" else path).read_text())
+
+    put(1)
+    step, values = 0, set()
+    handler = signal.getsignal(signal.SIGINT)
+    while step < 1000:
+        step += 1
+        try:
+            interrupt_at(step, lambda: put(2))
+        except KeyboardInterrupt:
+            values.add(held())
+            assert [file.name for file in tmp_path.iterdir()] == ["m"], f"left after line {step}"
+            assert signal.getsignal(signal.SIGINT) is handler
+            put(1)
+        else:
+            break
+    assert held() == 2 and values == {1, 2} and step > 40
+
+
+def test_signals_wait_for_the_end_of_a_block() -> None:
+    done = []
+    with pytest.raises(KeyboardInterrupt), uninterrupted():
+        signal.raise_signal(signal.SIGINT)
+        done.append("block")
+    assert done == ["block"]
+    seen: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: seen.append(number))
+    try:
+        with uninterrupted():
+            signal.raise_signal(signal.SIGTERM)
+            assert seen == []
+        assert seen == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    thread = threading.Thread(target=lambda: done.append(save_elsewhere()))
+
+    def save_elsewhere() -> str:
+        with uninterrupted():
+            return "elsewhere"
+
+    thread.start()
+    thread.join()
+    assert done[-1] == "elsewhere"
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_what_cannot_be_written_is_refused_before_the_work(tmp_path: Path, late: bool) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").touch()
+    save(tmp_path / "bundle", 1)
+    before = sorted(tmp_path.rglob("*"))
+    bad = ["file", "file/m", "file/a/m", "full", "x" * 250, ("y" * 99 + "/") * 41 + "m", "/proc/m", "."]
+    for name in bad:
+        with pytest.raises(BundleError, match=": ") as caught:
+            if late:
+                save(tmp_path / name, 1)
+            else:
+                check_writable(tmp_path / name)
+        assert name.strip("/.")[:9] in str(caught.value) or name == "."
+    check_writable(tmp_path / "bundle")
+    check_writable(str(tmp_path / "new"))
+    assert sorted(tmp_path.rglob("*")) == before
+    for value in (None, b"m", 3):
+        with pytest.raises(BundleError, match="not a valid path"):
+            check_writable(value)  # type: ignore[arg-type]
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    for name in ("file", "file/m", "x" * 300, "/proc/m"):
+        with pytest.raises(BundleError, match=re.escape(name[:9])):
+            check_folder(tmp_path / name)
+    check_folder(tmp_path / "new" / "folder")
+    assert list((tmp_path / "new" / "folder").iterdir()) == []
+    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    for check in (check_folder, check_writable):
+        with pytest.raises(BundleError, match="No space left on device"):
+            check(tmp_path / "m")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["file", "new"]
+
+
+def test_a_discarded_bundle_is_not_found_again(tmp_path: Path) -> None:
+    path = tmp_path / "b"
+    save(path, 1)
+    lay_aside(path)
+    save(tmp_path / "c", 2)
+    (tmp_path / "c").rename(path)
+    assert load(path) == 2
+    discard(path)
+    assert list(tmp_path.iterdir()) == [] and find_bundle(path) == path

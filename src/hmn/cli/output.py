@@ -68,6 +68,11 @@ def exit_on_error(interrupted: str) -> Iterator[None]:
     except HMNError as error:
         log(f"error: {error}")
         raise typer.Exit(2) from None
+    except BrokenPipeError:
+        raise  # such as under `head`: Typer ends without a word
+    except (OSError, UnicodeError) as error:
+        log(f"error: standard input or output: {error}: expected text in UTF-8, and room to write")
+        raise typer.Exit(2) from None
     except KeyboardInterrupt:
         if interrupted:
             log(interrupted)

@@ -55,8 +55,10 @@ def paper(
         from hmn.paper.report.report import write_report
         from hmn.paper.runs.plan import Plan, reported, without_other_tables
         from hmn.paper.runs.runner import run_all
+        from hmn.store.atomic import check_folder
 
         figures_module()
+        check_folder(out)
         files = Files(
             facts=str(facts),
             names=_text(names),

@@ -22,6 +22,17 @@ _CAMEL = re.compile(r"(?<=[a-z])[A-Z]+")
 """Pattern of capitals within a word, as in placeOfBirth."""
 
 
+def is_text(value: object) -> bool:
+    """Whether a value is a text that is not blank and that a file can hold, which a lone surrogate cannot."""
+    if not isinstance(value, str) or not value.strip():
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def canonical_id(text: str) -> str:
     """Spell a Freebase id in the one way that tables use; other ids only lose the space around them.
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from hmn.errors import DataError
 from hmn.facts.ids import canonical_id, readable_id
 from hmn.facts.names import Names
 from hmn.facts.ragged import offsets
@@ -41,11 +42,11 @@ class FactLookup:
 
     def entity_number(self, entity: str) -> int:
         """The number of an entity by its id, in any spelling; -1 if it is not in the table."""
-        return _place(self.entities, canonical_id(entity), key=lambda value: value.as_py())
+        return _place(self.entities, _id(entity), key=lambda value: value.as_py())
 
     def relation_number(self, relation: str) -> int:
         """The number of a relation by its id, in any spelling; -1 if it is not in the table."""
-        return _place(self.relations, canonical_id(relation))
+        return _place(self.relations, _id(relation))
 
     def cell_of(self, subject: str, relation: str, object: str) -> int:
         """The cell of a fact by its ids; -1 if it is not in the table."""
@@ -151,7 +152,7 @@ def frozen(numbers: NDArray[AnyInt]) -> NDArray[AnyInt]:
 
 def _numbers(known: pa.Array, ids: Sequence[str]) -> NDArray[np.int64]:
     """The places of ids in an array, -1 for unknown ones."""
-    wanted = pa.array([canonical_id(text) for text in ids], pa.large_string())
+    wanted = pa.array([_id(text) for text in ids], pa.large_string())
     places = pc.fill_null(pc.index_in(wanted, value_set=known), -1)
     numbers: NDArray[np.int64] = places.to_numpy(zero_copy_only=False).astype(np.int64)
     return numbers
@@ -167,6 +168,13 @@ def _place(ids: Any, wanted: str, key: Callable[[Any], str] = str) -> int:
     """The place of an id in a sorted sequence, -1 if it is not there."""
     place = bisect_left(ids, wanted, key=key)
     return place if place < len(ids) and key(ids[place]) == wanted else -1
+
+
+def _id(text: object) -> str:
+    """An id in the spelling of tables; refuses anything but text."""
+    if not isinstance(text, str):
+        raise DataError(f"an id is {text!r:.80}, expected text: decode bytes, and leave out missing ids")
+    return canonical_id(text)
 
 
 def _folded(text: str) -> str:

@@ -15,7 +15,7 @@ from hmn.errors import DataError
 from hmn.facts.files.formats import is_unquoted_text, read_rows
 from hmn.facts.files.layout import Layout
 from hmn.facts.files.source import Source
-from hmn.facts.ids import canonical_id
+from hmn.facts.ids import canonical_id, is_text
 
 NAME = Layout(("entity", "name"))
 """Columns of a file of names."""
@@ -95,12 +95,16 @@ def checked_names(names: Mapping[str, Sequence[str]]) -> Iterator[RankedName]:
     Raises:
         DataError: an entity's names are not a list of texts, none of them blank.
     """
+    if not isinstance(names, Mapping):
+        raise DataError(f"names is {names!r:.80}, expected a dictionary of lists of texts by entity")
     for entity, texts in names.items():
-        if isinstance(texts, str) or not all(isinstance(name, str) and name.strip() for name in texts):
+        is_list = isinstance(texts, Iterable) and not isinstance(texts, (str, bytes))
+        listed = list(texts) if is_list else []
+        if not is_text(entity) or not is_list or not all(map(is_text, listed)):
             raise DataError(
-                f"names of {entity!r} are {texts!r}, expected a list of texts, none of them blank"
+                f"names of {entity!r:.80} are {texts!r:.200}, expected a list of texts, none of them blank"
             )
-        for rank, name in enumerate(texts):
+        for rank, name in enumerate(listed):
             yield entity, rank, name
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hmn.errors import DataError
 from hmn.facts.files.layout import Layout, Row
 from hmn.facts.files.source import Source
-from hmn.facts.ids import canonical_id, inverse_of, several_entities
+from hmn.facts.ids import canonical_id, inverse_of, is_text, several_entities
 
 FACT = Layout(("subject", "relation", "object"))
 """Columns of a file of facts."""
@@ -37,18 +37,18 @@ class NumberedFacts(NamedTuple):
     object: Numbers
 
 
-def checked_triples(triples: Iterable[tuple[str, str, str]], source: Source) -> Iterator[Row]:
+def checked_triples(triples: object, source: Source) -> Iterator[Row]:
     """Number triples from 1, like the lines of a file.
 
     Raises:
         DataError: a triple is not three texts, none of them blank.
     """
+    if isinstance(triples, (str, bytes)) or not isinstance(triples, Iterable):
+        raise DataError(f"{source.path}: got {triples!r:.80}, expected rows of three texts: {FACT}")
     for number, triple in enumerate(triples, 1):
-        cells = list(triple)
-        if len(cells) != 3 or not all(isinstance(cell, str) and cell.strip() for cell in cells):
-            raise DataError(
-                f"{source.path}:{number}: got {triple!r}, expected three texts: subject, relation, object"
-            )
+        cells = list(triple) if isinstance(triple, Iterable) and not isinstance(triple, str) else []
+        if len(cells) != 3 or not all(is_text(cell) for cell in cells):
+            raise DataError(f"{source.path}:{number}: got {triple!r:.200}, expected three texts: {FACT}")
         yield number, cells
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from hmn.errors import DataError
 from hmn.facts.files.formats import read_rows
 from hmn.facts.files.layout import Layout, Row
 from hmn.facts.files.source import Skipped, Source
+from hmn.facts.ids import is_text
 from hmn.facts.ragged import offsets, spans
 from hmn.facts.table import FactTable
 
@@ -68,19 +69,27 @@ class QuestionSet:
         return look_up(source, facts, table.rows)
 
     @classmethod
-    def from_rows(cls, facts: FactTable, rows: Sequence[Sequence[str | Sequence[str]]]) -> QuestionSet:
+    def from_rows(cls, facts: FactTable, rows: Iterable[Sequence[str | Sequence[str]]]) -> QuestionSet:
         """Make a set of (subject, relation, object, question) rows or of (question, answer or answers) rows.
 
         Raises:
             DataError: there is no row, or one is bad as in ``read`` (``rows:number from 1: reason``).
         """
-        width = len(rows[0]) if rows else 4
+        if isinstance(rows, (str, bytes)) or not isinstance(rows, Iterable):
+            raise DataError(f"rows is {rows!r:.80}, expected rows of ({WITH_FACT}) or ({WITH_ANSWERS})")
+        rows = list(rows)
+        width = len(rows[0]) if rows and isinstance(rows[0], Sized) else 4
         look_up = _with_facts if width == 4 else _with_answers
         return look_up(Source("rows"), facts, list(_checked_rows(rows, width)))
 
     def __len__(self) -> int:
         """Number of questions, Q."""
         return len(self.text)
+
+    def fits(self, facts: FactTable) -> bool:
+        """Whether every fact and answer is in a table; a set about another table may fit by chance."""
+        cells_fit = not len(self.cell) or int(self.cell.max()) < len(facts)
+        return cells_fit and (not len(self.answer) or int(self.answer.max()) < facts.num_entities)
 
     def answers(self, question: int) -> NDArray[np.int32]:
         """Entity numbers of the right answers to a question, ascending."""
@@ -108,6 +117,8 @@ class QuestionSet:
 def _checked_rows(rows: Sequence[Sequence[str | Sequence[str]]], width: int) -> Iterator[Row]:
     """Number rows given in Python from 1, like the lines of a file; several answers follow one another."""
     for number, row in enumerate(rows, 1):
+        if isinstance(row, str) or not isinstance(row, Sequence):
+            raise DataError(f"rows:{number}: got {row!r:.200}, expected a tuple or list of texts")
         has_list = (
             width == 2 and len(row) == 2 and isinstance(row[1], Sequence) and not isinstance(row[1], str)
         )
@@ -115,10 +126,10 @@ def _checked_rows(rows: Sequence[Sequence[str | Sequence[str]]], width: int) -> 
         texts = [cell for cell in cells if isinstance(cell, str)]
         if len(row) != width or width not in {2, 4} or len(texts) != len(cells):
             raise DataError(
-                f"rows:{number}: got {row!r}, expected ({WITH_FACT}) or ({WITH_ANSWERS}) in all rows"
+                f"rows:{number}: got {row!r:.200}, expected ({WITH_FACT}) or ({WITH_ANSWERS}) in all rows"
             )
-        if not all(map(str.strip, texts)) or len(texts) < 2:
-            raise DataError(f"rows:{number}: empty field: got {row!r}, expected text in each")
+        if not all(map(is_text, texts)) or len(texts) < 2:
+            raise DataError(f"rows:{number}: empty field: got {row!r:.200}, expected text in each")
         yield number, texts
 
 

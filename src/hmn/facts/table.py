@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from hmn.facts.files.formats import read_rows
 from hmn.facts.files.layout import Layout, shown
 from hmn.facts.files.lines import readable
 from hmn.facts.files.source import Skipped, Source
-from hmn.facts.ids import relation_text
+from hmn.facts.ids import is_text, relation_text
 from hmn.facts.lookup import FactLookup, NameLookup, frozen
 from hmn.facts.names import NAME, Names, RankedName, checked_names, collect_names, read_names
 from hmn.facts.numbering import (
@@ -101,9 +102,11 @@ class FactTable:
             DataError: a file cannot be read or holds no fact; or a line is bad (``file:line: reason``), such
                 as a wrong number of columns, an empty field, a duplicate fact or text that is not UTF-8.
         """
-        layout = Layout(tuple(columns))
-        if len(set(layout.columns)) != 3:
-            raise DataError(f"columns is {layout.columns}, expected three names: subject, relation, object")
+        layout = Layout(
+            tuple(columns) if isinstance(columns, Iterable) and not isinstance(columns, str) else ()
+        )
+        if len(set(layout.columns)) != 3 or not all(map(is_text, layout.columns)):
+            raise DataError(f"columns is {columns!r:.200}, expected three names: subject, relation, object")
         source = Source(path, skip_bad, progress=progress)
         table = read_rows(source, [layout], separator=separator, header=layout != FACT)
         facts = distinct_facts(table.rows, source)
@@ -165,7 +168,10 @@ class FactTable:
 
         Raises:
             IndexError: there is no such cell.
+            DataError: it is not a whole number.
         """
+        if not _is_whole(cell):
+            raise DataError(f"cell is {cell!r:.80}, expected a whole number from 0 to {len(self) - 1}")
         if not 0 <= cell < len(self):
             raise IndexError(f"there is no cell {cell}, expected cells from 0 to {len(self) - 1}")
         subject, relation, object_ = int(self.subject[cell]), int(self.relation[cell]), int(self.object[cell])
@@ -280,6 +286,11 @@ class FactTable:
                 "save the table again"
             )
         return cls._of(facts, Names(owners, text, len(facts.entities)), Skipped())
+
+
+def _is_whole(value: object) -> bool:
+    """Whether a value is a whole number, one of NumPy included."""
+    return not isinstance(value, bool) and isinstance(value, Integral)
 
 
 def _read_columns(path: Path, layout: Layout) -> list[pa.ChunkedArray]:

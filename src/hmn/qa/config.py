@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -232,8 +233,11 @@ def _make(kind: type[Config], settings: Mapping[str, Any]) -> Config:
     chosen = {field.name: settings[field.name] for field in fields(kind) if field.name in settings}
     for name, value in chosen.items():
         allowed = get_args(types[name]) or (types[name],)
-        if float in allowed and type(value) is int and abs(value) < 1e300:
+        number = isinstance(value, Real) and not isinstance(value, bool)  # one of NumPy included
+        if float in allowed and number and (not isinstance(value, int) or abs(value) < 1e300):
             chosen[name] = float(value)
+        elif int in allowed and number and isinstance(value, Integral):
+            chosen[name] = int(value)
         elif type(value) not in allowed:
             expected = " or ".join(type_.__name__ for type_ in allowed)
             raise ConfigError(f"{name} is {value!r:.80}, expected {expected}")

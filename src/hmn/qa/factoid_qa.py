@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from hmn.nn.reader import KMIPSReader
 from hmn.qa.answer import Answer
 from hmn.qa.build import Network, build_network
 from hmn.qa.cells import Cells
-from hmn.qa.config import BEST_CELLS, HASHED, ModelConfig, make_configs, settings_of
+from hmn.qa.config import BEST_CELLS, HASHED, MOST_CELLS, ModelConfig, make_configs, settings_of
 from hmn.qa.encoders.fact import FactEncoder
 from hmn.qa.encoders.pretrained import SentenceEncoder, open_encoder
 from hmn.qa.metrics import Evaluation, Outcome, evaluate
@@ -33,6 +34,7 @@ from hmn.qa.training.fit import fingerprint, fit, seeded
 from hmn.qa.training.progress_bar import Display
 from hmn.qa.training.run_folder import OnProgress, Run
 from hmn.qa.training.search_depth import SearchDepth
+from hmn.store.atomic import resolved
 
 QUERIES_AT_A_TIME = 256
 """Number of questions that are encoded together."""
@@ -126,7 +128,7 @@ class FactoidQA:
         questions = self._questions(train)
         held_out = None if valid is None else self._questions(valid)
         run = Run(
-            None if out is None else Path(out),
+            None if out is None else resolved(out),
             settings=settings_of(self.config, config),
             data=fingerprint(self.facts, questions, held_out),
             checkpoint_seconds=config.checkpoint_seconds,
@@ -170,16 +172,21 @@ class FactoidQA:
         return self.ask_all([question], k)[0]
 
     @torch.no_grad()
-    def ask_all(self, questions: Sequence[str], k: int = 5) -> list[list[Answer]]:
+    def ask_all(self, questions: Iterable[str], k: int = 5) -> list[list[Answer]]:
         """Answer several questions at once; see ``ask``."""
-        if k < 1:
-            raise ConfigError(f"k is {k}, expected at least 1: ask for one answer or more")
-        for question in questions:
+        k = checked_k(k)
+        asked = _texts(questions)
+        for question in asked:
             if not words(question):
-                raise DataError(f"the question {question!r} has no word in it, expected a question in words")
+                raise DataError(
+                    f"the question {question!r:.80} has no word in it, expected a question in words"
+                )
         network = self.network.eval()
-        texts = Texts(questions, self.config.table_bits)
-        answers = network(texts.word_bags(np.arange(len(texts))), max(k, self.config.k))
+        texts = Texts(asked, self.config.table_bits)
+        if not asked:
+            return []
+        read = min(max(k, self.config.k), len(self.cells))
+        answers = network(texts.word_bags(np.arange(len(texts))), read)
         return [ranked[:k] for ranked in answers]
 
     @torch.no_grad()
@@ -201,8 +208,7 @@ class FactoidQA:
             DataError: Questions cannot be read or do not fit the facts.
             NotFittedError: The model was not trained.
         """
-        if k < 1:
-            raise ConfigError(f"k is {k}, expected at least 1")
+        k = checked_k(k)
         network, question_set = self.network.eval(), self._questions(questions)
 
         def encode(numbers: np.ndarray[Any, np.dtype[np.int64]]) -> Tensor:
@@ -218,21 +224,23 @@ class FactoidQA:
             self.cells,
             question_set,
             k=k,
-            read=None if exact else self.config.k,
+            read=None if exact else min(self.config.k, len(self.cells)),
             outcomes=outcomes,
         )
 
     @torch.no_grad()
-    def encode(self, questions: Sequence[str]) -> Tensor:
+    def encode(self, questions: Iterable[str]) -> Tensor:
         """Queries ``(Q, D)`` of questions.
 
         Raises:
+            DataError: A question is not a text.
             NotFittedError: The model was not trained.
         """
         self.network.eval()
+        asked = _texts(questions)
         parts = [
-            self._queries(questions[first : first + QUERIES_AT_A_TIME])
-            for first in range(0, len(questions), QUERIES_AT_A_TIME)
+            self._queries(asked[first : first + QUERIES_AT_A_TIME])
+            for first in range(0, len(asked), QUERIES_AT_A_TIME)
         ]
         return torch.cat([*parts, self.memory.snapshot()[:0]])  # (Q, D), also for no questions
 
@@ -347,9 +355,46 @@ class FactoidQA:
         return query
 
     def _questions(self, questions: QuestionSet | Path | str) -> QuestionSet:
-        return questions if isinstance(questions, QuestionSet) else QuestionSet.read(questions, self.facts)
+        if not isinstance(questions, QuestionSet):
+            return QuestionSet.read(questions, self.facts)
+        if not questions.fits(self.facts):
+            raise DataError(
+                "the questions ask for facts that the model's table lacks, expected questions about its own "
+                "facts: make them with QuestionSet.read(path, qa.facts)"
+            )
+        return questions
 
     def _take(self, other: FactoidQA) -> None:
         """Take the network and the settings of another model."""
         self._network, self._sentence_encoder = other.network, other._sentence_encoder
         self.config, self._examples = other.config, other._examples
+
+
+def checked_k(k: object) -> int:
+    """A number of answers or facts.
+
+    Raises:
+        ConfigError: It is not a whole number, or out of range.
+    """
+    if type(k) is bool or not isinstance(k, Integral) or not 1 <= int(k) <= MOST_CELLS:
+        raise ConfigError(
+            f"k is {k!r:.80}, expected a whole number from 1 to {MOST_CELLS}: the number of answers or facts"
+        )
+    return int(k)
+
+
+def _texts(questions: object) -> list[str]:
+    """Questions as a list.
+
+    Raises:
+        DataError: They are not several texts.
+    """
+    if not isinstance(questions, Iterable) or isinstance(questions, (str, bytes)):
+        raise DataError(f"questions is {questions!r:.80}, expected a list of texts: use ask for one question")
+    texts = list(questions)
+    for text in texts:
+        if not isinstance(text, str):
+            raise DataError(
+                f"a question is {text!r:.80}, expected text: decode bytes, and leave out missing questions"
+            )
+    return texts

@@ -102,7 +102,8 @@ def evaluate(
     """
     kept: list[Outcome] = []
     reads = scored = seconds = 0.0
-    deep = int(SPARE * max(k, DEPTH))
+    # more than all cells are never searched, however large k is
+    deep = int(SPARE * min(max(k, DEPTH), max(len(index), DEPTH)))
     for first in range(0, len(questions), BATCH):
         began = time.perf_counter()
         numbers = np.arange(first, min(first + BATCH, len(questions)))  # (B,)

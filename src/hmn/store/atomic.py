@@ -11,16 +11,22 @@ import platform
 import re
 import secrets
 import shutil
+import signal
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from hmn.errors import BundleError
 
 _POSIX = os.name == "posix"
 """Whether folders can be synced: they cannot on Windows."""
+
+
+PROBE = "x" * 64
+"""Name of a file that tries whether a folder can be written; none that is written later is longer."""
 
 
 class Leftover(NamedTuple):
@@ -58,7 +64,8 @@ def write_atomically(path: Path, data: bytes) -> None:
             write_synced(new, data)
             new.replace(path)
         except BaseException:
-            remove(new)
+            with uninterrupted():
+                remove(new)
             raise
         sync_folder(path.parent)
 
@@ -85,17 +92,71 @@ def sync_folder(folder: Path) -> None:
 def make_parents(path: Path) -> None:
     """Make the missing parent folders of ``path``, and sync their names."""
     missing = [parent for parent in path.parents if not parent.exists()]
-    for folder in reversed(missing):
-        folder.mkdir(exist_ok=True)
-        sync_folder(folder.parent)
+    above = path.parents[len(missing)] if len(missing) < len(path.parents) else path
+    if not above.is_dir():
+        raise BundleError(f"{path}: got the file {above}, expected a folder: choose another place")
+    made: list[Path] = []
+    try:
+        for folder in reversed(missing):
+            folder.mkdir(exist_ok=True)
+            made.append(folder)
+            sync_folder(folder.parent)
+    except BaseException:
+        for folder in reversed(made):
+            with suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def resolved(path: Path | str) -> Path:
     """Make a path absolute and follow its links; ``BundleError`` if it is not a valid path."""
     try:
-        return Path(path).resolve()
-    except (OSError, RuntimeError, ValueError) as error:
-        raise BundleError(f"{str(path)!r}: not a valid path ({error}): choose another") from error
+        absolute = Path(path).resolve()
+        str(absolute).encode()  # Arrow and safetensors open files by their names in UTF-8
+        return absolute
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raise BundleError(f"{str(path)!r:.300}: not a valid path ({error}): choose another") from error
+
+
+def check_folder(folder: Path | str) -> None:
+    """Refuse now, before hours of work, a folder that files cannot be written to; it is made if missing.
+
+    Raises:
+        BundleError: it is a file, or a file cannot be made in it.
+    """
+    folder = resolved(folder)
+    with explaining("write into", folder):
+        probe = name_beside(folder / PROBE, "new")
+        make_parents(probe)
+        try:
+            write_synced(probe, PROBE.encode())
+        finally:
+            remove(probe)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C and other signals with a Python handler wait until the block has ended.
+
+    Python runs these handlers in the main thread, so a block in another thread is never interrupted.
+    """
+    waiting: list[int] = []
+    handlers: dict[int, Any] = {}
+
+    def note(number: int, _: Any) -> None:
+        waiting.append(number)
+
+    try:
+        if threading.current_thread() is threading.main_thread():
+            for kind in (signal.SIGINT, signal.SIGTERM):
+                if callable(signal.getsignal(kind)):
+                    handlers[kind] = signal.signal(kind, note)
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in waiting:
+            signal.raise_signal(number)
 
 
 @contextmanager

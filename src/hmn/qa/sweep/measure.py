@@ -22,7 +22,7 @@ from hmn.machine import machine
 from hmn.qa.metrics import BATCH, best_facts, shares
 from hmn.qa.sweep.figures import Curve, Point, Sweep
 from hmn.results import SearchResult
-from hmn.store.atomic import write_atomically
+from hmn.store.atomic import check_folder, resolved, write_atomically
 
 if TYPE_CHECKING:
     from hmn.qa.factoid_qa import FactoidQA
@@ -50,7 +50,7 @@ OnProgress = Callable[[int, int, str], None]
 def run_sweep(
     qa: FactoidQA,
     questions: QuestionSet,
-    folder: Path,
+    folder: Path | str,
     *,
     command: str = "",
     on_progress: OnProgress | None = None,
@@ -71,6 +71,8 @@ def run_sweep(
         NotFittedError: The model was not trained.
         BundleError: The files cannot be written.
     """
+    folder = resolved(folder)
+    check_folder(folder)
     keys, k = qa.memory.snapshot(), qa.config.k
     query = qa.encode(questions.text)
     here = machine()

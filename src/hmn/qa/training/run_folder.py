@@ -7,7 +7,6 @@ The folder ``DIR.run`` is next to the model's folder ``DIR``. It holds ``metrics
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,9 +19,14 @@ from torch import Tensor
 from hmn.errors import ConfigError
 from hmn.qa.training.progress_bar import Display
 from hmn.qa.training.trainer import Progress
-from hmn.store.bundle import BundleReader, write_json, write_tensors, writing_bundle
+from hmn.store.atomic import explaining, uninterrupted
+from hmn.store.bundle import BundleReader, check_writable, write_json, write_tensors, writing_bundle
 from hmn.store.contents import fitting, record_of
+from hmn.store.manifest import MANIFEST
+from hmn.store.replace import discard, find_bundle
 
+CHECKPOINT = "checkpoint"
+"""Name of the bundle of an unfinished run's state."""
 LOG_FILE = "metrics.jsonl"
 """Name of the log of metrics."""
 
@@ -86,32 +90,38 @@ class Run:
         Raises:
             ConfigError: A model or an unfinished run exists that is neither to be resumed nor overwritten, or
                 the checkpoint is of a run with other settings or data.
+            BundleError: The checkpoint is damaged, or the folder cannot be written.
         """
         if self.out is None or self.folder is None:
             if resume:
                 raise ConfigError("resume needs the folder of the run, but no out was given: give out")
             return None
-        unfinished = (self.folder / "checkpoint").exists()
-        if resume and unfinished:
-            return self._checkpoint()
-        occupied = any(self.out.iterdir()) if self.out.is_dir() else self.out.exists()
-        if resume and occupied and self.folder.exists():
+        with explaining("write", self.out):
+            # a crash may have left the checkpoint set aside; without a manifest it is what a removal has left
+            unfinished = (find_bundle(self.folder / CHECKPOINT) / MANIFEST).exists()
+            occupied = any(self.out.iterdir()) if self.out.is_dir() else self.out.exists()
+        if resume and not unfinished and occupied and self.folder.exists():
             self._display.log(f"{self.out}: training has finished, so there is nothing to resume")
             self.finished = True
             return None
-        if (occupied or unfinished) and not overwrite:
+        resumes = resume and unfinished
+        if (occupied or unfinished) and not (resumes or overwrite):
             content = "an unfinished run" if unfinished else "something already"
             raise ConfigError(
                 f"{self.out} holds {content}: choose another folder, or ask to resume or overwrite"
             )
-        if self.folder.exists():
-            shutil.rmtree(self.folder)
-        return None
+        check_writable(self.out)
+        if not resumes:
+            with explaining("remove", self.folder):
+                discard(self.folder)
+        checkpoint = self._checkpoint() if resumes else None
+        check_writable(self.folder / CHECKPOINT)
+        return checkpoint
 
     def _checkpoint(self) -> Checkpoint:
         """Read the checkpoint, and refuse it if it is of a run with other settings or data."""
         assert self.folder is not None
-        saved = BundleReader(self.folder / "checkpoint")
+        saved = BundleReader(self.folder / CHECKPOINT)
         file = saved.file("state.json")
         with fitting(file):
             state = record_of(_Saved, saved.json(file.name))
@@ -157,12 +167,13 @@ class Run:
         self._display.begin(progress, total_steps)
         if self.folder is None:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / LOG_FILE
-        # drop a line that a kill has cut off, and records made after the checkpoint, which will be repeated
-        kept = _records(path, progress.step) if path.exists() else []
-        path.write_text("".join(kept), encoding="utf-8")
-        self._log = path.open("a", encoding="utf-8", buffering=1)
+        with explaining("write", path):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            # drop a line that a kill has cut off, and records made after the checkpoint, which are repeated
+            kept = _records(path, progress.step) if path.exists() else []
+            path.write_text("".join(kept), encoding="utf-8")
+            self._log = path.open("a", encoding="utf-8", buffering=1)
         self._board = _tensorboard(self.folder / "tensorboard", progress.step)
 
     def stepped(self, progress: Progress, record: dict[str, Any] | None) -> None:
@@ -188,10 +199,10 @@ class Run:
         if self.folder is None:
             return
         recent = time.monotonic() - self._saved_at < self.checkpoint_seconds
-        if recent and (self.folder / "checkpoint").exists():
+        if recent and (self.folder / CHECKPOINT).exists():
             return
         progress, tensors = save()
-        with writing_bundle(self.folder / "checkpoint") as bundle:
+        with writing_bundle(self.folder / CHECKPOINT) as bundle:
             write_json(
                 bundle, "state.json", {"progress": progress, "settings": self.settings, "data": self.data}
             )
@@ -201,11 +212,13 @@ class Run:
     def finish(self) -> None:
         """Remove the checkpoint, since the model is complete."""
         if self.folder is not None:
-            shutil.rmtree(self.folder / "checkpoint", ignore_errors=True)
+            with uninterrupted():
+                discard(self.folder / CHECKPOINT)
 
     def _write(self, record: dict[str, Any]) -> None:
-        if self._log is not None:
-            self._log.write(json.dumps({"time": time.time(), **record}) + "\n")
+        if self._log is not None and self.folder is not None:
+            with explaining("write", self.folder / LOG_FILE):
+                self._log.write(json.dumps({"time": time.time(), **record}) + "\n")
         if self._board is not None:
             for name, value in record.items():
                 if isinstance(value, (int, float)) and name != "step":
