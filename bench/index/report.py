@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.index import attention
+from bench.index.load import BUSY
 from bench.index.rounds import OURS, REFERENCE, label, ratios
 from bench.machine import described
 from hmn.index.clustering.kmeans import POINTS_PER_CLUSTER
@@ -20,6 +21,8 @@ SCANN = ("ScaNN", "ScaNN SOAR")
 """Rows of ScaNN."""
 WANTED = {"a": (4.0, 1.5), "b": (3.0, 1.2)}
 """Speed-ups wanted over faiss IVF-Flat and over the best ScaNN, by data set."""
+LOADED = 0.4
+"""Share of its speed that our structure is to keep beside busy processes; half would be fair."""
 REASONS: dict[str, str] = {}
 """Reason why a target is missed, as a profile shows it, by the target's name in the table."""
 METHOD = """\
@@ -76,6 +79,9 @@ def must_show(results: dict[str, Any]) -> list[dict[str, Any]]:
         line(f"({data}) batch 256, times the best ScaNN", wanted_scann, ratios(batches, OURS, best))
         line(f"({data}) batch 1, times {REFERENCE}", 1.0, ratios(single, OURS, REFERENCE))
         line(f"({data}) build, times {REFERENCE}", 1.0, _build_ratios(found))
+        slower = slowdowns(batches.get(OURS, {}))
+        kept = None if slower is None else [1 / times for times in slower]
+        line(f"({data}) batch 256, share of its speed beside {BUSY} busy processes", LOADED, kept)
     layers = results.get("attention", {}).get("layers", {})
     for name, wanted in ((attention.SOFTMAX, 50.0), (attention.THEIRS, 2.0)):
         both = name in layers and attention.OURS in layers
@@ -151,6 +157,7 @@ def _data_set(data: str, found: dict[str, Any]) -> list[str]:
             "searched with",
         ]
         lines += table(head, rows)
+        lines += _beside_load(rounds)
         short = [row for row in found["sweeps"] if row not in rounds]
         lines += [f"- {row} does not reach the target: {_most(found['sweeps'][row])}" for row in short]
         lines += ["", f"![speed against recall](index-{data}-{batch}.png)", ""][not short :]
@@ -184,6 +191,30 @@ def _measured(row: str, rounds: dict[str, Any]) -> list[str]:
         label(measured["build"]),
         label(measured["setting"]),
     ]
+
+
+def slowdowns(measured: dict[str, Any]) -> list[float] | None:
+    """Speed on the quiet machine divided by that beside busy processes, round by round."""
+    if "speeds_loaded" not in measured:
+        return None
+    pairs = zip(measured["speeds"], measured["speeds_loaded"], strict=True)
+    return [quiet / loaded for quiet, loaded in pairs]
+
+
+def _beside_load(rounds: dict[str, Any]) -> list[str]:
+    """How much slower each system is beside busy processes, the least first."""
+    found = {row: times for row in rounds if (times := slowdowns(rounds[row])) is not None}
+    if not found:
+        return []
+    rows = [
+        [row, f"{statistics.median(rounds[row]['speeds_loaded']):,.0f}", _ratio(spread(found[row]))]
+        for row in sorted(found, key=lambda row: statistics.median(found[row]))
+    ]
+    lines = [
+        f"Beside {BUSY} busy processes, which on as many processors leave each system half of its time:",
+        "",
+    ]
+    return lines + table(["", "queries per second", "times slower (min to max)"], rows)
 
 
 def _built(row: str, found: dict[str, Any]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 from bench.index.cache import Kept
 from bench.index.data import DataSet
 from bench.index.harness import BATCHES, Options, Tuner, cache_of, chosen, sweep_key
+from bench.index.load import BUSY, busy_processes
 from bench.index.systems.base import Setting, cluster_counts
 from bench.index.worker import Child
 
@@ -27,7 +28,8 @@ def take_turns(sweeps: Sweeps, data: DataSet, work: Path, options: Options, log:
     """Time the best setting of every system, round after round; results by batch size, then by row.
 
     Settings were chosen on the other half of the queries. A setting that misses the target on this half gets
-    more effort until its recall reaches it.
+    more effort until its recall reaches it. In each round, every system is timed on the quiet machine, then
+    beside busy processes.
     """
     best = {batch: {row: chosen(found, batch) for row, found in sweeps.items()} for batch in BATCHES}
     keys = {
@@ -39,7 +41,7 @@ def take_turns(sweeps: Sweeps, data: DataSet, work: Path, options: Options, log:
         for batch, picks in best.items()
     }
     kept = Kept(work)
-    key = {"rounds": options.rounds, "seconds": options.round_seconds, "systems": keys}
+    key = {"rounds": options.rounds, "seconds": options.round_seconds, "busy": BUSY, "systems": keys}
     figures: dict[str, Any] | None = kept.read("rounds", key)
     if figures is not None:
         return figures
@@ -69,6 +71,7 @@ def _rounds(
             systems[row] = child, Tuner(child, data, options, "measure")
             settings[row] = _settled(systems[row][1], setting, options.target)
         times: dict[str, list[tuple[float, float]]] = {row: [] for row in systems}
+        loaded: dict[str, list[float]] = {row: [] for row in systems}
         order = list(systems)
         for number in range(options.rounds):
             log(f"batch {batch}: round {number + 1} of {options.rounds}")
@@ -77,6 +80,9 @@ def _rounds(
                 time.sleep(options.pause)
                 timed = systems[row][1].timed(settings[row], batch, options.round_seconds)
                 times[row].append(timed)
+                with busy_processes():
+                    time.sleep(options.pause)
+                    loaded[row].append(systems[row][1].timed(settings[row], batch, options.round_seconds)[0])
         return {
             row: {
                 "build": picks[row][0],
@@ -85,6 +91,7 @@ def _rounds(
                 "recall_timed": statistics.mean(recall for _, recall in measured),
                 "reads": systems[row][1].point(settings[row], 0, ()).reads,
                 "speeds": [speed for speed, _ in measured],
+                "speeds_loaded": loaded[row],
             }
             for row, measured in times.items()
         }

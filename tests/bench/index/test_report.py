@@ -7,7 +7,11 @@ from bench.index import report
 
 def test_targets_are_judged_by_the_median_of_ratios() -> None:
     rounds = {
-        "hmn cluster": {"speeds": [8.0, 9.0, 40.0], "build": {"codes": "int4"}},
+        "hmn cluster": {
+            "speeds": [8.0, 9.0, 40.0],
+            "speeds_loaded": [4.0, 3.0, 4.0],
+            "build": {"codes": "int4"},
+        },
         "faiss IVF-Flat": {"speeds": [2.0, 2.0, 2.0], "build": {}},
         "ScaNN": {"speeds": [8.0, 9.0, 10.0], "build": {}},
     }
@@ -19,3 +23,7 @@ def test_targets_are_judged_by_the_median_of_ratios() -> None:
     assert lines["(a) batch 256, times the best ScaNN"]["verdict"] == "missed"
     assert lines["(a) batch 1, times faiss IVF-Flat"]["verdict"] == "not measured"
     assert lines["(a) build, times faiss IVF-Flat"]["measured"] == (2.0, 0.5, 2.0)
+    assert lines["(a) batch 256, share of its speed beside 2 busy processes"]["measured"] == (1 / 3, 0.1, 0.5)
+    table = report._beside_load(rounds)
+    assert "| hmn cluster | 4 | 3.00 (2.00 to 10.00) |" in table
+    assert not any("ScaNN" in line for line in table), "was not timed beside busy processes"
