@@ -21,7 +21,7 @@ constexpr float kEverything = std::numeric_limits<float>::infinity();
 constexpr int64_t kAlone = 1 << 21;     // bytes of work below which threads cost more than they save
 constexpr int64_t kInOrder = 32;        // largest number of entries that is kept sorted
 constexpr int kAhead = 4;               // candidates to prefetch
-constexpr int64_t kPiece = 4;           // queries per piece of work
+constexpr int64_t kPiece = 8;           // queries per piece of work
 constexpr float kLongestCode = 46000;   // length in 16-bit codes: products of two, rounded, stay below 2^31
 
 struct Entry {

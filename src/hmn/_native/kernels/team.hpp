@@ -55,11 +55,17 @@ private:
         void* work;
         int64_t count, chunk;
     };
+    // A part of a loop: that of one thread, from which others take what is left. On a cache line of its own.
+    struct alignas(64) Part {
+        std::atomic<int64_t> next{0};
+        int64_t end = 0;
+    };
     // A loop under way. It is kept until the team ends, since a thread may look at it after its end.
     struct Shared {
-        explicit Shared(const Loop& loop) : loop(loop) {}
+        Shared(const Loop& loop, int threads);
         const Loop loop;
-        std::atomic<int64_t> next{0}, done{0};
+        std::vector<Part> parts;
+        std::atomic<int64_t> done{0};
         std::exception_ptr error;
     };
 
