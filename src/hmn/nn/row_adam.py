@@ -56,7 +56,7 @@ class RowAdam(torch.optim.Optimizer):
         """Move the rows that have a gradient.
 
         Args:
-            closure: computes the loss and the gradients anew, if given.
+            closure: computes the loss and its gradients, if given.
 
         Returns:
             What the closure returned.

@@ -451,7 +451,7 @@ def test_refresh_files_the_rows_that_a_step_of_sparse_adam_moved() -> None:
 def test_a_limited_number_of_moved_cells_is_filed_for_several_steps_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("hmn.nn.memory.indexed.STEPS_TOGETHER", 4)
+    monkeypatch.setattr("hmn.nn.memory.moves.STEPS_TOGETHER", 4)
     keys, values, query = tensors()
     index = Lagging()
     attention = KMIPSAttention(Memory(keys.clone(), values.clone(), True), 2, index, refiled=3)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from multiprocessing.context import get_spawning_popen
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
@@ -73,6 +74,9 @@ class Structure(ABC, Generic[Parts]):
             state = {**rows.tables(), **self._save(rows, parts)}
             state = {name: part.clone() for name, part in state.items()}
             # keys that are shared stay those of their owner, which may be copied together with the index
+            spawned = get_spawning_popen()
+            if spawned is not None:  # the new process reads these tensors after pickle has dropped them
+                spawned.__dict__.setdefault("held_by_hmn", []).append(state)
             keys = rows.keys[: rows.used]
             owner = None if self.keys_owner is None else self.keys_owner()
             shares = owner is not None and _are_same(owner.snapshot(), keys)
