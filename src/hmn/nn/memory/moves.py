@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -41,6 +41,16 @@ class MovedCells:
         self._generator = torch.Generator("cpu").manual_seed(seed)
         self._next = 0  # cell that is next in turn
         self.forget()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy is made of: no tensors, since a spawned process loses those that are short-lived."""
+        return {**vars(self), "_generator": self._generator.get_state().numpy().tobytes()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Become the copy, which draws as the original would."""
+        numbers = torch.frombuffer(bytearray(state["_generator"]), dtype=torch.uint8)
+        generator = torch.Generator("cpu")
+        vars(self).update({**state, "_generator": generator.set_state(numbers)})
 
     @property
     def are_read(self) -> bool:
