@@ -139,3 +139,20 @@ def test_a_state_that_points_outside_is_refused(name: str, value: int) -> None:
     state[f"x.{name}"][0] = value
     with pytest.raises(ShapeError, match="damaged"):
         Lists.from_state(state, "x.", 4, 4, 40)
+
+
+def test_the_limits_of_a_state_are_exact() -> None:
+    lists = Lists(4, 4, torch.device("cpu"))
+    lists.build(torch.zeros(40, dtype=torch.int64), torch.arange(40), torch.randn(40, 4), torch.zeros(1, 1))
+    state = {key: tensor.clone() for key, tensor in lists.state_dict("x.").items()}
+    with pytest.raises(ShapeError, match="damaged"):  # a search would return child 39 of 0 to 38
+        Lists.from_state(state, "x.", 4, 4, 39)
+    panels = len(state["x.codes"])
+    for length in (40, 33):
+        state["x.length"][:], held = length, -(-length // LANES)
+        state["x.child"][:] = 0
+        state["x.first_panel"][:] = panels - held
+        assert len(Lists.from_state(state, "x.", 4, 4, 40)) == length
+        state["x.first_panel"][:] = panels - held + 1
+        with pytest.raises(ShapeError, match="damaged"):
+            Lists.from_state(state, "x.", 4, 4, 40)
