@@ -12,6 +12,9 @@ PAPER := hmn paper --facts $(DATA)/facts.tsv --names $(DATA)/names.tsv --train $
 CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n $(CORES)
 
+# where there is a C++ compiler, kernels that do not compile stop the installation
+NEED_KERNELS := $(if $(shell command -v $(CXX)),HMN_NEED_KERNELS=1)
+
 # Targets run one after another, under `make -j` as well: the tests and the miniature each use every core.
 .NOTPARALLEL:
 .PHONY: help demo check test lint language types fast unit sanitize sanitize-native miniature hooks paper paper-quick bench-qa \
@@ -41,7 +44,7 @@ help:
 $(READY): constraints.txt pyproject.toml CMakeLists.txt $(wildcard src/hmn/_native/kernels/*)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev,paper,plots,pretrained]'
+	$(NEED_KERNELS) $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,dev,paper,plots,pretrained]'
 	@touch $@
 
 demo: $(READY)
