@@ -200,3 +200,14 @@ def test_more_questions_than_a_batch_and_their_outcomes() -> None:
     assert [one.best.tolist() for one in kept] == [[at if n < 500 else 0] for n, at in enumerate(asked)]
     assert found.fact_accuracy == found.recall_at_k == pytest.approx(sum(hits) / 600)
     assert found.as_dict()["questions"] == 600 and found.queries_per_second > 0
+
+
+@pytest.mark.parametrize("k", [1, DEPTH + 1, 2 * DEPTH])
+@pytest.mark.parametrize("above", [0, DEPTH - 1, DEPTH, DEPTH + 1])
+def test_ranks_end_at_the_depth_and_recall_ends_at_k(above: int, k: int) -> None:
+    count = 3 * DEPTH
+    facts, questions = line_of_facts(count, asked=above)
+    keys = torch.arange(float(count), 0.0, -1.0).unsqueeze(1)
+    found = measured(facts, questions, keys, torch.ones(1, 1), k)
+    assert found.mrr == (1 / (above + 1) if above < DEPTH else 0.0)
+    assert found.recall_at_k == float(above < k)

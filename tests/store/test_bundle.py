@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +131,20 @@ def test_files_of_the_wrong_kind_are_named(tmp_path: Path) -> None:
         reader.json("bad.json")
     with pytest.raises(BundleError, match=r"bad\.safetensors: cannot be read as safetensors"):
         reader.tensors("bad.safetensors")
+
+
+def test_a_file_changed_in_place_since_it_was_checked_is_not_given(tmp_path: Path) -> None:
+    """Same size, same inode: only the time of change tells."""
+    save(tmp_path / "b", 1)
+    file = tmp_path / "b" / "facts.parquet"
+    reader = BundleReader(tmp_path / "b")
+    before = file.stat()
+    with file.open("r+b") as stream:
+        stream.write(b"\x02")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns + 1))
+    after = file.stat()
+    assert (after.st_ino, after.st_size) == (before.st_ino, before.st_size)
+    with pytest.raises(BundleError, match=r"facts\.parquet: replaced or changed since"):
+        reader.file("facts.parquet")
+    with pytest.raises(BundleError, match=r"facts\.parquet: damaged"):
+        BundleReader(tmp_path / "b")

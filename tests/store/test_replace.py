@@ -422,3 +422,19 @@ def test_a_discarded_bundle_is_not_found_again(tmp_path: Path) -> None:
     assert load(path) == 2
     discard(path)
     assert list(tmp_path.iterdir()) == [] and find_bundle(path) == path
+
+
+@pytest.mark.parametrize("newest", [0, 1, 2])
+def test_of_several_bundles_set_aside_the_newest_is_read(tmp_path: Path, newest: int) -> None:
+    path = tmp_path / "b"
+    for number in range(3):
+        save(tmp_path / str(number), number)
+    # neither the random part of the name nor the order of creation decides
+    for number, random in enumerate("bca"):
+        aside = path.with_name(f".b.hmn-old-deadbeef-7-{random * 8}")
+        (tmp_path / str(number)).rename(aside)
+        seconds = 9 if number == newest else number
+        os.utime(aside / "manifest.json", (seconds, seconds))
+    assert load(path) == newest
+    recover(path)
+    assert load(path) == newest

@@ -131,3 +131,16 @@ def test_of_many_right_cells_the_best_are_added(count: int) -> None:
     # those left out still count as right where the reader finds them
     mask, _ = targets.masks(np.array([0]), torch.arange(len(cells)))
     assert mask[0].tolist() == [at % 2 == 1 for at in range(2 * count)]
+
+
+def test_what_is_ignored_stays_with_the_own_pair_of_a_question() -> None:
+    rows = [("a", "r", "x"), ("a", "r", "y"), ("b", "r", "x"), ("b", "r", "z")]
+    facts = FactTable.from_triples(rows)
+    cells = Cells.of(facts, objects=True)
+    own = Targets.of(QuestionSet.from_rows(facts, [("a", "r", "y", "q"), ("b", "r", "x", "q")]), facts, cells)
+    assert [own.ignored.row(row).tolist() for row in range(2)] == [[0], [3]]
+    other = int(facts.pair[facts.cell_of("b", "r", "x")])
+    asking = own.asking(np.array([0, 0, 1]), np.array([other, -1, -1]))
+    assert [asking.right.row(row).tolist() for row in range(3)] == [[2, 3], [1], [2]]
+    assert [asking.ignored.row(row).tolist() for row in range(3)] == [[], [0], [3]]
+    assert asking.masks(np.array([0]), torch.arange(4))[1] is None

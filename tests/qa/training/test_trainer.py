@@ -210,3 +210,33 @@ def test_questions_of_which_only_the_answer_is_known_train_as_well(
     # each answer has 90 facts: only the marginal likelihood over them can find the one that is asked for
     assert found.pair_accuracy is not None
     assert found.pair_accuracy > 0.8
+
+
+def test_every_step_of_every_epoch_trains_with_dropout(small_facts: FactTable, small_split: Split) -> None:
+    qa = FactoidQA(small_facts, **SIZES)
+    modes: set[tuple[bool, bool]] = set()
+
+    def watch(done: int, total: int) -> None:  # noqa: ARG001
+        modes.add((qa.network.training, all(module.training for module in qa.network.modules())))
+
+    qa.fit(*small_split, quiet=True, on_progress=watch, **{**TRAINING, "epochs": 2})
+    assert modes == {(True, True)} and len(qa.history) == 2
+    assert not qa.network.training
+
+
+def test_of_equally_good_epochs_the_first_is_kept(
+    small_facts: FactTable, small_split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[torch.Tensor] = []
+
+    def validation(qa: FactoidQA, held_out: QuestionSet) -> Any:
+        def validate() -> tuple[Evaluation, float]:
+            kept.append(qa.memory.snapshot().clone())
+            return qa.evaluate(held_out), 0.5
+
+        return validate
+
+    monkeypatch.setattr("hmn.qa.training.fit._validation", validation)
+    qa = fitted(small_facts, small_split, None, epochs=4, patience=1)
+    assert len(qa.history) == 2, "an equal figure is no better one, so patience runs out"
+    assert torch.equal(qa.memory.snapshot(), kept[0]) and not torch.equal(kept[0], kept[1])
