@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from tests.store.small import NAMES, load, save
 
+import hmn.store.bundle as bundle_module
 from hmn.errors import BundleError
 from hmn.store.bundle import BundleReader, write_json, write_tensors, writing_bundle
 
@@ -148,3 +149,26 @@ def test_a_file_changed_in_place_since_it_was_checked_is_not_given(tmp_path: Pat
         reader.file("facts.parquet")
     with pytest.raises(BundleError, match=r"facts\.parquet: damaged"):
         BundleReader(tmp_path / "b")
+
+
+@pytest.mark.parametrize("kind", ["json", "tensors"])
+def test_a_file_replaced_while_it_is_read_is_not_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    save(tmp_path / "b", 1)
+    reader = BundleReader(tmp_path / "b")
+    real_bytes, real_load = Path.read_bytes, bundle_module.load_file
+
+    def replaced(read: Any) -> Any:
+        def reading(*arguments: Any) -> Any:
+            monkeypatch.undo()
+            save(tmp_path / "b", 2)
+            return read(*arguments)
+
+        return reading
+
+    monkeypatch.setattr(Path, "read_bytes", replaced(real_bytes))
+    monkeypatch.setattr(bundle_module, "load_file", replaced(real_load))
+    read = reader.json if kind == "json" else reader.tensors
+    with pytest.raises(BundleError, match="replaced or changed since"):
+        read("config.json" if kind == "json" else "model.safetensors")

@@ -224,19 +224,36 @@ def test_every_step_of_every_epoch_trains_with_dropout(small_facts: FactTable, s
     assert not qa.network.training
 
 
-def test_of_equally_good_epochs_the_first_is_kept(
-    small_facts: FactTable, small_split: Split, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("figures", [[0.5, 0.5], [0.8, 0.6, 0.7]], ids=["equal", "better than the last"])
+def test_only_a_better_epoch_than_all_before_is_kept(
+    small_facts: FactTable, small_split: Split, monkeypatch: pytest.MonkeyPatch, figures: list[float]
 ) -> None:
     kept: list[torch.Tensor] = []
 
     def validation(qa: FactoidQA, held_out: QuestionSet) -> Any:
         def validate() -> tuple[Evaluation, float]:
-            kept.append(qa.memory.snapshot().clone())
-            return qa.evaluate(held_out), 0.5
+            snapshot = qa.memory.snapshot()
+            with torch.no_grad():
+                fresh = qa.memory.keys_of(torch.arange(len(snapshot)))
+            assert torch.allclose(snapshot, fresh, atol=1e-5), "held-out questions are asked of old keys"
+            kept.append(snapshot.clone())
+            return qa.evaluate(held_out), figures[len(kept) - 1]
 
         return validate
 
     monkeypatch.setattr("hmn.qa.training.fit._validation", validation)
-    qa = fitted(small_facts, small_split, None, epochs=4, patience=1)
-    assert len(qa.history) == 2, "an equal figure is no better one, so patience runs out"
-    assert torch.equal(qa.memory.snapshot(), kept[0]) and not torch.equal(kept[0], kept[1])
+    qa = fitted(small_facts, small_split, None, epochs=9, patience=len(figures) - 1)
+    assert len(qa.history) == len(figures)
+    assert torch.equal(qa.memory.snapshot(), kept[0]) and not torch.equal(kept[0], kept[-1])
+
+
+def test_the_loss_of_an_epoch_is_a_moving_average(
+    small_facts: FactTable, small_split: Split, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hmn.qa.training.trainer.RECORD_STEPS", 1)
+    qa = FactoidQA(small_facts, **SIZES)
+    qa.fit(small_split[0], out=tmp_path / "m", quiet=True, **{**TRAINING, "epochs": 1, "batch_size": 300})
+    log = (tmp_path / "m.run" / "metrics.jsonl").read_text().splitlines()
+    first, second, third = [row["loss"] for row in map(json.loads, log) if "learning_rate" in row]
+    average = 0.98 * (0.98 * first + 0.02 * second) + 0.02 * third
+    assert qa.history[0]["loss"] == pytest.approx(average) and abs(first - second) > 1e-6
