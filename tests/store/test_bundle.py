@@ -135,7 +135,7 @@ def test_files_of_the_wrong_kind_are_named(tmp_path: Path) -> None:
 
 
 def test_a_file_changed_in_place_since_it_was_checked_is_not_given(tmp_path: Path) -> None:
-    """Same size, same inode: only the time of change tells."""
+    """Same size, same inode: only the time of change differs."""
     save(tmp_path / "b", 1)
     file = tmp_path / "b" / "facts.parquet"
     reader = BundleReader(tmp_path / "b")

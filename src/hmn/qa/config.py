@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from difflib import get_close_matches
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -218,7 +219,9 @@ def make_configs(settings: Mapping[str, Any]) -> tuple[DataConfig, ModelConfig, 
     known = {field.name for kind in (DataConfig, ModelConfig, TrainConfig) for field in fields(kind)}
     for name in settings:
         if name not in known:
-            raise ConfigError(f"there is no setting {name!r}, expected one of: {', '.join(sorted(known))}")
+            near = get_close_matches(str(name), sorted(known), n=1, cutoff=0.65)
+            hint = f"did you mean {near[0]}?" if near else f"expected one of: {', '.join(sorted(known))}"
+            raise ConfigError(f"there is no setting {name!r:.80}: {hint}")
     return _make(DataConfig, settings), _make(ModelConfig, settings), _make(TrainConfig, settings)
 
 
