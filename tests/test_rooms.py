@@ -63,6 +63,7 @@ TESTS_OF_NO_MODULE = {
     "test_defaults.py": "the default dtype and device of PyTorch, which change no structure and no layer",
     "test_rooms.py": "the shape of the package",
     "fuzz/test_bundles.py": "bundles and checkpoints with damaged content",
+    "index/test_damaged_states.py": "index states whose tensors are damaged, in every structure",
     "index/test_contract.py": "every structure, compared with exact search",
     "index/structures/test_approximate.py": "what all approximate structures share",
     "index/test_version_0_1.py": "index states of version 0.1 in tests/data",

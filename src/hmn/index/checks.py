@@ -2,40 +2,101 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from numbers import Integral
 from operator import index
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from hmn._native.finite import check_finite, check_vectors
 from hmn.errors import CellError, ConfigError, NonFiniteError, ShapeError
 
+FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
+"""Types of keys and queries."""
+MOST_RESULTS = (1 << 31) - 1
+"""Upper limit of results per query."""
 
-def check_tensor(value: object, name: str) -> None:
-    """Refuse anything but a tensor, such as a NumPy array or a list."""
-    if not isinstance(value, Tensor):
+
+def as_tensor(value: object, name: str, *, floats: bool = False) -> Tensor:
+    """What a user hands over, as a dense tensor: the door of every public entry.
+
+    Args:
+        value: a tensor; a NumPy array, which is shared; or lists of numbers, which are copied.
+        name: what it is, for messages.
+        floats: whether whole numbers in lists stand for floats, as they do in vectors.
+
+    Raises:
+        ShapeError: it is sparse, nested, quantized, without numbers (on ``meta``), or something else.
+    """
+    tensor = value if isinstance(value, Tensor) else _from_numbers(value, name, floats=floats)
+    if tensor.layout != torch.strided or tensor.is_nested or tensor.is_meta or tensor.is_quantized:
+        kinds = {"nested": tensor.is_nested, "without numbers (meta)": tensor.is_meta}
+        kinds |= {"quantized": tensor.is_quantized, "sparse": True}
+        kind = next(kind for kind, so in kinds.items() if so)
+        raise ShapeError(f"{name} is {kind}, expected a dense tensor: convert it, as with to_dense()")
+    return tensor
+
+
+def _from_numbers(value: object, name: str, *, floats: bool) -> Tensor:
+    """A tensor of a NumPy array, which is shared, or of lists of numbers."""
+    listed = isinstance(value, list | tuple | range)
+    if not listed and (not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray)):
         got = type(value).__name__
-        raise ShapeError(f"got {name} of type {got}, expected a tensor: convert with torch.as_tensor")
+        raise ShapeError(
+            f"{name} is of type {got}, expected a tensor, a NumPy array or lists of numbers: "
+            "convert it, as with torch.as_tensor"
+        )
+    try:
+        array = np.asarray(value)
+        if listed and floats and array.dtype.kind in "iu":
+            array = array.astype(np.float32)
+        if not array.dtype.isnative or any(stride < 0 for stride in array.strides):
+            array = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # "not writable": it is only read
+            return torch.from_numpy(array)
+    except (TypeError, ValueError, RuntimeError, OverflowError) as error:
+        reason = str(error).partition(". ")[0].partition(":")[0]
+        raise ShapeError(
+            f"{name} is not an array of numbers ({reason}), expected rows of one length: convert it"
+        ) from None
 
 
-def check_keys(keys: Tensor, name: str = "keys") -> Tensor:
+def check_keys(keys: object, name: str = "keys") -> Tensor:
     """Refuse keys that are not a finite float matrix ``(N, D)``; returns them, detached.
 
     Keys that are too long for inner products in float32 are refused too; values may have any length.
     """
-    check_tensor(keys, name)
-    if keys.dim() != 2 or not keys.is_floating_point():
+    keys = as_tensor(keys, name, floats=True)
+    if keys.dim() != 2 or keys.dtype not in FLOATS:
         got = f"{tuple(keys.shape)} of {keys.dtype}"
         raise ShapeError(f"{name} are {got}, expected a float matrix (cells, features)")
+    if not keys.shape[1]:
+        raise ShapeError(f"{name} are {tuple(keys.shape)}, expected at least one feature")
     (check_finite if name == "values" else check_vectors)(keys, name)
     return keys.detach()
 
 
-def _is_whole(value: object) -> bool:
-    """Whether a value is a whole number, one of NumPy included."""
-    return type(value) is int or isinstance(value, Integral)
+def check_k(k: object) -> int:
+    """The number of results per query.
+
+    Raises:
+        ConfigError: it is not a whole number from 1 to 2^31 - 1.
+    """
+    number = _as_whole(k)
+    if number is None or not 1 <= number <= MOST_RESULTS:
+        raise ConfigError(
+            f"k is {k!r}, expected a whole number of at least 1, below 2^31: the number of results per query"
+        )
+    return number
+
+
+def _as_whole(value: object) -> int | None:
+    """A whole number as an ``int``, one of NumPy included; None for anything else, such as True."""
+    return None if isinstance(value, bool) or not isinstance(value, Integral) else index(value)
 
 
 def as_storage(keys: Tensor, storage: torch.dtype, name: str = "keys") -> Tensor:
@@ -54,17 +115,15 @@ def as_storage(keys: Tensor, storage: torch.dtype, name: str = "keys") -> Tensor
     return kept
 
 
-def check_query(query: Tensor, features: int, k: int, *, finite: bool = True) -> Tensor:
+def check_query(query: object, features: int, k: object, *, finite: bool = True) -> Tensor:
     """Refuse queries that do not fit keys of D ``features``; returns them in float32, detached.
 
     With ``finite=False`` NaN and infinity pass: the kernels that search refuse them.
     """
-    if not _is_whole(k) or k < 1:
-        raise ConfigError(
-            f"k is {k!r}, expected a whole number of at least 1: the number of results per query"
-        )
-    check_tensor(query, "query")
-    if query.dim() != 2 or not query.is_floating_point():
+    if type(k) is not int or not 1 <= k <= MOST_RESULTS:
+        check_k(k)
+    query = as_tensor(query, "query", floats=True)
+    if query.dim() != 2 or query.dtype not in FLOATS:
         got = f"{tuple(query.shape)} of {query.dtype}"
         raise ShapeError(f"query is {got}, expected a float matrix (queries, features)")
     if query.shape[1] != features:
@@ -82,9 +141,11 @@ def check_query(query: Tensor, features: int, k: int, *, finite: bool = True) ->
     return query
 
 
-def as_ids(cells: Tensor, name: str = "cells") -> Tensor:
+def as_ids(cells: object, name: str = "cells") -> Tensor:
     """Refuse cell ids that are not whole numbers ``(n,)``; returns them as int64."""
-    check_tensor(cells, name)
+    given, cells = cells, as_tensor(cells, name)
+    if not cells.numel() and not isinstance(given, Tensor):
+        cells = cells.to(torch.int64)  # NumPy takes an empty list for floats
     whole = not cells.is_floating_point() and not cells.is_complex() and cells.dtype != torch.bool
     if cells.dim() != 1 or not whole:
         got = f"{tuple(cells.shape)} of {cells.dtype}"
@@ -111,9 +172,10 @@ def check_count(name: str, value: object, least: int = 1) -> int:
     Raises:
         ConfigError: it is not a whole number, or less than ``least``.
     """
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+    number = _as_whole(value)
+    if number is None or not least <= number < 1 << 63:
         raise ConfigError(f"{name} is {value!r}, expected a whole number of at least {least}")
-    return value
+    return number
 
 
 def check_counts(name: str, value: int | Sequence[int] | str) -> tuple[int, ...]:

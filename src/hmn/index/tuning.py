@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hmn.errors import ConfigError
+from hmn.index.checks import as_tensor
 from hmn.index.protocol import Index, Tunable
 from hmn.index.structures.exact import ExactIndex
 from hmn.results import SearchResult
@@ -66,7 +67,8 @@ def tune(
         raise ConfigError(f"target_recall is {target_recall}, expected above 0 and at most 1")
     if target_reads is not None and not target_reads > 0:
         raise ConfigError(f"target_reads is {target_reads}, expected more than 0")
-    if not len(queries):
+    queries = as_tensor(queries, "queries", floats=True)
+    if queries.dim() and not len(queries):
         raise ConfigError("there are no queries, expected some hundreds like those that will be asked")
     if not isinstance(index, Tunable):
         raise ConfigError(

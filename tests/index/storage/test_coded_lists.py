@@ -11,6 +11,7 @@ from hmn._native.codes import codes_of, encode
 from hmn._native.level import LANES
 from hmn.errors import ShapeError
 from hmn.index.storage.coded_lists import Lists
+from hmn.index.storage.saved import Saved
 
 quick = settings(max_examples=60, deadline=None)
 
@@ -115,19 +116,25 @@ def test_a_list_without_entries_and_one_of_a_whole_panel() -> None:
     assert lists.level.entries_of(torch.tensor([0, 1]))[1].tolist() == [0, LANES]
 
 
+def loaded(state: dict[str, Tensor], children: int = 40) -> Lists:
+    lists = Lists.from_state(Saved(state, torch.device("cpu"), "a test"), "x.", 4, 4)
+    lists.check_children("x.", children)
+    return lists
+
+
 @pytest.mark.parametrize("name", ["codes", "child", "length", "room", "first_panel"])
 def test_a_damaged_state_is_refused(name: str) -> None:
     lists = Lists(4, 4, torch.device("cpu"))
     lists.build(torch.zeros(40, dtype=torch.int64), torch.arange(40), torch.randn(40, 4), torch.zeros(2, 1))
     state = lists.state_dict("x.")
-    again = Lists.from_state(state, "x.", 4, 4, 40)
+    again = loaded(state)
     assert torch.equal(again.level.child, lists.level.child)
     with pytest.raises(ShapeError, match=name):
-        Lists.from_state({k: v for k, v in state.items() if k != f"x.{name}"}, "x.", 4, 4, 40)
+        loaded({k: v for k, v in state.items() if k != f"x.{name}"})
     with pytest.raises(ShapeError):
-        Lists.from_state({**state, f"x.{name}": state[f"x.{name}"][:1]}, "x.", 4, 4, 40)
+        loaded({**state, f"x.{name}": state[f"x.{name}"][:1]})
     with pytest.raises(ShapeError, match="expected"):
-        Lists.from_state({**state, f"x.{name}": state[f"x.{name}"].double()}, "x.", 4, 4, 40)
+        loaded({**state, f"x.{name}": state[f"x.{name}"].double()})
 
 
 @pytest.mark.parametrize("value", [-1, 1000, 2**31 - 1])
@@ -138,21 +145,28 @@ def test_a_state_that_points_outside_is_refused(name: str, value: int) -> None:
     state = {key: tensor.clone() for key, tensor in lists.state_dict("x.").items()}
     state[f"x.{name}"][0] = value
     with pytest.raises(ShapeError, match="damaged"):
-        Lists.from_state(state, "x.", 4, 4, 40)
+        loaded(state)
 
 
 def test_the_limits_of_a_state_are_exact() -> None:
     lists = Lists(4, 4, torch.device("cpu"))
     lists.build(torch.zeros(40, dtype=torch.int64), torch.arange(40), torch.randn(40, 4), torch.zeros(1, 1))
     state = {key: tensor.clone() for key, tensor in lists.state_dict("x.").items()}
-    with pytest.raises(ShapeError, match="damaged"):  # a search would return child 39 of 0 to 38
-        Lists.from_state(state, "x.", 4, 4, 39)
-    panels = len(state["x.codes"])
-    for length in (40, 33):
-        state["x.length"][:], held = length, -(-length // LANES)
-        state["x.child"][:] = 0
-        state["x.first_panel"][:] = panels - held
-        assert len(Lists.from_state(state, "x.", 4, 4, 40)) == length
-        state["x.first_panel"][:] = panels - held + 1
+    for children in (39, 41):  # a search would return child 39 of 0 to 38
         with pytest.raises(ShapeError, match="damaged"):
-            Lists.from_state(state, "x.", 4, 4, 40)
+            loaded(state, children)
+    panels = len(state["x.codes"])
+    state["x.room"][:] = 3  # of 4 panels: 48 entries
+    for length in (40, 48):
+        state["x.length"][:] = length
+        state["x.child"][:] = -1
+        for first in (0, panels - 3):
+            state["x.first_panel"][:] = first
+            state["x.child"][first * LANES : first * LANES + length] = torch.arange(length, dtype=torch.int32)
+            assert len(loaded(state, length)) == length
+        state["x.first_panel"][:] = panels - 2
+        with pytest.raises(ShapeError, match="damaged"):
+            loaded(state, length)
+    state["x.first_panel"][:], state["x.length"][:] = 0, 49
+    with pytest.raises(ShapeError, match="no more entries than in"):
+        loaded(state, 49)

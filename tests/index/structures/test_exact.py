@@ -143,7 +143,7 @@ def test_keys_other_than_a_float_matrix_are_refused(keys: Tensor) -> None:
     ("query", "said"),
     [
         (torch.zeros(1, 3), "query has 3 features but the memory has 2"),
-        ([[1.0, 2.0]], "got query of type list, expected a tensor"),
+        ("query", "query is of type str, expected a tensor"),
         (torch.zeros(2), "expected a float matrix"),
         (torch.zeros(1, 2, dtype=torch.int64), "int64"),
     ],

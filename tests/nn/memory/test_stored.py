@@ -227,9 +227,11 @@ def test_refuses_cells_that_are_no_whole_numbers() -> None:
         Memory(rows()).keys_of(torch.zeros(2))
 
 
-def test_refuses_what_is_not_a_tensor() -> None:
-    with pytest.raises(ShapeError, match="got keys of type ndarray, expected a tensor"):
-        Memory(np.eye(3))  # type: ignore[arg-type]
+def test_takes_arrays_and_lists_and_refuses_what_is_neither() -> None:
+    for keys in (np.eye(3, dtype=np.float32), np.eye(3).tolist()):
+        assert torch.equal(Memory(keys).keys.float(), torch.eye(3))  # type: ignore[arg-type]
+    with pytest.raises(ShapeError, match="keys is of type str, expected a tensor, a NumPy array or lists"):
+        Memory("keys")  # type: ignore[arg-type]
 
 
 def test_refuses_rows_that_do_not_fit() -> None:

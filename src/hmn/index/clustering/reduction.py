@@ -12,7 +12,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from hmn._native.finite import LONGEST
 from hmn.errors import ConfigError, ShapeError
+from hmn.index.storage.saved import Saved, refuse
 
 
 class Reduction(Protocol):
@@ -187,7 +189,7 @@ class NoReduction:
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """See ``Reduction.load_state_dict``."""
-        others = [name for name in state if name.startswith("reduction.")]
+        others = [name for name in state if isinstance(name, str) and name.startswith("reduction.")]
         if others:
             raise ShapeError(
                 f"the state has {others[0]}, expected no reduction: make the index with that one"
@@ -229,7 +231,8 @@ def _numbers(*numbers: float) -> Tensor:
 
 
 def _entry(state: Mapping[str, Tensor], name: str, size: int) -> list[float]:
-    if name not in state or state[name].shape != (size,):
-        raise ShapeError(f"the state has no {name} of {size} numbers: was it saved with another reduction?")
-    numbers: list[float] = state[name].double().tolist()
+    saved = Saved(state, torch.device("cpu"), "an index with this reduction")
+    numbers: list[float] = saved.tensor(name, torch.float64, (size,)).tolist()
+    if not all(0 <= number <= LONGEST for number in numbers):
+        refuse(name, f"{numbers}", f"numbers from 0 to {LONGEST:.3g}")
     return numbers

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -11,14 +9,12 @@ from torch.nn import functional as F
 from hmn._native import enter, take_out, write_entries
 from hmn._native.codes import codes_of
 from hmn._native.level import GROUP, IN_FULL, LANES, Level
-from hmn.errors import ShapeError
+from hmn.index.storage.saved import ANY, Saved, is_each_once, refuse, runs_apart
 
 SPARE = 1.25
 """Room of a list when it is built, in multiples of its entries."""
 CODES = {"int1": 1, "int4": 4, "int8": 8}
 """Bits per feature of the codes that the setting ``codes`` names."""
-STATE_NAMES = ("codes", "along", "step", "child", "first_panel", "length", "room")
-"""Names in the state, after the prefix."""
 ENCODED_AT_A_TIME = 1 << 16
 """Entries encoded at a time while lists are built."""
 
@@ -152,68 +148,83 @@ class Lists:
         }
 
     @classmethod
-    def from_state(
-        cls, state: Mapping[str, Tensor], prefix: str, features: int, bits: int, children: int
-    ) -> Lists:
-        """Lists as they were when ``state_dict`` was called.
+    def from_state(cls, saved: Saved, prefix: str, features: int, bits: int) -> Lists:
+        """Lists as they were when ``state_dict`` was called; call ``check_filed`` or ``check_children`` next.
 
         Args:
-            state: tensors by name; they are copied.
+            saved: tensors by name.
             prefix: beginning of their names.
             features: D.
             bits: as for the class.
-            children: number that all children are below; the kernels rely on it.
 
         Raises:
             ShapeError: a tensor is missing or does not fit.
         """
-        missing = [name for name in STATE_NAMES if f"{prefix}{name}" not in state]
-        if missing:
-            raise ShapeError(f"the state has no {prefix}{missing[0]}: save it with the same settings")
-        tensors = {name: state[f"{prefix}{name}"].clone() for name in STATE_NAMES}
-        lists = cls(features, bits, tensors["codes"].device)
-        lists._check_shapes(tensors, prefix)
-        lists._room, lists._used = tensors["room"], len(tensors["codes"])
+        lists = cls(features, bits, saved.device)
+        codes = saved.tensor(f"{prefix}codes", torch.uint8, (ANY, lists._bytes // GROUP, LANES, GROUP))
+        panels, entries = len(codes), len(codes) * LANES
+        most = torch.iinfo(torch.int32).max
+        first = saved.whole(f"{prefix}first_panel", (ANY,), 0, panels + 1)
+        room = saved.whole(f"{prefix}room", (len(first),), 0, panels + 1)
+        length = saved.whole(f"{prefix}length", (len(first),), 0, entries + 1, torch.int32)
+        if bool((first + room > panels).any()) or not runs_apart(first, room):
+            refuse(f"{prefix}first_panel", "of lists that overlap or end outside", "a place for each list")
+        if bool((length > room * LANES).any()):
+            refuse(f"{prefix}length", f"up to {int(length.max())}", f"no more entries than in {prefix}room")
+        lists._room, lists._used, lists._count = room, panels, int(length.sum(dtype=torch.int64))
         lists.level = Level(
-            codes=tensors["codes"],
-            along=tensors["along"],
-            step=tensors["step"],
-            child=tensors["child"],
-            first_panel=tensors["first_panel"],
-            length=tensors["length"],
+            codes=codes,
+            along=saved.floats(f"{prefix}along", (entries,)),
+            step=saved.floats(f"{prefix}step", (entries,), least=0.0),
+            child=saved.whole(f"{prefix}child", (entries,), -1, most, torch.int32),
+            first_panel=first,
+            length=length,
             bits=bits,
         )
-        lists._count_entries(prefix, children)
         return lists
 
-    def _check_shapes(self, tensors: Mapping[str, Tensor], prefix: str) -> None:
-        panels, count = len(tensors["codes"]), len(tensors["length"])
-        shapes = {
-            "codes": (panels, self._bytes // GROUP, LANES, GROUP),
-            **dict.fromkeys(("along", "step", "child"), (panels * LANES,)),
-            **dict.fromkeys(("first_panel", "length", "room"), (count,)),
-        }
-        for name, shape in shapes.items():
-            tensor, dtype = tensors[name], getattr(self.level, name, self._room).dtype
-            if tensor.shape != shape or tensor.dtype != dtype:
-                got, wanted = f"{tuple(tensor.shape)} of {tensor.dtype}", f"{shape} of {dtype}"
-                raise ShapeError(f"{prefix}{name} is {got}, expected {wanted}: use the same settings")
+    def check_children(self, prefix: str, children: int) -> None:
+        """Refuse loaded lists whose entries are not the children 0 to ``children`` - 1, each once.
 
-    def _count_entries(self, prefix: str, children: int) -> None:
-        """Count the entries of a loaded level, after checking all numbers that the kernels follow."""
-        first, length = self.level.first_panel, self.level.length
-        end = first + (length.long() + LANES - 1) // LANES
-        if len(first) and not (
-            int(length.min()) >= 0
-            and 0 <= int(first.min()) <= int(first.max()) <= self._used
-            and int(end.max()) <= self._used
-        ):
-            raise ShapeError(f"{prefix}first_panel points outside of the codes: the state is damaged")
+        Raises:
+            ShapeError: they are not.
+        """
+        child = self._children()[1]
+        if not is_each_once(child, children):
+            refuse(f"{prefix}child", f"{len(child)} entries", f"each of 0 to {children - 1} once")
+
+    def check_filed(self, prefix: str, lists: Tensor, where: Tensor, names: tuple[str, str]) -> None:
+        """Refuse loaded lists that do not hold what they should.
+
+        Args:
+            prefix: of the lists in the state.
+            lists: by child, the list that it is in; -1 for a child that is in none.
+            where: by child, the place of its entry; changed to -1 for a child that is in no list.
+            names: of these two in the state.
+
+        Raises:
+            ShapeError: an entry and its child do not lead to each other.
+        """
+        place, child = self._children()
+        if len(child) and not 0 <= int(child.min()) <= int(child.max()) < len(lists):
+            refuse(f"{prefix}child", f"up to {int(child.max())}", f"numbers from 0 to {len(lists) - 1}")
+        held = torch.arange(len(self.level.length), device=place.device)
+        held = held.repeat_interleave(self.level.length.long())
+        filed = lists >= 0
+        if len(child) != int(filed.sum()) or not torch.equal(lists[child], held):
+            refuse(names[0], f"not what the {len(child)} entries of {prefix}child are", "the list of each")
+        if not torch.equal(where[child], place):
+            refuse(names[1], f"not the places of the entries of {prefix}child", "the place of each")
+        where[~filed] = -1
+
+    def _children(self) -> tuple[Tensor, Tensor]:
+        """Places ``(n,)`` and children ``(n,)`` of all entries, list by list; clears the other places."""
+        length = self.level.length
         place, _ = self.level.entries_of(torch.arange(len(length), device=length.device))
-        self._count = len(place)
         child = self.level.child[place]
-        if len(child) and not 0 <= int(child.min()) <= int(child.max()) < children:
-            raise ShapeError(f"{prefix}child is not between 0 and {children - 1}: the state is damaged")
+        self.level.child.fill_(-1)
+        self.level.child[place] = child
+        return place, child.long()
 
     def _encode(self, place: Tensor, vectors: Tensor, rows: Tensor, lists: Tensor, direction: Tensor) -> None:
         if self.bits != IN_FULL:

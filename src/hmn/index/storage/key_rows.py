@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from hmn.errors import CellError, ConfigError, ShapeError
-from hmn.index.checks import as_ids, as_storage, check_distinct, check_keys, check_not_negative
+from hmn.index.checks import as_ids, as_storage, as_tensor, check_distinct, check_keys, check_not_negative
 from hmn.index.storage.fingerprint import checksum_of, row_fingerprints
+from hmn.index.storage.saved import ANY, Saved, refuse
 
 STORAGE = (torch.float32, torch.float16, torch.bfloat16)
 """Types in which keys can be kept."""
@@ -65,8 +66,9 @@ class KeyRows:
     """
 
     def __init__(self, keys: Tensor, cells: Tensor | None = None, storage: torch.dtype | None = None) -> None:
-        _not_too_many(len(keys))
-        given = check_keys(keys)
+        given = as_tensor(keys, "keys", floats=True)
+        _not_too_many(len(given) if given.dim() else 0)
+        given = check_keys(given)
         storage = storage or (given.dtype if given.dtype in STORAGE else torch.float32)
         if storage not in STORAGE:
             raise ConfigError(f"storage is {storage}, expected one of {', '.join(map(str, STORAGE))}")
@@ -275,34 +277,26 @@ class KeyRows:
             ShapeError: a tensor is missing or does not fit, or the keys are not those of the state, which
                 states of version 0.1 cannot show: they have no checksum.
         """
+        saved = Saved(state, torch.device("cpu"), "an index")
+        used = saved.number("rows.used", 0, MOST_ROWS + 1)
         shared = keys is not None  # with the caller
         keys = keys if shared else state.get("rows.keys")
-        if "rows.used" not in state:
-            raise ShapeError(
-                "the state has no rows.used, expected the state of an index: give what state_dict returned"
-            )
         if keys is None:
             raise ShapeError(
-                "the state was saved without keys, and none are given: give the keys, or save it with them"
-            )
-        if len(keys) < int(state["rows.used"]):
-            raise ShapeError(
-                f"there are {len(keys)} keys, expected the {int(state['rows.used'])} of the state"
+                "the state was saved without keys, and none are given, expected one of these: "
+                "give the keys, or save it with them"
             )
         rows = cls(keys, None, storage)
-        if not shared and rows.keys.data_ptr() == keys.data_ptr():
+        if len(rows.keys) < used:
+            raise ShapeError(f"there are {len(rows.keys)} keys, expected the {used} of the state")
+        if not shared and rows._shared:
             rows.keys = rows.keys.clone()  # the state stays as it is, whatever becomes of it later
             rows._shared, rows._bytes = False, _end_of(rows.keys)
-        rows.used = int(state["rows.used"])
-        if "rows.cell" in state:
-            cell = state["rows.cell"].to(rows.keys.device)
-            if cell.shape != (rows.used,):
-                raise ShapeError(f"rows.cell has shape {tuple(cell.shape)}, expected ({rows.used},)")
-            rows._keep_tables(cell)
-            rows._free = [int(row) for row in state.get("rows.free", ())]
-            rows._free_count = len(rows._free)
-        if "rows.checksum" in state:
-            rows._check_keys(int(state["rows.checksum"]))
+        rows.used = used
+        if "rows.cell" in saved or "rows.free" in saved:
+            rows._load_tables(saved)
+        if "rows.checksum" in saved:
+            rows._check_keys(int(saved.tensor("rows.checksum", torch.int64, ())))
         return rows
 
     def checksum(self) -> int:
@@ -318,6 +312,18 @@ class KeyRows:
             "storage": str(self.keys.dtype).removeprefix("torch."),
             "keys_mib": round(self.keys.nbytes / 2**20, 2),
         }
+
+    def _load_tables(self, saved: Saved) -> None:
+        """Take the cells and the free rows from a state."""
+        cell = saved.whole("rows.cell", (self.used,), -1, torch.iinfo(torch.int64).max)
+        free = saved.whole("rows.free", (ANY,), 0, self.used)
+        if not torch.equal(free.sort().values, (cell < 0).nonzero().squeeze(1)):
+            refuse("rows.free", f"{len(free)} rows", "the rows without a cell in rows.cell")
+        try:
+            self._keep_tables(cell.to(self.keys.device))
+        except CellError as error:
+            refuse("rows.cell", f"not of distinct cells ({error})", "each cell once")
+        self._free, self._free_count = free.tolist(), len(free)
 
     def _check_keys(self, expected: int) -> None:
         got = self.checksum()

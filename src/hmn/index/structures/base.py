@@ -291,6 +291,7 @@ class Structure(ABC, Generic[Parts]):
     def _answer(self, rows: KeyRows, parts: Parts, query: Tensor, k: int) -> SearchResult:
         """Check queries and search; the result names cells."""
         query = check_query(query, rows.features, k, finite=not self.checks_queries)
+        k = k if type(k) is int else int(k)  # a number of NumPy
         if query.device != rows.keys.device:
             query = query.to(rows.keys.device)
         result = self._search(rows, parts, query, k)

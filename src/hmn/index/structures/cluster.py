@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from hmn._native import kernels, search_levels
-from hmn.errors import ConfigError
-from hmn.index.checks import check_count, check_counts
+from hmn.errors import CellError, ConfigError
+from hmn.index.checks import as_ids, check_count, check_counts
 from hmn.index.clustering.reduction import NoReduction, Reduction
 from hmn.index.protocol import Tunable
 from hmn.index.storage.key_rows import KeyRows
@@ -101,6 +101,11 @@ class ClusterIndex(Structure[Levels], Tunable):
     def cells_in(self, clusters: Tensor) -> tuple[Tensor, Tensor]:
         """See ``Clustered.cells_in``."""
         with self._reading() as (rows, levels):
+            clusters = as_ids(clusters, "clusters").to(rows.keys.device)
+            outside = clusters[(clusters < 0) | (clusters >= levels.counts[-1])]
+            if len(outside):
+                expected = f"expected clusters from 0 to {levels.counts[-1] - 1}"
+                raise CellError(f"there is no cluster {int(outside[0])}, {expected}")
             row, length = levels.leaves.level.children_of(clusters)
             return rows.cells_at(row), length
 
@@ -181,7 +186,8 @@ class ClusterIndex(Structure[Levels], Tunable):
         return levels.state_dict(rows.used)
 
     def _load(self, rows: KeyRows, state: Mapping[str, Tensor]) -> Levels:
-        return load_levels(rows, state, BITS[self.codes], copy.copy(self.reduction))
+        levels = 1 if self.num_clusters is None else len(self.num_clusters)
+        return load_levels(rows, state, levels, BITS[self.codes], copy.copy(self.reduction))
 
     def _describe(self, rows: KeyRows, levels: Levels) -> dict[str, int | float | str]:
         length = levels.leaves.level.length

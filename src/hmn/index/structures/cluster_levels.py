@@ -16,6 +16,7 @@ from hmn.index.clustering.kmeans import assign, kmeans
 from hmn.index.clustering.reduction import Reduction
 from hmn.index.storage.coded_lists import CODES, Lists
 from hmn.index.storage.key_rows import KeyRows
+from hmn.index.storage.saved import ANY, Saved, check_filed, refuse
 
 BITS = {name: bits for name, bits in CODES.items() if bits > 1} | {None: IN_FULL}
 """Bits per feature of the codes of cells, by their name; None keeps no codes."""
@@ -148,52 +149,55 @@ def _upper_levels(directions: list[Tensor], filed: list[Tensor]) -> list[Lists]:
     return upper
 
 
-def load_levels(rows: KeyRows, state: Mapping[str, Tensor], bits: int, reduction: Reduction) -> Levels:
+def load_levels(
+    rows: KeyRows, state: Mapping[str, Tensor], levels: int, bits: int, reduction: Reduction
+) -> Levels:
     """Make the levels from a copy of a state.
+
+    Args:
+        rows: rows of keys.
+        state: tensors by name.
+        levels: number of levels that there should be.
+        bits: bits per feature of the codes of cells.
+        reduction: as the index was made with; its numbers are loaded.
 
     Raises:
         ShapeError: a tensor is missing or does not fit.
     """
-    count = max(1, sum(name.startswith("direction") for name in state))
-    names = ("centroid", "cluster", "place", *(f"direction{number}" for number in range(count)))
-    missing = [name for name in names if name not in state]
-    if missing:
+    saved = Saved(state, rows.keys.device, "a ClusterIndex")
+    count = saved.numbered("direction")
+    if count not in (0, levels):
         raise ShapeError(
-            f"the state has no {missing[0]}, expected the state of a ClusterIndex: "
-            "it is of another structure, or incomplete"
+            f"the state has {count} levels of clusters, expected {levels}: "
+            "make the index with the num_clusters that it was saved with"
         )
-    directions = [state[f"direction{number}"].clone() for number in range(count)]
-    upper = [
-        Lists.from_state(state, f"level{number}.", rows.features, UPPER_BITS, len(directions[number]))
-        for number in range(count)
-    ]
-    leaves = Lists.from_state(state, "leaves.", rows.features, bits, rows.used)
-    _check_levels(rows, state, directions, [*upper, leaves])
     reduction.load_state_dict(
         {
             name.removeprefix("reduction."): value
             for name, value in state.items()
-            if name.startswith("reduction.")
+            if isinstance(name, str) and name.startswith("reduction.")
         }
     )
-    centroid, cluster, place = (state[name].clone() for name in ("centroid", "cluster", "place"))
-    return Levels(centroid, directions, upper, leaves, cluster, place, reduction)
-
-
-def _check_levels(
-    rows: KeyRows, state: Mapping[str, Tensor], directions: list[Tensor], levels: list[Lists]
-) -> None:
-    """Refuse tensors that do not fit each other or the rows."""
-    lists = [len(level.level.length) for level in levels]
-    fitting = [(count, rows.features) for count in lists[1:]]
-    if lists[0] != 1 or [tuple(direction.shape) for direction in directions] != fitting:
-        raise ShapeError(f"directions do not fit the lists, expected {fitting}: the state is not whole")
-    if any(direction.dtype != torch.float32 for direction in directions):
-        raise ShapeError("directions are not float32: the state is damaged")
-    if len(state["centroid"]) != lists[-1] or len(state["place"]) != len(state["cluster"]):
-        raise ShapeError("centroid or place does not fit the clusters: the state is not whole")
-    if len(state["cluster"]) != rows.used or len(levels[-1]) != len(rows):
-        got = len(levels[-1])
+    centroid = saved.vectors("centroid", (ANY, reduction.features(rows.features)))
+    directions = [saved.vectors(f"direction{number}", (ANY, rows.features)) for number in range(levels)]
+    upper, lists_before = [], 1
+    for number, direction in enumerate(directions):
+        lists = Lists.from_state(saved, f"level{number}.", rows.features, UPPER_BITS)
+        lists.check_children(f"level{number}.", len(direction))
+        if len(lists.level.length) != lists_before:
+            refuse(f"level{number}.length", f"of {len(lists.level.length)} lists", f"{lists_before}")
+        lists_before = len(direction)
+        upper.append(lists)
+    leaves = Lists.from_state(saved, "leaves.", rows.features, bits)
+    for name, got in (("centroid", len(centroid)), ("leaves.length", len(leaves.level.length))):
+        if got != lists_before or not got:
+            refuse(name, f"of {got} clusters", f"{max(1, lists_before)}")
+    if len(leaves) != len(rows):
         raise ShapeError(
-            f"the state files {got} cells, expected {len(rows)}: give the keys it was saved with"
+            f"the state files {len(leaves)} cells, expected {len(rows)}: give the keys it was saved with"
         )
+    cluster = saved.whole("cluster", (rows.used,), -1, len(centroid))
+    place = saved.whole("place", (rows.used,), -1, len(leaves.level.child))
+    leaves.check_filed("leaves.", cluster, place, ("cluster", "place"))
+    check_filed(rows.live(), cluster >= 0, "cluster")
+    return Levels(centroid, directions, upper, leaves, cluster, place, reduction)

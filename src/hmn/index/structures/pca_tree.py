@@ -9,15 +9,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hmn.errors import ShapeError
 from hmn.index.checks import check_count
 from hmn.index.clustering.reduction import OneColumnReduction, Reduction
 from hmn.index.protocol import Tunable
 from hmn.index.storage.buckets import Buckets, search_buckets
 from hmn.index.storage.key_rows import KeyRows
+from hmn.index.storage.saved import ANY, Saved, filed_codes
 from hmn.index.structures.base import Structure
 from hmn.results import SearchResult
 
+SHORTEST = 1e-300
+"""Lower limit of the unit of lengths in a state, so that it is safe to divide by it."""
 CHUNK_NUMBERS = 1 << 22
 """Numbers of reduced keys that are held at a time, to bound the memory they need."""
 
@@ -169,24 +171,16 @@ class PCATreeIndex(Structure[_Tree], Tunable):
 
     def _load(self, rows: KeyRows, state: Mapping[str, Tensor]) -> _Tree:
         reduction = copy.copy(self._reduction)
-        device, features = rows.keys.device, reduction.features(rows.features)
-        component = _entry(state, "tree.component", (-1, features)).to(device, torch.float32, copy=True)
+        saved = Saved(state, rows.keys.device, "a PCATreeIndex")
+        features = reduction.features(rows.features)
+        component = saved.vectors("tree.component", (ANY, features))
         leaves = 1 << len(component)
-        unit = _entry(state, "tree.unit", ())
-        mean = _entry(state, "tree.mean", (features,)).to(device, torch.float32, copy=True)
-        threshold = _entry(state, "tree.threshold", (leaves - 1,)).to(device, torch.float32, copy=True)
-        leaf = _entry(state, "tree.leaf", (rows.used,)).to(device, torch.int64)
-        filed = leaf[rows.live()]
-        if bool(((filed < 0) | (filed >= leaves)).any()):
-            raise ShapeError(
-                f"tree.leaf holds leaf {int(filed[(filed < 0) | (filed >= leaves)][0])}, "
-                f"expected leaves from 0 to {leaves - 1}: the state is damaged"
-            )
-        # a row without a cell is in no leaf, whatever the state says
-        clean = torch.full_like(leaf, -1)
-        clean[rows.live()] = filed
+        threshold = saved.floats("tree.threshold", (leaves - 1,))
+        mean, unit = saved.floats("tree.mean", (features,)), saved.real("tree.unit", SHORTEST)
+        leaf = saved.whole("tree.leaf", (rows.used,), -1, leaves)
+        buckets = Buckets(filed_codes(rows.live(), leaf.unsqueeze(1), "tree.leaf"))
         reduction.load_state_dict(state)
-        return _Tree(float(unit), mean, component, threshold, Buckets(clean.unsqueeze(1)), reduction)
+        return _Tree(unit, mean, component, threshold, buckets, reduction)
 
     def _describe(self, rows: KeyRows, tree: _Tree) -> dict[str, int | float | str]:  # noqa: ARG002
         sizes = tree.buckets.sizes()
@@ -283,15 +277,3 @@ def nearest_leaves(projection: Tensor, threshold: Tensor, count: int) -> Tensor:
         margin, kept = margin.sort(dim=1, stable=True)
         node, margin = node.gather(1, kept[:, :count]), margin[:, :count]
     return node
-
-
-def _entry(state: Mapping[str, Tensor], name: str, shape: tuple[int, ...]) -> Tensor:
-    """A tensor of the state; -1 in ``shape`` stands for any number."""
-    entry = state.get(name)
-    if entry is None or entry.dim() != len(shape):
-        raise ShapeError(f"the state has no {name} of {len(shape)} dimensions: is it that of a PCA tree?")
-    if any(wanted not in (-1, got) for got, wanted in zip(entry.shape, shape, strict=True)):
-        raise ShapeError(
-            f"{name} is {tuple(entry.shape)}, expected {shape}: make the index with its settings"
-        )
-    return entry

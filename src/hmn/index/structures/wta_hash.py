@@ -11,12 +11,13 @@ import torch
 from torch import Tensor
 
 from hmn._native import most_frequent
-from hmn.errors import ConfigError, ShapeError
+from hmn.errors import ConfigError
 from hmn.index.checks import check_count
 from hmn.index.clustering.reduction import NoReduction, Reduction
 from hmn.index.protocol import Tunable
 from hmn.index.storage.buckets import Buckets, search_buckets
 from hmn.index.storage.key_rows import KeyRows
+from hmn.index.storage.saved import Saved, filed_codes, refuse
 from hmn.index.structures.base import Structure
 from hmn.results import SearchResult
 
@@ -177,30 +178,19 @@ class WTAHashIndex(Structure[_Tables], Tunable):
         return {**tables.reduction.state_dict(), **state}
 
     def _load(self, rows: KeyRows, state: Mapping[str, Tensor]) -> _Tables:
-        device, reduction = rows.keys.device, copy.copy(self._reduction)
-        seen = state.get("wta.seen", rows.keys.new_empty(0)).to(device, torch.int32, copy=True)
-        code = state.get("wta.code", rows.keys.new_empty(0)).to(device, torch.int64)
-        features = reduction.features(rows.features)
-        if seen.shape != (self.num_tables, self.num_permutations, self.prefix) or bool(
-            ((seen < 0) | (seen >= features)).any()
-        ):
-            expected = (self.num_tables, self.num_permutations, self.prefix)
-            raise ShapeError(
-                f"wta.seen is {tuple(seen.shape)}, expected {expected} of features below {features}: "
-                "make the index with the settings that it was saved with"
-            )
-        least = torch.arange(self.num_tables, device=device) * self._table
-        filed = code[rows.live()] - least if code.shape == (rows.used, self.num_tables) else None
-        if filed is None or bool(((filed < 0) | (filed >= self._table)).any()):
-            raise ShapeError(
-                f"wta.code is {tuple(code.shape)}, expected {(rows.used, self.num_tables)} buckets, each of "
-                "its own table: the state is damaged, or of other settings"
-            )
-        # a row without a cell is in no bucket, whatever the state says
-        clean = torch.full_like(code, -1)
-        clean[rows.live()] = code[rows.live()]
+        reduction = copy.copy(self._reduction)
+        saved, features = Saved(state, rows.keys.device, "a WTAHashIndex"), reduction.features(rows.features)
+        shape = (self.num_tables, self.num_permutations, self.prefix)
+        seen = saved.whole("wta.seen", shape, 0, features, torch.int32)
+        most = self.num_tables * self._table
+        code = saved.whole("wta.code", (rows.used, self.num_tables), -1, most)
+        code = filed_codes(rows.live(), code, "wta.code")
+        own = torch.arange(self.num_tables, device=code.device)
+        table = code.div(self._table, rounding_mode="floor")  # -1 for a row without a cell
+        if not torch.equal(table, torch.where(code < 0, -1, own)):
+            refuse("wta.code", "of buckets of other tables", "a bucket of each table")
         reduction.load_state_dict(state)
-        return _Tables(seen, Buckets(clean), reduction)
+        return _Tables(seen, Buckets(code), reduction)
 
     def _describe(self, rows: KeyRows, tables: _Tables) -> dict[str, int | float | str]:  # noqa: ARG002
         sizes = tables.buckets.sizes()

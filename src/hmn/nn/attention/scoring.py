@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hmn._native.finite import check_vectors
 from hmn.errors import CellError, ConfigError, ShapeError
-from hmn.index.checks import as_ids, check_tensor
+from hmn.index.checks import as_ids, as_tensor
 from hmn.nn.memory.stored import Memory
 from hmn.nn.products import inner_products
 from hmn.results import Read
@@ -37,7 +37,7 @@ def checked_memory(memory: Memory) -> Memory:
 def checked(query: Tensor, target: Tensor | None, memory: Memory) -> tuple[Tensor, Tensor | None]:
     """Queries as ``(B, D)`` and targets as ``(B,)``, refused if they do not fit the memory."""
     features = memory.keys.shape[1]
-    check_tensor(query, "query")
+    query = as_tensor(query, "query", floats=True)
     if query.dim() < 1 or not query.is_floating_point():
         got = f"{tuple(query.shape)} of {query.dtype}"
         raise ShapeError(f"query is {got}, expected floats (..., {features}): one row per query")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hmn.errors import CellError, ConfigError, ShapeError
-from hmn.index.checks import as_ids, check_keys
+from hmn.index.checks import as_ids, as_tensor, check_keys
 from hmn.nn.settings import check_flag
 
 
@@ -151,6 +151,7 @@ class _FixedTable(nn.Module):
 
 
 def _table(rows: Tensor, name: str, trained: bool, sparse: bool) -> nn.Module:
+    rows = as_tensor(rows, name, floats=True)
     checked = check_keys(rows, name)
     if rows.grad_fn is not None:
         raise ConfigError(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hmn._native import kernels, search_levels
 from hmn.errors import ConfigError, ShapeError
-from hmn.index.checks import check_count, check_counts, check_query
+from hmn.index.checks import as_ids, check_count, check_counts, check_query
 from hmn.index.precision import own_arithmetic
 from hmn.index.protocol import Tunable
 from hmn.index.storage.coded_lists import CODES
@@ -149,7 +149,7 @@ class HierarchicalIndex(Structure[Tree], Tunable):
             ShapeError, NonFiniteError: queries do not fit the keys or the cells, or are not finite.
         """
         with self._changing() as (rows, tree):
-            query = check_query(query, rows.features, 1).to(rows.keys.device)
+            query, cells = check_query(query, rows.features, 1).to(rows.keys.device), as_ids(cells)
             if len(query) != len(cells):
                 got = f"there are {len(query)} queries for {len(cells)} cells"
                 raise ShapeError(f"{got}, expected one cell each")

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hmn._native import means, write_entries
-from hmn.errors import ShapeError
 from hmn.index.storage.coded_lists import Lists
 from hmn.index.storage.key_rows import KeyRows
 
@@ -118,19 +117,6 @@ class Filing:
         """Make room for ``count`` more members."""
         self.parent = F.pad(self.parent, (0, count), value=-1)
         self.place = F.pad(self.place, (0, count), value=-1)
-
-    def check(self, name: str) -> None:
-        """Refuse places that do not lead to the members.
-
-        Raises:
-            ShapeError: the state that they come from is damaged.
-        """
-        live = self.live()
-        place, child = self.place[live], self.lists.level.child
-        bad = len(place) != len(self.lists)
-        bad = bad or (len(place) > 0 and not 0 <= int(place.min()) <= int(place.max()) < len(child))
-        if bad or not torch.equal(child[place].long(), live):
-            raise ShapeError(f"{name} does not lead to the entries of the lists: the state is damaged")
 
 
 class Cells:

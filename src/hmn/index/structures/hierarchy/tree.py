@@ -12,13 +12,12 @@ from hmn._native.level import Level
 from hmn.errors import ShapeError
 from hmn.index.storage.coded_lists import Lists
 from hmn.index.storage.key_rows import KeyRows
+from hmn.index.storage.saved import ANY, Saved, check_filed, refuse
 from hmn.index.structures.hierarchy.members import Cells, Filing
 from hmn.index.structures.hierarchy.tier import GROUP_BITS, Tier
 
-MATRICES = ("mean", "taught")
-"""Names in the state of a tier's ``(room, D)`` tensors; only the first tier has ``taught``."""
-COLUMNS = ("weight", "parent", "place")
-"""Names in the state of a tier's ``(room,)`` tensors."""
+LEAST_BOUND = 2
+"""Lower limit of members per group that a state may set; a group of one could be split for ever."""
 
 
 @dataclass
@@ -99,25 +98,18 @@ class Tree:
         Raises:
             ShapeError: a tensor is missing or does not fit the others.
         """
-        depth = sum(name.startswith("tier") and name.endswith(".width") for name in state)
-        wanted = ["leaf", "place", "bounds", "tier0.width"]
-        wanted += [f"tier{number}.{name}" for number in range(depth) for name in _saved(number)]
-        missing = [name for name in wanted if name not in state]
-        if missing:
-            raise ShapeError(
-                f"the state has no {missing[0]}, expected the state of a HierarchicalIndex: "
-                "it is of another structure, or incomplete"
-            )
-        if len(state["bounds"]) != depth:
-            raise ShapeError(f"bounds are {len(state['bounds'])}, expected {depth}: the state is not whole")
+        saved = Saved(state, rows.keys.device, "a HierarchicalIndex")
+        depth = max(1, saved.numbered("tier", ".width"))
+        bounds = saved.whole("bounds", (depth,), LEAST_BOUND, torch.iinfo(torch.int32).max)
         tensors, filings = [], []
-        groups_above = 1
         for number in range(depth):
-            found = _tier_tensors(state, number, rows.features)
-            filings.append(_tier_filing(state, number, found, rows.features, groups_above))
+            found = _tier_tensors(saved, number, rows.features)
+            filings.append(_tier_filing(saved, number, found, rows.features))
             tensors.append(found)
-            groups_above = len(found["parent"])
-        cells = Cells(rows, _cells_filing(state, rows, code_bits, groups_above))
+        filings.append(_cells_filing(saved, rows, code_bits))
+        for number in range(depth + 1):
+            _check_groups(filings[number], filings[number - 1] if number else None, number, depth)
+        cells = Cells(rows, filings[-1])
         tiers: list[Tier] = []
         for number in reversed(range(depth)):
             tier = Tier(
@@ -126,10 +118,10 @@ class Tree:
                 mean=tensors[number]["mean"],
                 weight=tensors[number]["weight"],
                 taught=tensors[number].get("taught"),
-                width=float(state[f"tier{number}.width"]),
+                width=saved.real(f"tier{number}.width", 0.0),
             )
             tiers.insert(0, tier)
-        tree = cls(tiers, cells, tuple(int(bound) for bound in state["bounds"]), seed)
+        tree = cls(tiers, cells, tuple(bounds.tolist()), seed)
         for number, tier in enumerate(tiers):
             tier.decode(tier.live(), tree.anchor(number))
         return tree
@@ -138,54 +130,58 @@ class Tree:
         return [*(tier.filing for tier in self.tiers), self.cells.filing]
 
 
-def _saved(number: int) -> tuple[str, ...]:
-    """Names of the tensors that the state holds of a tier, besides those of its lists."""
-    return (*MATRICES[: 1 if number else 2], *COLUMNS)
-
-
-def _tier_tensors(state: Mapping[str, Tensor], number: int, features: int) -> dict[str, Tensor]:
-    """Copies of a tier's tensors by name.
-
-    Raises:
-        ShapeError: they do not all have one row per group, or the features of the keys.
-    """
-    tensors = {name: state[f"tier{number}.{name}"].clone() for name in _saved(number)}
-    room = len(tensors["parent"])
-    shapes = {name: (room,) if name in COLUMNS else (room, features) for name in tensors}
-    if any(tensors[name].shape != shape for name, shape in shapes.items()):
-        raise ShapeError(f"the parts of tier {number} do not fit each other: the state is not whole")
+def _tier_tensors(saved: Saved, number: int, features: int) -> dict[str, Tensor]:
+    """Copies of a tier's tensors by name; each has one row per group, or room for one."""
+    prefix, most = f"tier{number}.", torch.iinfo(torch.int32).max
+    parent = saved.whole(f"{prefix}parent", (ANY,), -1, most)
+    room = (len(parent),)
+    tensors = {
+        "parent": parent,
+        "place": saved.whole(f"{prefix}place", room, -1, torch.iinfo(torch.int64).max),
+        "weight": saved.floats(f"{prefix}weight", room, least=0.0),
+        "mean": saved.vectors(f"{prefix}mean", (*room, features)),
+    }
+    if not number:
+        tensors["taught"] = saved.vectors(f"{prefix}taught", (*room, features))
     return tensors
 
 
-def _tier_filing(
-    state: Mapping[str, Tensor], number: int, tensors: Mapping[str, Tensor], features: int, groups_above: int
-) -> Filing:
-    """Where a tier's groups are filed.
-
-    Raises:
-        ShapeError: the lists are damaged, or fewer than the groups of the tier above.
-    """
-    lists = Lists.from_state(state, f"tier{number}.", features, GROUP_BITS, len(tensors["parent"]))
-    if len(lists.level.length) < groups_above:
-        raise ShapeError(f"the parts of tier {number} do not fit each other: the state is not whole")
-    filing = Filing(lists, tensors["parent"], tensors["place"])
-    filing.check(f"tier{number}.place")
-    return filing
+def _tier_filing(saved: Saved, number: int, tensors: Mapping[str, Tensor], features: int) -> Filing:
+    """Where a tier's groups are filed."""
+    prefix = f"tier{number}."
+    lists = Lists.from_state(saved, prefix, features, GROUP_BITS)
+    names = (f"{prefix}parent", f"{prefix}place")
+    lists.check_filed(prefix, tensors["parent"], tensors["place"], names)
+    if not len(lists):
+        refuse(names[0], "of no group", "at least one group")
+    return Filing(lists, tensors["parent"], tensors["place"])
 
 
-def _cells_filing(state: Mapping[str, Tensor], rows: KeyRows, code_bits: int, leaves: int) -> Filing:
-    """Where the cells are filed.
-
-    Raises:
-        ShapeError: the lists are damaged, fewer than the leaves, or of other cells than the rows hold.
-    """
-    lists = Lists.from_state(state, "leaves.", rows.features, code_bits, rows.used)
-    filing = Filing(lists, state["leaf"].clone(), state["place"].clone())
-    if len(lists) != len(rows) or len(filing.parent) != rows.used or len(filing.place) != rows.used:
+def _cells_filing(saved: Saved, rows: KeyRows, code_bits: int) -> Filing:
+    """Where the cells are filed."""
+    lists = Lists.from_state(saved, "leaves.", rows.features, code_bits)
+    if len(lists) != len(rows):
         raise ShapeError(
             f"the state files {len(lists)} cells, expected {len(rows)}: give the keys it was saved with"
         )
-    if len(lists.level.length) < leaves:
-        raise ShapeError("there are fewer leaves than their tier has: the state is not whole")
-    filing.check("place")
-    return filing
+    leaf = saved.whole("leaf", (rows.used,), -1, torch.iinfo(torch.int32).max)
+    place = saved.whole("place", (rows.used,), -1, torch.iinfo(torch.int64).max)
+    lists.check_filed("leaves.", leaf, place, ("leaf", "place"))
+    check_filed(rows.live(), leaf >= 0, "leaf")
+    return Filing(lists, leaf, place)
+
+
+def _check_groups(members: Filing, above: Filing | None, number: int, depth: int) -> None:
+    """Refuse members in groups that the tier above does not have."""
+    name = f"tier{number}.parent" if number < depth else "leaf"
+    lists = len(members.lists.level.length)
+    if lists < (len(above.parent) if above else 1):
+        refuse(name, f"of {lists} lists", "a list for each group of the tier above")
+    group = members.parent[members.live()]
+    if above is None:
+        wrong = group > 0
+    else:
+        wrong = group >= len(above.parent)
+        wrong |= above.parent[group.clamp(max=len(above.parent) - 1)] < 0
+    if bool(wrong.any()):
+        refuse(name, f"group {int(group[wrong][0])}", "groups that the tier above has")
