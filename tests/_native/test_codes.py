@@ -75,3 +75,16 @@ def test_vectors_of_16_bits_get_the_codes_of_float32(
     assert bool((levels[0].codes != 0).any())
     for name in ("codes", "along", "step"):
         assert torch.equal(getattr(levels[0], name), getattr(levels[1], name))
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-20, 1.0, 1e18])
+@pytest.mark.parametrize("write", [write_entries, codes.write_entries])
+def test_directions_may_have_any_length(write: Callable[..., None], size: float) -> None:
+    """The square of a tiny direction is zero in float32."""
+    direction = size * torch.tensor([[1.0, 2.0, -2.0]])
+    lists = Lists(3, 8, torch.device("cpu"))
+    nothing = torch.zeros(2, dtype=torch.int64)
+    lists.build(nothing, torch.arange(2), torch.zeros(2, 3), torch.zeros(1, 1))
+    vectors = torch.cat([2 * direction, -direction])
+    write(lists.level, torch.arange(2), vectors, torch.arange(2), nothing, direction)
+    torch.testing.assert_close(lists.level.along[:2], torch.tensor([2.0, -1.0]))

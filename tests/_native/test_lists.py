@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -92,3 +93,16 @@ def test_means_count_longer_vectors_more(storage: torch.dtype, weighed: bool) ->
         torch.testing.assert_close(total[row].double(), share.sum(), rtol=1e-5, atol=1e-6)
     wanted = pytorch.means(lists.level, asked, vector, weight)
     torch.testing.assert_close((mean, total), wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("enter", [native.enter, pytorch.enter])
+def test_a_full_list_gets_twice_its_room(enter: Callable[..., int]) -> None:
+    """Or as much as it needs, if that is more; so that a list that grows is seldom moved."""
+    for more, wanted in ((17, 8), (100, 11)):
+        lists = Lists(D, 4, torch.device("cpu"))
+        lists.build(torch.zeros(64).long(), torch.arange(64), torch.randn(64, D), torch.zeros(1, 1))
+        lists._grow(40)
+        room, slot_of = torch.tensor([4]), torch.full((200,), -1)
+        used = enter(lists.level, room, 10, torch.zeros(more).long(), 64 + torch.arange(more), slot_of)
+        assert room.tolist() == [wanted]
+        assert used == 10 + wanted and lists.level.first_panel.tolist() == [10]
