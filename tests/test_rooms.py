@@ -28,7 +28,7 @@ ORDER = {
     "hmn.index.structures": "base cluster_levels faiss_rows screening"
     " < cluster exact faiss hierarchy pca_tree wta_hash < __init__",
     "hmn.index.structures.hierarchy": "members < tier < tree < routing < upkeep < build < index < __init__",
-    "hmn.nn": "candidates clipping loss products row_adam settings weights < parts < memory < attention"
+    "hmn.nn": "clipping products row_adam settings weights < candidates loss < parts < memory < attention"
     " reader < hops writer < network < __init__",
     "hmn.paper": "cells.transe process published < preset < data grid < cells < network < baselines < runs"
     " < verdicts < report < __init__",
@@ -68,6 +68,7 @@ TESTS_OF_NO_MODULE = {
     "index/structures/test_approximate.py": "what all approximate structures share",
     "index/test_version_0_1.py": "index states of version 0.1 in tests/data",
     "nn/attention/test_checkpoint.py": "layers under activation checkpointing",
+    "nn/test_arguments.py": "odd values at every entry of layers, memories, readers and losses",
     "nn/test_copies.py": "copies of layers and networks",
     "paper/baselines/test_baselines.py": "BM25 and sentence encoders",
     "paper/report/test_committed_report.py": "the report in docs/paper",

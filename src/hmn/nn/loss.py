@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from hmn.errors import ConfigError, ShapeError
+from hmn.nn.settings import as_floats, as_mask
 
 TILE = 2048
 """Number of keys that ``fixed_keys_nll`` scores at a time on a CPU: they and their scores fit its cache."""
@@ -33,6 +34,10 @@ def marginal_nll(score: Tensor, right: Tensor, ignored: Tensor | None = None) ->
     Raises:
         ShapeError: shapes differ, or a row has no right cell.
     """
+    score, right = as_floats(score, "score"), as_mask(right, "right")
+    ignored = None if ignored is None else as_mask(ignored, "ignored")
+    if score.dim() != 2:
+        raise ShapeError(f"score is {tuple(score.shape)}, expected (B, C): a row for each query")
     if right.shape != score.shape or (ignored is not None and ignored.shape != score.shape):
         got = [tuple(mask.shape) for mask in (right, ignored) if mask is not None]
         raise ShapeError(f"masks have shapes {got}, expected that of the scores, {tuple(score.shape)}")
@@ -66,6 +71,7 @@ def sampled_nll(score: Tensor, right: Tensor, probability: Tensor, ignored: Tens
         ShapeError: shapes differ, or a row has no right cell.
         ConfigError: a probability is not in (0, 1].
     """
+    score, probability = as_floats(score, "score"), as_floats(probability, "probability")
     if probability.shape not in (score.shape, score.shape[1:]):
         expected = f"{tuple(score.shape[1:])} or {tuple(score.shape)}"
         raise ShapeError(f"probability is {tuple(probability.shape)}, expected {expected}: one per candidate")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hmn.errors import ConfigError
+from hmn.index.checks import as_ids, check_k
 from hmn.index.protocol import Index, Searcher
 from hmn.nn.candidates.draw import candidates
-from hmn.nn.candidates.strategy import Candidates, Strategy, clustered
+from hmn.nn.candidates.strategy import Candidates, Strategy, as_strategy
 from hmn.nn.memory.indexed import IndexedMemory
 from hmn.nn.parts import CellMemory
 from hmn.nn.products import inner_products
+from hmn.nn.settings import as_floats, check_whole
 from hmn.results import Read, SearchResult
 
 
@@ -28,7 +31,7 @@ class SoftmaxReader:
     name = "softmax"
 
     def __init__(self, indexed: IndexedMemory[CellMemory]) -> None:
-        self.indexed = indexed
+        self.indexed = _checked(indexed)
         self.searcher: Searcher = indexed
 
     @property
@@ -43,11 +46,13 @@ class SoftmaxReader:
         generator: torch.Generator,  # noqa: ARG002
     ) -> Candidates:
         """See ``Reader.candidates``: all N cells."""
+        query = as_floats(query, "query")
         cell = torch.arange(len(self.indexed), device=query.device)  # (N,)
         return Candidates(cell, torch.ones(len(cell), dtype=torch.float32, device=query.device))
 
     def read(self, query: Tensor, k: int) -> Read[Tensor | None]:
         """See ``Reader.read``; the weights are shares of the softmax over all N cells."""
+        query = as_floats(query, "query")
         memory, result = self.indexed.memory, self.searcher.search(query, k)
         score = inner_products(query, memory.snapshot())  # (B, N)
         total = torch.logsumexp(score, dim=1, keepdim=True)  # (B, 1)
@@ -63,7 +68,7 @@ class KMIPSReader:
     Args:
         indexed: the memory that is read, with its index.
         k: cells per query, K.
-        strategy: strategy of the candidates in training; the K best cells if not given.
+        strategy: strategy of the candidates in training, or its text; the K best cells if not given.
 
     Attributes:
         indexed: the memory that is read, with its index.
@@ -71,18 +76,18 @@ class KMIPSReader:
             such as ``hmn.nn.candidates.search.StrategySearch``.
 
     Raises:
-        ConfigError: the strategy needs clusters and the index has none.
+        ConfigError: a setting is out of its range, or the strategy needs clusters and the index has none.
     """
 
     name = "kmips"
 
-    def __init__(self, indexed: IndexedMemory[CellMemory], k: int, strategy: Strategy | None = None) -> None:
-        self.indexed = indexed
-        self.k = k
-        self.strategy = Strategy(best_cells=k) if strategy is None else strategy
+    def __init__(
+        self, indexed: IndexedMemory[CellMemory], k: int, strategy: Strategy | str | None = None
+    ) -> None:
+        self.indexed = _checked(indexed)
+        self.k = check_whole("k", k, "the number of cells that a query reads")
+        self.strategy = as_strategy(strategy, self.k, indexed.index) or Strategy(best_cells=self.k)
         self.searcher: Searcher = indexed
-        if self.strategy.needs_clusters:
-            clustered(self.strategy, indexed.index)
 
     @property
     def index(self) -> Index:
@@ -91,16 +96,27 @@ class KMIPSReader:
 
     def candidates(self, query: Tensor, target: Tensor, generator: torch.Generator) -> Candidates:
         """See ``Reader.candidates``: the union over the batch."""
+        query, target = as_floats(query, "query"), as_ids(target, "target")
         index = self.indexed.in_step(training=True)
         return candidates(self.strategy, index, query.detach(), target, generator=generator)
 
     def read(self, query: Tensor, k: int) -> Read[Tensor | None]:
         """See ``Reader.read``; the weights are a softmax over the K best cells, of which k are returned."""
+        k = check_k(k)
         result = self.searcher.search(query, max(k, self.k))
         weight = torch.softmax(result.score[:, : self.k], dim=1)  # (B, K)
         weight = torch.nn.functional.pad(weight, (0, result.score.shape[1] - weight.shape[1]))
         shown = result._replace(score=result.score[:, :k], cell=result.cell[:, :k])
         return _read(self.indexed.memory, weight[:, :k], shown)
+
+
+def _checked(indexed: IndexedMemory[CellMemory]) -> IndexedMemory[CellMemory]:
+    if not isinstance(indexed, IndexedMemory):
+        raise ConfigError(
+            f"indexed is {type(indexed).__name__}, expected hmn.IndexedMemory: make one with "
+            "IndexedMemory(memory, index)"
+        )
+    return indexed
 
 
 def _read(memory: CellMemory, weight: Tensor, result: SearchResult) -> Read[Tensor | None]:

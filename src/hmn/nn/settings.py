@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hmn.errors import ConfigError
+from hmn.errors import ConfigError, ShapeError
+from hmn.index.checks import as_tensor
 
 GOLDEN = 0x9E3779B97F4A7C15
 """Multiplier that scatters seeds: 2^64 divided by the golden ratio, rounded to an odd number."""
@@ -57,6 +58,32 @@ def check_share(name: str, value: Any) -> float:
     if not _is_real(value) or not 0 <= value < 1:
         raise ConfigError(f"{name} is {value!r}, expected from 0 to below 1")
     return float(value)
+
+
+def as_floats(value: object, name: str) -> Tensor:
+    """Floats in a tensor, a NumPy array or lists.
+
+    Raises:
+        ShapeError: it is something else.
+    """
+    tensor = as_tensor(value, name, floats=True)
+    if not tensor.is_floating_point():
+        raise ShapeError(
+            f"{name} is of {tensor.dtype}, expected floats: convert it, as with to(torch.float32)"
+        )
+    return tensor
+
+
+def as_mask(value: object, name: str) -> Tensor:
+    """True and False in a tensor, a NumPy array or lists.
+
+    Raises:
+        ShapeError: it is something else.
+    """
+    tensor = as_tensor(value, name)
+    if tensor.dtype != torch.bool:
+        raise ShapeError(f"{name} is of {tensor.dtype}, expected torch.bool: compare, or convert with bool()")
+    return tensor
 
 
 def keep_scale(layer: nn.Module, scale: float | Tensor) -> None:

@@ -234,6 +234,7 @@ def test_what_cannot_be_followed_is_refused_with_the_next_step() -> None:
     with pytest.raises(ConfigError, match=r"optimizer is str, expected a torch.optim.Optimizer"):
         layer.follow("adam")  # type: ignore[arg-type]
     encoder = nn.Linear(2, 2)
+    encoder.all_keys = lambda: iter(())  # type: ignore[assignment]
     with pytest.raises(ConfigError, match=r"the memory is EncodedMemory, expected hmn.Memory"):
         IndexedMemory(EncodedMemory(encoder)).follow(torch.optim.SGD(encoder.parameters(), lr=0.1))
     fixed = KMIPSAttention(Memory(rows()), K)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hmn.errors import ConfigError, ShapeError
+from hmn.index.checks import as_tensor
 from hmn.nn.attention.scoring import (
     all_reads,
     all_scores,
@@ -88,6 +89,9 @@ class HardAttention(nn.Module):
         Raises:
             ShapeError: the reward has another shape than the queries.
         """
+        reward = as_tensor(reward, "reward", floats=True)
+        if reward.is_complex():
+            raise ShapeError(f"reward is of {reward.dtype}, expected real numbers")
         if reward.shape != read.weight.shape[:-1]:
             expected = tuple(read.weight.shape[:-1])
             raise ShapeError(

@@ -21,7 +21,7 @@ from hmn.nn.attention.scoring import (
     uncompiled,
 )
 from hmn.nn.candidates.draw import candidates
-from hmn.nn.candidates.strategy import Candidates, Strategy, clustered
+from hmn.nn.candidates.strategy import Candidates, Strategy, as_strategy
 from hmn.nn.memory.indexed import IndexedMemory
 from hmn.nn.memory.stored import Memory
 from hmn.nn.products import inner_products, scaled, weighted_sum
@@ -106,7 +106,7 @@ class KMIPSAttention(nn.Module):
         self.memory = checked_memory(self.indexed.memory)
         self.indexed.attach(self)
         self.k = k
-        self.strategy = _strategy_of(strategy, k, self.index)
+        self.strategy = as_strategy(strategy, k, self.index)
         keep_scale(self, scale)
         self.corrected = check_flag("corrected", corrected)
         self.seed = seed
@@ -227,17 +227,6 @@ class KMIPSAttention(nn.Module):
         """Note the cells that training reads: the next step moves their keys."""
         if self.memory.keys.requires_grad and torch.is_grad_enabled():
             self.indexed.mark_read(cells)
-
-
-def _strategy_of(strategy: Strategy | str | None, k: int, index: Index) -> Strategy | None:
-    if isinstance(strategy, str):
-        strategy = Strategy.parse(strategy, k)
-    if strategy is not None:
-        if not isinstance(strategy, Strategy):
-            raise ConfigError(f"strategy is {strategy!r}, expected hmn.Strategy or text such as 'top-k:8'")
-        if strategy.needs_clusters:
-            clustered(strategy, index)
-    return strategy
 
 
 def _rows(memory: Memory, cells: Tensor) -> tuple[Tensor, Tensor]:

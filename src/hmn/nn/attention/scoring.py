@@ -49,6 +49,7 @@ def checked(query: Tensor, target: Tensor | None, memory: Memory) -> tuple[Tenso
     flat = query.reshape(math.prod(query.shape[:-1]), features)
     if target is None:
         return flat, None
+    target = as_tensor(target, "target")
     if target.shape != query.shape[:-1]:
         expected = tuple(query.shape[:-1])
         raise ShapeError(f"target has shape {tuple(target.shape)}, expected {expected}: one cell per query")
@@ -90,7 +91,8 @@ def all_reads(query: Tensor, memory: Memory) -> Tensor:
 
 
 def shaped(read: Read, query: Tensor) -> Read:
-    """The read with the query's leading dimensions."""
+    """The read with the leading dimensions of the query as it was given."""
+    query = as_tensor(query, "query", floats=True)
 
     def led(part: Tensor) -> Tensor:
         return part.reshape((*query.shape[:-1], *part.shape[1:]))

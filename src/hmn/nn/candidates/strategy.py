@@ -128,3 +128,24 @@ def clustered(strategy: Strategy, index: object) -> Clustered:
             "use index='cluster', or strategy k-mips"
         )
     return index
+
+
+def as_strategy(strategy: Strategy | str | None, k: int, index: object) -> Strategy | None:
+    """A strategy, parsed where only its text is given.
+
+    Args:
+        strategy: the strategy, its text, or None.
+        k: number that ``k-mips`` without a number stands for.
+        index: the index that it draws from.
+
+    Raises:
+        ConfigError: it is something else, or needs clusters that the index has not.
+    """
+    if isinstance(strategy, str):
+        strategy = Strategy.parse(strategy, k)
+    if strategy is not None:
+        if not isinstance(strategy, Strategy):
+            raise ConfigError(f"strategy is {strategy!r}, expected hmn.Strategy or text such as 'top-k:8'")
+        if strategy.needs_clusters:
+            clustered(strategy, index)
+    return strategy

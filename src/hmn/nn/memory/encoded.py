@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hmn.errors import NotFittedError
+from hmn.errors import ConfigError, NotFittedError
 
 
 class EncodedMemory(nn.Module):
@@ -16,10 +16,17 @@ class EncodedMemory(nn.Module):
 
     Args:
         encoder: a module with the methods of ``CellEncoder``.
+
+    Raises:
+        ConfigError: it is something else.
     """
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
+        if not isinstance(encoder, nn.Module) or not hasattr(encoder, "all_keys"):
+            raise ConfigError(
+                f"encoder is {type(encoder).__name__}, expected an nn.Module with the methods of CellEncoder"
+            )
         self.encoder = encoder
         self._snapshot: Tensor | None = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 from weakref import WeakKeyDictionary, WeakSet, ref
 
 import torch
@@ -136,6 +136,19 @@ def claim(index: Index, server: Serving, memory: CellMemory) -> Held:
     if isinstance(index, Structure):
         index.keys_owner = ref(memory)
     return held
+
+
+Cells = TypeVar("Cells", bound=CellMemory)
+
+
+def checked_cells(memory: Cells) -> Cells:
+    """Refuse what has not the methods of a ``CellMemory``, such as keys alone."""
+    if isinstance(memory, type) or not all(hasattr(memory, name) for name in ("keys_of", "snapshot")):
+        raise ConfigError(
+            f"memory is {type(memory).__name__}, expected hmn.Memory, hmn.EncodedMemory or another "
+            "CellMemory: make one with Memory(keys)"
+        )
+    return memory
 
 
 def show_memory(layer: nn.Module, memory: CellMemory) -> None:

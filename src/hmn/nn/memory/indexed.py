@@ -13,11 +13,11 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from hmn.errors import CellError, ShapeError
-from hmn.index.checks import as_ids, check_keys
+from hmn.index.checks import as_ids, as_tensor, check_keys
 from hmn.index.protocol import Index, Live
 from hmn.index.storage.fingerprint import Spots, row_fingerprints
 from hmn.nn.memory.following import follow_steps
-from hmn.nn.memory.held import Identity, SameStorage, as_index, check_count, claim, show_memory
+from hmn.nn.memory.held import Identity, SameStorage, as_index, check_count, checked_cells, claim, show_memory
 from hmn.nn.memory.moves import MovedCells
 from hmn.nn.parts import CellMemory
 from hmn.nn.settings import check_seed, check_whole
@@ -80,7 +80,7 @@ class IndexedMemory(Generic[AnyMemory]):
     ) -> None:
         if refiled is not None:
             refiled = check_whole("refiled", refiled, "the cells that are filed per step; or None")
-        self._memory = memory
+        self._memory = checked_cells(memory)
         self._moved = MovedCells(refiled, check_seed(seed))
         self._index: Index
         self._warned = False
@@ -95,7 +95,7 @@ class IndexedMemory(Generic[AnyMemory]):
 
     @memory.setter
     def memory(self, memory: AnyMemory) -> None:  # type: ignore[misc]
-        self._held = claim(self._index, self, memory)
+        self._held = claim(self._index, self, checked_cells(memory))
         self._memory = memory
         self._moved.forget()
         for layer in self._layers:
@@ -161,7 +161,7 @@ class IndexedMemory(Generic[AnyMemory]):
 
     def mark_read(self, cells: Tensor) -> None:
         """Note that the cells ``(n,)`` were read in training: their keys may move with the next step."""
-        self._moved.mark(cells)
+        self._moved.mark(as_ids(as_tensor(cells, "cells").flatten()))
 
     @torch.no_grad()
     def refresh(self, cells: Tensor | None = None) -> None:

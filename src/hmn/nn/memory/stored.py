@@ -128,6 +128,7 @@ class Memory(nn.Module):
         super()._load_from_state_dict(*arguments, **named)
 
     def _checked(self, cells: Tensor) -> Tensor:
+        cells = as_tensor(cells, "cells")
         as_ids(cells.flatten())
         if cells.numel():
             low, high = (int(end) for end in cells.aminmax())
