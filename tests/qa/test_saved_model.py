@@ -183,6 +183,15 @@ DAMAGES = [
     (_edit_tensors("model.safetensors", lambda old: old.half(), WEIGHT), r"model\.safetensors: .*float16"),
     (_edit_tensors("model.safetensors", lambda old: old.int(), WEIGHT), r"model\.safetensors: .*int32"),
     (_edit_tensors("model.safetensors", lambda old: old * torch.inf, WEIGHT), r"model\.safetensors: .*NaN"),
+    (
+        _edit_tensors("model.safetensors", lambda old: old - 99, "input_module.table.document_frequency"),
+        r"model\.safetensors: input_module\.table\.document_frequency holds -99, expected counts",
+    ),
+    (_edit_tensors("index.safetensors", lambda old: old.sum(), "centroid"), r"index\.safetensors: not the"),
+    (
+        _edit_tensors("index.safetensors", lambda old: old[None][:0], "rows.used"),
+        r"index\.safetensors: not the",
+    ),
     (_edit_column("facts.parquet", "subject", lambda old: range(len(old))), r"facts\.parquet: .*int64"),
     (
         _edit_column("facts.parquet", "object", lambda old: [[text] for text in old]),

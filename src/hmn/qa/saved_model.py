@@ -25,6 +25,7 @@ from hmn.qa.build import Network, build_network
 from hmn.qa.cells import Cells
 from hmn.qa.config import HASHED, ModelConfig, make_configs, settings_of
 from hmn.qa.encoders.pretrained import SentenceEncoder, remake_encoder
+from hmn.qa.encoders.tables import check_counts
 from hmn.store.bundle import BundleReader, write_json, write_tensors, writing_bundle
 
 KIND = "factoid-qa"
@@ -154,6 +155,7 @@ class SavedModel:
         with torch.device("meta"):
             network = build_network(config, facts, cells, encoder, fresh=False)
         with self.checked(WEIGHTS_FILE):
+            check_counts(self._weights)
             load_weights(network, self._weights, assign=True)
         return network.eval()
 
@@ -187,7 +189,13 @@ class SavedModel:
         state = self._bundle.tensors(INDEX_FILE)
         try:
             network.indexed.load_index(state)
-        except (ConfigError, NonFiniteError, ShapeError) as error:
+        except (
+            ArithmeticError,
+            LookupError,
+            RuntimeError,
+            TypeError,
+            ValueError,
+        ) as error:  # named ones are ValueErrors
             raise BundleError(
                 f"{self._bundle.file(INDEX_FILE)}: not the structure of index {config.index!r} ({error}): "
                 "give another index to search with, such as index='exact', or save the model again"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hmn.errors import ShapeError
 from hmn.qa.config import ModelConfig
 from hmn.qa.text import Texts, WordBags
 
@@ -73,6 +76,17 @@ class NameTable(nn.Module):
         if scale is not None:
             weight = weight * scale
         return bag(feature, start, self.weight, scale=weight, sparse=self.sparse)
+
+
+def check_counts(weights: Mapping[str, Tensor]) -> None:
+    """Refuse saved counts of names that are below 0: their logarithms would be NaN.
+
+    Raises:
+        ShapeError: names the tensor.
+    """
+    for name, count in weights.items():
+        if name.endswith((".document_frequency", ".num_names")) and bool((count < 0).any()):
+            raise ShapeError(f"{name} holds {float(count.min()):.6g}, expected counts of at least 0")
 
 
 def bag(

@@ -21,6 +21,7 @@ from hmn.nn.network import MemoryNetwork
 from hmn.nn.weights import load_weights, weights_of
 from hmn.qa.answer import Answer
 from hmn.qa.config import TrainConfig
+from hmn.qa.encoders.tables import check_counts
 from hmn.qa.metrics import Evaluation
 from hmn.qa.text import Texts
 from hmn.qa.training.artificial_questions import ArtificialQuestions
@@ -290,6 +291,7 @@ class Trainer:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
         check_finite({name: value for name, value in tensors.items() if not name.startswith("index.")})
+        check_counts(part("network."))
         load_weights(self.network, part("network."))
         self.optimisers.load(part("optimiser."))
         self.query_log.load(part("lessons."), len(self.memory))
