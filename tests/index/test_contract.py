@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -14,9 +15,9 @@ from tests.index.reference import assert_best, listed, whole
 from torch import Tensor
 
 from hmn.errors import CellError, ConfigError, NonFiniteError, NotFittedError, ShapeError
-from hmn.index.protocol import Index
+from hmn.index.protocol import Index, Tunable
 from hmn.index.registry import make_index
-from hmn.index.structures.base import Structure
+from hmn.index.tuning import tune
 
 EVERYWHERE = [
     "exact",
@@ -420,43 +421,105 @@ def test_keys_changed_in_place_are_scored_as_they_are(
 
 
 def test_threads_search_while_another_changes_it(make: Callable[..., Index], device: torch.device) -> None:
-    index, stop, errors = make(), threading.Event(), list[BaseException]()
-    if not isinstance(index, Structure):
-        pytest.skip("has no lock yet")
-    keys, query = whole(1, 300, D).to(device), whole(2, 5, D).to(device)
-    rebuilt = 2 * keys
-    index.build(keys)
-    # whenever a search comes, these 100 cells have one of two keys each
-    scores = {cell: {float(a @ b) for a in query for b in (keys[cell], rebuilt[cell])} for cell in range(100)}
+    """Each result is that of one of the moments between the begin and the end of its search."""
+    index: Any = make()
+    keys, query, stop, errors = whole(1, 300, D), whole(2, 5, D).to(device), threading.Event(), list[Any]()
+    index.build(keys.to(device))
+    held = model_of(keys)
+    best: list[Tensor] = []  # scores (5, 7) after each change
+    done = begun = 0  # changes
+
+    def note() -> None:
+        best.append((query.cpu() @ torch.stack(list(held.values())).T).topk(7).values)
 
     def search() -> None:
         try:
             while not stop.is_set():
-                result = index.search(query, 20)
-                for cell, score in zip(
-                    result.cell.flatten().tolist(), result.score.flatten().tolist(), strict=True
-                ):
-                    assert 0 <= cell < 400
-                    assert cell >= 100 or score in scores[cell]
+                first, result = done, index.search(query, 7)
+                score = result.score.cpu()
+                moments = range(first, begun + 1)
+                assert any(torch.equal(score, best[moment]) for moment in moments), moments
+                assert int(result.cell.min()) >= 0
         except BaseException as error:
             errors.append(error)
 
+    def change(kind: int, turn: int) -> Callable[[], object]:
+        """Change what should be held, and return the call that does the same to the index."""
+        nonlocal held
+        some = torch.arange(turn, 300, 3)
+        new = whole(100 + 10 * turn + kind, len(some), D)
+        if kind == 0:
+            held |= model_of(new, some + 300)
+            return lambda: index.add(some + 300, new)
+        if kind == 1:
+            held |= model_of(2 * new, some)
+            return lambda: index.update(some, 2 * new)
+        if kind == 2:
+            held = {cell: key for cell, key in held.items() if cell not in (some + 300).tolist()}
+            return lambda: index.remove(some + 300)
+        every = whole(200 + 10 * turn + kind, 300, D)
+        held = model_of(every)
+        if kind == 3:
+            return lambda: index.build(every.to(device))
+        other = make()
+        other.build(every.to(device))
+        return lambda: index.load_state_dict(other.state_dict())
+
+    note()
     threads = [threading.Thread(target=search) for _ in range(2)]
     for thread in threads:
         thread.start()
-    for turn in range(8):
-        index.add(torch.arange(300, 400), whole(turn, 100, D))
-        index.update(torch.arange(200, 400, 3), whole(turn, 67, D))
-        index.remove(torch.arange(300, 400))
-        index.stats()
-        if turn == 4:
-            index.load_state_dict({name: part.clone() for name, part in index.state_dict().items()})
-        index.build(rebuilt.clone() if turn % 2 else keys.clone())
-    stop.set()
+    try:
+        for turn in range(2):
+            for kind in (0, 1, 2, 3, 4):
+                call = change(kind, turn)
+                note()
+                begun += 1
+                call()
+                done += 1
+                index.stats()
+                copy.deepcopy(index)
+                if hasattr(index, "learn"):
+                    index.learn(query, torch.arange(5))
+    finally:
+        stop.set()
     for thread in threads:
         thread.join(30)
         assert not thread.is_alive()
     assert not errors, errors[0]
+
+
+def test_threads_search_while_another_tunes_it(make: Callable[..., Index], device: torch.device) -> None:
+    index: Any = make()
+    keys, query, stop, errors = whole(1, 300, D), whole(2, 5, D), threading.Event(), list[Any]()
+    index.build(keys.to(device))
+    try:
+        tunable = isinstance(index, Tunable) and bool(index.effort_name)
+    except ConfigError:
+        tunable = False
+    if not tunable:
+        pytest.skip("has nothing to tune")
+
+    def search() -> None:
+        try:
+            while not stop.is_set():
+                result = index.search(query.to(device), 7)
+                for row in range(5):
+                    cell = result.cell[row].cpu()
+                    used = cell >= 0
+                    assert torch.equal(keys[cell[used]] @ query[row], result.score[row].cpu()[used])
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=search)
+    thread.start()
+    try:
+        for target in (0.3, 0.9, 1.0):
+            tune(index, query.to(device), 7, target_recall=target)
+    finally:
+        stop.set()
+    thread.join(30)
+    assert not thread.is_alive() and not errors, errors[:1]
 
 
 def test_a_copy_is_an_index_of_its_own(make: Callable[..., Index], device: torch.device) -> None:

@@ -16,6 +16,8 @@ from hmn.errors import CellError, ConfigError, NonFiniteError, ShapeError
 
 FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 """Types of keys and queries."""
+STRIDED = torch.strided
+"""Layout of dense tensors."""
 MOST_RESULTS = (1 << 31) - 1
 """Upper limit of results per query."""
 
@@ -122,7 +124,9 @@ def check_query(query: object, features: int, k: object, *, finite: bool = True)
     """
     if type(k) is not int or not 1 <= k <= MOST_RESULTS:
         check_k(k)
-    query = as_tensor(query, "query", floats=True)
+    # a call of as_tensor takes as long as a lock, so plain tensors go without
+    if type(query) is not Tensor or query.layout is not STRIDED or query.is_meta or query.is_nested:
+        query = as_tensor(query, "query", floats=True)
     if query.dim() != 2 or query.dtype not in FLOATS:
         got = f"{tuple(query.shape)} of {query.dtype}"
         raise ShapeError(f"query is {got}, expected a float matrix (queries, features)")

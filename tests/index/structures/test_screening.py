@@ -295,3 +295,33 @@ def test_codes_of_16_bits_come_close(monkeypatch: pytest.MonkeyPatch) -> None:
     # half a step each, of which the longest vector has 46,000
     assert (off <= 0.5 * 33**0.5 * keys.norm(dim=1) / 32_000 + 1e-12).all()
     assert (off <= level.along[entry] * codes._ratio).all()
+
+
+@pytest.mark.parametrize("kind", [normal, outliers, lengths])
+def test_bounds_are_no_shorter_than_the_errors_that_they_bound(
+    kind: Callable[[int, int, int], Tensor],
+) -> None:
+    keys = kind(3, 500, 17)
+    codes = Codes(KeyRows(keys))
+    level, entry = codes._level, torch.arange(500)
+    coded = decoded_of(level, entry, 17).sub(level.zero) * level.step[entry].unsqueeze(1)
+    error = (coded - keys).double().norm(dim=1)
+    least = error / codes._ratio + coded.double().norm(dim=1)
+    bound = level.along[entry].double()
+    assert bool((bound >= least).all())
+    assert bool((bound <= 1.0001 * least + 1e-25).all())
+
+
+def test_one_key_that_is_too_long_is_enough_to_give_the_codes_up() -> None:
+    keys, query = normal(0, N, 9), normal(1, 5, 9)
+    keys[N // 2] *= 1e13
+    codes = Codes(KeyRows(keys))
+    assert not codes.sound
+    index = ExactIndex(keys)
+    for _ in range(3):
+        assert_found(index, keys, query, 7)
+    codes = Codes(KeyRows(keys := normal(0, N, 9)))
+    assert codes.sound
+    keys[3] *= 1e13  # in place: the rows share them
+    codes.write(torch.arange(10))
+    assert not codes.sound
