@@ -238,6 +238,11 @@ def test_damaged_states_are_refused_and_change_nothing(factory: str) -> None:
         {"faiss.index": other.state_dict()["faiss.index"]},
         {"faiss.row_at": twice},
         {"faiss.row_at": state["faiss.row_at"][:50]},
+        {"faiss.row_at": torch.cat([torch.tensor([-1]), state["faiss.row_at"]])},
+        {"faiss.row_at": state["faiss.row_at"].int()},
+        {"faiss.row_at": state["faiss.row_at"] + 1},
+        {"faiss.tried": torch.tensor(2**40)},
+        {"faiss.tried": torch.tensor(1.5)},
     ):
         with pytest.raises(ShapeError, match="faiss"):
             index.load_state_dict({**state, **bad})

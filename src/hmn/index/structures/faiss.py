@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from hmn._native import best_of
-from hmn.errors import ConfigError, ShapeError
+from hmn.errors import ConfigError
 from hmn.index.checks import check_count
 from hmn.index.clustering.reduction import NoReduction, Reduction
 from hmn.index.protocol import Tunable
-from hmn.index.storage.key_rows import KeyRows
+from hmn.index.storage.key_rows import MOST_ROWS, KeyRows
+from hmn.index.storage.saved import ANY, Saved, refuse
 from hmn.index.structures.base import Structure
 from hmn.index.structures.faiss_rows import FaissRows, Vectors, graph_of, import_faiss, reason
 from hmn.results import SearchResult
@@ -240,22 +241,23 @@ class FaissIndex(Structure[_Held], Tunable):
     def _load(self, rows: KeyRows, state: Mapping[str, Tensor]) -> _Held:
         """Make the faiss index from a state. Faiss parses these bytes itself: load only what you trust."""
         reduction = copy.copy(self._reduction)
-        if missing := {"faiss.index", "faiss.row_at", "faiss.tried"} - set(state):
-            raise ShapeError(f"the state has no {min(missing)}: is it that of a FaissIndex?")
+        saved, live = Saved(state, torch.device("cpu"), "a FaissIndex"), rows.live().cpu()
+        written = saved.tensor("faiss.index", torch.uint8, (ANY,)).numpy()
+        row_at = saved.whole("faiss.row_at", (ANY,), -1, max(1, rows.used)).numpy()
+        tried = saved.number("faiss.tried", -1, MOST_ROWS + 1)
         try:
-            index = import_faiss().deserialize_index(state["faiss.index"].cpu().numpy())
+            index = import_faiss().deserialize_index(written)
         except RuntimeError as error:
-            raise ShapeError(f"faiss cannot read faiss.index: {reason(error)}") from None
-        row_at = state["faiss.row_at"].to("cpu", torch.int64, copy=True).numpy()
-        features, live = reduction.features(rows.features), rows.live().cpu().numpy()
-        filed = np.sort(row_at[row_at >= 0])
-        if index.d != features or not np.array_equal(filed, live):
-            raise ShapeError(f"the faiss index does not hold the {len(live)} cells of {features} features")
+            refuse("faiss.index", f"unreadable ({reason(error)})", "what faiss wrote")
+        features = reduction.features(rows.features)
+        if index.d != features or index.metric_type != import_faiss().METRIC_INNER_PRODUCT:
+            refuse("faiss.index", f"of {index.d} features", f"inner products of {features} features")
+        if not np.array_equal(np.sort(row_at[row_at >= 0]), live.numpy()):
+            refuse("faiss.row_at", f"of {int((row_at >= 0).sum())} cells", f"of the {len(live)} of the keys")
         vectors = FaissRows(index, row_at)
-        if index.ntotal != (len(live) if vectors.removes else len(row_at)):
-            raise ShapeError(f"the faiss index holds {index.ntotal} vectors, expected {len(live)}")
+        if not np.array_equal(np.sort(vectors.labels()), vectors.expected_labels()):
+            refuse("faiss.index", f"of {index.ntotal} vectors with other labels", "those of faiss.row_at")
         reduction.load_state_dict(state)
-        tried = int(state["faiss.tried"])
         why = f"{tried} cells were too few" if tried >= 0 else ""
         return _Held(vectors, reduction, max(0, tried), why)
 

@@ -106,6 +106,25 @@ class FaissRows:
         """Row of each label, -1 for those removed; ``row_at`` takes it back."""
         return self._row_at.copy() if self.removes else self._row_at[: self.index.ntotal].copy()
 
+    def labels(self) -> Numbers:
+        """Labels of the vectors that the faiss index holds, in any order."""
+        faiss = import_faiss()
+        if isinstance(self.index, faiss.IndexIDMap):
+            found: Numbers = faiss.vector_to_array(self.index.id_map)
+            return found
+        lists = faiss.try_extract_index_ivf(self.index)
+        if not self.removes or lists is None:
+            return np.arange(self.index.ntotal)
+        held, parts = lists.invlists, [np.empty(0, np.int64)]
+        for number in range(lists.nlist):
+            if size := held.list_size(number):
+                parts.append(faiss.rev_swig_ptr(held.get_ids(number), size).copy())
+        return np.concatenate(parts)
+
+    def expected_labels(self) -> Numbers:
+        """Labels that the faiss index should hold, ascending."""
+        return np.flatnonzero(self._row_at >= 0) if self.removes else np.arange(len(self._row_at))
+
     def clear(self) -> None:
         """Remove all vectors; the index stays trained."""
         self.index.reset()
