@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -132,3 +135,21 @@ def test_best_of_with_too_few_candidates_leaves_places_unused() -> None:
     score, row = native.best_of(torch.ones(1, 2), torch.eye(2), torch.tensor([[1, -1, 1]]), 3)
     assert row.tolist() == [[1, -1, -1]]
     assert score.tolist() == [[1.0, -math.inf, -math.inf]]
+
+
+WITH_ONE_THREAD = """
+import torch
+torch.set_num_threads(2)
+from hmn import _native as native
+keys, candidate = torch.eye(32).repeat(16, 1), torch.arange(512).repeat(64, 1)
+score, row = native.best_of(keys[:64], keys, candidate, 1)
+assert score.eq(1).all() and row.squeeze(1).tolist() == [number % 32 for number in range(64)]
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(native.kernels() == "twin", reason="the kernels were not built")
+def test_a_thread_that_never_comes_is_not_waited_for() -> None:
+    """OpenMP may start fewer threads than asked for; the others do their work."""
+    environment = {**os.environ, "OMP_THREAD_LIMIT": "1"}
+    subprocess.run([sys.executable, "-c", WITH_ONE_THREAD], env=environment, check=True, timeout=120)
