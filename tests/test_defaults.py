@@ -153,7 +153,7 @@ CASES |= {"other layers": (lives_of_other_layers,)}
 
 
 def lived(case: str) -> list[Tensor]:
-    """What a life returns when its random draws, which follow PyTorch's generator, begin anew."""
+    """What a life returns when its random draws, which follow PyTorch's generator, are those of seed 0."""
     life, *arguments = CASES[case]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
