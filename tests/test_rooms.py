@@ -26,8 +26,9 @@ ORDER = {
     "hmn.index": "protocol checks locking precision < storage < clustering < structures < registry tuning"
     " < __init__",
     "hmn.index.structures": "base cluster_levels faiss_rows screening"
-    " < cluster exact faiss hierarchy pca_tree wta_hash < __init__",
-    "hmn.index.structures.hierarchy": "members < tier < tree < routing < upkeep < build < index < __init__",
+    " < exact < cluster faiss hierarchy pca_tree wta_hash < __init__",
+    "hmn.index.structures.hierarchy": "members < tier < tree < calibration routing < upkeep < build < index"
+    " < __init__",
     "hmn.nn": "clipping products row_adam settings weights < candidates loss < parts < memory < attention"
     " reader < hops writer < network < __init__",
     "hmn.paper": "cells.transe process published < preset < data grid < cells < network < baselines < runs"
@@ -63,6 +64,7 @@ TESTS_OF_NO_MODULE = {
     "test_defaults.py": "the default dtype and device of PyTorch, which change no structure and no layer",
     "test_rooms.py": "the shape of the package",
     "fuzz/test_bundles.py": "bundles and checkpoints with damaged content",
+    "index/test_filled_places.py": "k results as long as there are k cells, in every structure",
     "index/test_damaged_states.py": "index states whose tensors are damaged, in every structure",
     "index/test_contract.py": "every structure, compared with exact search",
     "index/structures/test_approximate.py": "what all approximate structures share",

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.hierarchy.curve import look_alike
 from bench.index.data import generated
 from hmn.facts.table import FactTable
 from hmn.index.structures.exact import ExactIndex
@@ -242,8 +243,7 @@ def _of_memory(cells: int, log: Callable[[str], None]) -> dict[str, Any]:
     wanted = ExactIndex(now).search(query, K)
     fresh = HierarchicalIndex(reach=index.reach, seed=SEED)
     fresh.build(now)
-    for tier, learned in zip(fresh.tree.tiers, index.tree.tiers, strict=True):
-        tier.width = learned.width
+    look_alike(fresh, index)
     results = {"followed": index.search(query, K), "anew": fresh.search(query, K)}
     return {
         "name": f"stored memory, {about['about']}",

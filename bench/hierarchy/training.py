@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.hierarchy.curve import recall_at
+from bench.hierarchy.curve import look_alike, recall_at
 from bench.machine import RESULTS
 from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
@@ -75,8 +75,7 @@ def compared(live: HierarchicalIndex, keys: Tensor, query: Tensor) -> dict[str, 
     wanted = ExactIndex(keys).search(query, 10).cell
     fresh = HierarchicalIndex(live.num_groups, live.reach, seed=live.seed)
     fresh.build(keys.clone())
-    for tier, learned in zip(fresh.tree.tiers, live.tree.tiers, strict=True):
-        tier.width = learned.width
+    look_alike(fresh, live)
     own = live.search(query, 10)
     return {
         "live": recall_at(live, query, wanted, READS),

@@ -11,6 +11,7 @@ from hmn._native.lists import means as means
 from hmn._native.lists import take_out as take_out
 from hmn._native.lists import write_entries as write_entries
 from hmn._native.search import best_of as best_of
+from hmn._native.search import filled as filled
 from hmn._native.search import screened as screened
 from hmn._native.search import screening_bits as screening_bits
 from hmn._native.search import screens as screens

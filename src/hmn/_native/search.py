@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -29,6 +29,11 @@ def search_levels(
     k: int,
     margins: Sequence[float] | None = None,
     weights: Sequence[Tensor] | None = None,
+    *,
+    ranks: Sequence[int] | None = None,
+    held: Sequence[Tensor] | None = None,
+    places: int = 0,
+    wider: Callable[[Tensor], SearchResult] | None = None,
 ) -> SearchResult:
     """Find the best rows through levels of lists of coded entries; see ``hmn.index.structures.cluster``.
 
@@ -46,11 +51,18 @@ def search_levels(
         keys: ``(rows, D)`` float32, float16 or bfloat16.
         rescored: rows to score in full, at least ``k``.
         k: results per query.
-        margins: L - 1 limits on how far a list's score may lie below the best of its level, in lengths of
-            the query. Lists beyond the limit are not entered, although ``probes`` would allow it.
+        margins: L - 1 limits on how far a list's score may lie below an anchor, in lengths of the query.
+            Lists beyond the limit are not entered, although ``probes`` would allow it.
+        ranks: L - 1 ranks, from 1 for the best, of the scores of a level that are the anchors of
+            ``margins``. None: the best of each level.
         weights: for each level, a factor above 0 per child ``(n,)`` float32. Entries of a level are compared
             by their weighted scores; scores in full are compared without weights. Where a level but the last
             has weights, ``directions`` must be None.
+        held: for each level but the last, what each child holds ``(n,)`` int32: lists that hold nothing are
+            passed over. None where all may be entered.
+        places: results that a query should have: ``k``, or the number of all rows if that is less.
+        wider: a search that looks further. It is asked those queries that have fewer results than
+            ``places``, if there are any; see ``filled``.
 
     Returns:
         The best ``k`` rows per query; ``cell`` holds rows.
@@ -61,14 +73,17 @@ def search_levels(
     kernels = kernels_for(query)
     if kernels is None:
         check_vectors(query, "query", 1.5)  # as the kernels do: rounding makes vectors a little longer
-        return pytorch.search_levels(query, levels, directions, probes, keys, rescored, k, margins, weights)
+        result = pytorch.search_levels(
+            query, levels, directions, probes, keys, rescored, k, margins, weights, ranks=ranks, held=held
+        )
+        return result if wider is None else filled(result, query, places, wider)
     query, keys, count, features = _checked(query, keys)
     directions = [None if vectors is None else vectors.contiguous() for vectors in directions]
     score = query.new_empty(count, k)
     row = query.new_empty(count, k, dtype=torch.int64)
     reads = query.new_empty(count)
     scored = query.new_empty(count, dtype=torch.int64)
-    finite = kernels.search(
+    unfilled = kernels.search(
         query.data_ptr(),
         count,
         features,
@@ -76,9 +91,12 @@ def search_levels(
         [_rows(vectors, features) for vectors in directions],
         list(probes),
         [math.inf] * len(probes) if margins is None else list(margins),
-        [] if weights is None else [_numbers(weight) for weight in weights],
+        [1] * len(probes) if ranks is None else list(ranks),
+        [] if weights is None else [_numbers(weight, torch.float32, "weights") for weight in weights],
+        [] if held is None else [_numbers(each, torch.int32, "what lists hold") for each in held],
         *key_rows(keys, features),
         rescored,
+        places,
         k,
         score.data_ptr(),
         row.data_ptr(),
@@ -86,9 +104,32 @@ def search_levels(
         scored.data_ptr(),
         torch.get_num_threads(),
     )
-    if not finite:
+    if unfilled < 0:
         check_vectors(query, "query")
-    return SearchResult(score, row, reads, scored)
+    result = SearchResult(score, row, reads, scored)
+    return filled(result, query, places, wider) if unfilled > 0 and wider is not None else result
+
+
+def filled(
+    result: SearchResult, query: Tensor, places: int, wider: Callable[[Tensor], SearchResult]
+) -> SearchResult:
+    """Search again, further, for queries ``(B, D)`` that have fewer than ``places`` results.
+
+    Reads and cells scored count both searches. The queries that are searched again get the results of the
+    second search only, so it must look wherever the first one did.
+    """
+    if not places:
+        return result
+    lines = (result.cell[:, places - 1] < 0).nonzero().squeeze(1)
+    if not len(lines):
+        return result
+    more = wider(query[lines])
+    return SearchResult(
+        score=result.score.index_copy(0, lines, more.score),
+        cell=result.cell.index_copy(0, lines, more.cell),
+        reads=result.reads.index_add(0, lines, more.reads),
+        cells_scored=result.cells_scored.index_add(0, lines, more.cells_scored),
+    )
 
 
 def screens() -> bool:
@@ -205,7 +246,7 @@ def _rows(vectors: Tensor | None, features: int) -> tuple[int, int]:
     return address(vectors, torch.float32, (count, features), "a level's directions"), count
 
 
-def _numbers(weight: Tensor) -> tuple[int, int]:
-    """Address and number of weights."""
-    count = weight.numel()
-    return address(weight, torch.float32, (count,), "weights"), count
+def _numbers(numbers: Tensor, dtype: torch.dtype, name: str) -> tuple[int, int]:
+    """Address and number of numbers, one per child."""
+    count = numbers.numel()
+    return address(numbers, dtype, (count,), name), count

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -13,9 +15,18 @@ from torch import Tensor
 
 from hmn.errors import ConfigError
 from hmn.index.clustering.reduction import OneColumnReduction, PaperReduction, Reduction
+from hmn.index.structures import wta_hash
 from hmn.index.structures.wta_hash import WTAHashIndex
 
 Bucket = tuple[int, ...]
+
+
+@contextmanager
+def buckets_only() -> Iterator[None]:
+    """Queries whose buckets hold too few cells get no more."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wta_hash, "filled", lambda result, *_: result)
+        yield
 
 
 def order_of(index: WTAHashIndex) -> list[list[list[int]]]:
@@ -71,7 +82,8 @@ def test_scores_the_cells_that_share_a_bucket(
         keys, query = (part + torch.rand(part.shape) / 8 for part in (keys, query))
     index = WTAHashIndex(tables, p, prefix, probes, seed=seed)
     index.build(keys)
-    result = index.search(query, 60)
+    with buckets_only():
+        result = index.search(query, 60)
     orders = order_of(index)
     for row in range(4):
         shared = expected(keys, query[row].tolist(), probes, orders)
@@ -98,7 +110,8 @@ def test_with_too_many_candidates_those_in_most_buckets_stay(limit: int) -> None
     keys, query = whole(0, 200, 8), whole(1, 5, 8)
     index = WTAHashIndex(10, 2, 4, 2, max_candidates=limit)
     index.build(keys)
-    result = index.search(query, 200)
+    with buckets_only():
+        result = index.search(query, limit)
     for row in range(5):
         shared = expected(keys, query[row].tolist(), 2, order_of(index))
         kept = [cell for cell in result.cell[row].tolist() if cell >= 0]
@@ -106,12 +119,25 @@ def test_with_too_many_candidates_those_in_most_buckets_stay(limit: int) -> None
         assert sorted(shared[cell] for cell in kept) == sorted(sorted(shared.values())[-limit:])
 
 
-def test_a_query_whose_buckets_are_empty_gets_nothing() -> None:
+def test_a_query_whose_buckets_are_empty_searches_all_cells() -> None:
     index = WTAHashIndex(4, 2, 4)
-    index.build(torch.arange(4.0).expand(9, 4))
-    result = index.search(torch.tensor([[3.0, 2.0, 1.0, 0.0]]), 3)
-    assert result.cell.tolist() == [[-1] * 3] and result.score.tolist() == [[-torch.inf] * 3]
-    assert int(result.cells_scored) == 0 and float(result.reads) > 0
+    index.build(torch.arange(4.0).expand(9, 4) * torch.arange(1.0, 10.0).unsqueeze(1))
+    query = torch.tensor([[3.0, 2.0, 1.0, 0.0]])
+    with buckets_only():
+        first = index.search(query, 3)
+    assert first.cell.tolist() == [[-1] * 3] and first.score.tolist() == [[-torch.inf] * 3]
+    assert int(first.cells_scored) == 0 and float(first.reads) > 0
+    result = index.search(query, 3)
+    assert result.cell.tolist() == [[8, 7, 6]]
+    assert int(result.cells_scored) == 9 and float(result.reads) == float(first.reads) + 9
+
+
+def test_no_fewer_cells_are_scored_than_are_asked_for() -> None:
+    keys, query = whole(0, 200, 8), whole(1, 5, 8)
+    index = WTAHashIndex(10, 2, 4, 2, max_candidates=3)
+    index.build(keys)
+    with buckets_only():
+        assert index.search(query, 9).cells_scored.tolist() == [9] * 5
 
 
 def test_the_length_of_a_vector_does_not_change_its_bucket() -> None:
@@ -124,12 +150,13 @@ def test_the_length_of_a_vector_does_not_change_its_bucket() -> None:
     assert scored.sum() > 0
 
 
-def test_an_updated_cell_is_found_in_its_new_bucket_only() -> None:
+def test_an_updated_cell_is_found_in_its_new_bucket_only(monkeypatch: pytest.MonkeyPatch) -> None:
     up, down = torch.arange(6.0), -torch.arange(6.0)
     index = WTAHashIndex(3, 2, 6)
     index.build(torch.stack([up, up, down]))
     index.update(torch.tensor([0]), down.unsqueeze(0))
     query = torch.stack([up, down])
+    monkeypatch.setattr(wta_hash, "filled", lambda result, *_: result)
     assert [set(line) for line in index.search(query, 3).cell.tolist()] == [{1, -1}, {0, 2, -1}]
     index.remove(torch.tensor([2]))
     index.add(torch.tensor([9]), up.unsqueeze(0))
@@ -153,7 +180,8 @@ def test_reduced_keys_are_filed(reduction: Reduction) -> None:
     index.build(keys)
     reduction.fit(keys)
     p, q = reduction.keys(keys), reduction.queries(query)
-    result = index.search(query, 40)
+    with buckets_only():
+        result = index.search(query, 40)
     for row in range(3):
         shared = expected(p, q[row].tolist(), 1, order_of(index))
         assert {cell for cell in result.cell[row].tolist() if cell >= 0} == set(shared)
@@ -197,9 +225,10 @@ def test_num_probes_may_be_set_between_searches() -> None:
     keys, query = clustered(0, 500, 20)
     index = WTAHashIndex(4, 3, 8)
     index.build(keys)
-    few = index.search(query, 5).cells_scored
-    index.num_probes = 3
-    assert bool((index.search(query, 5).cells_scored >= few).all())
+    with buckets_only():
+        few = index.search(query, 5).cells_scored
+        index.num_probes = 3
+        assert bool((index.search(query, 5).cells_scored >= few).all())
     index.num_probes = 9
     with pytest.raises(ConfigError, match="num_probes is 9"):
         index.search(query, 5)

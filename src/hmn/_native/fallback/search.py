@@ -26,6 +26,9 @@ def search_levels(
     k: int,
     margins: Sequence[float] | None = None,
     weights: Sequence[Tensor] | None = None,
+    *,
+    ranks: Sequence[int] | None = None,
+    held: Sequence[Tensor] | None = None,
 ) -> SearchResult:
     """See ``hmn._native.search.search_levels``."""
     # 1. from level to level: score the entries of the lists entered, and enter the children of the best
@@ -37,12 +40,15 @@ def search_levels(
     norm = torch.linalg.vector_norm(query, dim=1, keepdim=True, dtype=torch.float64).float()
     margins = [torch.inf] * len(probes) if margins is None else margins
     factors: Sequence[Tensor | None] = [None] * len(levels) if weights is None else weights
-    for level, direction, wanted, margin, weight in zip(
-        levels[:-1], directions, probes, margins, factors[:-1], strict=True
+    ranks = [1] * len(probes) if ranks is None else ranks
+    sizes: Sequence[Tensor | None] = [None] * len(probes) if held is None else held
+    for level, direction, wanted, margin, rank, weight, size in zip(
+        levels[:-1], directions, probes, margins, ranks, factors[:-1], sizes, strict=True
     ):
-        entry, score, count = _scan(query, level, lists, base, wanted, weight)  # (B, wanted)
+        entry, score, count = _scan(query, level, lists, base, wanted, weight, size)  # (B, wanted)
         if margin < torch.inf:
-            entry = entry.masked_fill(score < score[:, :1] - margin * norm, -1)
+            anchor = score[:, min(rank, wanted) - 1].unsqueeze(1)
+            entry = entry.masked_fill(score < anchor - margin * norm, -1)
         lists = _children(level, entry)
         spent += count * level.entry_bytes
         if direction is None:
@@ -106,6 +112,7 @@ def _scan(
     base: Tensor,
     wanted: int,
     weight: Tensor | None = None,
+    held: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The best entries ``(B, wanted)`` of the lists ``(B, L)`` that each query enters, by their codes.
 
@@ -116,6 +123,7 @@ def _scan(
         base: ``(B, L)`` inner product of each query with the direction of each list.
         wanted: entries to return per query.
         weight: factor of the scores, by child.
+        held: what each child holds; entries of children that hold nothing are passed over.
 
     Returns:
         The entries, their scores, and the number scored per query ``(B,)``.
@@ -149,5 +157,7 @@ def _scan(
         score = level.along[entry.clamp(min=0)] * spread + level.step[entry.clamp(min=0)] * product
         if weight is not None:
             score = score * weight[level.child[entry.clamp(min=0)].long()]
+        if held is not None:
+            entry = entry.masked_fill(held[level.child[entry.clamp(min=0)].long()] == 0, -1)
         best[rows], chosen[rows] = _best(score.masked_fill(entry < 0, -torch.inf), entry, wanted)
     return chosen, best, length.sum(dim=1)

@@ -72,7 +72,7 @@ struct PythonLevel {
     // `children`: number that what the entries stand for is below
     hmn::Level level(int64_t children) const {
         return {codes.data(), along.data(), step.data(), child.data(), first_panel.data(), length.data(),
-                int64_t(length.shape(0)), int64_t(codes.shape(0)), children, bits, int(codes.shape(1)), nullptr};
+                int64_t(length.shape(0)), int64_t(codes.shape(0)), children, bits, int(codes.shape(1)), nullptr, nullptr};
     }
     hmn::Lists lists() const {
         return {codes.data(), along.data(), step.data(), child.data(), first_panel.data(), length.data(),
@@ -101,11 +101,15 @@ using Vectors = std::pair<Address, int64_t>;
 
 // The levels of a search, each with what its entries stand for: lists of the next level, at last rows of the keys.
 std::vector<hmn::Level> plain(const std::vector<const PythonLevel*>& levels, const std::vector<Vectors>& weight,
-                              int64_t features, int64_t rows) {
+                              const std::vector<Vectors>& held, int64_t features, int64_t rows) {
     std::vector<hmn::Level> result;
     for (size_t i = 0; i < levels.size(); ++i) {
         levels[i]->check_features(features);
         result.push_back(levels[i]->level(i + 1 < levels.size() ? int64_t(levels[i + 1]->length.shape(0)) : rows));
+        if (i < held.size()) {
+            if (held[i].second != result[i].children) throw hmn::Misfit("there must be one number held per list");
+            result[i].held = at<int32_t>(held[i].first);
+        }
         if (weight.empty()) continue;
         if (weight[i].second != result[i].children) throw hmn::Misfit("there must be one weight per child");
         result[i].weight = at<float>(weight[i].first);
@@ -113,18 +117,21 @@ std::vector<hmn::Level> plain(const std::vector<const PythonLevel*>& levels, con
     return result;
 }
 
-bool search(Address query, int64_t count, int64_t features, const std::vector<const PythonLevel*>& levels,
-            const std::vector<Vectors>& direction, const std::vector<int64_t>& probes,
-            const std::vector<float>& margin, const std::vector<Vectors>& weight, Address keys, int64_t rows,
-            int storage, int64_t rescored, int64_t k, Address score, Address row, Address reads, Address scored,
-            int threads) {
-    if (levels.empty() || direction.size() + 1 != levels.size() || probes.size() + 1 != levels.size() ||
-        margin.size() + 1 != levels.size() || (!weight.empty() && weight.size() != levels.size()))
-        throw hmn::Misfit("levels, directions, probes, margins and weights do not fit each other");
-    if (rescored < 1 || k < 1 || levels[0]->length.shape(0) < 1 ||
-        std::any_of(probes.begin(), probes.end(), [](int64_t number) { return number < 1; }))
+int64_t search(Address query, int64_t count, int64_t features, const std::vector<const PythonLevel*>& levels,
+               const std::vector<Vectors>& direction, const std::vector<int64_t>& probes,
+               const std::vector<float>& margin, const std::vector<int64_t>& rank, const std::vector<Vectors>& weight,
+               const std::vector<Vectors>& held, Address keys, int64_t rows, int storage, int64_t rescored,
+               int64_t places, int64_t k, Address score, Address row, Address reads, Address scored, int threads) {
+    const size_t steps = levels.size() - 1;
+    if (levels.empty() || direction.size() != steps || probes.size() != steps || margin.size() != steps ||
+        rank.size() != steps || (!weight.empty() && weight.size() != levels.size()) ||
+        (!held.empty() && held.size() != steps))
+        throw hmn::Misfit("levels, directions, probes, margins, ranks, weights and held do not fit each other");
+    const auto small = [](int64_t number) { return number < 1; };
+    if (rescored < 1 || k < 1 || levels[0]->length.shape(0) < 1 || std::any_of(probes.begin(), probes.end(), small) ||
+        std::any_of(rank.begin(), rank.end(), small))
         throw hmn::Misfit("a search needs a list to begin with, and numbers of at least 1");
-    const std::vector<hmn::Level> filled = plain(levels, weight, features, rows);
+    const std::vector<hmn::Level> filled = plain(levels, weight, held, features, rows);
     std::vector<hmn::Rows> vectors;
     for (size_t i = 0; i < direction.size(); ++i) {
         if (direction[i].first && direction[i].second != filled[i].children)
@@ -132,8 +139,8 @@ bool search(Address query, int64_t count, int64_t features, const std::vector<co
         vectors.push_back({at<void>(direction[i].first), direction[i].second, features, hmn::Storage::float32});
     }
     nb::gil_scoped_release released;
-    return hmn::search(chosen, {at<float>(query), count, features}, filled, vectors, probes, margin,
-                       {at<void>(keys), rows, features, hmn::Storage(storage)}, rescored,
+    return hmn::search(chosen, {at<float>(query), count, features}, filled, vectors, probes, margin, rank,
+                       {at<void>(keys), rows, features, hmn::Storage(storage)}, rescored, places,
                        {at<float>(score), at<int64_t>(row), k}, {at<float>(reads), at<int64_t>(scored)}, threads);
 }
 

@@ -79,6 +79,7 @@ void scan_list(const Simd& simd, const Level& level, const Coded& coded, const P
                 if (!bits) continue;
                 for (; bits; bits &= bits - 1) {
                     const int lane = __builtin_ctz(bits);
+                    if (level.held && level.held[level.child_of(first + lane)] == 0) continue;
                     best.push(row, {tile.score[j][lane], int32_t(first + lane)}, coded.norm[row]);
                 }
                 if (level.weight) continue;
@@ -145,8 +146,8 @@ void by_list(std::vector<Probe>& probes, int64_t lists) {
 }  // namespace
 
 void scan(const Simd& simd, const Level& level, const Coded& coded, const Queries& queries, const Rows& keys,
-          const std::vector<Probe>& probes, int64_t wanted, float margin, std::vector<Best>& best, Team& team,
-          bool worth) {
+          const std::vector<Probe>& probes, int64_t wanted, float margin, int64_t rank, std::vector<Best>& best,
+          Team& team, bool worth) {
     // sorted by list, so that a list is read once for all queries that enter it
     std::vector<Probe> ordered = probes;
     by_list(ordered, level.lists);
@@ -157,7 +158,7 @@ void scan(const Simd& simd, const Level& level, const Coded& coded, const Querie
     }
     const int threads = team.threads(worth);
     best.resize(threads);
-    for (Best& own : best) own.reset(queries.count, wanted, margin);
+    for (Best& own : best) own.reset(queries.count, wanted, margin, rank);
     Shared shared(queries.count);
     team.each(worth, int64_t(work.size()), 1, [&](int64_t first, int64_t end, int thread) {
         for (int64_t i = first; i < end; ++i) {

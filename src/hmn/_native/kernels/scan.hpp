@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <memory>
 #include <vector>
@@ -126,13 +127,16 @@ private:
     }
 };
 
-// The best `wanted` entries per query that one thread has seen. A few are kept sorted; many are a pool that is
-// pruned when it is full.
+// The best `wanted` entries per query that one thread has seen, without those that lie more than a margin below
+// the one of a given rank. A few are kept sorted; many are a pool that is pruned when it is full.
 class Best {
 public:
-    void reset(int64_t queries, int64_t wanted, float margin) {
+    void reset(int64_t queries, int64_t wanted, float margin, int64_t rank) {
         wanted_ = wanted;
         margin_ = margin;
+        rank_ = margin < kEverything ? std::min(rank, wanted) : 0;
+        highest_.reset(rank_ > 1 ? new float[queries * rank_] : nullptr);
+        seen_.assign(rank_ > 1 ? queries : 0, 0);
         room_ = wanted <= kInOrder ? wanted : 2 * wanted + kTile;
         entries_.reset(new Entry[queries * room_]);
         count_.assign(queries, 0);
@@ -141,7 +145,7 @@ public:
     float threshold(int64_t query) const { return threshold_[query]; }
     // `norm` is the length of the query.
     void push(int64_t query, Entry entry, float norm) {
-        threshold_[query] = std::max(threshold_[query], entry.score - margin_ * norm);
+        anchor(query, entry.score, margin_ * norm);
         Entry* own = entries_.get() + query * room_;
         int64_t& count = count_[query];
         if (wanted_ > kInOrder) {
@@ -177,8 +181,29 @@ public:
     int64_t count(int64_t query) const { return count_[query]; }
 
 private:
-    int64_t wanted_ = 0, room_ = 0;
+    // Raise the threshold to the score of rank `rank_` among all that were pushed, less the margin.
+    void anchor(int64_t query, float score, float margin) {
+        if (rank_ == 0) return;
+        float anchor = score;
+        if (rank_ > 1) {  // a heap with the lowest of the highest scores on top
+            float* own = highest_.get() + query * rank_;
+            int64_t& seen = seen_[query];
+            if (seen == rank_) {
+                if (score <= own[0]) return;
+                std::pop_heap(own, own + seen--, std::greater<float>());
+            }
+            own[seen++] = score;
+            std::push_heap(own, own + seen, std::greater<float>());
+            if (seen < rank_) return;
+            anchor = own[0];
+        }
+        threshold_[query] = std::max(threshold_[query], anchor - margin);
+    }
+
+    int64_t wanted_ = 0, room_ = 0, rank_ = 0;
     float margin_ = kEverything;
+    std::unique_ptr<float[]> highest_;
+    std::vector<int64_t> seen_;
     std::unique_ptr<Entry[]> entries_;
     std::vector<int64_t> count_;
     std::vector<float> threshold_;
@@ -194,7 +219,7 @@ struct Probe {
 // The best entries of the lists that the probes enter, in threads if it is `worth` them. `best` has one element per
 // thread; the first gets the merged result.
 void scan(const Simd&, const Level&, const Coded&, const Queries&, const Rows& keys, const std::vector<Probe>&,
-          int64_t wanted, float margin, std::vector<Best>& best, Team&, bool worth);
+          int64_t wanted, float margin, int64_t rank, std::vector<Best>& best, Team&, bool worth);
 
 inline void fill_best(std::vector<Entry>& entries, Found found, int64_t query) {
     const int64_t count = std::min<int64_t>(found.k, int64_t(entries.size()));

@@ -63,7 +63,7 @@ bool screened(const Simd& simd, const Queries& queries, const Level& level, floa
         fill_best(top, found, query);
     };
     team.together(worth, [&] {
-        scan(simd, level, coded, queries, keys, entered, room, kEverything, best, team, worth);
+        scan(simd, level, coded, queries, keys, entered, room, kEverything, 1, best, team, worth);
         const bool many = queries.count * found.k * keys.bytes() >= kAlone;
         team.each(many, queries.count, kPiece, [&](int64_t first, int64_t end, int) {
             std::vector<Entry> bound, top;

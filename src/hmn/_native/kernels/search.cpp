@@ -12,6 +12,7 @@ struct Descent {
     const std::vector<Rows>& direction;
     const std::vector<int64_t>& probes;
     const std::vector<float>& margin;
+    const std::vector<int64_t>& rank;
     const Rows& keys;
     int64_t rescored;
     Found found;
@@ -43,7 +44,7 @@ void Descent::from(int64_t number) {
     const bool worth = entries * (level.bits == kInFull ? keys.bytes() : level.entry_bytes()) >= kAlone;
     team.together(worth, [&] {
         scan(simd, level, coded, queries, keys, entered, last ? rescored : probes[number],
-             last ? kEverything : margin[number], best, team, worth);
+             last ? kEverything : margin[number], last ? 1 : rank[number], best, team, worth);
         if (last) {
             rescore();
         } else {
@@ -117,19 +118,22 @@ void Descent::rescore() {
 
 }  // namespace
 
-bool search(const Simd& simd, const Queries& queries, const std::vector<Level>& levels,
-            const std::vector<Rows>& direction, const std::vector<int64_t>& probes, const std::vector<float>& margin,
-            const Rows& keys, int64_t rescored, Found found, Spent spent, int threads) {
+int64_t search(const Simd& simd, const Queries& queries, const std::vector<Level>& levels,
+               const std::vector<Rows>& direction, const std::vector<int64_t>& probes, const std::vector<float>& margin,
+               const std::vector<int64_t>& rank, const Rows& keys, int64_t rescored, int64_t places, Found found,
+               Spent spent, int threads) {
     Team team(threads);
     const Coded coded(queries, 8, team);
-    if (!coded.finite) return false;
+    if (!coded.finite) return -1;
     std::vector<Probe> entered(queries.count);
     for (int64_t query = 0; query < queries.count; ++query) entered[query] = {0, int32_t(query), 0.0f};
     const std::vector<int64_t> nothing(queries.count, 0);
-    Descent descent{simd, queries, levels, direction, probes, margin, keys, rescored, found, spent, team, coded,
+    Descent descent{simd, queries, levels, direction, probes, margin, rank, keys, rescored, found, spent, team, coded,
                     std::move(entered), nothing, nothing, {}};
     descent.from(0);
-    return true;
+    int64_t unfilled = 0;
+    for (int64_t query = 0; query < queries.count; ++query) unfilled += descent.best[0].count(query) < places;
+    return unfilled;
 }
 
 void best_of(const Simd& simd, const Queries& queries, const Rows& keys, const int64_t* candidate,

@@ -34,6 +34,7 @@ struct Level {
     int bits;                    // per feature: 1, 4 or 8; 16 for screened(); or kInFull
     int groups;
     const float* weight;         // by child: factor of the scores that are compared; or null
+    const int32_t* held;         // by child: what it holds, entries of empty ones are passed over; or null
     int64_t child_of(int64_t slot) const { return below(child[slot], children, "what an entry stands for"); }
     int64_t slot_of(int64_t list) const { return first_slot(first_panel[list], length[list], panels); }
     int64_t entry_bytes() const { return bits == kInFull ? 0 : int64_t(groups) * kGroup + 8; }  // code, along, step
@@ -84,11 +85,11 @@ struct Spent {
 
 // The best k rows per query. `direction[l]` holds the vectors of the lists of level l + 1; if it is null, a list's
 // vector is what its code stands for. At most `probes[l]` of them are entered, and only those whose score lies
-// within `margin[l]` times the query's length of the best. Returns false, without results, if a query is not
-// finite.
-bool search(const Simd&, const Queries&, const std::vector<Level>&, const std::vector<Rows>& direction,
-            const std::vector<int64_t>& probes, const std::vector<float>& margin, const Rows& keys,
-            int64_t rescored, Found, Spent, int threads);
+// within `margin[l]` times the query's length of the score of rank `rank[l]`, from 1 for the best. Returns the number
+// of queries with fewer than `places` results; or -1, without results, if a query is not finite.
+int64_t search(const Simd&, const Queries&, const std::vector<Level>&, const std::vector<Rows>& direction,
+               const std::vector<int64_t>& probes, const std::vector<float>& margin, const std::vector<int64_t>& rank,
+               const Rows& keys, int64_t rescored, int64_t places, Found, Spent, int threads);
 
 // The best k rows per query among all entries of one level, by an upper bound of each row's score. An entry's
 // `along` is the length of its decoded vector, plus the distance of that vector from the row divided by `ratio`.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from operator import lt
 
 import torch
 from torch import Tensor
@@ -28,6 +30,9 @@ class ClusterIndex(Structure[Levels], Tunable):
     A query enters the clusters whose directions have the largest inner product with it. It scores their cells
     by codes of 4 or 8 bits per feature, and the best of these in full. Directions are compared by their codes
     as well. With several levels, wide clusters lead to narrower ones.
+
+    Clusters without cells are passed over. A query whose clusters hold fewer than k cells searches again, in
+    twice as many of them, and so on; its reads count all of these searches.
 
     The clusters stay those of the build, even if it had no cells: cells added later join the nearest ones.
     ``stats`` gives the size of the largest cluster, which shows when to build again.
@@ -163,17 +168,29 @@ class ClusterIndex(Structure[Levels], Tunable):
         if len(probes) != len(counts):
             got, wanted = self.num_probes, len(counts)
             raise ConfigError(f"num_probes is {got}, expected one number or one for each of {wanted} levels")
+        return self._look(rows, levels, query, k, probes)
+
+    def _look(
+        self, rows: KeyRows, levels: Levels, query: Tensor, k: int, probes: tuple[int, ...]
+    ) -> SearchResult:
+        """Search with a number of probes for each level; with more where these find fewer than k rows."""
         rescored = k
         if self.codes is not None:
             rescored = max(k, min(len(rows), 2 * k + 16 if self.rescore is None else self.rescore))
+        wider = None
+        if any(map(lt, probes, levels.counts)):
+            wider = partial(self._look, rows, levels, k=k, probes=tuple(2 * number for number in probes))
         return search_levels(
             query,
             [lists.level for lists in (*levels.upper, levels.leaves)],
             levels.directions,
-            tuple(map(min, probes, counts)),
+            tuple(map(min, probes, levels.counts)),
             rows.keys,
             rescored,
             k,
+            held=levels.held,
+            places=min(k, len(rows)),
+            wider=wider,
         )
 
     def _insert(self, rows: KeyRows, levels: Levels, touched: Tensor) -> None:

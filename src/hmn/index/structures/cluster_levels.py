@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -36,6 +36,7 @@ class Levels:
         cluster: ``(capacity,)`` int64 cluster of each row.
         place: ``(capacity,)`` int64 place of each row in the leaves.
         reduction: transforms keys before they are filed; fitted.
+        wide: for each level but the last, the number of cells ``(clusters,)`` int32 in its clusters.
     """
 
     centroid: Tensor
@@ -45,11 +46,31 @@ class Levels:
     cluster: Tensor
     place: Tensor
     reduction: Reduction
+    wide: list[Tensor] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Count the cells of the wide clusters."""
+        self._count()
 
     @cached_property
     def counts(self) -> tuple[int, ...]:
         """Clusters of each level, from the widest to the narrowest."""
         return tuple(map(len, self.directions))
+
+    @cached_property
+    def _above(self) -> list[Tensor]:
+        """For each level but the first, the wider cluster ``(clusters,)`` that leads to each."""
+        above = []
+        for lists, count in zip(self.upper[1:], self.counts[1:], strict=True):
+            number = torch.arange(len(lists.level.length), device=lists.level.length.device)
+            child, length = lists.level.children_of(number)
+            above.append(child.new_zeros(count).index_copy_(0, child, number.repeat_interleave(length)))
+        return above
+
+    @property
+    def held(self) -> list[Tensor]:
+        """Number of cells ``(clusters,)`` int32 in the clusters of each level."""
+        return [*self.wide, self.leaves.level.length]
 
     def file(self, keys: Tensor, rows: Tensor) -> None:
         """File rows ``(n,)`` of the keys in the clusters with the nearest centroids."""
@@ -61,11 +82,20 @@ class Levels:
             self.cluster = F.pad(self.cluster, (0, more), value=-1)
         self.leaves.add(cluster, rows, vectors, self.directions[-1], self.place)
         self.cluster[rows] = cluster
+        self._count()
 
     def unfile(self, rows: Tensor) -> None:
         """Take rows ``(n,)`` out of their clusters."""
         self.leaves.remove(self.cluster[rows], rows, self.place)
         self.cluster[rows] = -1
+        self._count()
+
+    def _count(self) -> None:
+        """Count the cells of the wide clusters again."""
+        self.wide, held = [], self.leaves.level.length
+        for above, count in zip(reversed(self._above), reversed(self.counts[:-1]), strict=True):
+            held = held.new_zeros(count).index_add_(0, above, held)
+            self.wide.insert(0, held)
 
     def state_dict(self, used: int) -> dict[str, Tensor]:
         """The tensors by name, for the rows in use."""

@@ -66,18 +66,14 @@ class ExactIndex(Structure[Screen]):
 
     def _search(self, rows: KeyRows, screen: Screen, query: Tensor, k: int) -> SearchResult:
         """Search with codes if they pay; equal scores are in no particular order."""
-        n, b = len(rows), len(query)
-        codes = screen.codes(b) if self.screened and k <= n else None
+        codes = screen.codes(len(query)) if self.screened and k <= len(rows) else None
         if codes is None:
-            score, row = _best_rows(rows, query, k)  # (B, k), (B, k)
-        else:
-            score, row, certain = codes.search(query, k)
-            left = (~certain).nonzero().squeeze(1)
-            if len(left):
-                score[left], row[left] = _best_rows(rows, query[left], k)
-        scored = torch.full((b,), n, dtype=torch.int64, device=query.device)
-        reads = scored.float() * (rows.keys.element_size() / 4)
-        return SearchResult(score, row, reads, scored)
+            return search_all(rows, query, k)
+        score, row, certain = codes.search(query, k)
+        left = (~certain).nonzero().squeeze(1)
+        if len(left):
+            score[left], row[left] = _best_rows(rows, query[left], k)
+        return _with_costs(rows, score, row)
 
     def _is_settled(self, rows: KeyRows, screen: Screen) -> bool:
         return not self.screened or screen.is_settled(rows)
@@ -102,6 +98,17 @@ class ExactIndex(Structure[Screen]):
 
     def _describe(self, rows: KeyRows, screen: Screen) -> dict[str, int | float | str]:  # noqa: ARG002
         return {}
+
+
+def search_all(rows: KeyRows, query: Tensor, k: int) -> SearchResult:
+    """Score every row for queries ``(B, D)``; the result holds rows in place of cells."""
+    return _with_costs(rows, *_best_rows(rows, query, k))
+
+
+def _with_costs(rows: KeyRows, score: Tensor, row: Tensor) -> SearchResult:
+    """The best rows ``(B, k)``, and what it costs each query to score all of them."""
+    scored = torch.full((len(row),), len(rows), dtype=torch.int64, device=row.device)
+    return SearchResult(score, row, scored.float() * (rows.keys.element_size() / 4), scored)
 
 
 def _best_rows(rows: KeyRows, query: Tensor, k: int) -> tuple[Tensor, Tensor]:

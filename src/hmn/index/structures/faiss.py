@@ -6,13 +6,14 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hmn._native import best_of
+from hmn._native import best_of, filled
 from hmn.errors import ConfigError
 from hmn.index.checks import check_count
 from hmn.index.clustering.reduction import NoReduction, Reduction
@@ -20,6 +21,7 @@ from hmn.index.protocol import Tunable
 from hmn.index.storage.key_rows import MOST_ROWS, KeyRows
 from hmn.index.storage.saved import ANY, Saved, refuse
 from hmn.index.structures.base import Structure
+from hmn.index.structures.exact import search_all
 from hmn.index.structures.faiss_rows import FaissRows, Vectors, graph_of, import_faiss, reason
 from hmn.results import SearchResult
 
@@ -73,7 +75,8 @@ class FaissIndex(Structure[_Held], Tunable):
     Faiss keeps a float32 copy or codes of the keys, on the CPU. Flat indexes and inverted lists can remove
     cells. Graphs and refined indexes cannot: there removed cells are masked, and one more result is asked for
     per masked cell. Once more than a sixteenth is masked, the next search fills the faiss index again,
-    without training. So indexes of that kind suit a memory that seldom changes.
+    without training. So indexes of that kind suit a memory that seldom changes. A query for which faiss finds
+    fewer than k cells, as in short lists, searches all cells instead; its reads count both searches.
 
     While there are too few cells to train or build the index of ``factory``, a flat faiss index stands in and
     search is exact. The build is tried again each time the number of cells has doubled. ``stats`` says
@@ -192,7 +195,8 @@ class FaissIndex(Structure[_Held], Tunable):
         cost = torch.from_numpy(touched).to(key_bytes.device) + key_bytes
         cells_scored = rescored if scored is None else torch.from_numpy(scored).to(rescored.device)
         reads = (cost / (4 * max(1, rows.features))).float()
-        return SearchResult(score, best, reads, cells_scored)
+        result = SearchResult(score, best, reads, cells_scored)
+        return filled(result, query, min(k, len(rows)), partial(search_all, rows, k=k))
 
     def _is_settled(self, rows: KeyRows, held: _Held) -> bool:
         self._check_search_settings()

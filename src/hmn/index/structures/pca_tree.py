@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from hmn._native import filled
 from hmn.index.checks import check_count
 from hmn.index.clustering.reduction import OneColumnReduction, Reduction
 from hmn.index.protocol import Tunable
@@ -59,7 +61,8 @@ class PCATreeIndex(Structure[_Tree], Tunable):
 
     Cells added later descend to their leaf; the tree does not grow. ``stats`` gives the size of the largest
     leaf: build again when it is many times ``leaf_size``. There are at most D' levels, one per feature of the
-    reduced keys.
+    reduced keys. A query whose leaves hold fewer than k cells searches again, in twice as many leaves, and so
+    on; its reads count all of these searches.
 
     Source: Bachrach et al., "Speeding up the Xbox recommender system using a Euclidean transformation for
     inner-product spaces", 2014. Differences: keys are divided by their root mean square length. Queries are
@@ -134,14 +137,22 @@ class PCATreeIndex(Structure[_Tree], Tunable):
         Reads count the mean and the components, the thresholds of the nodes visited, and the keys scored. For
         each leaf they also count its number, where its list begins and ends, and the rows in the list.
         """
-        wanted, depth = check_count("num_leaves", self.num_leaves), len(tree.component)
+        return self._look(rows, tree, query, k, check_count("num_leaves", self.num_leaves))
+
+    def _look(self, rows: KeyRows, tree: _Tree, query: Tensor, k: int, wanted: int) -> SearchResult:
+        """Search a number of leaves; more where these hold fewer than k rows."""
+        depth = len(tree.component)
         reduced = tree.reduction.queries(query)
         length = torch.linalg.vector_norm(reduced, dim=1, keepdim=True, dtype=torch.float64)
         reduced = (reduced.double() / length.clamp(min=torch.finfo(torch.float64).tiny)).float()
         leaf = nearest_leaves((reduced - tree.mean) @ tree.component.T, tree.threshold, wanted)
         visited = sum(min(wanted, 1 << level) for level in range(depth))
         more = 4.0 * (visited + (depth + 1) * len(tree.mean) * (depth > 0))
-        return search_buckets(query, rows, k, tree.buckets.find(leaf), lambda every: every, more)
+        result = search_buckets(query, rows, k, tree.buckets.find(leaf), lambda every: every, more)
+        if wanted > len(tree.threshold):  # all leaves
+            return result
+        wider = partial(self._look, rows, tree, k=k, wanted=2 * wanted)
+        return filled(result, query, min(k, len(rows)), wider)
 
     def _is_settled(self, rows: KeyRows, tree: _Tree) -> bool:  # noqa: ARG002
         return tree.buckets.is_listed()

@@ -6,11 +6,12 @@ import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from hmn._native import most_frequent
+from hmn._native import filled, most_frequent
 from hmn.errors import ConfigError
 from hmn.index.checks import check_count
 from hmn.index.clustering.reduction import NoReduction, Reduction
@@ -19,6 +20,7 @@ from hmn.index.storage.buckets import Buckets, search_buckets
 from hmn.index.storage.key_rows import KeyRows
 from hmn.index.storage.saved import Saved, filed_codes, refuse
 from hmn.index.structures.base import Structure
+from hmn.index.structures.exact import search_all
 from hmn.results import SearchResult
 
 KEY_BITS = 62
@@ -48,7 +50,7 @@ class WTAHashIndex(Structure[_Tables], Tunable):
     A table draws ``num_permutations`` random orders of the features and looks at the first ``prefix``
     features of each. The positions of the largest ones together make the bucket. The more two vectors agree
     in the order of their features, the likelier they share a bucket, whatever their length. A query whose
-    buckets hold fewer than k cells gets fewer than k results.
+    buckets hold fewer than k cells searches all cells instead; its reads count both searches.
 
     No reduction is used by default. A reduction appends columns, which are mostly the largest features of a
     key but zero in a query. They would crowd out the features that distinguish cells.
@@ -65,7 +67,7 @@ class WTAHashIndex(Structure[_Tables], Tunable):
             own. The others put the second largest feature in place of the largest in one of the orders, those
             with the smallest difference first. Can be changed between searches.
         max_candidates: upper limit of cells scored per query; those that share the most buckets with it are
-            kept. None sets no limit. Can be changed between searches.
+            kept. None sets no limit; less than k counts as k. Can be changed between searches.
         reduction: transforms keys and queries before they are hashed; None leaves them as they are.
         storage: type in which keys are kept; None keeps their own.
         seed: seed of the orders.
@@ -154,8 +156,9 @@ class WTAHashIndex(Structure[_Tables], Tunable):
         self._check_search_settings()
         parts = torch.split(query, self._part())
         code = torch.cat([self._probes(tables.reduction.queries(part), tables.seen) for part in parts])
-        found = tables.buckets.find(code)
-        return search_buckets(query, rows, k, found, self._narrow, float(tables.seen.nbytes))
+        found, narrow = tables.buckets.find(code), partial(self._narrow, k=k)
+        result = search_buckets(query, rows, k, found, narrow, float(tables.seen.nbytes))
+        return filled(result, query, min(k, len(rows)), partial(search_all, rows, k=k))
 
     def _is_settled(self, rows: KeyRows, tables: _Tables) -> bool:  # noqa: ARG002
         return tables.buckets.is_listed()
@@ -257,6 +260,6 @@ class WTAHashIndex(Structure[_Tables], Tunable):
             [self.prefix**place for place in range(self.num_permutations)], dtype=torch.int64, device=device
         )
 
-    def _narrow(self, every: Tensor) -> Tensor:
+    def _narrow(self, every: Tensor, k: int) -> Tensor:
         """Candidates ``(b, C)``, each once; if there are too many, those in the most buckets are kept."""
-        return most_frequent(every, self.max_candidates or max(1, every.shape[1]))
+        return most_frequent(every, max(k, self.max_candidates or every.shape[1]))

@@ -122,14 +122,14 @@ def test_it_learns_where_queries_go() -> None:
     index = HierarchicalIndex("80x800", codes="int8")
     index.build(keys)
     asked = query[8_000:]
-    before = tune(index, asked, 1, target_recall=0.9)
+    before = tune(index, asked, 1, target_recall=0.97)
     untaught = index.tree.tiers[0].coded.clone()
     index.learn(query[:8_000], best[:8_000])
     assert_sound(index)
     assert not torch.equal(index.tree.tiers[0].coded, untaught)
-    after = tune(index, asked, 1, target_recall=0.9)
+    after = tune(index, asked, 1, target_recall=0.97)
     assert after.reached
-    assert after.reads < 0.75 * before.reads
+    assert after.reads < 0.85 * before.reads
     index.reach = 100
     assert recall(index.search(asked, 1), asked, keys, 1) > 0.95
 

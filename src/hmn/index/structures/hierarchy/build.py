@@ -33,10 +33,6 @@ More groups say more about where a query's cells are. Among a million cells in 2
 groups, and 4,300 through 27,777."""
 MOST_TO_ROOT = 9.0
 """Upper limit of groups of the first tier beyond ``FEW_GROUPS``, in square roots of the number of cells."""
-WIDTH = 0.3
-"""Width of a tier that has not learned from queries, in mean distances of a cell from its group's mean."""
-SAMPLED_CELLS = 4096
-"""Lower limit of the cells whose distance from their group's mean is measured; at most twice this number."""
 
 
 def counts_for(cells: int) -> tuple[int, ...]:
@@ -56,7 +52,7 @@ def build(
     seed: int,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Tree:
-    """Make the tiers over all cells and write all codes.
+    """Make the tiers over all cells and write all codes; ``calibrate`` says how far to look.
 
     Args:
         rows: rows of keys, none of them freed.
@@ -135,10 +131,7 @@ def _cells(rows: KeyRows, leaf: Tensor, code_bits: int) -> Cells:
 
 def _tier(keys: Tensor, parent: Tensor, group: Tensor, below: Members) -> Tier:
     """A tier without codes yet: ``parent`` ``(G,)`` of each group, and ``group`` ``(N,)`` of each cell."""
-    n = len(keys)
     mean, weight = means_of(keys, None, group, len(parent))  # (G, D), (G,)
-    sample = torch.arange(0, n, max(1, n // SAMPLED_CELLS), device=keys.device)
-    distance = torch.linalg.vector_norm(keys[sample] - mean[group[sample]], dim=1)
     lists = Lists(keys.shape[1], GROUP_BITS, keys.device)
     return Tier(
         filing=Filing(lists, parent, torch.zeros_like(parent)),
@@ -146,5 +139,5 @@ def _tier(keys: Tensor, parent: Tensor, group: Tensor, below: Members) -> Tier:
         mean=mean,
         weight=weight,
         taught=None,
-        width=WIDTH * float(distance.mean()) if n else 0.0,
+        width=0.0,
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -16,9 +16,12 @@ from hmn.index.protocol import Tunable
 from hmn.index.storage.coded_lists import CODES
 from hmn.index.storage.key_rows import KeyRows
 from hmn.index.structures.base import Structure
+from hmn.index.structures.exact import search_all
 from hmn.index.structures.hierarchy import upkeep
 from hmn.index.structures.hierarchy.build import build, counts_for
-from hmn.index.structures.hierarchy.routing import learn_vectors, learn_widths
+from hmn.index.structures.hierarchy.calibration import calibrate, is_outdated, learn_widths
+from hmn.index.structures.hierarchy.routing import learn_vectors
+from hmn.index.structures.hierarchy.tier import anchor_rank
 from hmn.index.structures.hierarchy.tree import Tree
 from hmn.results import SearchResult
 
@@ -27,7 +30,9 @@ MOST_ENTERED = 1 << 16
 SAMPLED_QUERIES = 4096
 """Upper limit of queries that widths are learned from; more change little."""
 MAX_REACH = 1000
-"""Largest reach that makes a difference, in hundredths of a tier's width."""
+"""Reach, in hundredths of a tier's width, from which on all cells are scored in full."""
+MORE_SCORED = 2.5
+"""Multiple of the usual reach from which on more cells are scored in full."""
 
 
 class HierarchicalIndex(Structure[Tree], Tunable):
@@ -35,8 +40,14 @@ class HierarchicalIndex(Structure[Tree], Tunable):
 
     A *tier* is one level of groups. Each group of the first tier holds groups of the second, and so on; the
     groups of the last tier are the *leaves* and hold cells. In each tier a query enters the groups whose
-    scores lie near the best score of that tier. A query that one group answers clearly enters few groups, an
-    ambiguous one many.
+    scores lie near an *anchor*: the score of a rank that rises with the number of results, so that a few
+    groups of very long keys do not keep out the others. A query that one group answers clearly enters few
+    groups, an ambiguous one many.
+
+    The build measures how far to look: ranks, widths and the number of cells to score in full are such that
+    ``reach=100`` finds more than nine of ten best cells, for queries like the keys and for any others,
+    however uneven the lengths of the keys. Adding cells measures again each time their number has doubled,
+    or where a key is far longer than all before it.
 
     Scores come from short codes, except those of the ``rescore`` best cells. The code of a group or a cell is
     relative to what the code of the group above stands for, so that entering a group costs no more than
@@ -44,7 +55,7 @@ class HierarchicalIndex(Structure[Tree], Tunable):
     makes inner products right on average (RaBitQ: Gao & Long, SIGMOD 2024, without its rotation).
 
     ``learn`` teaches the first tier which group holds the best cell of a query (after Vecchiato et al., SIGIR
-    2024), and every tier how far below the best score that group may lie.
+    2024), and measures again how far to look, by the queries that it is given.
 
     Cells that are added, removed or given other keys are filed at a cost that does not depend on N. A group
     that outgrows three times its intended size is split; one that shrinks below half of it is dropped, and
@@ -56,11 +67,14 @@ class HierarchicalIndex(Structure[Tree], Tunable):
             None: one leaf per 12 cells; one group per 10 leaves above them if there are more than 1,500
             leaves; then further tiers with a third as many groups, until the first tier has about one group
             per 300 cells: 833 for 100,000 cells, 2,777 for a million, 27,777 for ten million.
-        reach: how far below the best score of its tier a group that is entered may lie, in hundredths of the
-            tier's width; None enters all groups. Can be changed between searches.
+        reach: how far to look, in hundredths of what the build or ``learn`` measured: of the rank of the
+            anchor, and of the distance below it at which a group is still entered. Beyond 250, more cells
+            are scored in full, too. From 1000 on, or with None, all cells are: the search is exact. Can be
+            changed between searches.
         codes: codes of cells: ``"int1"``, ``"int4"`` or ``"int8"``, for 1, 4 or 8 bits per feature.
-        rescore: cells scored in full per query. None: ``12 * k + 24`` with codes of one bit, ``2 * k + 16``
-            with others, for k results. Can be changed between searches.
+        rescore: cells scored in full per query, unless the search is exact. None: ``12 * k + 24`` with codes
+            of one bit, ``2 * k + 16`` with others, for k results, and more where these codes are too coarse
+            to tell the best cells. Can be changed between searches.
         storage: type in which keys are kept: float32, float16 or bfloat16; None keeps their own.
         seed: seed of all randomness.
         on_progress: called with the number of build steps done and the number of all steps.
@@ -114,11 +128,12 @@ class HierarchicalIndex(Structure[Tree], Tunable):
     @property
     def effort(self) -> int:
         """See ``Tunable.effort``: ``reach``."""
-        return self.max_effort if self.reach is None else self.reach
+        return self.max_effort if self.reach is None else min(self.reach, self.max_effort)
 
     @effort.setter
     def effort(self, value: int) -> None:
-        self.reach = check_count("effort", value)
+        check_count("effort", value)
+        self.reach = None if value >= self.max_effort else value
 
     @property
     def max_effort(self) -> int:
@@ -136,8 +151,8 @@ class HierarchicalIndex(Structure[Tree], Tunable):
         """Learn from sample queries where the best cells of queries like them are.
 
         Routing vectors of the first tier are fitted so that each query scores the group of its cell highest.
-        The width of each tier is set so that 99 of 100 queries enter the groups of their cells at
-        ``reach=100``.
+        Ranks and widths of the tiers are set so that 98 of 100 queries enter the groups of their cells at
+        ``reach=100``, at the lowest cost.
 
         Args:
             query: ``(Q, D)`` queries like those that will be asked: some thousands, or several per group.
@@ -154,13 +169,13 @@ class HierarchicalIndex(Structure[Tree], Tunable):
                 got = f"there are {len(query)} queries for {len(cells)} cells"
                 raise ShapeError(f"{got}, expected one cell each")
             distinct, which = torch.unique(cells, return_inverse=True)
-            leaf = tree.cells.filing.parent[rows.rows_of(distinct)][which]  # (Q,)
+            row = rows.rows_of(distinct)[which]  # (Q,)
             generator = torch.Generator().manual_seed(self.seed)
             if vectors:
-                learn_vectors(tree, query, leaf, generator)
-            sample = torch.randperm(len(query), generator=generator, device=generator.device)
-            sample = sample[:SAMPLED_QUERIES].to(query.device)
-            learn_widths(tree, query[sample], leaf[sample])
+                learn_vectors(tree, query, tree.cells.filing.parent[row], generator)
+            chosen = torch.randperm(len(query), generator=generator, device=generator.device)
+            chosen = chosen[:SAMPLED_QUERIES].to(query.device)
+            learn_widths(tree, query[chosen], row[chosen], partial(self._look, rows, tree, reach=100))
 
     @own_arithmetic
     def forget(self) -> None:
@@ -173,25 +188,58 @@ class HierarchicalIndex(Structure[Tree], Tunable):
     def _make(self, rows: KeyRows) -> Tree:
         counts = counts_for(len(rows)) if self.num_groups is None else self.num_groups
         bits = CODES[self.codes]
-        return build(rows, counts, code_bits=bits, seed=self.seed, on_progress=self.on_progress)
+        tree = build(rows, counts, code_bits=bits, seed=self.seed, on_progress=self.on_progress)
+        self._calibrate(rows, tree)
+        return tree
 
-    def _insert(self, rows: KeyRows, tree: Tree, touched: Tensor) -> None:  # noqa: ARG002
+    def _calibrate(self, rows: KeyRows, tree: Tree) -> None:
+        calibrate(tree, rows, partial(self._look, rows, tree, reach=100))
+
+    def _insert(self, rows: KeyRows, tree: Tree, touched: Tensor) -> None:
         upkeep.add(tree, touched)
+        if is_outdated(tree, rows, touched, added=True):
+            self._calibrate(rows, tree)
 
     def _discard(self, rows: KeyRows, tree: Tree, touched: Tensor) -> None:  # noqa: ARG002
         upkeep.remove(tree, touched)
 
-    def _write(self, rows: KeyRows, tree: Tree, touched: Tensor) -> None:  # noqa: ARG002
+    def _write(self, rows: KeyRows, tree: Tree, touched: Tensor) -> None:
         upkeep.update(tree, touched)
+        if is_outdated(tree, rows, touched, added=False):
+            self._calibrate(rows, tree)
 
     def _search(self, rows: KeyRows, tree: Tree, query: Tensor, k: int) -> SearchResult:
+        return self._look(rows, tree, query, k, self.reach)
+
+    def _look(
+        self, rows: KeyRows, tree: Tree, query: Tensor, k: int, reach: int | None, least: int = 1
+    ) -> SearchResult:
+        """Search within a reach, and in at least a number of groups per tier."""
+        every = reach is None or reach >= MAX_REACH or (reach >= 100 and tree.spare >= len(rows))
+        if reach is None or every or least > MOST_ENTERED:
+            return search_all(rows, query, k)
+        tiers, times = tree.tiers, reach / 100
+        wider = partial(self._look, rows, tree, k=k, reach=reach, least=k if least == 1 else MOST_ENTERED + 1)
+        return search_levels(
+            query,
+            tree.levels(),
+            [None] * len(tiers),
+            [max(1, min(len(tier), MOST_ENTERED)) for tier in tiers],
+            rows.keys,
+            max(k, min(len(rows), self._rescored(tree, k, times))),
+            k,
+            [times * tier.width for tier in tiers],
+            ranks=[max(least, anchor_rank(times * tier.rank, k)) for tier in tiers],
+            places=min(k, len(rows)),
+            wider=wider,
+        )
+
+    def _rescored(self, tree: Tree, k: int, times: float) -> int:
+        """Cells scored in full per query at a number of times the usual reach."""
+        if self.rescore is not None:
+            return self.rescore
         usual = 12 * k + 24 if self.codes == "int1" else 2 * k + 16  # one bit ranks less precisely
-        rescored = max(k, min(len(rows), usual if self.rescore is None else self.rescore))
-        entered = [max(1, min(len(tier), MOST_ENTERED)) for tier in tree.tiers]
-        reach = self.reach
-        below_best = [math.inf if reach is None else reach / 100 * tier.width for tier in tree.tiers]
-        directions = [None] * len(tree.tiers)
-        return search_levels(query, tree.levels(), directions, entered, rows.keys, rescored, k, below_best)
+        return max(usual, int((usual + tree.spare) * max(1.0, times / MORE_SCORED) ** 2))
 
     def _save(self, rows: KeyRows, tree: Tree) -> dict[str, Tensor]:  # noqa: ARG002
         return tree.state_dict()

@@ -10,17 +10,13 @@ from torch.nn import functional as F
 
 from hmn._native import search_levels
 from hmn.index.clustering.kmeans import unit_rows
-from hmn.index.structures.hierarchy.tier import SHORTEST, Tier
+from hmn.index.structures.hierarchy.tier import Tier
 from hmn.index.structures.hierarchy.tree import Tree
 
 FILED_THROUGH = 8
 """Groups entered per tier on the way to the group that a vector is filed in."""
 FILED_AMONG = 8
 """Groups whose cosines are computed in full, to choose the one that a vector is filed in."""
-FOUND_SHARE = 0.99
-"""Share of the queries that widths are learned from for which a tier's width lets the right group in."""
-GROUPS_AT_A_TIME = 1 << 14
-"""Groups that are scored at a time while widths are learned."""
 BATCH = 256
 """Queries per step of Adam."""
 RATE = 0.0135
@@ -76,19 +72,6 @@ def learn_vectors(tree: Tree, query: Tensor, leaf: Tensor, generator: torch.Gene
     vectors = fit_vectors(first.routing_vectors(live), query, position[group], generator)  # (G, D)
     first.taught = torch.zeros_like(first.mean).index_copy_(0, live, vectors - first.mean[live])
     tree.write_codes()
-
-
-def learn_widths(tree: Tree, query: Tensor, leaf: Tensor) -> None:
-    """Set each tier's width so that ``FOUND_SHARE`` of queries ``(Q, D)`` find their leaves ``(Q,)``."""
-    length = torch.linalg.vector_norm(query, dim=1)  # (Q,)
-    group = leaf
-    for tier in reversed(tree.tiers):
-        best = query.new_full((len(query),), -math.inf)
-        for some in torch.split(tier.live(), GROUPS_AT_A_TIME):
-            best = torch.maximum(best, (query @ tier.coded[some].T).amax(dim=1))
-        gap = (best - (query * tier.coded[group]).sum(dim=1)) / length.clamp(min=SHORTEST)
-        tier.width = max(float(gap.quantile(FOUND_SHARE)), 1e-6)
-        group = tier.filing.parent[group]
 
 
 @torch.enable_grad()

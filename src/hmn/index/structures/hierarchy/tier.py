@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
@@ -32,7 +33,9 @@ class Tier:
         taught: ``(room, D)`` float32 what was learned from queries: added to ``mean``, it gives the vector
             that queries are routed by. None except in the first tier.
         width: gap, per unit of the query's length, by which the score of a group that is entered may lie
-            below the best of its tier at ``reach=100``.
+            below the anchor at ``reach=100``.
+        rank: rank of the anchor among the scores of a tier at ``reach=100``, in multiples of the root of the
+            number of results: that many groups are entered at least. With 0 the anchor is the best score.
         coded: ``(room, D)`` float32 vector that each group's code stands for: the anchor of its members.
         inverse: ``(room,)`` float32 1 / the length of ``coded``; turns scores into cosines.
         length: ``(room,)`` float32 length of ``mean``, at least ``SHORTEST``.
@@ -45,6 +48,7 @@ class Tier:
     weight: Tensor
     taught: Tensor | None
     width: float
+    rank: float = 0.0
     coded: Tensor = field(init=False)
     inverse: Tensor = field(init=False)
     length: Tensor = field(init=False)
@@ -149,6 +153,11 @@ class Tier:
         lacking = room + count - len(lists.level.length)
         if lacking > 0:
             lists.more(lacking)
+
+
+def anchor_rank(rank: float, k: int) -> int:
+    """Rank of the anchor for k results, from 1 for the best; see ``Tier.rank``."""
+    return max(1, math.ceil(rank * math.sqrt(k)))
 
 
 def _length(vectors: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from hmn._native.finite import LONGEST
 from hmn._native.level import Level
 from hmn.errors import ShapeError
 from hmn.index.storage.coded_lists import Lists
@@ -18,6 +19,10 @@ from hmn.index.structures.hierarchy.tier import GROUP_BITS, Tier
 
 LEAST_BOUND = 2
 """Lower limit of members per group that a state may set; a group of one could be split for ever."""
+
+
+MOST_COUNTED = 2**40
+"""Upper limit of ranks and numbers of cells in a state."""
 
 
 @dataclass
@@ -33,12 +38,18 @@ class Tree:
         cells: what the last tier holds.
         bounds: upper limit of members per group, for each tier.
         seed: seed of the k-means that splits groups.
+        spare: cells scored in full per query at ``reach=100``, beyond the usual number.
+        added: cells added since ``calibrate`` set ranks, widths and ``spare``; -1 if it did not set them.
+        longest: length of the longest key that there was then.
     """
 
     tiers: list[Tier]
     cells: Cells
     bounds: tuple[int, ...]
     seed: int
+    spare: int = 0
+    added: int = -1
+    longest: float = 0.0
 
     def anchor(self, number: int) -> Tensor:
         """Anchors of a tier's groups: ``coded`` of the tier above, ``(1, 1)`` zeros for the first tier."""
@@ -83,6 +94,10 @@ class Tree:
             state[f"{prefix}parent"] = tier.filing.parent
             state[f"{prefix}place"] = tier.filing.place
             state[f"{prefix}width"] = torch.tensor(tier.width, dtype=torch.float64, device="cpu")
+        ranks = [tier.rank for tier in self.tiers]
+        measured = [*ranks, self.spare, self.added, self.longest]
+        if measured != [*(0.0 for _ in ranks), 0, -1, 0.0]:  # as in states of version 0.1
+            state["measured"] = torch.tensor(measured, dtype=torch.float64, device="cpu")
         return state | cells.lists.state_dict("leaves.")
 
     @classmethod
@@ -122,9 +137,23 @@ class Tree:
             )
             tiers.insert(0, tier)
         tree = cls(tiers, cells, tuple(bounds.tolist()), seed)
+        tree._take_measured(saved)
         for number, tier in enumerate(tiers):
             tier.decode(tier.live(), tree.anchor(number))
         return tree
+
+    def _take_measured(self, saved: Saved) -> None:
+        """Take from a state how far to look; states of version 0.1 have nothing of it but the widths."""
+        if "measured" not in saved:
+            return
+        measured = saved.tensor("measured", torch.float64, (len(self.tiers) + 3,)).tolist()
+        *ranks, spare, added, longest = measured
+        counts = all(0 <= number <= MOST_COUNTED for number in (*ranks, spare, added + 1))
+        if not counts or not 0 <= longest <= LONGEST:
+            refuse("measured", f"{measured}", "ranks, numbers of cells and a length")
+        for tier, rank in zip(self.tiers, ranks, strict=True):
+            tier.rank = rank
+        self.spare, self.added, self.longest = int(spare), int(added), longest
 
     def _filings(self) -> list[Filing]:
         return [*(tier.filing for tier in self.tiers), self.cells.filing]

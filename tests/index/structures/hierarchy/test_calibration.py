@@ -1,0 +1,183 @@
+"""Data of uneven lengths is found by default, and the greatest effort is exact search."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from tests.index.reference import clustered, recall
+from torch import Tensor
+
+from hmn.errors import ShapeError
+from hmn.index.structures.exact import ExactIndex
+from hmn.index.structures.hierarchy.calibration import Sample, set_widths
+from hmn.index.structures.hierarchy.index import HierarchicalIndex
+from hmn.index.tuning import recall_at_k, tune
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def uneven(name: str) -> Tensor:
+    """2,000 keys of 24 features."""
+    keys, factor = drawn(2_000, 24), torch.ones(2_000, 1)
+    if name == "one long":
+        factor[17] = 100
+    elif name == "ten long":
+        factor[::200] = 1000
+    elif name.startswith("log-normal"):
+        factor = (float(name[-1]) * drawn(2_000, 1, seed=1)).exp()
+    elif name == "half tiny":
+        factor[::2] = 1e-3
+    elif name == "heavy-tailed":
+        factor = torch.rand(2_000, 1, generator=torch.Generator().manual_seed(1)) ** -0.5
+        keys[:, 3] += 2
+    elif name == "positive":
+        keys = keys.abs()
+    elif name == "offset":
+        keys = keys * 0.1 + 10
+    elif name == "low rank":
+        keys = drawn(2_000, 3) @ drawn(3, 24, seed=1)
+    elif name == "few distinct":
+        keys = keys[torch.arange(2_000) % 20]
+    elif name == "mostly zero":
+        factor = (drawn(2_000, 1, seed=1) > 1.3).float()
+    elif name == "one feature":
+        keys = keys[:, :1]
+    elif name == "two features":
+        keys = keys[:, :2]
+    return keys * factor
+
+
+NAMES = [
+    "one long",
+    "ten long",
+    "log-normal 1",
+    "log-normal 2",
+    "half tiny",
+    "heavy-tailed",
+    "positive",
+    "offset",
+]
+NAMES += ["low rank", "few distinct", "mostly zero", "one feature", "two features", "plain"]
+
+
+def asked(keys: Tensor) -> list[Tensor]:
+    """Queries: near keys, of any direction, keys themselves, and opposite to keys."""
+    near = keys[::20] * (1 + 0.3 * drawn(100, keys.shape[1], seed=5))
+    return [near, drawn(100, keys.shape[1], seed=6), keys[::20], -near]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_nine_of_ten_best_cells_are_found_by_default(name: str) -> None:
+    keys = uneven(name)
+    index, exact = HierarchicalIndex(), ExactIndex(keys)
+    index.build(keys)
+    for query in asked(keys):
+        for k in (1, 10, 50):
+            assert recall_at_k(index.search(query, k), exact.search(query, k)) >= 0.9
+
+
+@pytest.mark.parametrize("name", ["one long", "log-normal 2", "offset"])
+def test_every_recall_is_reached_by_tuning_and_the_greatest_effort_is_exact_search(name: str) -> None:
+    keys = uneven(name)
+    index = HierarchicalIndex("20x170")
+    index.build(keys)
+    index.learn(keys[::10], torch.arange(0, 2_000, 10))
+    query = asked(keys)[1]
+    reads = []
+    for target in (0.95, 0.99, 1.0):
+        tuned = tune(index, query, 10, target_recall=target)
+        assert tuned.reached
+        reads.append(tuned.reads)
+    assert reads == sorted(reads) and reads[0] < 1_200
+    for effort in (index.max_effort, 2 * index.max_effort):
+        index.effort = effort
+        assert index.reach is None and index.effort == index.max_effort
+        result, wanted = index.search(query, 10), ExactIndex(keys).search(query, 10)
+        assert torch.equal(result.cell, wanted.cell)
+        assert torch.equal(result.score, wanted.score)
+        assert torch.equal(result.reads, wanted.reads)
+
+
+@pytest.mark.parametrize("start", [0, 10, 2_000])
+def test_keys_that_are_far_longer_may_be_added(start: int) -> None:
+    keys = torch.cat([drawn(2_000, 24), drawn(10, 24, seed=1) * 1000])
+    index = HierarchicalIndex()
+    index.build(keys[:start].clone())
+    for cells in torch.split(torch.arange(start, 2_000), 700):
+        index.add(cells, keys[cells])
+    index.add(torch.arange(2_000, 2_010), keys[2_000:])
+    for query in (drawn(100, 24, seed=2), keys[:100]):
+        assert recall(index.search(query, 10), query, keys, 10) >= 0.9
+
+
+def test_keys_that_all_get_another_length_are_found() -> None:
+    keys = drawn(2_000, 24)
+    index = HierarchicalIndex()
+    index.build(keys.clone())
+    uneven = keys * (2 * drawn(2_000, 1, seed=1)).exp()
+    index.update(torch.arange(2_000), uneven)
+    query = drawn(100, 24, seed=2)
+    assert recall(index.search(query, 10), query, uneven, 10) >= 0.9
+
+
+def test_what_was_measured_is_saved_and_not_measured_again() -> None:
+    keys = uneven("log-normal 1")
+    index, other = HierarchicalIndex(), HierarchicalIndex()
+    index.build(keys)
+    index.add(torch.arange(2_000, 2_200), keys[:200])
+    state = index.state_dict()
+    other.load_state_dict(state)
+    for name in ("spare", "added", "longest"):
+        assert getattr(other.tree, name) == getattr(index.tree, name)
+    assert [(tier.rank, tier.width) for tier in other.tree.tiers] == [
+        (tier.rank, tier.width) for tier in index.tree.tiers
+    ]
+    assert other.tree.added == 200
+    for measured in (torch.zeros(2), -torch.ones(4), torch.full((4,), math.nan)):
+        with pytest.raises(ShapeError, match="measured"):
+            other.load_state_dict({**state, "measured": measured})
+
+
+def test_widths_let_in_the_groups_of_the_best_cells_whatever_the_length_of_queries() -> None:
+    keys, query = clustered(0, 4_000, 400)
+    query = query + drawn(400, 32)
+    cell = (query.double() @ keys.double().T).argmax(dim=1)
+    widths = []
+    for factor in (1.0, 20.0):
+        index = HierarchicalIndex("40x400")
+        index.build(keys)
+        index.learn(query * factor, cell, vectors=False)
+        widths.append([tier.width for tier in index.tree.tiers])
+        leaf, inside = index.tree.cells.filing.parent[cell], torch.ones(400, dtype=torch.bool)
+        for tier, group in zip(
+            index.tree.tiers, (index.tree.tiers[1].filing.parent[leaf], leaf), strict=True
+        ):
+            score = (query @ tier.coded[tier.live()].T) / query.norm(dim=1, keepdim=True)
+            own = (query * tier.coded[group]).sum(dim=1) / query.norm(dim=1)
+            inside &= score.topk(math.ceil(tier.rank)).values[:, -1] - own <= tier.width + 1e-5
+        assert 0.98 <= float(inside.float().mean()) < 1
+    torch.testing.assert_close(torch.tensor(widths[0]), torch.tensor(widths[1]), rtol=1e-3, atol=1e-6)
+
+
+def test_tiers_together_let_in_enough_and_no_tier_could_be_narrower() -> None:
+    keys, _ = clustered(1, 4_000, 1)
+    index = HierarchicalIndex("40x400")
+    index.build(keys)
+    query = torch.nn.functional.normalize(clustered(1, 4_000, 200)[1] + 2 * drawn(200, 32), dim=1)
+    cell = (query @ keys.T).topk(10, dim=1).indices
+    sample = Sample(query, cell, (1, 10), 1)
+    set_widths(index.tree, sample, 0.9)
+    first, last = index.tree.tiers
+    leaf = index.tree.cells.filing.parent[cell]
+    inside = torch.ones(200, 10, dtype=torch.bool)
+    for tier, group in ((first, last.filing.parent[leaf]), (last, leaf)):
+        score = query @ tier.coded[tier.live()].T
+        anchor = score.topk(math.ceil(tier.rank * math.sqrt(10)), dim=1).values[:, -1:]
+        own = (query.unsqueeze(1) * tier.coded[group]).sum(dim=2)
+        inside &= anchor - own <= tier.width + 1e-6
+    assert 0.9 <= float(inside.float().mean()) < 1
