@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,9 @@ from hypothesis import settings
 
 from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
+from hmn.index.storage.key_rows import KeyRows
+from hmn.index.structures.hierarchy import index as hierarchical
+from hmn.index.structures.hierarchy.tree import Tree
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "simplequestions"
 
@@ -74,3 +78,19 @@ def small_files(tmp_path: Path, small_rows: list[tuple[str, str, str, str]]) -> 
             "".join("\t".join(row) + "\n" for row in rows), encoding="utf-8"
         )
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def every_group_entered() -> Iterator[None]:
+    """Hierarchies search all of their groups, so that a cell which is filed wrongly is not found.
+
+    At ``reach=None``, and where there are few cells, they would score all cells without a look at groups.
+    """
+
+    def measure_nothing(tree: Tree, rows: KeyRows, search: object) -> None:  # noqa: ARG001
+        tree.spare, tree.added, tree.longest = 0, 0, 1.0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hierarchical, "calibrate", measure_nothing)
+        patch.setattr(hierarchical, "anchor_rank", lambda *_: 1 << 30)
+        yield

@@ -19,6 +19,8 @@ from hmn.index.protocol import Index, Tunable
 from hmn.index.registry import make_index
 from hmn.index.tuning import tune
 
+pytestmark = pytest.mark.usefixtures("every_group_entered")
+
 EVERYWHERE = [
     "exact",
     "cluster:num_clusters=7,num_probes=7,codes=none",

@@ -15,15 +15,19 @@ from torch import Tensor
 from hmn.errors import HMNError, NonFiniteError, ShapeError
 from hmn.index.registry import make_index
 
+pytestmark = pytest.mark.usefixtures("every_group_entered")
+
 STRUCTURES = [
     "exact",
     "cluster:num_clusters=7,num_probes=7,codes=int8,rescore=100000,reduction=one-column",
     "cluster:num_clusters=3x9,num_probes=3x9,codes=none",
-    "hierarchy:num_groups=3x9,reach=none,rescore=100000",
+    "hierarchy:num_groups=3x9,reach=999,rescore=100000",
     "wta-hash:num_tables=2,num_permutations=2,prefix=1",
     "wta-hash:num_tables=3,num_permutations=1,prefix=2,num_probes=2,reduction=paper",
     "pca-tree:leaf_size=4,num_leaves=100000",
 ]
+OPTIONAL = ("rows.checksum", "rows.keys", "measured")
+"""Parts that a state may lack."""
 HUGE = {torch.int64: 2**40, torch.int32: 2**30, torch.uint8: 255}
 """A number that leads far outside, by type."""
 OTHER_TYPES = (torch.uint8, torch.int32, torch.int64, torch.float32, torch.bool)
@@ -152,7 +156,7 @@ def test_what_is_no_state_is_refused(state: Any) -> None:
 def test_a_state_without_one_of_its_tensors_is_refused(name: str) -> None:
     index, state = saved_index(name)
     for part in state:
-        if part not in ("rows.checksum", "rows.keys"):
+        if part not in OPTIONAL:
             with pytest.raises(ShapeError, match="expected"):
                 index.load_state_dict({each: tensor for each, tensor in state.items() if each != part})
 

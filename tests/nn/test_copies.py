@@ -22,11 +22,13 @@ from hmn.nn.memory.stored import Memory
 from hmn.nn.network import MemoryNetwork
 from hmn.nn.reader import KMIPSReader
 
+pytestmark = pytest.mark.usefixtures("every_group_entered")
+
 N, D, B = 300, 8, 6
 INDEXES = [
     "exact",
     "cluster:num_clusters=12,num_probes=12,rescore=300",
-    "hierarchy:num_groups=4x40,reach=none,rescore=300",
+    "hierarchy:num_groups=4x40,reach=999,rescore=300",
     "pca-tree:leaf_size=20,num_leaves=64",
     "wta-hash:num_tables=2,num_permutations=2,prefix=1",
 ]

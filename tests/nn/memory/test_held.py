@@ -20,11 +20,13 @@ from hmn.nn.memory.stored import Memory
 from hmn.nn.network import MemoryNetwork
 from hmn.nn.reader import KMIPSReader
 
+pytestmark = pytest.mark.usefixtures("every_group_entered")
+
 N, D, K = 240, 8, 5
 STRUCTURES = {
     "exact": "exact",
     "cluster": "cluster:num_clusters=12,num_probes=12,rescore=240",
-    "hierarchy": "hierarchy:num_groups=4x40,reach=none,rescore=240",
+    "hierarchy": "hierarchy:num_groups=4x40,reach=999,rescore=240",
     "pca-tree": "pca-tree:leaf_size=20,num_leaves=64",
 }
 every_structure = pytest.mark.parametrize("name", STRUCTURES.values(), ids=STRUCTURES)

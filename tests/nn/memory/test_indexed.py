@@ -23,13 +23,15 @@ from hmn.nn.attention.kmips import KMIPSAttention
 from hmn.nn.memory.indexed import IndexedMemory
 from hmn.nn.memory.stored import Memory
 
+pytestmark = pytest.mark.usefixtures("every_group_entered")
+
 N, D, K = 240, 8, 5
 FLUSHED_EXIT = "import sys; sys.stdout.flush(); os._exit(0)"  # taking the group down may hang
 STRUCTURES = {
     "exact": "exact",
     "exact in float16": "exact:storage=float16",
     "cluster": "cluster:num_clusters=12,num_probes=12,rescore=240",
-    "hierarchy": "hierarchy:num_groups=4x40,reach=none,rescore=240",
+    "hierarchy": "hierarchy:num_groups=4x40,reach=999,rescore=240",
     "pca-tree": "pca-tree:leaf_size=20,num_leaves=64",
 }
 every_structure = pytest.mark.parametrize("name", STRUCTURES.values(), ids=STRUCTURES)
@@ -291,7 +293,7 @@ def test_an_index_with_ids_of_its_own_is_refused() -> None:
 
 def test_another_index_may_take_over() -> None:
     indexed, first, query = counted()
-    indexed.index = make_index("hierarchy:num_groups=4x40,reach=none,rescore=240")
+    indexed.index = make_index("hierarchy:num_groups=4x40,reach=999,rescore=240")
     assert_finds_all(indexed, query)
     with pytest.raises(ShapeError, match="the index has 7 cells but the memory has 240"):
         indexed.index = ExactIndex(rows(7))

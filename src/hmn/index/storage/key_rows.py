@@ -94,11 +94,14 @@ class KeyRows:
                 self._keep_tables(cells.to(kept.device))
 
     def __len__(self) -> int:
-        """Number of cells."""
-        before = self._before
-        if before is not None:
-            return int(before.attributes["used"] - before.attributes["_free_count"])
+        """Number of cells, as the change that is going on leaves it."""
         return self.used - self._free_count
+
+    @property
+    def whole(self) -> int:
+        """Number of cells after the last change that is whole."""
+        now = self._attributes() if self._before is None else self._before.attributes
+        return int(now["used"] - now["_free_count"])
 
     @property
     def features(self) -> int:

@@ -98,7 +98,7 @@ class Structure(ABC, Generic[Parts]):
 
     def __len__(self) -> int:
         """Number of cells, N."""
-        return 0 if self._rows is None else len(self._rows)
+        return 0 if self._rows is None else self._rows.whole
 
     @own_arithmetic
     def build(self, keys: Tensor, cells: Tensor | None = None) -> None:

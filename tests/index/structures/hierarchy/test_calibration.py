@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -113,6 +114,17 @@ def test_keys_that_are_far_longer_may_be_added(start: int) -> None:
     index.add(torch.arange(2_000, 2_010), keys[2_000:])
     for query in (drawn(100, 24, seed=2), keys[:100]):
         assert recall(index.search(query, 10), query, keys, 10) >= 0.9
+
+
+def test_a_few_cells_that_grow_step_by_step_are_all_scored() -> None:
+    keys = drawn(60, 8)
+    index = HierarchicalIndex()
+    index.build(keys[:2])
+    for have, more in pairwise((2, 7, 11, 20, 33, 50, 60)):
+        index.add(torch.arange(have, more), keys[have:more])
+        result = index.search(keys[:5], 4)
+        assert result.cells_scored.tolist() == [more] * 5
+        torch.testing.assert_close(result.score, (keys[:5] @ keys[:more].T).topk(4).values)
 
 
 def test_keys_that_all_get_another_length_are_found() -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from hmn._native import kernels, search_levels
+from hmn._native.finite import check_vectors
 from hmn.errors import ConfigError, ShapeError
 from hmn.index.checks import as_ids, check_count, check_counts, check_query
 from hmn.index.precision import own_arithmetic
@@ -217,6 +218,7 @@ class HierarchicalIndex(Structure[Tree], Tunable):
         """Search within a reach, and in at least a number of groups per tier."""
         every = reach is None or reach >= MAX_REACH or (reach >= 100 and tree.spare >= len(rows))
         if reach is None or every or least > MOST_ENTERED:
+            check_vectors(query, "query")
             return search_all(rows, query, k)
         tiers, times = tree.tiers, reach / 100
         wider = partial(self._look, rows, tree, k=k, reach=reach, least=k if least == 1 else MOST_ENTERED + 1)
