@@ -2,6 +2,7 @@
 # compiler if there is one.
 PYTHON ?= python3
 DATA ?= ../shared/data/simplequestions
+MINUTES ?= 10
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
@@ -17,7 +18,8 @@ NEED_KERNELS := $(if $(shell command -v $(CXX)),HMN_NEED_KERNELS=1)
 
 # Targets run one after another, under `make -j` as well: the tests and the miniature each use every core.
 .NOTPARALLEL:
-.PHONY: help demo check test lint language types fast unit sanitize sanitize-native miniature hooks paper paper-quick bench-qa \
+.PHONY: help demo check test lint language types fast unit sanitize sanitize-native miniature fuzz hooks \
+	paper paper-quick bench-qa \
 	bench-qa-limits bench-facts bench-index bench-hierarchy docs wheel clean
 
 help:
@@ -27,6 +29,7 @@ help:
 	@echo "                      miniature where the SimpleQuestions data are (15 minutes on two cores)"
 	@echo "make sanitize         the tests of the kernels and of the index, with kernels that stop at memory errors"
 	@echo "                      and undefined behaviour (3 minutes on two cores); make test does it for the kernels alone"
+	@echo "make fuzz             random operations, index states and bundles, for MINUTES=10 or as long as you say"
 	@echo "make hooks            let git run the quick checks before every commit"
 	@echo "make paper-quick      the paper's experiments in miniature (needs the SimpleQuestions data, minutes)"
 	@echo "make paper            the same as the paper has them (half a day on two cores; rows of docs/paper are not"
@@ -76,6 +79,9 @@ sanitize: $(READY)
 
 sanitize-native: $(READY)
 	$(BIN)/python -m scripts.sanitize -n $(CORES) tests/_native
+
+fuzz: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 hooks: $(READY)
 	$(BIN)/python -m pre_commit install
