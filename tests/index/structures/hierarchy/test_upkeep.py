@@ -186,3 +186,13 @@ def test_members_that_direction_cannot_part_are_dealt_out() -> None:
     size = index.tree.cells.filing.size(index.tree.tiers[0].live())
     assert len(size) >= 3
     assert int(size.max()) <= index.tree.bounds[0]
+
+
+@pytest.mark.parametrize("bound", [2, 3, 4, 5])
+def test_groups_of_any_size_are_split_down_to_the_smallest_bounds(bound: int) -> None:
+    keys, _ = clustered(9, 90, 1)
+    index = built(keys[:60], "4")
+    index.tree.bounds = (bound,)  # as a state may say
+    index.add(torch.arange(60, 90), keys[60:])
+    index.update(torch.arange(0, 90, 2), keys[1::2])
+    assert_sound(index)

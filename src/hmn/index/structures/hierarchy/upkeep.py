@@ -155,7 +155,8 @@ def _split(tree: Tree, number: int, groups: Tensor) -> Tensor:
     tier = tree.tiers[number]
     below, anchor = tier.below, tree.anchor(number)
     member, size = below.filing.in_groups(groups)  # (m,), (g,)
-    pieces = (size + tree.bounds[number] // 2) // max(1, tree.bounds[number] // 2)
+    half = tree.bounds[number] // 2
+    pieces = torch.minimum(size, (size + half) // max(1, half))
     source, piece = _divide(below.points(member), size, pieces, tree.seed)  # (p,), (m,)
     stays = torch.ones_like(source, dtype=torch.bool)  # (p,)
     stays[1:] = source[1:] != source[:-1]
