@@ -191,7 +191,10 @@ def resumed(folder: Path, index: str = "exact") -> str:
         named = overflow or any(file in str(error) for file in FILES) or str(folder) in str(error)
         assert named, f"{type(error).__name__} names no file: {error}"
         return f"{type(error).__name__}: {error}"
-    model.ask(QUESTION)
+    try:
+        model.ask(QUESTION)
+    except NonFiniteError as error:  # trained to the end, on moments that lead far away
+        return f"at the question, {type(error).__name__}: {error}"
     return "trained"
 
 
