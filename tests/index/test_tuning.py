@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from tests.index.reference import listed, recall
@@ -143,6 +145,44 @@ def test_reads_that_are_unknown_cannot_be_spent(data: tuple[Tensor, Tensor]) -> 
     assert index.ef_search == 40  # type: ignore[attr-defined]
 
 
+class Uncounted(ClusterIndex):
+    """An index that does not count its reads."""
+
+    def search(self, query: Tensor, k: int) -> SearchResult:
+        result = super().search(query, k)
+        return result._replace(reads=torch.full_like(result.reads, math.nan))
+
+
+@pytest.mark.parametrize("num_probes", [7, (5, 7)])
+def test_an_index_that_cannot_be_tuned_stays_as_it_was(
+    data: tuple[Tensor, Tensor], num_probes: int | tuple[int, int]
+) -> None:
+    index = Uncounted(64 if isinstance(num_probes, int) else (8, 64), num_probes)
+    index.build(data[0])
+    with pytest.raises(ConfigError, match=r"reads of this cluster are unknown.* give target_recall"):
+        tune(index, data[1], 10, target_reads=500)
+    assert index.num_probes == num_probes
+
+
+@pytest.mark.parametrize("failing", range(4))
+def test_an_index_stays_as_it_was_where_a_search_fails(
+    data: tuple[Tensor, Tensor], failing: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = ClusterIndex((8, 64), (5, 7))
+    index.build(data[0])
+    best, search, turns = ExactIndex(data[0]).search(data[1], 10), index.search, iter(range(9))
+
+    def interrupted(query: Tensor, k: int) -> SearchResult:
+        if next(turns) == failing:
+            raise KeyboardInterrupt
+        return search(query, k)
+
+    monkeypatch.setattr(index, "search", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tune(index, data[1], 10, target_recall=0.99, best=best)
+    assert index.num_probes == (5, 7)
+
+
 def test_it_spends_the_target_reads(data: tuple[Tensor, Tensor]) -> None:
     keys, query = data
     index = ClusterIndex(100, codes=None)
@@ -151,6 +191,20 @@ def test_it_spends_the_target_reads(data: tuple[Tensor, Tensor]) -> None:
         tuned = tune(index, query, 10, target_reads=wanted)
         assert tuned.reached
         assert float(index.search(query, 10).reads.mean()) == pytest.approx(wanted, rel=0.1)
+
+
+def test_it_spends_as_nearly_as_any_setting_would(data: tuple[Tensor, Tensor]) -> None:
+    keys, query = data
+    index = ClusterIndex(20, codes=None)
+    index.build(keys)
+    reads = []
+    for index.effort in range(1, 21):
+        reads.append(float(index.search(query, 10).reads.mean()))
+    near, next_one = reads[4], reads[5]
+    for share, effort in ((0.0, 5), (0.3, 5), (0.7, 6)):
+        assert tune(index, query, 10, target_reads=near + share * (next_one - near)).value == effort
+    for factor, reached in ((1.08, True), (1.15, False)):
+        assert tune(index, query, 10, target_reads=factor * reads[-1]).reached == reached
 
 
 def test_a_target_that_cannot_be_reached_is_reported(data: tuple[Tensor, Tensor]) -> None:

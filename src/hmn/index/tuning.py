@@ -76,15 +76,33 @@ def tune(
             "expected a structure that looks at only part of the cells (cluster, hierarchy, wta-hash, "
             "pca-tree, faiss): make one of these, or do not tune"
         )
-    name, most, before = index.effort_name, index.max_effort, index.effort
-    best = _best(index, queries, k) if best is None else best
+    name, best = index.effort_name, _best(index, queries, k) if best is None else best
+    before = getattr(index, name)  # all of the setting: the effort may be a part of it
+    try:
+        chosen = _search(index, queries, k, best, target_recall, target_reads)
+    except BaseException:
+        setattr(index, name, before)
+        raise
+    index.effort = chosen.value
+    return chosen
+
+
+def _search(
+    index: Tunable,
+    queries: Tensor,
+    k: int,
+    best: SearchResult,
+    target_recall: float | None,
+    target_reads: float | None,
+) -> Tuned:
+    """Find the setting, see ``tune``; the index is left with any of those that were tried."""
+    name, most = index.effort_name, index.max_effort
 
     def tried(value: int) -> Tuned:
         index.effort = value
         result = index.search(queries, k)
         recall, reads = recall_at_k(result, best), float(result.reads.mean())
         if target_reads is not None and math.isnan(reads):
-            index.effort = before
             raise ConfigError(
                 f"the reads of this {index.stats()['structure']} are unknown, expected an index that counts "
                 f"them to spend {target_reads} per query: give target_recall instead"
@@ -104,11 +122,9 @@ def tune(
     while enough(high) and high.value - low.value > 1:
         middle = tried((low.value + high.value) // 2)
         low, high = (low, middle) if enough(middle) else (middle, high)
-    chosen = high
     if target_reads is not None and abs(low.reads - target_reads) < abs(high.reads - target_reads):
-        chosen = low
-    index.effort = chosen.value
-    return chosen
+        return low
+    return high
 
 
 def _best(index: Index, queries: Tensor, k: int) -> SearchResult:

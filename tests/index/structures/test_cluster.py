@@ -195,3 +195,26 @@ def test_probes_for_another_number_of_levels_are_refused() -> None:
     index.num_probes = (2, 3)
     with pytest.raises(ConfigError, match="one for each of 3 levels"):
         index.search(torch.ones(1, 5), 2)
+
+
+@pytest.mark.parametrize(
+    ("counts", "effort", "probes"),
+    [
+        ((8, 64), 1, (1, 1)),
+        ((8, 64), 16, (4, 16)),  # a quarter of 64; the root of it, a half, of 8
+        ((8, 64), 64, (8, 64)),
+        ((10, 100, 1_000), 1, (1, 1, 1)),
+        ((10, 100, 1_000), 8, (2, 4, 8)),  # 0.2, 0.2^2, 0.2^3
+        ((10, 100, 1_000), 125, (5, 25, 125)),  # 0.5, 0.5^2, 0.5^3
+        ((10, 100, 1_000), 1_000, (10, 100, 1_000)),
+        ((10, 100, 1_000), 5_000, (10, 100, 5_000)),
+    ],
+)
+def test_effort_enters_a_share_of_each_level_such_that_shares_multiply(
+    counts: tuple[int, ...], effort: int, probes: tuple[int, ...]
+) -> None:
+    index = ClusterIndex(counts, (1,) * len(counts), iterations=0)
+    index.build(torch.randn(1_000, 4, generator=torch.Generator().manual_seed(0)))
+    index.effort = effort
+    assert index.num_probes == probes
+    assert index.effort == effort and index.max_effort == counts[-1]

@@ -10,6 +10,8 @@ from hmn.index.clustering.kmeans import unit_rows
 
 POINTS_AT_A_TIME = 1 << 18
 """Points that are worked on at a time, padding included."""
+COSINES_AT_A_TIME = 1 << 24
+"""Cosines of points with centres that are computed at a time, where several parts are worked on at once."""
 
 
 def divide(
@@ -41,7 +43,9 @@ def divide(
     parts = parts[count[parts].argsort(stable=True)]
     while len(parts):
         padded = torch.arange(1, len(parts) + 1, device=part.device) * count[parts]  # the largest comes last
-        fitting = max(1, int((padded <= POINTS_AT_A_TIME).sum()))
+        cosines = padded * pieces[parts].cummax(0).values
+        fits = (padded <= POINTS_AT_A_TIME) & (cosines <= COSINES_AT_A_TIME)
+        fitting = max(1, int(fits.sum()))
         chosen, parts = parts[:fitting], parts[fitting:]  # (b,)
         within = torch.arange(int(count[chosen].max()), device=part.device)
         held = within < count[chosen].unsqueeze(1)  # (b, n)

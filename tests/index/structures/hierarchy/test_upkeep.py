@@ -10,6 +10,7 @@ from tests.index.reference import clustered
 from tests.index.structures.hierarchy.sound import assert_means_are_near, assert_sound
 from torch import Tensor
 
+from hmn.index.clustering.split_kmeans import divide
 from hmn.index.structures.hierarchy import upkeep
 from hmn.index.structures.hierarchy.index import HierarchicalIndex
 from hmn.index.structures.hierarchy.members import Filing
@@ -178,14 +179,103 @@ def test_new_groups_take_over_what_was_taught_to_the_group_that_is_split() -> No
     assert_codes_are_fresh(tier.filing, tier.mean + tier.taught, index.tree.anchor(0))
 
 
-def test_members_that_direction_cannot_part_are_dealt_out() -> None:
-    keys = torch.ones(100, 4)
-    index = built(keys, "2")
-    index.add(torch.arange(100, 400), torch.ones(300, 4))
+def alike(name: str, cells: int) -> Tensor:
+    """Keys that direction cannot part, or hardly."""
+    generator = torch.Generator().manual_seed(0)
+    one = torch.randn(1, 8, generator=generator)
+    if name == "last bit":
+        return one * (1 + 2.0**-23 * torch.randint(2, (cells, 8), generator=generator))
+    if name == "one direction":
+        return one * torch.rand(cells, 1, generator=generator)
+    if name == "long common part":
+        keys = 1e6 * one.expand(cells, 8).clone()
+        keys[:, 0] += torch.arange(cells) % 3
+        return keys
+    return one.expand(cells, 8) * {"equal": 1.0, "zero": 0.0, "longest": 1e18, "shortest": 1e-42}[name]
+
+
+@pytest.mark.parametrize(
+    "name", ["equal", "zero", "last bit", "one direction", "long common part", "longest", "shortest"]
+)
+@pytest.mark.parametrize("step", [1, 1_100])
+def test_members_that_direction_cannot_part_are_dealt_out(name: str, step: int) -> None:
+    keys = alike(name, 200 if step == 1 else 1_200)
+    index = HierarchicalIndex("2x6")
+    index.build(keys[:100].clone())
+    for cells in torch.split(torch.arange(100, len(keys)), step):
+        index.add(cells, keys[cells])
     assert_sound(index)
-    size = index.tree.cells.filing.size(index.tree.tiers[0].live())
-    assert len(size) >= 3
-    assert int(size.max()) <= index.tree.bounds[0]
+    assert len(index.tree.tiers[-1]) > len(keys) / index.tree.bounds[-1]
+    index.update(torch.arange(100), keys[-100:])
+    index.remove(torch.arange(50))
+    assert_sound(index)
+    result = index.search(keys[:3], 10)
+    assert bool((result.cell >= 50).all()) and bool(result.score.isfinite().all())
+
+
+def test_cells_go_to_the_leaf_that_their_new_keys_are_nearest_to() -> None:
+    keys, _ = clustered(9, 1_000, 1)
+    index = built(keys.clone(), "60")
+    filing, (leaves,) = index.tree.cells.filing, index.tree.tiers
+    cells = torch.arange(0, 1_000, 50)
+    wanted = nearest(index.tree.tiers, -keys[cells])
+    assert bool((wanted != filing.parent[cells]).all())
+    index.update(cells, -keys[cells])
+    assert_sound(index)
+    live = leaves.live()
+    cosine = cosines(-keys[cells], leaves.mean[live])
+    best = live[cosine.argmax(dim=1)]
+    assert float((filing.parent[cells] == best).double().mean()) > 0.9
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+def test_means_follow_by_their_own_measure_however_long_keys_are(size: float) -> None:
+    keys, _ = clustered(0, 1_000, 1)
+    index = built(size * keys)
+    generator = torch.Generator().manual_seed(0)
+    fresh = size * (keys[:300] + 0.3 * torch.randn(300, 32, generator=generator))
+    before = index.tree.tiers[-1].mean.clone()
+    index.add(torch.arange(1_000, 1_300), fresh)
+    assert_sound(index)
+    for tier in index.tree.tiers:
+        live = tier.live()
+        distance = (tier.mean[live] - tier.below.means(live)[0]).norm(dim=1)
+        assert bool((distance <= 1.001 * DRIFT * tier.length[live]).all())
+    live = index.tree.tiers[-1].live()
+    live = live[live < len(before)]
+    assert bool((index.tree.tiers[-1].mean[live] == before[live]).all(dim=1).any())  # not all of them
+
+
+@pytest.mark.parametrize(("intended", "fewest"), [(2, 1), (4, 1), (6, 4), (20, 11)])
+def test_groups_are_dropped_at_half_the_intended_members_or_when_empty(intended: int, fewest: int) -> None:
+    keys, _ = clustered(3, 600, 1)
+    index = built(keys, "30")
+    (leaves,), filing = index.tree.tiers, index.tree.cells.filing
+    leaf = leaves.live()[filing.size(leaves.live()).argmax()].view(1)
+    cells = filing.in_groups(leaf)[0]
+    index.tree.bounds = (upkeep.GROWN * intended,)
+    for left, dropped in ((fewest, []), (fewest - 1, [0])):
+        index.tree.cells.leave(cells[left:])
+        assert upkeep._drop_small(index.tree, 0, leaf)[1].tolist() == dropped
+        cells = cells[:left]
+    assert int(leaf) in leaves.free
+    assert not bool((filing.parent[cells] == leaf).any())
+
+
+def test_a_group_of_many_equal_cells_is_divided_step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "COSINES", 1 << 12)
+    largest = []
+
+    def divide_at_once(points: Tensor, part: Tensor, pieces: Tensor, **settings: object) -> Tensor:
+        largest.append(int((torch.bincount(part) * pieces).max()))
+        return divide(points, part, pieces, **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(upkeep, "divide", divide_at_once)
+    index = HierarchicalIndex("2")
+    index.build(torch.zeros(10, 4))
+    index.add(torch.arange(10, 2_000), torch.zeros(1_990, 4))
+    assert_sound(index)
+    assert len(largest) > 3 and max(largest) <= 1 << 12
 
 
 @pytest.mark.parametrize("bound", [2, 3, 4, 5])

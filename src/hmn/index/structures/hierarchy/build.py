@@ -31,6 +31,10 @@ CELLS_PER_FIRST_GROUP = 300
 More groups say more about where a query's cells are. Among a million cells in 2,000 clusters, a query reads
 719 cells through 833 groups, and 579 through 2,500. Among ten million it reads 48,000 cells through 833
 groups, and 4,300 through 27,777."""
+COSINES = 1 << 25
+"""Upper limit of members times pieces where a group is divided; what stays too large is split afterwards.
+
+Without it, a few hundred thousand equal keys, such as zeros, would take all memory."""
 MOST_TO_ROOT = 9.0
 """Upper limit of groups of the first tier beyond ``FEW_GROUPS``, in square roots of the number of cells."""
 
@@ -115,6 +119,7 @@ def _divide(
     else:
         held = torch.bincount(above)
         pieces = torch.minimum((held.float() * (count / n)).round().long().clamp(min=1), held)
+        pieces = torch.minimum(pieces, (COSINES // held.clamp(min=1)).clamp(min=2))
         group = divide(keys, above, pieces, generator=generator, rounds=ROUNDS)
     group = torch.unique(group, return_inverse=True)[1]  # number groups without gaps
     parent = torch.zeros(int(group.max()) + 1, dtype=torch.int64, device=keys.device)

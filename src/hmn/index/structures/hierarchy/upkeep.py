@@ -23,6 +23,10 @@ FEW_MEMBERS = 2
 If three members per group are intended, about half of all groups hold one or two."""
 DRIFT = 0.03
 """Distance that the mean of a group's members may move before the group follows, in lengths of its mean."""
+COSINES = 1 << 22
+"""Upper limit of members times pieces where a group is divided at once.
+
+A group that needs more pieces is divided again. Thousands of equal keys, such as zeros, lie in one group."""
 ROUNDS = 5
 """Rounds of assignment and averaging in each k-means."""
 
@@ -147,7 +151,7 @@ def _move(tree: Tree, number: int, groups: Tensor) -> Tensor:
 
 
 def _split(tree: Tree, number: int, groups: Tensor) -> Tensor:
-    """Divide groups ``(g,)`` of a tier into groups of about half the bound; returns all of these."""
+    """Divide groups ``(g,)`` of a tier into groups of half the bound, or more; returns all of these."""
     # 1. Divide the members of each group into pieces of like direction.
     # 2. The first piece of a group stays in it. The others become new groups, in the same group above, and
     #    take over what was taught to the old one.
@@ -156,7 +160,8 @@ def _split(tree: Tree, number: int, groups: Tensor) -> Tensor:
     below, anchor = tier.below, tree.anchor(number)
     member, size = below.filing.in_groups(groups)  # (m,), (g,)
     half = tree.bounds[number] // 2
-    pieces = torch.minimum(size, (size + half) // max(1, half))
+    most = torch.minimum(size, (COSINES // size).clamp(min=2))
+    pieces = torch.minimum(most, (size + half) // max(1, half))
     source, piece = _divide(below.points(member), size, pieces, tree.seed)  # (p,), (m,)
     stays = torch.ones_like(source, dtype=torch.bool)  # (p,)
     stays[1:] = source[1:] != source[:-1]
