@@ -77,7 +77,7 @@ def number_for(tensor: Tensor, random: np.random.Generator) -> Tensor:
 
 def one_number(tensor: Tensor, random: np.random.Generator) -> Tensor:
     """Overwrite one number."""
-    damaged = tensor.clone()
+    damaged = tensor.clone(memory_format=torch.contiguous_format)
     if damaged.numel():
         damaged.view(-1)[random.integers(damaged.numel())] = number_for(tensor, random)
     return damaged
@@ -90,7 +90,7 @@ def all_numbers(tensor: Tensor, random: np.random.Generator) -> Tensor:
 
 def off_by_one(tensor: Tensor, random: np.random.Generator) -> Tensor:
     """Add or subtract 1 in one place."""
-    damaged = tensor.clone()
+    damaged = tensor.clone(memory_format=torch.contiguous_format)
     if damaged.numel() and damaged.dtype != torch.bool:
         damaged.view(-1)[random.integers(damaged.numel())] += 1 if random.integers(2) else -1
     return damaged
@@ -124,7 +124,7 @@ def shuffled(tensor: Tensor, random: np.random.Generator) -> Tensor:
 
 def repeated(tensor: Tensor, random: np.random.Generator) -> Tensor:
     """Write one row over another."""
-    damaged = tensor.clone()
+    damaged = tensor.clone(memory_format=torch.contiguous_format)
     if tensor.dim() and len(tensor):
         damaged[random.integers(len(tensor))] = damaged[random.integers(len(tensor))].clone()
     return damaged
