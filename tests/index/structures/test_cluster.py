@@ -202,6 +202,7 @@ def test_probes_for_another_number_of_levels_are_refused() -> None:
     [
         ((8, 64), 1, (1, 1)),
         ((8, 64), 16, (4, 16)),  # a quarter of 64; the root of it, a half, of 8
+        ((8, 64), 7, (3, 7)),  # 2.6, rounded
         ((8, 64), 64, (8, 64)),
         ((10, 100, 1_000), 1, (1, 1, 1)),
         ((10, 100, 1_000), 8, (2, 4, 8)),  # 0.2, 0.2^2, 0.2^3
