@@ -72,3 +72,23 @@ def test_a_state_without_weight_decay_loads() -> None:
     optimiser.load_state_dict(state)
     sparse(torch.tensor([2])).sum().backward()
     optimiser.step()
+    assert optimiser.param_groups[0]["weight_decay"] == 0 == optimiser.defaults["weight_decay"]
+    copied = optimiser.__getstate__()
+    del copied["param_groups"][0]["weight_decay"]
+    optimiser.__setstate__(copied)  # as pickle does
+    assert optimiser.param_groups[0]["weight_decay"] == 0
+
+
+def test_steps_are_counted_on_the_cpu_in_float32_whatever_the_defaults() -> None:
+    sparse = table()
+    optimiser = RowAdam(sparse.parameters(), lr=0.1)
+    sparse(torch.tensor([2])).sum().backward()
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float16)
+    try:
+        with torch.device("meta"):
+            optimiser.step()
+    finally:
+        torch.set_default_dtype(before)
+    step = optimiser.state[next(sparse.parameters())]["step"]
+    assert (step.dtype, step.device.type, float(step)) == (torch.float32, "cpu", 1.0)

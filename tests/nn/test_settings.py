@@ -86,6 +86,13 @@ def test_other_scales_are_refused(kind: str) -> None:
     for scale in BAD_SCALES:
         with pytest.raises(ConfigError, match=r"scale is .*, expected a finite number above 0"):
             LAYERS[kind](Memory(rows()), scale=scale)
+    for scale, got in (
+        (torch.tensor(-1.5), "-1.5"),
+        (torch.ones(2), r"\(2,\) of torch.float32"),
+        ("x", "'x'"),
+    ):
+        with pytest.raises(ConfigError, match=f"scale is {got}, expected"):
+            LAYERS[kind](Memory(rows()), scale=scale)
     learned = nn.Parameter(torch.zeros(()))
     for scale in (learned.exp(), torch.ones((), requires_grad=True)):
         with pytest.raises(

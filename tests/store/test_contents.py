@@ -64,6 +64,12 @@ def test_nan_and_infinity_are_named(dtype: torch.dtype) -> None:
             check_finite({"good": torch.zeros(3), "odd": torch.tensor([1.0, bad]).to(dtype)})
 
 
+def test_numbers_of_8_bits_are_checked_too() -> None:
+    check_finite({"whole": torch.tensor([3], dtype=torch.int8), "small": torch.ones(3).to(torch.float8_e5m2)})
+    with pytest.raises(ValueError, match="'odd' holds NaN or infinity"):
+        check_finite({"odd": torch.tensor([1.0, torch.nan]).to(torch.float8_e5m2)})
+
+
 def test_a_failure_names_the_file() -> None:
     with (
         pytest.raises(BundleError, match=r"^a/b: its content does not fit \(KeyError: 'x'\): restore"),

@@ -424,6 +424,16 @@ def test_a_discarded_bundle_is_not_found_again(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [] and find_bundle(path) == path
 
 
+def test_a_discarded_bundle_leaves_what_living_processes_write(tmp_path: Path) -> None:
+    host, dead, ours = atomic._host(), dead_pid(), os.getpid()
+    removed = [f".b.hmn-new-{host}-{dead}-0123abcd", f".b.hmn-old-{host}-{ours}-0123abcd"]
+    kept = f".b.hmn-new-{host}-{ours}-0123abcd"
+    for name in (*removed, kept):
+        (tmp_path / name).mkdir()
+    discard(tmp_path / "b")
+    assert [file.name for file in tmp_path.iterdir()] == [kept]
+
+
 @pytest.mark.parametrize("newest", [0, 1, 2])
 def test_of_several_bundles_set_aside_the_newest_is_read(tmp_path: Path, newest: int) -> None:
     path = tmp_path / "b"

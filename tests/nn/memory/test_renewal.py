@@ -67,5 +67,27 @@ def test_it_goes_on_from_its_state() -> None:
     one.all_renewed()
     other.load(one.state())
     assert torch.equal(one.due(read), other.due(read))
-    with pytest.raises(ShapeError, match="has 50 cells, expected 51"):
+    with pytest.raises(ShapeError, match=r"has 50 cells, expected 51: load the one .* with this memory"):
         RollingRenewal(51, 7).load(one.state())
+
+
+@pytest.mark.parametrize("place", [[50, 3], [-1, 3], [3], [[3, 3]], [3.0, 3.0]])
+def test_a_place_that_is_none_is_refused(place: list[object]) -> None:
+    renewal = RollingRenewal(50, 7)
+    state = renewal.state() | {"next": torch.tensor(place)}
+    with pytest.raises(
+        ShapeError, match=r"goes on at \[.*\], expected a cell below 50 and a turn: load the one"
+    ):
+        renewal.load(state)
+    for good in ([0, 3], [49, 70]):
+        renewal.load(renewal.state() | {"next": torch.tensor(good)})
+        assert int(renewal.due(torch.tensor([7]))[0]) == good[0]
+
+
+def test_it_counts_on_the_cpu_whatever_the_default_device() -> None:
+    one, other = RollingRenewal(50, 7), RollingRenewal(50, 7)
+    read = torch.tensor([40, 2, 30])
+    with torch.device("meta"):
+        other = RollingRenewal(50, 7)
+        due = other.due(read)
+    assert torch.equal(one.due(read), due)
