@@ -92,3 +92,25 @@ def test_steps_are_counted_on_the_cpu_in_float32_whatever_the_defaults() -> None
         torch.set_default_dtype(before)
     step = optimiser.state[next(sparse.parameters())]["step"]
     assert (step.dtype, step.device.type, float(step)) == (torch.float32, "cpu", 1.0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_rows_move_as_in_float32(dtype: torch.dtype) -> None:
+    start = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).to(dtype)
+    tables = [
+        nn.Embedding(4, 3, sparse=True, _weight=start.clone()),
+        nn.Embedding(4, 3, sparse=True, _weight=start.float()),
+    ]
+    optimisers = [RowAdam(table.parameters(), lr=0.01) for table in tables]
+    for step in range(6):
+        if step == 3:  # a saved optimiser goes on as if nothing had happened
+            saved = optimisers[0].state_dict()
+            optimisers[0] = RowAdam(tables[0].parameters(), lr=0.5)
+            optimisers[0].load_state_dict(saved)
+        for table, optimiser in zip(tables, optimisers, strict=True):
+            optimiser.zero_grad()
+            # the squares of these gradients are 0 in float16
+            (table(torch.tensor([1, 2])) * 1e-4).sum().backward()
+            optimiser.step()
+    slack = 8 * torch.finfo(dtype).eps
+    torch.testing.assert_close(tables[0].weight.float(), tables[1].weight, rtol=slack, atol=slack)

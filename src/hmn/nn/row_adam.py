@@ -12,12 +12,15 @@ from torch.optim.optimizer import ParamsT
 
 from hmn.errors import ConfigError
 
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""Names of the moments in an optimiser's state."""
+
 
 class RowAdam(torch.optim.Optimizer):
     """Adam on the rows of a table that have a gradient; a faster ``torch.optim.SparseAdam``.
 
     ``eps`` is added where ``torch.optim.Adam`` adds it. Weight decay is that of ``torch.optim.AdamW``, on the
-    rows that have a gradient: other rows do not move.
+    rows that have a gradient: other rows do not move. Moments of half-precision rows are kept in float32.
 
     Args:
         weights: tables ``(rows, features)`` whose gradients are sparse, or groups of them.
@@ -50,6 +53,17 @@ class RowAdam(torch.optim.Optimizer):
         super().__setstate__(state)
         for group in self.param_groups:
             group.setdefault("weight_decay", 0.0)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take back what ``state_dict`` returned; moments keep their type, which PyTorch makes the rows'."""
+        super().load_state_dict(state_dict)
+        numbers = [number for group in state_dict["param_groups"] for number in group["params"]]
+        weights = [weight for group in self.param_groups for weight in group["params"]]
+        for number, weight in zip(numbers, weights, strict=True):
+            for name, moment in state_dict["state"].get(number, {}).items():
+                if name in MOMENTS:
+                    wide = torch.promote_types(weight.dtype, torch.float32)
+                    self.state[weight][name] = moment.to(weight.device, wide, copy=True)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -87,10 +101,13 @@ class RowAdam(torch.optim.Optimizer):
         state, (first, second) = self.state[weight], group["betas"]
         if not state:
             state["step"] = torch.zeros((), dtype=torch.float32, device="cpu")
-            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(weight), torch.zeros_like(weight)
+            # in half precision squares and eps would be 0, and the rows NaN
+            wide = torch.promote_types(weight.dtype, torch.float32)
+            for name in MOMENTS:
+                state[name] = torch.zeros_like(weight, dtype=wide)
         state["step"] += 1
         step = float(state["step"])
-        rows, values = gradient.indices()[0], gradient.values()
+        rows, values = gradient.indices()[0], gradient.values().to(state["exp_avg"].dtype)
         if group["weight_decay"]:
             weight.index_add_(0, rows, weight[rows], alpha=-group["lr"] * group["weight_decay"])
         mean = state["exp_avg"][rows].lerp_(values, 1 - first)
@@ -98,4 +115,5 @@ class RowAdam(torch.optim.Optimizer):
         state["exp_avg"].index_copy_(0, rows, mean)
         state["exp_avg_sq"].index_copy_(0, rows, square)
         spread = square.div_(1 - second**step).sqrt_().add_(group["eps"])
-        weight.index_add_(0, rows, mean.div_(spread), alpha=-group["lr"] / (1 - first**step))
+        moved = mean.div_(spread).to(weight.dtype)
+        weight.index_add_(0, rows, moved, alpha=-group["lr"] / (1 - first**step))
