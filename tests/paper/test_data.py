@@ -46,3 +46,10 @@ def test_a_miniature_holds_the_facts_that_its_questions_ask_for(files: Files) ->
             theirs = whole.facts.fact(int(whole.asked[name].cell[number]))
             assert ours == theirs
             assert questions.text[number] == whole.asked[name].text[number]
+
+
+@pytest.mark.parametrize("name", ["facts", "names", "train", "valid", "test", "model", "transe_facts"])
+def test_files_that_are_gone_are_noticed_before_anything_runs(files: Files, name: str) -> None:
+    files.check()
+    with pytest.raises(DataError, match=r"gone.*expected"):
+        replace(files, **{name: "gone"}).check()

@@ -69,6 +69,7 @@ def paper(
             transe_facts=_text(transe_facts),
         )
         sizes = preset_of(preset)
+        files.check()
         rows = chosen(named(only, sizes), text=model is not None, pretrained=sizes.sentences_asked is None)
         plan = without_other_tables(Plan(files, out, rows, sizes, seeds, device), log)
         command = _command({**asdict(files), "out": out, "seeds": seeds, "preset": preset, "device": device})

@@ -30,6 +30,22 @@ class Files:
     transe_facts: str | None = None
     """Larger table of facts that TransE is trained on together with ``facts``."""
 
+    def check(self) -> None:
+        """Refuse files that cannot be opened before anything runs, those that no chosen row needs included.
+
+        Raises:
+            DataError: one cannot be read, or the folder of the model holds none.
+        """
+        for path in (self.facts, self.names, self.train, self.valid, self.test, self.transe_facts):
+            if path is not None:
+                try:
+                    with Path(path).open("rb"):
+                        pass
+                except OSError as error:
+                    raise DataError(f"{path}: {error}: expected a readable file") from None
+        if self.model is not None:
+            self.model_checksum()
+
     def checksum(self) -> str:
         """16 hexadecimal digits that differ between different data; test questions do not enter.
 
