@@ -11,9 +11,10 @@ import pytest
 import torch
 from tests.index.reference import listed, whole
 
-from hmn.errors import CellError, ConfigError, HMNError, ShapeError
+from hmn.errors import CellError, ConfigError, HMNError, NonFiniteError, ShapeError
 from hmn.index.checks import as_ids, as_tensor, check_count, check_keys
 from hmn.index.registry import make_index
+from hmn.index.structures.exact import ExactIndex
 from hmn.index.tuning import tune
 
 STRUCTURES = listed(["exact", "cluster", "hierarchy", "wta-hash:prefix=2", "pca-tree", "faiss:IVF2,Flat"])
@@ -222,3 +223,9 @@ def test_the_default_type_of_pytorch_changes_no_list() -> None:
         assert as_tensor([[1.1]], "keys", floats=True).dtype == torch.float64
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("given", [torch.tensor([[1e39, 1.0]], dtype=torch.float64), [[1e39, 1.0]]])
+def test_a_query_beyond_float32_is_too_long_and_not_infinite(given: Any) -> None:
+    with pytest.raises(NonFiniteError, match=r"query: row 0 has length 1e\+39"):
+        ExactIndex(torch.eye(2)).search(given, 1)

@@ -241,6 +241,8 @@ def test_recall_counts_equal_scores_whichever_cell_has_them() -> None:
         ({"target_recall": 0.0}, "above 0"),
         ({"target_recall": 1.1}, "at most 1"),
         ({"target_reads": 0.0}, "more than 0"),
+        ({"target_recall": "0.5"}, "target_recall is '0.5', expected a number"),
+        ({"target_reads": True}, "target_reads is True, expected a number"),
     ],
 )
 def test_bad_targets_are_refused(

@@ -117,6 +117,12 @@ def as_storage(keys: Tensor, storage: torch.dtype, name: str = "keys") -> Tensor
     return kept
 
 
+def check_callable(name: str, value: object) -> None:
+    """Refuse what is neither a function nor None."""
+    if value is not None and not callable(value):
+        raise ConfigError(f"{name} is {value!r}, expected a function, or None")
+
+
 def check_query(query: object, features: int, k: object, *, finite: bool = True) -> Tensor:
     """Refuse queries that do not fit keys of D ``features``; returns them in float32, detached.
 
@@ -139,6 +145,8 @@ def check_query(query: object, features: int, k: object, *, finite: bool = True)
     if query.requires_grad:
         query = query.detach()
     if query.dtype != torch.float32:
+        if query.dtype == torch.float64:  # numbers beyond float32 are too long, not infinite
+            check_vectors(query, "query")
         query = query.to(torch.float32)
     if finite:
         check_vectors(query, "query")

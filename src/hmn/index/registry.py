@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-from hmn.errors import ConfigError
-from hmn.index.clustering.reduction import make_reduction
+from hmn.errors import ConfigError, expected_one_of
 from hmn.index.protocol import Index
 
 STRUCTURES = {
@@ -42,9 +41,13 @@ def make_index(name: str, **settings: Any) -> Index:
         ConfigError: there is no such structure or setting, one is given twice, or is out of its range.
         MissingPackageError: the structure needs a package that is not installed.
     """
+    if not isinstance(name, str):
+        raise ConfigError(
+            f"index is {name!r:.80}, expected text such as 'cluster:num_probes=16': name a structure"
+        )
     structure, _, text = name.partition(":")
     if structure not in STRUCTURES:
-        raise ConfigError(f"there is no index {structure!r}, expected one of {', '.join(STRUCTURES)}")
+        raise ConfigError(f"there is no index {structure!r}, {expected_one_of(structure, STRUCTURES)}")
     module, class_name = STRUCTURES[structure]
     made = getattr(importlib.import_module(module), class_name)
     accepted = [setting for setting in inspect.signature(made).parameters if setting not in NOT_SETTINGS]
@@ -57,12 +60,11 @@ def make_index(name: str, **settings: Any) -> Index:
         settings[key] = value
     for key in settings:
         if key not in accepted:
-            raise ConfigError(f"{structure} has no setting {key!r}, expected one of {', '.join(accepted)}")
-    if isinstance(settings.get("reduction"), str):
-        settings["reduction"] = make_reduction(settings["reduction"])
+            raise ConfigError(f"{structure} has no setting {key!r}, {expected_one_of(key, accepted)}")
     if isinstance(settings.get("storage"), str):
         if settings["storage"] not in STORAGE:
-            raise ConfigError(f"storage is {settings['storage']!r}, expected one of {', '.join(STORAGE)}")
+            wanted = settings["storage"]
+            raise ConfigError(f"storage is {wanted!r}, {expected_one_of(wanted, STORAGE)}")
         settings["storage"] = STORAGE[settings["storage"]]
     index: Index = made(**settings)
     return index

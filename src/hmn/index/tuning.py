@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -63,6 +65,8 @@ def tune(
     if (target_recall is None) == (target_reads is None):
         got = "neither" if target_recall is None else "both"
         raise ConfigError(f"got {got} of target_recall and target_reads, expected exactly one of them")
+    _check_number("target_recall", target_recall)
+    _check_number("target_reads", target_reads)
     if target_recall is not None and not 0 < target_recall <= 1:
         raise ConfigError(f"target_recall is {target_recall}, expected above 0 and at most 1")
     if target_reads is not None and not target_reads > 0:
@@ -85,6 +89,12 @@ def tune(
         raise
     index.effort = chosen.value
     return chosen
+
+
+def _check_number(name: str, value: Any) -> None:
+    """Refuse what is neither a number nor None."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
+        raise ConfigError(f"{name} is {value!r}, expected a number")
 
 
 def _search(

@@ -16,17 +16,6 @@ GOLDEN = 0x9E3779B97F4A7C15
 """Multiplier that scatters seeds: 2^64 divided by the golden ratio, rounded to an odd number."""
 
 
-def check_flag(name: str, value: object) -> bool:
-    """A switch.
-
-    Raises:
-        ConfigError: it is neither True nor False, such as a text.
-    """
-    if not isinstance(value, bool):
-        raise ConfigError(f"{name} is {value!r}, expected True or False")
-    return value
-
-
 def check_whole(name: str, value: Any, meaning: str) -> int:
     """A whole number of at least 1, one of NumPy included.
 

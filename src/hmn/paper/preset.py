@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from hmn.errors import ConfigError
+from hmn.errors import ConfigError, expected_one_of
 from hmn.paper.cells.transe import TransEConfig
 
 
@@ -95,5 +95,5 @@ def preset_of(name: str) -> Preset:
         ConfigError: there is none.
     """
     if name not in PRESETS:
-        raise ConfigError(f"preset is {name!r}, expected one of {', '.join(PRESETS)}")
+        raise ConfigError(f"preset is {name!r}, {expected_one_of(name, PRESETS)}")
     return PRESETS[name]

@@ -5,12 +5,11 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from difflib import get_close_matches
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from hmn.errors import ConfigError
+from hmn.errors import ConfigError, closest, expected_one_of
 
 Config = TypeVar("Config", bound="DataConfig | ModelConfig | TrainConfig")
 
@@ -104,7 +103,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         """Refuse values that are out of range."""
         if self.reader not in READERS:
-            raise ConfigError(f"reader is {self.reader!r}, expected one of {', '.join(READERS)}")
+            raise ConfigError(f"reader is {self.reader!r}, {expected_one_of(self.reader, READERS)}")
         _between(self, 1, MOST_CELLS, "k")
         _between(self, 1, MOST_FEATURES, "name_features", "relation_features", "meaning_features")
         _between(self, 1, MOST_FEATURES, "word_features", "hidden")
@@ -219,8 +218,8 @@ def make_configs(settings: Mapping[str, Any]) -> tuple[DataConfig, ModelConfig, 
     known = {field.name for kind in (DataConfig, ModelConfig, TrainConfig) for field in fields(kind)}
     for name in settings:
         if name not in known:
-            near = get_close_matches(str(name), sorted(known), n=1, cutoff=0.65)
-            hint = f"did you mean {near[0]}?" if near else f"expected one of: {', '.join(sorted(known))}"
+            near = closest(name, sorted(known))
+            hint = f"did you mean {near}?" if near else f"expected one of: {', '.join(sorted(known))}"
             raise ConfigError(f"there is no setting {name!r:.80}: {hint}")
     return _make(DataConfig, settings), _make(ModelConfig, settings), _make(TrainConfig, settings)
 

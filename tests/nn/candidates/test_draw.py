@@ -253,7 +253,10 @@ def test_text_is_read_and_written(text: str, wanted: Strategy) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("best-k:3", "unknown part 'best-k', expected k-mips, top-k, sample-k, rand-block, temperature"),
+        (
+            "best-k:3",
+            "unknown part 'best-k', expected one of k-mips, top-k, sample-k, rand-block, temp",
+        ),
         ("", "unknown part ''"),
         ("top-k:3+top-k:4", "top-k is given twice"),
         ("top-k", r"top-k has the number '', expected one as in top-k:8"),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hmn.errors import CellError, NonFiniteError, NotFittedError, ShapeError
+from hmn.errors import CellError, ConfigError, NonFiniteError, NotFittedError, ShapeError
 from hmn.nn.memory.encoded import EncodedMemory
 from hmn.nn.memory.stored import Memory
 from hmn.nn.parts import CellMemory
@@ -247,3 +247,10 @@ def test_refuses_rows_that_do_not_fit() -> None:
         Memory(bad)
     with pytest.raises(NonFiniteError, match="values: row 4 holds NaN"):
         Memory(rows(), bad)
+
+
+def test_keys_are_not_replaced_by_assignment() -> None:
+    memory = Memory(torch.zeros(3, 2), torch.zeros(3, 1), trainable=True)
+    for name, given in (("keys", torch.ones(3, 2)), ("values", nn.Parameter(torch.ones(3, 1)))):
+        with pytest.raises(ConfigError, match=f"the {name} of a memory are not replaced by assignment"):
+            setattr(memory, name, given)

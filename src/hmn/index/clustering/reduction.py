@@ -7,16 +7,17 @@ are always inner products of the keys and queries themselves.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from hmn._native.finite import LONGEST
-from hmn.errors import ConfigError, ShapeError
+from hmn.errors import ConfigError, ShapeError, expected_one_of
 from hmn.index.storage.saved import Saved, refuse
 
 
+@runtime_checkable
 class Reduction(Protocol):
     """Columns appended to keys (P) and queries (Q), so that cosines rank keys as inner products do."""
 
@@ -207,8 +208,23 @@ def make_reduction(name: str) -> Reduction:
         ConfigError: no reduction has that name.
     """
     if name not in REDUCTIONS:
-        raise ConfigError(f"there is no reduction {name!r}, expected one of {', '.join(REDUCTIONS)}")
+        raise ConfigError(f"there is no reduction {name!r}, {expected_one_of(name, REDUCTIONS)}")
     reduction: Reduction = REDUCTIONS[name]()
+    return reduction
+
+
+def as_reduction(reduction: object, usual: str) -> Reduction:
+    """A reduction that is given as such, by its name, or as None for the usual one.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if reduction is None or isinstance(reduction, str):
+        return make_reduction(usual if reduction is None else reduction)
+    if not isinstance(reduction, Reduction) or isinstance(reduction, type):
+        raise ConfigError(
+            f"reduction is {reduction!r}, expected a name ({', '.join(REDUCTIONS)}) or an object"
+        )
     return reduction
 
 

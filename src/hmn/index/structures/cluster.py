@@ -12,8 +12,8 @@ from torch import Tensor
 
 from hmn._native import kernels, search_levels
 from hmn.errors import CellError, ConfigError
-from hmn.index.checks import as_ids, check_count, check_counts
-from hmn.index.clustering.reduction import NoReduction, Reduction
+from hmn.index.checks import as_ids, check_callable, check_count, check_counts
+from hmn.index.clustering.reduction import Reduction, as_reduction
 from hmn.index.protocol import Tunable
 from hmn.index.storage.key_rows import KeyRows
 from hmn.index.structures.base import Structure
@@ -86,8 +86,10 @@ class ClusterIndex(Structure[Levels], Tunable):
         if rescore is not None:
             check_count("rescore", rescore)
         self.codes, self.rescore = codes, rescore
-        self.reduction: Reduction = NoReduction() if reduction is None else reduction
-        self.iterations, self.seed, self.on_progress = iterations, seed, on_progress
+        self.reduction = as_reduction(reduction, "none")
+        self.iterations, self.seed = iterations, check_count("seed", seed, least=0)
+        check_callable("on_progress", on_progress)
+        self.on_progress = on_progress
 
     @property
     def num_probes(self) -> int | tuple[int, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from hmn.errors import check_flag
 from hmn.index.storage.key_rows import KeyRows
 from hmn.index.structures.base import Structure
 from hmn.index.structures.screening import Screen
@@ -44,7 +45,7 @@ class ExactIndex(Structure[Screen]):
         self, keys: Tensor | None = None, *, storage: torch.dtype | None = None, screened: bool = True
     ) -> None:
         super().__init__(storage)
-        self.screened = screened
+        self.screened = check_flag("screened", screened)
         if keys is not None:
             self.build(keys)
 

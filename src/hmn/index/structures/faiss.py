@@ -16,7 +16,7 @@ from torch import Tensor
 from hmn._native import best_of, filled
 from hmn.errors import ConfigError
 from hmn.index.checks import check_count
-from hmn.index.clustering.reduction import NoReduction, Reduction
+from hmn.index.clustering.reduction import Reduction, as_reduction
 from hmn.index.protocol import Tunable
 from hmn.index.storage.key_rows import MOST_ROWS, KeyRows
 from hmn.index.storage.saved import ANY, Saved, refuse
@@ -120,7 +120,7 @@ class FaissIndex(Structure[_Held], Tunable):
         self.rescore = rescore
         self.seed = check_count("seed", seed, least=0)
         self._check_search_settings()
-        self._reduction: Reduction = NoReduction() if reduction is None else copy.copy(reduction)
+        self._reduction = copy.copy(as_reduction(reduction, "none"))
 
     @property
     def effort(self) -> int:

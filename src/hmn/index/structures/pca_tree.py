@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hmn._native import filled
 from hmn.index.checks import check_count
-from hmn.index.clustering.reduction import OneColumnReduction, Reduction
+from hmn.index.clustering.reduction import Reduction, as_reduction
 from hmn.index.protocol import Tunable
 from hmn.index.storage.buckets import Buckets, search_buckets
 from hmn.index.storage.key_rows import KeyRows
@@ -95,7 +95,7 @@ class PCATreeIndex(Structure[_Tree], Tunable):
         self.leaf_size = check_count("leaf_size", leaf_size)
         self.num_leaves = check_count("num_leaves", num_leaves)
         self.seed = check_count("seed", seed, least=0)
-        self._reduction: Reduction = OneColumnReduction() if reduction is None else copy.copy(reduction)
+        self._reduction = copy.copy(as_reduction(reduction, "one-column"))
 
     @property
     def effort(self) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor
 from hmn._native import filled, most_frequent
 from hmn.errors import ConfigError
 from hmn.index.checks import check_count
-from hmn.index.clustering.reduction import NoReduction, Reduction
+from hmn.index.clustering.reduction import Reduction, as_reduction
 from hmn.index.protocol import Tunable
 from hmn.index.storage.buckets import Buckets, search_buckets
 from hmn.index.storage.key_rows import KeyRows
@@ -105,7 +105,7 @@ class WTAHashIndex(Structure[_Tables], Tunable):
                 f"{num_tables} tables of {prefix}^{num_permutations} buckets take {bits} bits, "
                 f"expected at most {KEY_BITS}: lower num_permutations or prefix"
             )
-        self._reduction: Reduction = NoReduction() if reduction is None else copy.copy(reduction)
+        self._reduction = copy.copy(as_reduction(reduction, "none"))
 
     @property
     def effort(self) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from hmn.errors import ConfigError
+from hmn.errors import ConfigError, check_flag
 from hmn.index.protocol import Index
 from hmn.nn.attention.scoring import (
     check_range,
@@ -25,7 +25,7 @@ from hmn.nn.candidates.strategy import Candidates, Strategy, as_strategy
 from hmn.nn.memory.indexed import IndexedMemory
 from hmn.nn.memory.stored import Memory
 from hmn.nn.products import inner_products, scaled, weighted_sum
-from hmn.nn.settings import check_flag, check_seed, check_whole, keep_scale, stream
+from hmn.nn.settings import check_seed, check_whole, keep_scale, stream
 from hmn.results import Read
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from hmn.errors import ConfigError
+from hmn.errors import ConfigError, expected_one_of
 from hmn.index.protocol import Clustered
 
 PARTS = {
@@ -91,7 +91,7 @@ class Strategy:
         for part in text.split("+"):
             name, _, number = part.strip().partition(":")
             if name not in PARTS:
-                raise ConfigError(f"strategy {text!r}: unknown part {name!r}, expected {', '.join(PARTS)}")
+                raise ConfigError(f"strategy {text!r}: unknown part {name!r}, {expected_one_of(name, PARTS)}")
             if PARTS[name] in given:
                 raise ConfigError(f"strategy {text!r}: {name} is given twice, expected each part once")
             if name == "k-mips" and not number and k is not None:

@@ -7,9 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hmn.errors import CellError, ConfigError, ShapeError
+from hmn.errors import CellError, ConfigError, ShapeError, check_flag
 from hmn.index.checks import as_ids, as_tensor, check_keys
-from hmn.nn.settings import check_flag
 
 
 class Memory(nn.Module):
@@ -66,6 +65,15 @@ class Memory(nn.Module):
             )
         self.trainable = train_keys or (values is not None and train_values)
         self.times_loaded = 0
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse another tensor in place of the keys or values; PyTorch would refuse it by another name."""
+        if name in {"keys", "values"}:
+            raise ConfigError(
+                f"the {name} of a memory are not replaced by assignment: copy into them under "
+                "torch.no_grad(), or make another Memory and assign it to layer.memory"
+            )
+        super().__setattr__(name, value)
 
     def __len__(self) -> int:
         """Number of cells, N."""

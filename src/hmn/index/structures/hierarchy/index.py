@@ -11,7 +11,7 @@ from torch import Tensor
 from hmn._native import kernels, search_levels
 from hmn._native.finite import check_vectors
 from hmn.errors import ConfigError, ShapeError
-from hmn.index.checks import as_ids, check_count, check_counts, check_query
+from hmn.index.checks import as_ids, check_callable, check_count, check_counts, check_query
 from hmn.index.precision import own_arithmetic
 from hmn.index.protocol import Tunable
 from hmn.index.storage.coded_lists import CODES
@@ -106,7 +106,9 @@ class HierarchicalIndex(Structure[Tree], Tunable):
         self.codes = codes
         if rescore is not None:
             check_count("rescore", rescore)
-        self.rescore, self.seed, self.on_progress = rescore, seed, on_progress
+        self.rescore, self.seed = rescore, check_count("seed", seed, least=0)
+        check_callable("on_progress", on_progress)
+        self.on_progress = on_progress
 
     @property
     def reach(self) -> int | None:
