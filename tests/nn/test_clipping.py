@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -78,3 +79,9 @@ def test_bad_limits_are_refused() -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             clip_grad_norm_([], *arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("given", [None, nn.Linear(2, 2), nn.Linear(2, 2).named_parameters()])
+def test_refuses_what_holds_no_parameters(given: Any) -> None:
+    with pytest.raises(ConfigError, match=r"expected tensors: give model\.parameters\(\)"):
+        clip_grad_norm_(given, 1.0)

@@ -39,7 +39,7 @@ def clip_grad_norm_(
         ConfigError: ``max_norm`` or ``norm_type`` is out of its range.
     """
     limit, order = _number("max_norm", max_norm, 0.0), _number("norm_type", norm_type, math.ulp(0.0))
-    every = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    every = [parameters] if isinstance(parameters, Tensor) else _listed(parameters)
     gradients = [_coalesced(each) for each in every if each.grad is not None]
     dense = [each for each in gradients if not each.is_sparse]
     numbers = [each.values() for each in gradients if each.is_sparse]
@@ -53,6 +53,15 @@ def clip_grad_norm_(
     for each in [*dense, *numbers]:
         each.mul_(coefficient.to(each.device))
     return total
+
+
+def _listed(parameters: object) -> list[Tensor]:
+    listed: list[Any] = list(parameters) if isinstance(parameters, Iterable) else [parameters]
+    for each in listed:
+        if not isinstance(each, Tensor):
+            got = type(each).__name__
+            raise ConfigError(f"parameters hold {got}, expected tensors: give model.parameters()")
+    return listed
 
 
 def _coalesced(parameter: Tensor) -> Tensor:

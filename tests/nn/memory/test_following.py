@@ -229,6 +229,8 @@ def test_what_cannot_be_followed_is_refused_with_the_next_step() -> None:
     for kind in (torch.optim.Adam, torch.optim.AdamW, torch.optim.RMSprop):
         with pytest.raises(ConfigError, match=f"{kind.__name__} refuses the sparse gradients.*sparse=False"):
             layer.follow(kind(layer.parameters()))
+    with pytest.raises(ConfigError, match="SGD refuses the sparse gradients"):
+        layer.follow(torch.optim.SGD(layer.parameters(), lr=0.1, fused=True))
     with pytest.raises(ConfigError, match=r"SGD does not train the memory's keys.*memory.parameters\(\)"):
         layer.follow(torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=0.1))
     with pytest.raises(ConfigError, match=r"optimizer is str, expected a torch.optim.Optimizer"):

@@ -71,8 +71,13 @@ def _check(memory: CellMemory, optimizer: Optimizer) -> None:
             f"{type(optimizer).__name__} does not train the memory's keys, expected the optimiser that does: "
             "give it memory.parameters()"
         )
-    if getattr(memory.key_table, "sparse", False) and isinstance(optimizer, DENSE_ONLY):  # type: ignore[attr-defined]
+    if getattr(memory.key_table, "sparse", False) and _is_dense_only(optimizer):  # type: ignore[attr-defined]
         raise ConfigError(
             f"{type(optimizer).__name__} refuses the sparse gradients of this memory, expected "
             "hmn.nn.RowAdam, SparseAdam or SGD: or make it Memory(..., sparse=False)"
         )
+
+
+def _is_dense_only(optimizer: Optimizer) -> bool:
+    """Whether an optimiser refuses sparse gradients; those that take them do not when fused."""
+    return isinstance(optimizer, DENSE_ONLY) or any(group.get("fused") for group in optimizer.param_groups)
