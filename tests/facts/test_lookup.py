@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.facts.tables import Triple, quick, small_id, some_triples
 
+from hmn.errors import DataError
 from hmn.facts.ids import canonical_id
 from hmn.facts.table import FactTable
 
@@ -52,3 +54,14 @@ def test_find_entities_agrees_with_brute_force(names: dict[str, list[str]], text
         or folded(text) in [folded(name) for name in names.get(entity) or [entity.replace("_", " ")]]
     ]
     assert facts.find_entities(text).tolist() == expected
+
+
+def test_an_id_that_no_file_can_hold_is_not_there() -> None:
+    table = FactTable.from_triples([("a", "r", "b")])
+    assert table.cells_of(["a", "\ud800"], ["r", "r"], ["b", "b"]).tolist() == [0, -1]
+
+
+def test_as_many_subjects_as_relations_and_objects_are_expected() -> None:
+    table = FactTable.from_triples([("a", "r", "b")])
+    with pytest.raises(DataError, match="got 2 subjects, 1 relations and 1 objects"):
+        table.cells_of(["a", "a"], ["r"], ["b"])

@@ -206,3 +206,12 @@ def test_real_questions() -> None:
         right = questions.right_cells(facts, number)
         assert questions.cell[number] in right
         assert len(right) == len(objects[subject, relation])
+
+
+@pytest.mark.parametrize("bad", [[1], [-1], [0.5], [[0]], "0", [True]])
+def test_only_numbers_of_questions_can_be_taken(bad: object) -> None:
+    questions = QuestionSet.from_rows(FACTS, [(*TRIPLES[0], "who")])
+    assert questions.take([0, 0]).text == ["who", "who"]  # type: ignore[arg-type]
+    assert questions.take([]).text == []  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="expected whole numbers from 0 to 0"):
+        questions.take(bad)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.facts.tables import REAL, Triple, assert_same, quick, small_id, some_triples, triples_of
 
-from hmn.errors import DataError
+from hmn.errors import ConfigError, DataError
 from hmn.facts.table import FactTable
 
 
@@ -197,3 +197,36 @@ def test_odd_ids_cells_columns_and_separators(odd: Any, tmp_path: Path) -> None:
     if odd is not None:
         with pytest.raises(DataError, match=r"separator is .*, expected one character"):
             FactTable.read(tmp_path / "facts.tsv", separator=odd)
+
+
+def test_a_table_makes_its_folder_and_takes_its_path_as_text(tmp_path: Path) -> None:
+    facts = FactTable.from_triples([("a", "r", "b")])
+    facts.write(str(tmp_path / "new" / "folder"))
+    assert_same(FactTable.load(str(tmp_path / "new" / "folder")), facts)
+    (tmp_path / "file").write_text("")
+    for bad in (tmp_path / "file", tmp_path / "file" / "below", "a\0b", 3):
+        with pytest.raises(DataError, match="no such folder, nor can it be made"):
+            facts.write(bad)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="folder is 3, expected"):
+        FactTable.load(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("flag", ["inverse", "skip_bad"])
+def test_a_switch_is_true_or_false(tmp_path: Path, flag: str) -> None:
+    path = tmp_path / "facts.tsv"
+    path.write_text("a\tr\tb\n")
+    with pytest.raises(ConfigError, match=f"{flag} is 'no', expected True or False"):
+        FactTable.read(path, **{flag: "no"})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_a_misspelt_column_is_recognised(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"facts.{suffix}"
+    if suffix == "parquet":
+        pq.write_table(pa.table({"subjct": ["a"], "relation": ["r"], "object": ["b"]}), path)
+    elif suffix == "jsonl":
+        path.write_text('{"subjct": "a", "relation": "r", "object": "b"}\n')
+    else:
+        path.write_text("subjct,relation,object\na,r,b\n")
+    with pytest.raises(DataError, match="did you mean subject instead of 'subjct'"):
+        FactTable.read(path)

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from hmn.errors import DataError
-from hmn.facts.ids import canonical_id, readable_id
+from hmn.facts.ids import canonical_id, is_text, readable_id
 from hmn.facts.names import Names
 from hmn.facts.ragged import offsets
 
@@ -57,6 +57,10 @@ class FactLookup:
         self, subjects: Sequence[str], relations: Sequence[str], objects: Sequence[str]
     ) -> NDArray[np.int64]:
         """The cells ``(len(subjects),)`` of many facts by their ids; -1 for facts that are not there."""
+        counts = {len(subjects), len(relations), len(objects)}
+        if len(counts) > 1:
+            got = f"{len(subjects)} subjects, {len(relations)} relations and {len(objects)} objects"
+            raise DataError(f"got {got}, expected as many of each: one row per fact")
         return self._cells(
             _numbers(self.entities, subjects),
             _numbers(pa.array(self.relations, pa.large_string()), relations),
@@ -152,7 +156,11 @@ def frozen(numbers: NDArray[AnyInt]) -> NDArray[AnyInt]:
 
 def _numbers(known: pa.Array, ids: Sequence[str]) -> NDArray[np.int64]:
     """The places of ids in an array, -1 for unknown ones."""
-    wanted = pa.array([_id(text) for text in ids], pa.large_string())
+    texts = [_id(text) for text in ids]
+    try:
+        wanted = pa.array(texts, pa.large_string())
+    except UnicodeEncodeError:  # a lone surrogate, which no table holds
+        wanted = pa.array([text if is_text(text) else None for text in texts], pa.large_string())
     places = pc.fill_null(pc.index_in(wanted, value_set=known), -1)
     numbers: NDArray[np.int64] = places.to_numpy(zero_copy_only=False).astype(np.int64)
     return numbers

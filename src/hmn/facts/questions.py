@@ -108,7 +108,16 @@ class QuestionSet:
         return np.sort(np.concatenate(cells))
 
     def take(self, numbers: NDArray[np.int64]) -> QuestionSet:
-        """The questions with the given numbers, in that order."""
+        """The questions with the given numbers, in that order.
+
+        Raises:
+            DataError: they are not whole numbers from 0 to the number of questions.
+        """
+        numbers = np.asarray(numbers)
+        whole = numbers.ndim == 1 and (numbers.dtype.kind in "iu" or not len(numbers))
+        if not whole or not ((numbers >= 0) & (numbers < len(self))).all():
+            raise DataError(f"numbers are {numbers!r:.80}, expected whole numbers from 0 to {len(self) - 1}")
+        numbers = numbers.astype(np.int64)
         start, places = spans(self.answer_start[numbers], self.answer_start[numbers + 1])
         text = [self.text[number] for number in numbers]
         return QuestionSet(text, self.cell[numbers], start, self.answer[places], self.skipped)

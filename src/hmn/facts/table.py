@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from hmn.errors import DataError
+from hmn.errors import DataError, check_flag
 from hmn.facts.files.formats import read_rows
 from hmn.facts.files.layout import Layout, shown
 from hmn.facts.files.lines import readable
@@ -107,6 +107,7 @@ class FactTable:
         )
         if len(set(layout.columns)) != 3 or not all(map(is_text, layout.columns)):
             raise DataError(f"columns is {columns!r:.200}, expected three names: subject, relation, object")
+        check_flag("inverse", inverse)
         source = Source(path, skip_bad, progress=progress)
         table = read_rows(source, [layout], separator=separator, header=layout != FACT)
         facts = distinct_facts(table.rows, source)
@@ -132,6 +133,7 @@ class FactTable:
             DataError: there is no fact, one is a duplicate, or one is not three texts, none of them blank; or
                 an entity's names are not a list of texts.
         """
+        check_flag("inverse", inverse)
         source = Source("triples")
         facts = distinct_facts(checked_triples(triples, source), source)
         return cls._build(facts, checked_names(names or {}), source, inverse)
@@ -240,8 +242,19 @@ class FactTable:
     def _by_name(self) -> NameLookup:
         return NameLookup(self.entities, self.names)
 
-    def write(self, folder: Path) -> None:
-        """Write ``facts.parquet`` and ``names.parquet``; the same table gives the same bytes."""
+    def write(self, folder: Path | str) -> None:
+        """Write ``facts.parquet`` and ``names.parquet``; the same table gives the same bytes.
+
+        Raises:
+            DataError: the folder does not exist and cannot be made.
+        """
+        try:
+            folder = Path(folder)
+            folder.mkdir(parents=True, exist_ok=True)
+        except (OSError, TypeError, ValueError) as error:
+            raise DataError(
+                f"{folder}: no such folder, nor can it be made ({error}): choose another"
+            ) from None
         relations = pa.array(self.relations, pa.large_string())
         facts = {
             "subject": pa.DictionaryArray.from_arrays(self.subject, self.entities),
@@ -259,12 +272,15 @@ class FactTable:
             )
 
     @classmethod
-    def load(cls, folder: Path) -> FactTable:
+    def load(cls, folder: Path | str) -> FactTable:
         """Read what ``write`` wrote.
 
         Raises:
             DataError: a file is missing or damaged, or was not written by ``write``.
         """
+        if not isinstance(folder, (str, Path)):
+            raise DataError(f"folder is {folder!r:.80}, expected the path of a folder as text or Path")
+        folder = Path(folder)
         facts, repeated = canonical(from_columns(*_read_columns(folder / FACTS_FILE, FACT)))
         if len(repeated):
             raise DataError(

@@ -15,6 +15,7 @@ from hmn.facts.files.layout import (
     blank_value,
     layout_by_header,
     layout_by_width,
+    nearest,
     no_rows,
     shown,
     widths,
@@ -80,9 +81,14 @@ def _shape_of(
         if header:
             raise DataError(
                 f"{source.path}:{number}: the header has columns {shown(cells)}, expected {layouts[0]}: "
-                f"give the file's own names, in the order subject, relation, object"
+                f"give the file's own names, in the order subject, relation, object{nearest(cells, layouts)}"
             )
         layout = layout_by_width(len(cells), layouts)
+        if layout is not None and len({cell.strip().casefold() for cell in cells} & set(layout.columns)) >= 2:
+            raise DataError(
+                f"{source.path}:{number}: the first row, {shown(cells)}, names some of the columns {layout}, "
+                f"expected a header that names all of them, or none: correct it{nearest(cells, layouts)}"
+            )
         if layout is not None:
             return _Shape(layout, len(cells), widths(layout), None), chain([(number, cells)], records)
         hint = f"; if a character other than {separator!r} separates the columns, give it as separator"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-from hmn.facts.files.layout import BadRowError, Layout, Row, Rows, blank_value, no_rows, shown
+from hmn.facts.files.layout import BadRowError, Layout, Row, Rows, blank_value, nearest, no_rows, shown
 from hmn.facts.files.source import Source
 
 
@@ -55,7 +55,9 @@ def _layout_of(item: dict[str, Any], layouts: Sequence[Layout]) -> Layout:
     for layout in layouts:
         if all(name in item for name in layout.columns):
             return layout
-    raise BadRowError(f"the JSON object has keys {shown(list(item))}, expected {_either(layouts)}")
+    names = list(item)
+    hint = nearest(names, layouts)
+    raise BadRowError(f"the JSON object has keys {shown(names)}, expected {_either(layouts)}{hint}")
 
 
 def _cells(item: dict[str, Any], layout: Layout) -> list[str]:

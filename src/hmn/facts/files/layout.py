@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from hmn.errors import DataError
+from hmn.errors import DataError, closest
 from hmn.facts.files.source import Source
 
 Row = tuple[int, list[str]]
@@ -88,6 +88,16 @@ def blank_value(layout: Layout, cells: Sequence[str]) -> str:
 def no_rows(source: Source) -> DataError:
     """The error for a file without any row."""
     return DataError(f"{source.path}: no rows, expected a table with one row per line: check the file")
+
+
+def nearest(names: Sequence[str], layouts: Sequence[Layout]) -> str:
+    """Which of a file's names may be misspelt columns: ``; did you mean subject instead of 'subjct'?``"""
+    known = {name.strip().casefold() for name in names}
+    for column in dict.fromkeys(column for layout in layouts for column in layout.columns):
+        near = None if column.strip().casefold() in known else closest(column, names)
+        if near is not None:
+            return f"; did you mean {column} instead of {near[:40]!r}?"
+    return ""
 
 
 def shown(names: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import track
 
 from hmn.errors import DataError
-from hmn.facts.files.layout import BadRowError, Layout, Row, Rows
+from hmn.facts.files.layout import BadRowError, Layout, Row, Rows, nearest, shown
 from hmn.facts.files.source import Source
 
 BATCH = 1 << 16
@@ -42,7 +42,8 @@ def _layout_of(source: Source, layouts: Sequence[Layout]) -> Layout:
             return layout
     expected = " or ".join(map(str, layouts))
     raise DataError(
-        f"{source.path}: it has columns {', '.join(names[:8])}, expected {expected}: give the names it has"
+        f"{source.path}: it has columns {shown(names)}, expected {expected}: give the names it has"
+        f"{nearest(names, layouts)}"
     )
 
 

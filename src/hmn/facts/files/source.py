@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-from hmn.errors import DataError
+from hmn.errors import DataError, check_flag
 from hmn.facts.files.lines import BadText, open_bytes, read_lines, readable
 
 KEPT_MESSAGES = 5
@@ -41,7 +41,7 @@ class Source:
         if not isinstance(path, (str, PathLike)):
             raise DataError(f"path is {path!r:.80}, expected the path of a file as text or Path")
         self.path, self.progress = Path(path), progress
-        self._skip_bad = skip_bad
+        self._skip_bad = check_flag("skip_bad", skip_bad)
         self._count = _Count()
 
     def sibling(self, path: Path | str) -> Source:
