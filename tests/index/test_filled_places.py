@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hmn._native import backend
 from hmn.index.registry import make_index
+from hmn.index.structures.base import Structure
 from hmn.index.structures.cluster import ClusterIndex
 
 STRUCTURES = [
@@ -73,3 +74,18 @@ def test_empty_clusters_cost_no_probe() -> None:
         assert recall(index.search(query, 1), query, keys.unique(dim=0), 1) >= 0
         best = (query.double() @ keys.double().T).amax(dim=1)
         assert bool((index.search(query, 1).score[:, 0] >= best - 1e-4).all())
+
+
+@pytest.mark.parametrize("name", listed([name for name in STRUCTURES if "HNSW" not in name]))
+def test_an_index_that_does_not_fill_gives_what_it_looked_at(name: str) -> None:
+    keys, query = few_distinct(600)
+    index = make_index(name)
+    assert isinstance(index, Structure)
+    index.build(keys)
+    full = index.search(query, 100)
+    index.fills = False
+    found = index.search(query, 100)
+    count = (found.cell >= 0).sum(dim=1)
+    assert bool((count <= 100).all()) and bool((found.reads <= full.reads).all())
+    if "reach" in name or "num_probes" in name or "wta" in name:
+        assert int(count.min()) < 100 and float(found.reads.mean()) < float(full.reads.mean())

@@ -11,6 +11,7 @@ from hmn.errors import ConfigError, NotFittedError
 from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
 from hmn.index.structures.exact import ExactIndex
+from hmn.index.structures.wta_hash import WTAHashIndex
 from hmn.nn.candidates.search import StrategySearch
 from hmn.qa.factoid_qa import FactoidQA
 from hmn.qa.metrics import Outcome
@@ -49,9 +50,12 @@ def test_reads_are_those_of_reading_k_cells(saved: Path, small_split: Split) -> 
 def test_questions_for_which_nothing_is_found_count_as_wrong(saved: Path, small_split: Split) -> None:
     """With 16^8 buckets, those of most questions are empty; unused places of a result are no facts."""
     qa = FactoidQA.from_pretrained(saved, index="wta-hash:num_tables=1,num_permutations=8,prefix=16")
+    index = qa.network.reader.index
+    assert isinstance(index, WTAHashIndex)
+    index.fills = False
     outcomes: list[Outcome] = []
     found = qa.evaluate(small_split[1], outcomes=outcomes)
-    cells = qa.network.reader.index.search(qa.encode(small_split[1].text), 1).cell[:, 0]
+    cells = index.search(qa.encode(small_split[1].text), 1).cell[:, 0]
     empty = [outcome for outcome, cell in zip(outcomes, cells.tolist(), strict=True) if cell < 0]
     assert empty
     assert all(

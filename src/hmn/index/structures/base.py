@@ -50,6 +50,9 @@ class Structure(ABC, Generic[Parts]):
 
     kind: str
     """Name of the structure in ``stats``."""
+    fills: bool = True
+    """Whether a query that finds fewer than k cells looks further, as long as there are more. False gives the
+    cells of the clusters, leaves or buckets looked at and no others. Can be changed between searches."""
     checks_queries: ClassVar[bool] = False
     """Whether ``_search`` itself refuses NaN and infinity, as the kernels do."""
 
@@ -153,6 +156,10 @@ class Structure(ABC, Generic[Parts]):
         with self._lock.writing:
             rows, parts = self._mended()
             return {"structure": self.kind, **rows.stats(), **self._describe(rows, parts)}
+
+    def _places(self, rows: KeyRows, k: int) -> int:
+        """Results that a query must have not to look further."""
+        return min(k, len(rows)) if self.fills else 0
 
     @abstractmethod
     def _make(self, rows: KeyRows) -> Parts:

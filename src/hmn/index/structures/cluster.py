@@ -191,7 +191,7 @@ class ClusterIndex(Structure[Levels], Tunable):
             rescored,
             k,
             held=levels.held,
-            places=min(k, len(rows)),
+            places=self._places(rows, k),
             wider=wider,
         )
 

@@ -196,7 +196,7 @@ class FaissIndex(Structure[_Held], Tunable):
         cells_scored = rescored if scored is None else torch.from_numpy(scored).to(rescored.device)
         reads = (cost / (4 * max(1, rows.features))).float()
         result = SearchResult(score, best, reads, cells_scored)
-        return filled(result, query, min(k, len(rows)), partial(search_all, rows, k=k))
+        return filled(result, query, self._places(rows, k), partial(search_all, rows, k=k))
 
     def _is_settled(self, rows: KeyRows, held: _Held) -> bool:
         self._check_search_settings()

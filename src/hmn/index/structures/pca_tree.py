@@ -152,7 +152,7 @@ class PCATreeIndex(Structure[_Tree], Tunable):
         if wanted > len(tree.threshold):  # all leaves
             return result
         wider = partial(self._look, rows, tree, k=k, wanted=2 * wanted)
-        return filled(result, query, min(k, len(rows)), wider)
+        return filled(result, query, self._places(rows, k), wider)
 
     def _is_settled(self, rows: KeyRows, tree: _Tree) -> bool:  # noqa: ARG002
         return tree.buckets.is_listed()

@@ -158,7 +158,7 @@ class WTAHashIndex(Structure[_Tables], Tunable):
         code = torch.cat([self._probes(tables.reduction.queries(part), tables.seen) for part in parts])
         found, narrow = tables.buckets.find(code), partial(self._narrow, k=k)
         result = search_buckets(query, rows, k, found, narrow, float(tables.seen.nbytes))
-        return filled(result, query, min(k, len(rows)), partial(search_all, rows, k=k))
+        return filled(result, query, self._places(rows, k), partial(search_all, rows, k=k))
 
     def _is_settled(self, rows: KeyRows, tables: _Tables) -> bool:  # noqa: ARG002
         return tables.buckets.is_listed()
@@ -262,4 +262,4 @@ class WTAHashIndex(Structure[_Tables], Tunable):
 
     def _narrow(self, every: Tensor, k: int) -> Tensor:
         """Candidates ``(b, C)``, each once; if there are too many, those in the most buckets are kept."""
-        return most_frequent(every, max(k, self.max_candidates or every.shape[1]))
+        return most_frequent(every, max(k if self.fills else 1, self.max_candidates or every.shape[1]))

@@ -234,7 +234,7 @@ class HierarchicalIndex(Structure[Tree], Tunable):
             k,
             [times * tier.width for tier in tiers],
             ranks=[max(least, anchor_rank(times * tier.rank, k)) for tier in tiers],
-            places=min(k, len(rows)),
+            places=self._places(rows, k),
             wider=wider,
         )
 

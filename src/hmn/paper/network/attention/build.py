@@ -9,6 +9,7 @@ from torch import Tensor
 from hmn.facts.table import FactTable
 from hmn.index.protocol import Clustered
 from hmn.index.registry import make_index
+from hmn.index.structures.base import Structure
 from hmn.nn.candidates.search import StrategySearch
 from hmn.nn.candidates.strategy import Strategy
 from hmn.nn.memory.indexed import IndexedMemory
@@ -69,7 +70,10 @@ def indexed_memory(text: str, preset: Preset, memory: Memory, seed: int) -> Inde
         "prefix": preset.prefix,
     }
     settings = {} if text == "exact" else {"seed": seed}
-    indexed = IndexedMemory(memory, make_index(text.format(**sizes), **settings))
+    index = make_index(text.format(**sizes), **settings)
+    if isinstance(index, Structure):
+        index.fills = False  # the paper's searches give the cells that they look at, however few
+    indexed = IndexedMemory(memory, index)
     indexed.rebuild()
     return indexed
 
