@@ -65,3 +65,12 @@ def test_as_many_subjects_as_relations_and_objects_are_expected() -> None:
     table = FactTable.from_triples([("a", "r", "b")])
     with pytest.raises(DataError, match="got 2 subjects, 1 relations and 1 objects"):
         table.cells_of(["a", "a"], ["r"], ["b"])
+
+
+def test_a_number_that_is_no_entity_is_refused() -> None:
+    facts = FactTable.from_triples([("a", "r", "b")])
+    for number in (-1, 2, 10**9):
+        for look in (facts.names_of, facts.cells_with_object):
+            with pytest.raises(DataError, match=f"entity is {number}, expected 0 to 1"):
+                look(number)
+    assert facts.names_of(facts.entity_number("b")) == ["b"]

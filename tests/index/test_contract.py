@@ -562,3 +562,13 @@ def test_counts_what_it_reads_for_each_query_alone(
         assert float(alone.reads) == float(result.reads[row])
     nothing = index.search(query[:0], 5)
     assert [tuple(part.shape) for part in nothing] == [(0, 5), (0, 5), (0,), (0,)]
+
+
+def test_more_unused_places_than_memory_can_hold_are_refused(make: Callable[..., Index]) -> None:
+    index, query = make(), whole(2, 5, D)
+    index.build(whole(1, 30, D))
+    with pytest.raises(
+        ConfigError, match="k is 2147483647 for 5 queries, but there are 30 cells: expected at most"
+    ):
+        index.search(query, 2**31 - 1)
+    assert index.search(query, 1000).cell.shape == (5, 1000)

@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hmn.errors import ConfigError
+from hmn.errors import ConfigError, ShapeError
 from hmn.nn.attention.hard import HardAttention
 from hmn.nn.attention.kmips import KMIPSAttention
 from hmn.nn.attention.softmax import SoftmaxAttention
+from hmn.nn.candidates.strategy import Strategy
 from hmn.nn.memory.stored import Memory
 
 LAYERS: dict[str, Callable[..., Any]] = {
@@ -190,3 +191,14 @@ def test_a_parameter_stays_the_same_parameter() -> None:
     assert memory.keys is linear.weight
     KMIPSAttention(memory, 3)(rows(2)).value.sum().backward()
     assert linear.weight.grad is not None and bool(linear.weight.grad.any())
+
+
+def test_a_strategy_may_be_given_later_as_text() -> None:
+    layer = KMIPSAttention(Memory(rows()), 2, index="cluster")
+    layer.strategy = "top-k:2"  # type: ignore[assignment]
+    assert layer.strategy == Strategy.parse("top-k:2")
+    layer.train()(rows()[:2])
+    with pytest.raises(ConfigError, match="strategy 'tip-k:2'"):
+        layer.strategy = "tip-k:2"  # type: ignore[assignment]
+    with pytest.raises(ShapeError, match="the state is NoneType, expected a dictionary"):
+        layer.indexed.load_index(None)  # type: ignore[arg-type]

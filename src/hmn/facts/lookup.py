@@ -80,6 +80,7 @@ class FactLookup:
 
     def cells_with_object(self, entity: int) -> NDArray[np.int64]:
         """Cells whose object is an entity, ascending; perhaps none."""
+        _check_entity(entity, len(self.entities))
         start, cells = self._by_object
         return cells[start[entity] : start[entity + 1]].astype(np.int64)
 
@@ -124,6 +125,7 @@ class NameLookup:
 
     def names_of(self, entity: int) -> list[str]:
         """All names of an entity, at least one."""
+        _check_entity(entity, len(self.entities))
         return self.names.of(entity) or [readable_id(self.entities[entity].as_py())]
 
     def entities_named(self, name: str) -> set[int]:
@@ -152,6 +154,16 @@ def frozen(numbers: NDArray[AnyInt]) -> NDArray[AnyInt]:
     """The same array, made read-only."""
     numbers.flags.writeable = False
     return numbers
+
+
+def _check_entity(entity: int, entities: int) -> None:
+    """Refuse a number that is no entity's; ``entity_number`` gives -1 where there is none.
+
+    Raises:
+        DataError: says which numbers there are.
+    """
+    if not 0 <= entity < entities:
+        raise DataError(f"entity is {entity}, expected 0 to {entities - 1}: ask entity_number for it")
 
 
 def _numbers(known: pa.Array, ids: Sequence[str]) -> NDArray[np.int64]:

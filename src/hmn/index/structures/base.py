@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from hmn.errors import HMNError, NotFittedError
+from hmn.errors import ConfigError, HMNError, NotFittedError
 from hmn.index.checks import check_query
 from hmn.index.locking import ReadersWriterLock
 from hmn.index.precision import own_arithmetic
@@ -22,6 +22,10 @@ Parts = TypeVar("Parts")
 
 NOT_SETTINGS = {"_lock", "_rows", "_parts", "_torn", "keys_owner"}
 """Attributes of a structure that are no settings."""
+
+
+MOST_UNUSED = 1 << 28
+"""Upper limit of the places of a result where k exceeds the number of cells."""
 
 
 class Structure(ABC, Generic[Parts]):
@@ -299,6 +303,11 @@ class Structure(ABC, Generic[Parts]):
         """Check queries and search; the result names cells."""
         query = check_query(query, rows.features, k, finite=not self.checks_queries)
         k = k if type(k) is int else int(k)  # a number of NumPy
+        if k > len(rows) and k * len(query) > MOST_UNUSED:
+            raise ConfigError(
+                f"k is {k} for {len(query)} queries, but there are {len(rows)} cells: expected at most "
+                f"{MOST_UNUSED:,} places in all, since those beyond the cells stay unused: lower k"
+            )
         if query.device != rows.keys.device:
             query = query.to(rows.keys.device)
         result = self._search(rows, parts, query, k)

@@ -106,16 +106,18 @@ class KMIPSAttention(nn.Module):
         self.memory = checked_memory(self.indexed.memory)
         self.indexed.attach(self)
         self.k = k
-        self.strategy = as_strategy(strategy, k, self.index)
+        self.strategy: Strategy | None = as_strategy(strategy, k, self.index)
         keep_scale(self, scale)
         self.corrected = check_flag("corrected", corrected)
         self.seed = seed
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Search another memory where ``memory`` is replaced."""
+        """Search another memory where ``memory`` is replaced; read a strategy that is given as text."""
         replica = "_is_replica" in vars(self)  # of DataParallel: it reads rows of its own device
         if name == "memory" and "memory" in self._modules and not replica:
             self.indexed.memory = checked_memory(value)
+        if name == "strategy":
+            value = as_strategy(value, self.k, self.index)
         super().__setattr__(name, value)
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -234,6 +234,8 @@ class IndexedMemory(Generic[AnyMemory]):
             ShapeError: the state does not fit the index's settings, was saved with other keys, or has another
                 number of cells than the memory. The index is unchanged if the state does not fit.
         """
+        if not isinstance(state, Mapping):
+            raise ShapeError(f"the state is {type(state).__name__}, expected a dictionary of tensors by name")
         if "rows.used" in state:
             check_count(int(state["rows.used"]) - len(state.get("rows.free", ())), self.memory)
         keys = self.memory.snapshot() if keys is None else keys
