@@ -170,14 +170,20 @@ void scan(const Simd& simd, const Level& level, const Coded& coded, const Querie
                 scan_list(simd, level, coded, piece, count, best[thread], shared);
         }
     });
-    team.each(worth, queries.count, kPiece, [&](int64_t first, int64_t end, int) {
-        for (int64_t query = first; query < end; ++query) {
-            for (int thread = 1; thread < threads; ++thread)
-                for (int64_t i = 0; i < best[thread].count(query); ++i)
-                    best[0].push(query, best[thread].begin(query)[i], coded.norm[query]);
-            best[0].prune(query);
-        }
-    });
+}
+
+void merge(std::vector<Best>& best, const Coded& coded, int64_t query) {
+    for (size_t thread = 1; thread < best.size(); ++thread)
+        for (int64_t i = 0; i < best[thread].count(query); ++i)
+            best[0].push(query, best[thread].begin(query)[i], coded.norm[query]);
+    best[0].prune(query);
+}
+
+bool worth_merging(const std::vector<Best>& best, int64_t queries) {
+    int64_t entries = 0;
+    for (const Best& own : best)
+        for (int64_t query = 0; query < queries; ++query) entries += own.count(query);
+    return entries * kMergeBytes >= kAlone;
 }
 
 }  // namespace hmn

@@ -20,6 +20,7 @@ namespace hmn {
 constexpr float kNothing = -std::numeric_limits<float>::infinity();
 constexpr float kEverything = std::numeric_limits<float>::infinity();
 constexpr int64_t kAlone = 1 << 21;     // bytes of work below which threads cost more than they save
+constexpr int64_t kMergeBytes = 64;     // bytes of work that take as long as merging an entry
 constexpr int64_t kInOrder = 32;        // largest number of entries that is kept sorted
 constexpr int kAhead = 4;               // candidates to prefetch
 constexpr int64_t kPiece = 8;           // queries per piece of work
@@ -216,10 +217,17 @@ struct Probe {
     float base;
 };
 
-// The best entries of the lists that the probes enter, in threads if it is `worth` them. `best` has one element per
-// thread; the first gets the merged result.
+// The best entries of the lists that the probes enter, in threads if it is `worth` them. `best` gets one element per
+// thread, to be merged query by query by whoever goes through the queries next: every loop of a team waits for its
+// slowest thread at its end, so there are as few as possible.
 void scan(const Simd&, const Level&, const Coded&, const Queries&, const Rows& keys, const std::vector<Probe>&,
           int64_t wanted, float margin, int64_t rank, std::vector<Best>& best, Team&, bool worth);
+
+// Merge what the threads found for a query; the first element gets the result.
+void merge(std::vector<Best>& best, const Coded& coded, int64_t query);
+
+// Whether merging all queries is worth threads.
+bool worth_merging(const std::vector<Best>& best, int64_t queries);
 
 inline void fill_best(std::vector<Entry>& entries, Found found, int64_t query) {
     const int64_t count = std::min<int64_t>(found.k, int64_t(entries.size()));

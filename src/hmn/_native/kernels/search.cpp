@@ -56,6 +56,9 @@ void Descent::from(int64_t number) {
 
 // Enter the lists of the next level that the best entries of this one stand for.
 void Descent::enter(int64_t number) {
+    team.each(worth_merging(best, queries.count), queries.count, kPiece, [&](int64_t first, int64_t end, int) {
+        for (int64_t query = first; query < end; ++query) merge(best, coded, query);
+    });
     std::vector<int64_t> begin(queries.count + 1, 0);
     for (int64_t query = 0; query < queries.count; ++query) begin[query + 1] = begin[query] + best[0].count(query);
     entered.resize(begin.back());
@@ -89,10 +92,11 @@ void Descent::lead(int64_t number, int64_t query, Probe* to) {
 // Score the best entries of the last level in full.
 void Descent::rescore() {
     const Level& leaves = levels.back();
-    const bool worth = queries.count * rescored * keys.bytes() >= kAlone;
+    const bool worth = queries.count * rescored * keys.bytes() >= kAlone || worth_merging(best, queries.count);
     team.each(worth, queries.count, kPiece, [&](int64_t first, int64_t end, int) {
         std::vector<Entry> entries;
         for (int64_t query = first; query < end; ++query) {
+            merge(best, coded, query);
             const Entry* own = best[0].begin(query);
             const int64_t own_count = best[0].count(query);
             const int64_t scored = leaves.bits == kInFull ? listed[query] : own_count;
