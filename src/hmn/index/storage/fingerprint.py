@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+from functools import lru_cache
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from hmn.index.precision import own_arithmetic
@@ -47,13 +49,19 @@ class Spots:
         # not keys.numpy(), which would forbid FSDP2 to free the storage around each forward pass
         raw = (ctypes.c_char * keys.nbytes).from_address(self._pointer)
         self._numbers = np.frombuffer(memoryview(raw), dtype=f"i{keys.element_size()}")
-        self._at = np.linspace(0, len(self._numbers) - 1, NUMBER_OF_SPOTS).astype(np.int64)
+        self._at = _spread(len(self._numbers))
         self._held = self._numbers[self._at].tobytes()
 
     def unchanged(self, keys: Tensor) -> bool:
         """Whether the numbers are as they were, in a tensor of the same place; true of one elsewhere."""
         # a storage that was freed meanwhile has another place, or none
         return keys.data_ptr() != self._pointer or self._numbers[self._at].tobytes() == self._held
+
+
+@lru_cache(maxsize=64)
+def _spread(count: int) -> NDArray[np.int64]:
+    """Places from the first to the last of ``count`` numbers, at equal distances."""
+    return np.linspace(0, count - 1, NUMBER_OF_SPOTS).astype(np.int64)
 
 
 @own_arithmetic

@@ -79,9 +79,11 @@ class MovedCells:
         if touched is None:
             return None
         read, self._read = self._read, []
-        moved = [touched(), *read]
         gradient = getattr(getattr(memory, "keys", None), "grad", None)
         dense = gradient is not None and not gradient.is_sparse
+        # rows may repeat here; finding the distinct ones takes longer than anything else, so it is done once
+        rows = touched() if gradient is None or dense else gradient._indices()[0]
+        moved = [rows] if len(read) == 1 and torch.equal(rows, read[0]) else [rows, *read]
         if dense:  # momentum and weight decay move cells without a gradient
             moved.append(self._in_turn(memory.snapshot(), fingerprint))
         cells: Tensor = torch.unique(torch.cat(moved))
