@@ -20,7 +20,7 @@ NEED_KERNELS := $(if $(shell command -v $(CXX)),HMN_NEED_KERNELS=1)
 .NOTPARALLEL:
 .PHONY: help demo check test lint language types fast unit sanitize sanitize-native miniature fuzz hooks \
 	paper paper-quick bench-qa \
-	bench-qa-limits bench-facts bench-index bench-hierarchy docs wheel clean
+	bench-qa-limits bench-facts bench-index bench-hierarchy bench-lock docs wheel clean
 
 help:
 	@echo "make demo             set up, train on built-in facts, measure, answer six questions (about 5 minutes)"
@@ -38,6 +38,7 @@ help:
 	@echo "make bench-qa         the figures of bench/results/qa.md (needs the SimpleQuestions data, about two hours)"
 	@echo "make bench-qa-limits  why these figures stop where they do (after make bench-qa, some minutes)"
 	@echo "make bench-facts      how fast ten million facts load (some minutes)"
+	@echo "make bench-lock       what the lock of an index costs a search (a minute)"
 	@echo "make bench-hierarchy    the hierarchy: reads, accuracy, training, speed, growth, writes (an hour, 20 GB)"
 	@echo "make bench-index      the search structures beside faiss, ScaNN, hnswlib and usearch (some hours, 16 GB)"
 	@echo "make docs             build the documentation, with a reference of every class, into site/"
@@ -109,6 +110,9 @@ bench-qa-limits: $(READY)
 
 bench-facts: $(READY)
 	$(BIN)/python -m bench.facts_load
+
+bench-lock: $(READY)
+	$(BIN)/python -m bench.lock
 
 bench-hierarchy: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

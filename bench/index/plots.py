@@ -34,13 +34,13 @@ Curve = list[tuple[float, float]]
 
 
 def draw(results: dict[str, Any], folder: Path, log: Log) -> None:
-    """Write ``index-DATA-256.png``, ``-1.png`` and ``-reads.png`` for each data set."""
+    """Write ``NAME-DATA-256.png``, ``-1.png`` and ``-reads.png`` for each data set."""
     try:
         package("matplotlib", "matplotlib").use("Agg")
     except PackageMissingError as error:
         log(f"no plots: {error}")
         return
-    target = results["options"]["target"]
+    target, name = results["options"]["target"], results["name"]
     for data, found in results["data"].items():
         about = found["about"]
         what = f"{about['title']}: {about['cells']:,} cells, {about['features']} features"
@@ -49,10 +49,10 @@ def draw(results: dict[str, Any], folder: Path, log: Log) -> None:
             title = f"Speed against recall, {what}, batch {batch}"
             threads = results["options"]["threads"]
             unit = f"queries per second, {threads} threads (higher is better)"
-            _plot(curves, title, unit, target, folder / f"index-{data}-{batch}.png")
+            _plot(curves, title, unit, target, folder / f"{name}-{data}-{batch}.png")
         curves = {row: frontier(reads(sweeps), -1) for row, sweeps in found["sweeps"].items()}
         unit = f"reads per query, of {about['cells']:,} keys (lower is better)"
-        _plot(curves, f"Reads against recall, {what}", unit, target, folder / f"index-{data}-reads.png")
+        _plot(curves, f"Reads against recall, {what}", unit, target, folder / f"{name}-{data}-reads.png")
 
 
 def speeds(sweeps: Sequence[dict[str, Any]], batch: str) -> Curve:

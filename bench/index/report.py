@@ -45,11 +45,11 @@ Ratio = tuple[float, float, float]
 
 
 def write(results: dict[str, Any], folder: Path) -> None:
-    """Write ``index.json`` and ``index.md``."""
+    """Write ``NAME.json`` and ``NAME.md``; the results say their name."""
     results["must_show"] = must_show(results)
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "index.json", (json.dumps(results, indent=1) + "\n").encode())
-    write_atomically(folder / "index.md", markdown(results).encode())
+    write_atomically(folder / f"{results['name']}.json", (json.dumps(results, indent=1) + "\n").encode())
+    write_atomically(folder / f"{results['name']}.md", markdown(results).encode())
 
 
 def spread(values: Iterable[float]) -> Ratio:
@@ -124,7 +124,7 @@ def markdown(results: dict[str, Any]) -> str:
     names = [line["target"] for line in results["must_show"] if line["verdict"] == "missed"]
     lines += [f"- {name}: {REASONS[name]}" for name in names if name in REASONS]
     for data, found in results["data"].items():
-        lines += _data_set(data, found)
+        lines += _data_set(data, found, results["name"])
     if "attention" in results:
         lines += _attention(results["attention"])
     notes = [note for found in results["data"].values() for note in found["notes"]]
@@ -134,7 +134,7 @@ def markdown(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _data_set(data: str, found: dict[str, Any]) -> list[str]:
+def _data_set(data: str, found: dict[str, Any], name: str) -> list[str]:
     about = found["about"]
     lines = [f"## ({data}) {about['cells']:,} cells of {about['features']} features", ""]
     tuned, measured = about["queries"]
@@ -160,8 +160,8 @@ def _data_set(data: str, found: dict[str, Any]) -> list[str]:
         lines += _beside_load(rounds)
         short = [row for row in found["sweeps"] if row not in rounds]
         lines += [f"- {row} does not reach the target: {_most(found['sweeps'][row])}" for row in short]
-        lines += ["", f"![speed against recall](index-{data}-{batch}.png)", ""][not short :]
-    lines += [f"![recall against reads](index-{data}-reads.png)", "", "### Build and memory", ""]
+        lines += ["", f"![speed against recall]({name}-{data}-{batch}.png)", ""][not short :]
+    lines += [f"![recall against reads]({name}-{data}-reads.png)", "", "### Build and memory", ""]
     lines += [
         "Memory is what the process holds after the build beyond what it held before; keys count once. "
         "Of several builds, the fastest at batch 256 is shown.",

@@ -60,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         action="store_true",
         help="a small data set and hardly any time, to try the benchmark out; its figures mean nothing",
     )
+    parser.add_argument("--name", help="name of the files in bench/results, index if all rows are measured")
     parser.add_argument("--fresh", action="store_true", help="forget finished parts")
     given = parser.parse_args(arguments)
     options = Options(threads=given.threads, rounds=given.rounds)
@@ -83,14 +84,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     packages = dict.fromkeys([*(row.package for row in ROWS.values()), "product-key-memory"])
     chosen = [f"--data {given.data}"] if given.data != "a,b" else []
     chosen += [f'--only "{row}"' for row in given.only or ()]
+    chosen += [f"--rounds {given.rounds}"] if given.rounds != Options.rounds else []
+    chosen += ["--no-attention"] if given.no_attention and given.only else []
+    chosen += [f"--name {given.name}"] if given.name else []
     results: dict[str, Any] = {
+        "name": given.name or "index",
         "command": " ".join(["python -m bench.index", *chosen]) if chosen else "make bench-index",
         "machine": machine(),
         "versions": {name: version_of_package(name) for name in packages},
         "options": asdict(options),
         "data": {},
     }
-    out = given.work if given.quick or given.only else RESULTS
+    out = RESULTS if given.name or not (given.quick or given.only) else given.work
     for name in names:
         log(f"data set {name}")
         data = prepare(name, given.work, given.model, given.questions)
