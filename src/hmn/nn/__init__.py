@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from hmn.nn.candidates.strategy import Candidates as Candidates
     from hmn.nn.candidates.strategy import Strategy as Strategy
     from hmn.nn.clipping import clip_grad_norm_ as clip_grad_norm_
+    from hmn.nn.hops import HopReader as HopReader
+    from hmn.nn.hops import HopsRead as HopsRead
+    from hmn.nn.hops import QueryUpdate as QueryUpdate
     from hmn.nn.loss import marginal_nll as marginal_nll
     from hmn.nn.loss import sampled_nll as sampled_nll
     from hmn.nn.memory.encoded import EncodedMemory as EncodedMemory
@@ -37,6 +40,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "hmn.nn.attention.softmax": ["SoftmaxAttention"],
         "hmn.nn.candidates.strategy": ["Candidates", "Strategy"],
         "hmn.nn.clipping": ["clip_grad_norm_"],
+        "hmn.nn.hops": ["HopReader", "HopsRead", "QueryUpdate"],
         "hmn.nn.loss": ["marginal_nll", "sampled_nll"],
         "hmn.nn.memory.encoded": ["EncodedMemory"],
         "hmn.nn.memory.indexed": ["IndexedMemory"],

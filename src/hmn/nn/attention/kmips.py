@@ -1,4 +1,4 @@
-"""K-MIPS attention over a stored memory."""
+"""K-MIPS attention over a stored or an encoded memory."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from hmn.index.protocol import Index
 from hmn.nn.attention.scoring import (
     check_range,
     checked,
-    checked_memory,
+    checked_either,
     shaped,
     softmax,
     uncompiled,
 )
 from hmn.nn.candidates.draw import candidates
 from hmn.nn.candidates.strategy import Candidates, Strategy, as_strategy
+from hmn.nn.memory.encoded import EncodedMemory
 from hmn.nn.memory.indexed import IndexedMemory
 from hmn.nn.memory.stored import Memory
 from hmn.nn.products import inner_products, scaled, weighted_sum
@@ -55,7 +56,9 @@ class KMIPSAttention(nn.Module):
     The index is built at the first search. It is not part of ``state_dict``: see ``load_index``.
 
     Args:
-        memory: N cells; or an ``IndexedMemory``, which several layers may share.
+        memory: N cells, stored or encoded; or an ``IndexedMemory``, which several layers may share. An
+            encoded memory is encoded again where it is read, and gradients reach its encoder. Its keys are
+            what is read.
         k: cells per query, K; may exceed N.
         index: search structure, or its name as ``make_index`` takes it; exact search if not given. Leave it
             out where ``memory`` has its index already.
@@ -81,7 +84,7 @@ class KMIPSAttention(nn.Module):
 
     def __init__(
         self,
-        memory: Memory | IndexedMemory[Memory],
+        memory: Memory | EncodedMemory | IndexedMemory[Memory] | IndexedMemory[EncodedMemory],
         k: int,
         index: Index | str | None = None,
         strategy: Strategy | str | None = None,
@@ -100,10 +103,10 @@ class KMIPSAttention(nn.Module):
                     f"{given} is given twice, expected it once: the IndexedMemory has its own, "
                     "leave it out here"
                 )
-            self.indexed = memory
+            self.indexed: IndexedMemory[Memory | EncodedMemory] = memory
         else:
-            self.indexed = IndexedMemory(checked_memory(memory), index, refiled=refiled, seed=seed)
-        self.memory = checked_memory(self.indexed.memory)
+            self.indexed = IndexedMemory(checked_either(memory), index, refiled=refiled, seed=seed)
+        self.memory = checked_either(self.indexed.memory)
         self.indexed.attach(self)
         self.k = k
         self.strategy: Strategy | None = as_strategy(strategy, k, self.index)
@@ -115,7 +118,7 @@ class KMIPSAttention(nn.Module):
         """Search another memory where ``memory`` is replaced; read a strategy that is given as text."""
         replica = "_is_replica" in vars(self)  # of DataParallel: it reads rows of its own device
         if name == "memory" and "memory" in self._modules and not replica:
-            self.indexed.memory = checked_memory(value)
+            self.indexed.memory = checked_either(value)
         if name == "strategy":
             value = as_strategy(value, self.k, self.index)
         super().__setattr__(name, value)
@@ -209,7 +212,7 @@ class KMIPSAttention(nn.Module):
         memory, k = self.memory, self.k
         if self.training and self.strategy is not None:
             drawn = self.candidates(query, target)
-            reads = len(drawn.cell) * memory.keys.element_size() / 4
+            reads = len(drawn.cell) * memory.snapshot().element_size() / 4
             all_reads = torch.full((len(query),), reads, dtype=torch.float32, device=query.device)
             return _Found(drawn.cell, *_rows(memory, drawn.cell), all_reads, drawn.probability)
         check_range(target, len(memory))
@@ -227,19 +230,31 @@ class KMIPSAttention(nn.Module):
 
     def _mark(self, cells: Tensor) -> None:
         """Note the cells that training reads: the next step moves their keys."""
-        if self.memory.keys.requires_grad and torch.is_grad_enabled():
+        memory = self.memory
+        if isinstance(memory, Memory) and memory.keys.requires_grad and torch.is_grad_enabled():
             self.indexed.mark_read(cells)
 
 
-def _rows(memory: Memory, cells: Tensor) -> tuple[Tensor, Tensor]:
+def _rows(memory: Memory | EncodedMemory, cells: Tensor) -> tuple[Tensor, Tensor]:
     """Live keys and values of cells; zeros from an empty memory.
 
-    Each place is gathered by itself. Gathering distinct cells first took up to twice as long forward, unless
-    eight queries or more read each cell.
+    Each place of a stored memory is gathered by itself. Gathering distinct cells first took up to twice as
+    long forward, unless eight queries or more read each cell. An encoder encodes each distinct cell once.
     """
+    if isinstance(memory, EncodedMemory):
+        return _encoded_rows(memory, cells)
     if not len(memory):
         nothing = memory.keys.new_zeros(*cells.shape, memory.keys.shape[1])
         values = memory.values
         return nothing, nothing if values is None else values.new_zeros(*cells.shape, values.shape[1])
     keys = memory.keys_of(cells)
     return keys, keys if memory.values is None else memory.values_of(cells)
+
+
+def _encoded_rows(memory: EncodedMemory, cells: Tensor) -> tuple[Tensor, Tensor]:
+    if not len(memory):
+        nothing = memory.snapshot().new_zeros(*cells.shape, memory.snapshot().shape[1])
+        return nothing, nothing
+    distinct, place = torch.unique(cells, return_inverse=True)
+    keys = memory.keys_of(distinct)[place]
+    return keys, keys

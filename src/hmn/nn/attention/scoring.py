@@ -12,6 +12,7 @@ from torch import Tensor
 from hmn._native.finite import check_vectors
 from hmn.errors import CellError, ConfigError, ShapeError
 from hmn.index.checks import as_ids, as_tensor
+from hmn.nn.memory.encoded import EncodedMemory
 from hmn.nn.memory.stored import Memory
 from hmn.nn.products import inner_products
 from hmn.results import Read
@@ -34,9 +35,16 @@ def checked_memory(memory: Memory) -> Memory:
     return memory
 
 
-def checked(query: Tensor, target: Tensor | None, memory: Memory) -> tuple[Tensor, Tensor | None]:
+def checked_either(memory: Memory | EncodedMemory) -> Memory | EncodedMemory:
+    """Refuse anything but a ``Memory`` or an ``EncodedMemory``."""
+    return memory if isinstance(memory, EncodedMemory) else checked_memory(memory)
+
+
+def checked(
+    query: Tensor, target: Tensor | None, memory: Memory | EncodedMemory
+) -> tuple[Tensor, Tensor | None]:
     """Queries as ``(B, D)`` and targets as ``(B,)``, refused if they do not fit the memory."""
-    features = memory.keys.shape[1]
+    features = memory.snapshot().shape[1]
     query = as_tensor(query, "query", floats=True)
     if query.dim() < 1 or not query.is_floating_point():
         got = f"{tuple(query.shape)} of {query.dtype}"
