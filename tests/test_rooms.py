@@ -68,6 +68,7 @@ TESTS_OF_NO_MODULE = {
     "index/test_filled_places.py": "k results as long as there are k cells, in every structure",
     "index/test_damaged_states.py": "index states whose tensors are damaged, in every structure",
     "index/test_contract.py": "every structure, compared with exact search",
+    "index/structures/hierarchy/test_measured_again.py": "when the index measures again how far to look",
     "index/structures/test_approximate.py": "what all approximate structures share",
     "index/test_version_0_1.py": "index states of version 0.1 in tests/data",
     "nn/attention/test_checkpoint.py": "layers under activation checkpointing",

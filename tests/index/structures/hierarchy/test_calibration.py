@@ -11,10 +11,12 @@ from tests.index.reference import clustered, recall
 from torch import Tensor
 
 from hmn.errors import ShapeError
-from hmn.index.structures.exact import ExactIndex
-from hmn.index.structures.hierarchy.calibration import Sample, set_widths
+from hmn.index.structures.exact import ExactIndex, search_all
+from hmn.index.structures.hierarchy import calibration
+from hmn.index.structures.hierarchy.calibration import Sample, calibrate, find_spare, set_widths
 from hmn.index.structures.hierarchy.index import HierarchicalIndex
 from hmn.index.tuning import recall_at_k, tune
+from hmn.results import SearchResult
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -193,3 +195,133 @@ def test_tiers_together_let_in_enough_and_no_tier_could_be_narrower() -> None:
         own = (query.unsqueeze(1) * tier.coded[group]).sum(dim=2)
         inside &= anchor - own <= tier.width + 1e-6
     assert 0.9 <= float(inside.float().mean()) < 1
+
+
+@pytest.mark.parametrize("vectors", [True, False])
+def test_no_queries_teach_nothing(vectors: bool) -> None:
+    index = HierarchicalIndex("8")
+    index.build(drawn(100, 8))
+    before = {name: tensor.clone() for name, tensor in index.state_dict().items()}
+    index.learn(torch.zeros(0, 8), torch.arange(0), vectors=vectors)
+    after = index.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
+@pytest.mark.parametrize(("cells", "few"), [(64, True), (65, False)])
+def test_widths_are_measured_from_65_cells_on(cells: int, few: bool) -> None:
+    index = HierarchicalIndex("8")
+    index.build(drawn(cells, 8))
+    assert (index.tree.tiers[0].width == 0) == few
+    if few:
+        assert index.tree.spare == 2 * cells  # all are scored until their number has doubled
+
+
+@pytest.mark.parametrize(
+    ("cells", "most", "shares", "tried", "chosen"),
+    [
+        (1_000, 2_048, (0.5, 0.7, 0.9), (0, 24, 72), 72),
+        (1_000, 2_048, (0.9,), (0,), 0),
+        (1_000, 2_048, (0.1, 0.2, 0.3, 0.4, 0.5, 0.6), (0, 24, 72, 168, 360, 744), 744),
+        (1_000, 2_048, (0.5, 0.6, 0.604, 0.603, 0.602, 0.601), (0, 24, 72, 168, 360, 744), 24),
+        (1_000, 2_048, (0.5, 0.6, 0.606, 0.6, 0.6, 0.6), (0, 24, 72, 168, 360, 744), 72),
+        (1_000, 100, (0.1, 0.2, 0.3, 0.4), (0, 24, 72, 168), 168),
+        (144, 2_048, (0.1, 0.2, 0.3), (0, 24, 72), 72),
+    ],
+)
+def test_as_many_more_cells_are_scored_in_full_as_is_worth_while(
+    monkeypatch: pytest.MonkeyPatch,
+    cells: int,
+    most: int,
+    shares: tuple[float, ...],
+    tried: tuple[int, ...],
+    chosen: int,
+) -> None:
+    monkeypatch.setattr(calibration, "MOST_SPARE", most)
+    index = HierarchicalIndex("8")
+    index.build(drawn(cells, 8))
+    spares: list[int] = []
+
+    def found() -> float:
+        spares.append(index.tree.spare)
+        return shares[len(spares) - 1]
+
+    share = find_spare(index.tree, 0.9, found)
+    assert tuple(spares) == tried
+    assert (index.tree.spare, share) == (chosen, shares[tried.index(chosen)])
+
+
+@pytest.mark.parametrize(
+    ("shares", "times"),
+    [
+        ((0.95,), 0),
+        ((0.5, 0.95), 1),
+        ((0.5, 0.6, 0.7, 0.702), 2),
+        ((0.5, 0.4), 0),
+        ((0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.94), 8),
+    ],
+)
+@pytest.mark.parametrize("dearer", [0, 1])
+def test_a_search_is_made_a_quarter_wider_as_long_as_it_finds_more(
+    shares: tuple[float, ...], times: int, dearer: int
+) -> None:
+    index = HierarchicalIndex("8")
+    index.build(drawn(100, 8))
+    rows, tree = index.tree.cells.rows, index.tree
+    (tier,) = tree.tiers
+    seen: list[tuple[float, float]] = []
+
+    def search(query: Tensor, k: int) -> SearchResult:
+        """Answer a share of the queries of the third kind and all others, at the price of all cells."""
+        seen.append((tier.rank, tier.width))
+        wider = round(math.log(tier.width / seen[0][1]) / math.log(1.25))
+        assert tier.rank == pytest.approx(seen[0][0] * 1.25**wider)
+        result = search_all(rows, query, k)
+        kind = len(query) // 5
+        place = torch.arange(len(query)) - 2 * kind
+        lost = (place >= math.ceil(shares[wider] * kind)) & (place < kind)
+        score = result.score.masked_fill(lost.unsqueeze(1), -math.inf)
+        return result._replace(score=score, reads=result.reads + dearer)
+
+    calibrate(tree, rows, search)
+    rank, width = seen[0]
+    assert (tier.rank, tier.width) == pytest.approx((rank * 1.25**times, width * 1.25**times))
+    assert tree.spare == (2 * 100 if dearer else 0)
+
+
+def test_the_worst_kind_of_queries_counts() -> None:
+    sample = Sample(torch.zeros(4, 3), torch.zeros(4, 2, dtype=torch.int64), (1, 2), 2)
+    found = torch.tensor([[1, 0], [1, 1], [1, 1], [0, 0]]).bool()
+    assert [sample.lowest(found, number) for number in (0, 1)] == [0.5, 0.5]
+    gap = torch.tensor([[0.0, 4.0], [1.0, 5.0], [3.0, 0.0], [2.0, 0.0]])
+    assert [sample.quantile(gap, 0, share) for share in (0.5, 1.0)] == [2.5, 3.0]
+    assert [sample.quantile(gap, 1, share) for share in (0.5, 1.0)] == [2.5, 5.0]
+
+
+def test_scores_that_differ_by_rounding_alone_count_as_equal() -> None:
+    for exact in (torch.tensor([[3.0, 2.0, 1.0]]), torch.tensor([[-1.0, -2.0, -3.0]])):
+        best = SearchResult(exact.expand(3, 3), torch.zeros(3, 3), torch.zeros(3), torch.zeros(3))
+        mine = exact[:, :2] - torch.tensor([[0.0], [5e-6], [1e-3]])
+        found = calibration._found(best, best._replace(score=mine))
+        assert found.tolist() == [[True, True], [True, True], [True, False]]
+
+
+def test_the_tier_where_it_saves_most_is_made_narrower(monkeypatch: pytest.MonkeyPatch) -> None:
+    index = HierarchicalIndex("4x20")
+    index.build(drawn(200, 8))
+    ranks, steps = len(calibration.RANKS), len(calibration.SHARES)
+    width = [[1.0 - step / 100 for step in range(steps)]] * ranks
+    for dear in (0, 1):
+        gaps = []
+        for number in (0, 1):  # either tier, if made narrower, keeps out another one of 20 cells
+            gap = torch.zeros(ranks, 1, 20, 1)
+            gap[:, :, number] = 1.0
+            saved = 10.0 if number == dear else 1.0
+            cost = [[100.0 + (rank != 1) - saved * step for step in range(steps)] for rank in range(ranks)]
+            gaps.append(calibration._Gaps(gap, width, cost))
+        monkeypatch.setattr(calibration, "_gaps", lambda *_, gaps=gaps: gaps.pop())  # from the last tier on
+        sample = Sample(drawn(20, 8), torch.zeros(20, 1, dtype=torch.int64), (1,), 1)
+        set_widths(index.tree, sample, 0.95)
+        tiers = index.tree.tiers
+        assert [tier.rank for tier in tiers] == [2.0, 2.0]
+        assert [tiers[dear].width, tiers[1 - dear].width] == [width[0][-1], 1.0]

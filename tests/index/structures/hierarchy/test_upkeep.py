@@ -246,6 +246,18 @@ def test_means_follow_by_their_own_measure_however_long_keys_are(size: float) ->
     assert bool((index.tree.tiers[-1].mean[live] == before[live]).all(dim=1).any())  # not all of them
 
 
+@pytest.mark.parametrize(("factor", "follows"), [(1.01, False), (1.05, True), (0.99, False), (0.95, True)])
+def test_a_mean_follows_beyond_three_hundredths_of_its_length(factor: float, follows: bool) -> None:
+    keys, _ = clustered(0, 400, 1)
+    index = built(keys.clone(), "20")
+    (leaves,), filing = index.tree.tiers, index.tree.cells.filing
+    leaf = filing.parent.mode().values.view(1)
+    cells, before = filing.in_groups(leaf)[0], leaves.mean[leaf].clone()
+    index.update(cells, factor * keys[cells])
+    assert bool((filing.parent[cells] == leaf).all())
+    torch.testing.assert_close(leaves.mean[leaf], factor * before if follows else before)
+
+
 @pytest.mark.parametrize(("intended", "fewest"), [(2, 1), (4, 1), (6, 4), (20, 11)])
 def test_groups_are_dropped_at_half_the_intended_members_or_when_empty(intended: int, fewest: int) -> None:
     keys, _ = clustered(3, 600, 1)
