@@ -102,3 +102,17 @@ def test_a_part_is_divided_as_if_it_were_alone_whatever_it_is_padded_with() -> N
             assert len(nearest.unique()) == len(center)  # no piece is empty, which would start again
             center = F.normalize(torch.zeros_like(center).index_add_(0, nearest, points), dim=1)
         assert torch.equal(both[number, :own], (points @ center.T).argmax(dim=1))
+
+
+def test_a_piece_that_loses_all_points_starts_again_at_one_that_fits_worst_and_not_at_padding() -> None:
+    # The first centre goes to 24 degrees, between its points at 0 and 48. The others come nearer to both.
+    degrees = [0.0, -27.0, 98.0, 48.0, -14.0, -14.1, -14.2, 50.0, 50.1, 50.2, 50.3]
+    angle = torch.tensor(degrees, dtype=torch.float64).deg2rad()
+    unit = torch.zeros(2, 40, 2, dtype=torch.float64)
+    unit[0, : len(angle)] = torch.stack([angle.cos(), angle.sin()], dim=1)
+    unit[1] = F.normalize(
+        torch.randn(40, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64), dim=1
+    )
+    held = torch.arange(40) < torch.tensor([[len(angle)], [40]])
+    piece = split_kmeans._pieces(unit, held, torch.tensor([3, 5]), 4)[0, : len(angle)]
+    assert piece.tolist() == [1, 1, 0, 2, 1, 1, 1, 2, 2, 2, 2]  # 98 degrees fitted worst

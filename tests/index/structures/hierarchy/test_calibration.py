@@ -11,9 +11,16 @@ from tests.index.reference import clustered, recall
 from torch import Tensor
 
 from hmn.errors import ShapeError
+from hmn.index.storage.key_rows import KeyRows
 from hmn.index.structures.exact import ExactIndex, search_all
 from hmn.index.structures.hierarchy import calibration
-from hmn.index.structures.hierarchy.calibration import Sample, calibrate, find_spare, set_widths
+from hmn.index.structures.hierarchy.calibration import (
+    Sample,
+    calibrate,
+    find_spare,
+    learn_widths,
+    set_widths,
+)
 from hmn.index.structures.hierarchy.index import HierarchicalIndex
 from hmn.index.tuning import recall_at_k, tune
 from hmn.results import SearchResult
@@ -325,3 +332,69 @@ def test_the_tier_where_it_saves_most_is_made_narrower(monkeypatch: pytest.Monke
         tiers = index.tree.tiers
         assert [tier.rank for tier in tiers] == [2.0, 2.0]
         assert [tiers[dear].width, tiers[1 - dear].width] == [width[0][-1], 1.0]
+
+
+def test_the_number_of_results_for_which_least_is_let_in_counts() -> None:
+    sample = Sample(torch.zeros(4, 3), torch.zeros(4, 2, dtype=torch.int64), (1, 2), 1)
+    ranks = len(calibration.RANKS)
+    gap = torch.tensor([0.0, 2.0]).expand(ranks, 2, 4, 2)  # the second best cell of every query is far below
+    gaps = calibration._Gaps(gap, [[1.0]] * ranks, [[1.0] * len(calibration.SHARES)] * ranks)
+    assert calibration._let_in(sample, [gaps], [0]) == 0.5
+
+
+@pytest.mark.parametrize("at_a_time", [1 << 24, 1])
+def test_scores_and_costs_of_groups_agree_with_float64(
+    monkeypatch: pytest.MonkeyPatch, at_a_time: int
+) -> None:
+    monkeypatch.setattr(calibration, "SCORES_AT_A_TIME", at_a_time)
+    index = HierarchicalIndex("4x20")
+    index.build(drawn(200, 8))
+    tier = index.tree.tiers[-1]
+    live, group = tier.live(), tier.live()[torch.arange(100).view(50, 2) % len(tier)]
+    sample = Sample(drawn(50, 8), group, (1, 4), 1)
+    score = sample.query.double() @ tier.coded[live].double().T
+    ranks = [min(len(live), math.ceil(rank * root)) for rank in (1, 2, 4, 8, 16) for root in (1, 2)]
+    expected = score.sort(dim=1, descending=True).values[:, [rank - 1 for rank in ranks]].T.view(5, 2, 50)
+    anchor, own, near = calibration._scores(tier, sample, group)
+    torch.testing.assert_close(anchor.double(), expected, rtol=1e-5, atol=1e-5)
+    wanted = (sample.query.unsqueeze(1).double() * tier.coded[group].double()).sum(dim=2)
+    torch.testing.assert_close(own.double(), wanted, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(near.double(), score[:32], rtol=1e-5, atol=1e-5)
+    gaps = calibration._gaps(tier, sample, group)
+    entered = score[:32] >= expected[2, 1, :32].unsqueeze(1) - gaps.width[2][0]
+    cells = 200 / len(live)  # per leaf
+    bytes_read = (
+        cells * index.tree.cells.filing.lists.level.entry_bytes * float(entered.sum(dim=1).double().mean())
+    )
+    assert gaps.cost[2][0] == pytest.approx(bytes_read, rel=1e-2)
+
+
+@pytest.mark.parametrize(("cells", "count"), [(200, 128), (200_000, 64), (1_000_000, 48)])
+def test_queries_of_five_kinds_are_drawn_and_fewer_of_many_cells(cells: int, count: int) -> None:
+    rows = KeyRows(drawn(cells, 2 if cells > 200 else 8), None, None)
+    query = calibration._queries(rows, 0)
+    near, key, opposite, other, anywhere = query.view(5, count, rows.features)
+    torch.testing.assert_close(query.norm(dim=1), torch.ones(5 * count))
+    assert torch.equal(opposite, -near) and torch.equal(other, -key)
+    if cells == 200:
+        unit = torch.nn.functional.normalize(rows.keys[:cells], dim=1)
+        best = [(kind @ unit.T).amax(dim=1) for kind in (near, key, anywhere)]
+        assert float(best[1].min()) > 1 - 1e-5 > float(best[0].min()) > 0.8  # noise is shorter than keys
+        assert float(best[2].mean()) < float(best[0].mean())
+
+
+def test_few_of_the_queries_say_how_many_cells_to_score_in_full() -> None:
+    index = HierarchicalIndex("8")
+    index.build(drawn(100, 8))
+    rows, tree = index.tree.cells.rows, index.tree
+    asked: list[Tensor] = []
+
+    def search(query: Tensor, k: int) -> SearchResult:
+        asked.append(query)
+        return search_all(rows, query, k)
+
+    query = drawn(600, 8, seed=1)
+    unit = query / query.norm(dim=1, keepdim=True)
+    learn_widths(tree, query, search_all(rows, query, 1).cell.squeeze(1), search)
+    assert len(asked) == 1 and tree.spare == 0  # all of them were found at once
+    torch.testing.assert_close(asked[0], unit[:512])
