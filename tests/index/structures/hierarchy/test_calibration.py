@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from itertools import pairwise
 
 import pytest
@@ -14,13 +15,7 @@ from hmn.errors import ShapeError
 from hmn.index.storage.key_rows import KeyRows
 from hmn.index.structures.exact import ExactIndex, search_all
 from hmn.index.structures.hierarchy import calibration
-from hmn.index.structures.hierarchy.calibration import (
-    Sample,
-    calibrate,
-    find_spare,
-    learn_widths,
-    set_widths,
-)
+from hmn.index.structures.hierarchy.calibration import Sample, calibrate, find_spare, set_widths
 from hmn.index.structures.hierarchy.index import HierarchicalIndex
 from hmn.index.tuning import recall_at_k, tune
 from hmn.results import SearchResult
@@ -204,26 +199,6 @@ def test_tiers_together_let_in_enough_and_no_tier_could_be_narrower() -> None:
     assert 0.9 <= float(inside.float().mean()) < 1
 
 
-@pytest.mark.parametrize("vectors", [True, False])
-def test_no_queries_teach_nothing(vectors: bool) -> None:
-    index = HierarchicalIndex("8")
-    index.build(drawn(100, 8))
-    before = {name: tensor.clone() for name, tensor in index.state_dict().items()}
-    index.learn(torch.zeros(0, 8), torch.arange(0), vectors=vectors)
-    after = index.state_dict()
-    assert before.keys() == after.keys()
-    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
-
-
-@pytest.mark.parametrize(("cells", "few"), [(64, True), (65, False)])
-def test_widths_are_measured_from_65_cells_on(cells: int, few: bool) -> None:
-    index = HierarchicalIndex("8")
-    index.build(drawn(cells, 8))
-    assert (index.tree.tiers[0].width == 0) == few
-    if few:
-        assert index.tree.spare == 2 * cells  # all are scored until their number has doubled
-
-
 @pytest.mark.parametrize(
     ("cells", "most", "shares", "tried", "chosen"),
     [
@@ -395,6 +370,21 @@ def test_few_of_the_queries_say_how_many_cells_to_score_in_full() -> None:
 
     query = drawn(600, 8, seed=1)
     unit = query / query.norm(dim=1, keepdim=True)
-    learn_widths(tree, query, search_all(rows, query, 1).cell.squeeze(1), search)
+    calibration.learn_widths(tree, query, search_all(rows, query, 1).cell.squeeze(1), search)
     assert len(asked) == 1 and tree.spare == 0  # all of them were found at once
     torch.testing.assert_close(asked[0], unit[:512])
+
+
+def test_widths_let_in_more_of_the_best_cells_than_must_be_found() -> None:
+    index = HierarchicalIndex("40")
+    index.build(drawn(400, 8))
+    rows, (tier,) = index.tree.cells.rows, index.tree.tiers
+    calibrate(index.tree, rows, partial(search_all, rows))  # finds all, so that nothing is made wider
+    query = calibration._queries(rows, index.tree.seed)
+    score = query @ tier.coded[tier.live()].T
+    for k in (1, 10, 50):
+        leaf = index.tree.cells.filing.parent[search_all(rows, query, k).cell]
+        own = (query.unsqueeze(1) * tier.coded[leaf]).sum(dim=2)
+        rank = min(len(tier), math.ceil(tier.rank * math.sqrt(k)))
+        inside = score.topk(rank).values[:, -1:] - own <= tier.width + 1e-6
+        assert float(inside.double().view(5, -1).mean(dim=1).min()) >= 0.975

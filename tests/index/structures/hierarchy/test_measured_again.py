@@ -27,6 +27,10 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return numbers
 
 
+def drawn(count: int) -> Tensor:
+    return torch.randn(count, 8, generator=torch.Generator().manual_seed(0))
+
+
 def of_length_one(count: int) -> Tensor:
     """Keys whose lengths are exactly 1."""
     return torch.eye(8)[torch.arange(count) % 8]
@@ -49,7 +53,11 @@ def test_widths_are_measured_again_where_half_of_the_cells_are_written_at_once(m
         assert measured == ([100] if count < 50 else [100, 100])
 
 
-def test_widths_are_measured_again_where_a_key_is_more_than_twice_as_long(measured: list[int]) -> None:
+@pytest.mark.parametrize("at_a_time", [1 << 16, 1])
+def test_widths_are_measured_again_where_a_key_is_more_than_twice_as_long(
+    measured: list[int], monkeypatch: pytest.MonkeyPatch, at_a_time: int
+) -> None:
+    monkeypatch.setattr(calibration, "KEYS_AT_A_TIME", at_a_time)
     index = HierarchicalIndex("8")
     index.build(of_length_one(100))
     index.update(torch.tensor([3]), 2.0 * of_length_one(1))
@@ -75,7 +83,7 @@ def test_a_change_of_no_cells_measures_nothing(measured: list[int]) -> None:
 
 
 def test_what_was_learned_is_not_measured_again(measured: list[int]) -> None:
-    keys = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
+    keys = drawn(200)
     index = HierarchicalIndex("8")
     index.build(keys[:100])
     index.learn(keys[:50], torch.arange(50))
@@ -84,3 +92,23 @@ def test_what_was_learned_is_not_measured_again(measured: list[int]) -> None:
     index.update(torch.arange(200), 10 * keys)
     assert measured == [100]
     assert [(tier.rank, tier.width, index.tree.spare) for tier in index.tree.tiers] == learned
+
+
+@pytest.mark.parametrize("vectors", [True, False])
+def test_no_queries_teach_nothing(vectors: bool) -> None:
+    index = HierarchicalIndex("8")
+    index.build(drawn(100))
+    before = {name: tensor.clone() for name, tensor in index.state_dict().items()}
+    index.learn(torch.zeros(0, 8), torch.arange(0), vectors=vectors)
+    after = index.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+
+
+@pytest.mark.parametrize(("cells", "few"), [(64, True), (65, False)])
+def test_widths_are_measured_from_65_cells_on(cells: int, few: bool) -> None:
+    index = HierarchicalIndex("8")
+    index.build(drawn(cells))
+    assert (index.tree.tiers[0].width == 0) == few
+    if few:
+        assert index.tree.spare == 2 * cells  # all are scored until their number has doubled
