@@ -70,7 +70,8 @@ void move_entry(const Lists& lists, int64_t from, int64_t to) {
 void move_list(const Lists& lists, int64_t list, int64_t first, int64_t* slot_of) {
     const int64_t old = lists.first_panel[list], length = lists.length[list], panels = panels_of(length);
     const int64_t line = int64_t(lists.groups) * kLine;
-    std::memcpy(lists.codes + first * line, lists.codes + old * line, panels * line);
+    if (line > 0)  // without codes there is no memory either
+        std::memcpy(lists.codes + first * line, lists.codes + old * line, panels * line);
     const int64_t from = old * kLanes, to = first * kLanes;
     for (int64_t i = 0; i < length; ++i) {
         lists.along[to + i] = lists.along[from + i];
