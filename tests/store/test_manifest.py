@@ -120,7 +120,7 @@ ATTACKS: list[tuple[Any, str]] = [
     ([], "expected an object"),
     ("text", "expected an object"),
     ({}, "not the manifest of a bundle"),
-    ({"format": "other", "version": 1, "files": {}}, "not the manifest of a bundle"),
+    ({"format": "other", "version": 1, "files": {}}, "not the manifest of a bundle: format is 'other'"),
     ({"format": ["hmn-bundle"], "version": 1, "files": {}}, "not the manifest of a bundle"),
     *(
         ({"format": "hmn-bundle", "version": v, "files": {}}, "version is")

@@ -19,7 +19,7 @@ from tests.index.interrupted import broken_off
 from tests.index.reference import listed, whole
 from torch import Tensor
 
-from hmn.errors import NotFittedError, ShapeError
+from hmn.errors import ConfigError, NotFittedError, ShapeError
 from hmn.index.protocol import Index
 from hmn.index.registry import make_index
 
@@ -313,3 +313,26 @@ def test_keys_whose_storage_is_freed_are_refused_until_the_index_is_built_again(
     index.build(keys)
     for part, wanted in zip(index.search(query, 5), before, strict=True):
         torch.testing.assert_close(part, wanted, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "setting", "value"),
+    [
+        ("cluster:num_clusters=6,num_probes=2", "num_probes", "2"),
+        ("pca-tree:leaf_size=7", "leaf_size", 7),
+        ("pca-tree:leaf_size=7,num_leaves=3", "num_leaves", 3),
+        ("wta-hash:num_tables=5,prefix=4", "num_tables", 5),
+        ("wta-hash:num_tables=5,prefix=4", "prefix", 4),
+        ("hierarchy:reach=9", "reach", 9),
+    ],
+)
+def test_stats_give_the_settings_that_were_asked_for(text: str, setting: str, value: int | str) -> None:
+    index = make_index(text)
+    index.build(torch.randn(300, 8, generator=torch.Generator().manual_seed(0)))
+    assert index.stats()[setting] == value
+
+
+@pytest.mark.parametrize("name", ["cluster", "hierarchy"])
+def test_what_cannot_be_called_is_refused_as_a_callback(name: str) -> None:
+    with pytest.raises(ConfigError, match="on_progress is 'bar'"):
+        make_index(name, on_progress="bar")

@@ -267,3 +267,11 @@ print(bool((found.cell[:, 0] >= 0).all()))
     )
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.strip() == "True" and "OMP" not in ran.stderr
+
+
+def test_stats_give_the_probes_that_were_asked_for() -> None:
+    index = FaissIndex("IVF4,Flat")
+    index.build(clustered(0, 300, 1)[0])
+    assert index.stats()["num_probes"] == "as faiss has it"
+    index.num_probes = 3
+    assert index.stats()["num_probes"] == 3

@@ -90,3 +90,7 @@ def test_the_baseline_is_a_moving_average_that_is_used_before_it_moves() -> None
     assert torch.equal(attention.baseline, kept)
     assert sorted(attention.state_dict()) == ["baseline", "memory.key_table.weight", "steps"]
     torch.testing.assert_close(copy.deepcopy(attention)(query), attention(query))
+
+
+def test_a_baseline_may_follow_the_last_reward_alone() -> None:
+    assert HardAttention(Memory(torch.eye(3)), decay=0).decay == 0.0
