@@ -93,6 +93,31 @@ def test_listed_column(tmp_path: Path) -> None:
         assert [row for _, row in table.rows] == expected
 
 
+@pytest.mark.parametrize("name", ["kb.txt", "kb", "kb.txt.gz"])
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("a b|r|c, d\nx|r|y\n", [["a b", "r", "c, d"], ["x", "r", "y"]]),
+        ("a|b\tr\tc|d|e\n", [["a|b", "r", "c|d|e"]]),
+        ("# our facts\na|r|b\n", [["a", "r", "b"]]),
+        ("id|Object|relation|subject\n1|b|r|a\n", [["a", "r", "b"]]),
+    ],
+)
+def test_separator_is_recognised(tmp_path: Path, name: str, content: str, expected: list[list[str]]) -> None:
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content.encode()) if name.endswith(".gz") else content.encode())
+    assert read_skipping(path)[0] == expected
+
+
+def test_bar_between_answers_is_no_separator_of_columns(tmp_path: Path) -> None:
+    path = tmp_path / "questions.txt"
+    layout = Layout(("question", "answers"), has_list=True)
+    path.write_text("who is a|b\nwho\tc|d\n")
+    assert [row for _, row in read_rows(Source(path, skip_bad=True), [layout]).rows] == [["who", "c", "d"]]
+    path.write_text("who|a\nwhat|b\n")
+    assert [row for _, row in read_rows(Source(path), [layout]).rows] == [["who", "a"], ["what", "b"]]
+
+
 @pytest.mark.parametrize("name", ["facts.tsv", "facts.csv", "facts.jsonl", "facts.parquet", "facts.tsv.gz"])
 @pytest.mark.parametrize("content", [b"", b"\n\n"])
 def test_empty_file(tmp_path: Path, name: str, content: bytes) -> None:

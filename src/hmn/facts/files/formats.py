@@ -6,24 +6,29 @@ We read text ourselves, instead of with a table library, so that messages can gi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Literal
 
 from hmn.errors import DataError
-from hmn.facts.files.delimited import read_delimited
+from hmn.facts.files.delimited import LIST_MARK, read_delimited
 from hmn.facts.files.json_lines import read_json_lines
-from hmn.facts.files.layout import Layout, Rows
+from hmn.facts.files.layout import Layout, Rows, layout_by_header, layout_by_width
 from hmn.facts.files.lines import open_bytes
 from hmn.facts.files.parquet import read_parquet
 from hmn.facts.files.source import Source
 
-_SEPARATORS = {".tsv": "\t", ".txt": "\t", ".tab": "\t", ".csv": ",", ".psv": "|"}
-"""Separator of a text file, by its suffix."""
+_SEPARATORS = {".tsv": "\t", ".tab": "\t", ".csv": ",", ".psv": "|"}
+"""Separator of a text file, by its suffix. That of other files is recognised."""
+_TEXT = {*_SEPARATORS, ".txt"}
+"""Suffixes of text with a separator between the columns."""
 _JSON = {".jsonl", ".ndjson", ".json"}
 """Suffixes of JSON lines."""
 _COMPRESSED = {".gz", ".zst"}
 """Suffixes of compressed files."""
 _FIRST_BYTES = 4096
 """Number of bytes by which a file without a known suffix is recognised."""
+_FIRST_LINES = 16
+"""Number of lines by which a separator is recognised."""
 
 
 def read_rows(
@@ -31,8 +36,9 @@ def read_rows(
 ) -> Rows:
     """Read the wanted columns of a file in any known format.
 
-    The suffix decides the format (``.tsv .txt .csv .psv .jsonl .ndjson .json .parquet``, optionally followed
-    by ``.gz`` or ``.zst``), or else the first bytes do. Any other file is read as tab-separated text.
+    The suffix decides the format (``.tsv .csv .psv .jsonl .ndjson .json .parquet``, optionally followed by
+    ``.gz`` or ``.zst``), or else the first bytes do. Any other file, such as ``.txt``, is text separated by
+    tabs; or by ``|``, if its first lines have no tab and ``|`` splits one of them into the wanted columns.
 
     A text file may have a header; see ``hmn.facts.files.delimited.read_delimited``. JSON and Parquet always
     go by names.
@@ -54,7 +60,7 @@ def read_rows(
         return read_parquet(source, layouts)
     if file_format == "json":
         return read_json_lines(source, layouts)
-    separator = separator or _SEPARATORS.get(_suffix(source), "\t")
+    separator = separator or _SEPARATORS.get(_suffix(source)) or _separator(source, layouts)
     quotes = separator == "," or _suffix(source) == ".csv"
     return read_delimited(source, layouts, separator, quotes=quotes, header=header)
 
@@ -83,6 +89,17 @@ def _format(source: Source) -> Literal["parquet", "json", "text"]:
     suffix = _suffix(source)
     if start.startswith(b"PAR1") or suffix == ".parquet":
         return "parquet"
-    if suffix in _JSON or (suffix not in _SEPARATORS and start.lstrip().startswith(b"{")):
+    if suffix in _JSON or (suffix not in _TEXT and start.lstrip().startswith(b"{")):
         return "json"
     return "text"
+
+
+def _separator(source: Source, layouts: Sequence[Layout]) -> str:
+    """Recognise the character between columns by the first lines; the tab if they do not say."""
+    lines = [line for _, line in islice(Source(source.path, skip_bad=True).lines(), _FIRST_LINES)]
+    # a tab decides, since answers may have a bar between them
+    if not any("\t" in line for line in lines):
+        rows = (line.split(LIST_MARK) for line in lines)
+        if any(layout_by_width(len(cells), layouts) or layout_by_header(cells, layouts)[0] for cells in rows):
+            return LIST_MARK
+    return "\t"
