@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from hmn.errors import DataError
 from hmn.facts.files.layout import Layout, Row
-from hmn.facts.files.source import Source
+from hmn.facts.files.source import KEPT_MESSAGES as KEPT
+from hmn.facts.files.source import Skipped, Source
 from hmn.facts.ids import canonical_id, inverse_of, is_text, several_entities
 
 FACT = Layout(("subject", "relation", "object"))
@@ -52,19 +53,18 @@ def checked_triples(triples: object, source: Source) -> Iterator[Row]:
         yield number, cells
 
 
-def distinct_facts(rows: Iterable[Row], source: Source) -> NumberedFacts:
-    """Bring rows of subject, relation and object into canonical order; repeated facts are bad lines.
+def distinct_facts(rows: Iterable[Row], source: Source) -> tuple[NumberedFacts, Skipped]:
+    """Bring rows of subject, relation and object into canonical order; also gives the repeats left out.
 
     Raises:
-        DataError: there is no fact; or one is repeated, and bad lines are not skipped.
+        DataError: there is no fact.
     """
     numbered, line = _gathered(rows)
     if not len(line):
         raise DataError(f"{source.path}: it holds no fact, expected rows of {FACT}: check its columns")
     facts, repeated = canonical(numbered)
-    for row in repeated:
-        source.bad(int(line[row]), "duplicate fact: an earlier line has the same fact")
-    return facts
+    messages = [f"{source.path}:{line[row]}: an earlier line has the same fact" for row in repeated[:KEPT]]
+    return facts, Skipped(len(repeated), tuple(messages))
 
 
 def canonical(facts: NumberedFacts) -> tuple[NumberedFacts, NDArray[np.int64]]:

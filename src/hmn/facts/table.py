@@ -62,6 +62,7 @@ class FactTable:
         subject, relation, object: ``(N,)`` int32 numbers; rows are distinct and sorted by the three.
         names: the names of the entities.
         skipped: bad lines that were skipped while the files were read.
+        repeated: facts that came again, by their lines; the table holds each once.
     """
 
     entities: pa.Array
@@ -71,6 +72,7 @@ class FactTable:
     object: NDArray[np.int32]
     names: Names
     skipped: Skipped = field(default_factory=Skipped)
+    repeated: Skipped = field(default_factory=Skipped)
 
     @classmethod
     def read(
@@ -87,7 +89,7 @@ class FactTable:
         """Read facts, and names of their entities, from TSV, CSV, JSON lines or Parquet; plain, gz or zst.
 
         Every spelling of a Freebase id becomes the same id (``m.0abc``, ``people/person/gender``), and lines
-        of FB2M with several objects become several facts.
+        of FB2M with several objects become several facts. Repeated facts are counted in ``repeated``.
 
         Args:
             path: the facts; see ``hmn.facts.files.formats.read_rows`` for the formats.
@@ -100,7 +102,7 @@ class FactTable:
 
         Raises:
             DataError: a file cannot be read or holds no fact; or a line is bad (``file:line: reason``), such
-                as a wrong number of columns, an empty field, a duplicate fact or text that is not UTF-8.
+                as a wrong number of columns, an empty field or text that is not UTF-8.
         """
         layout = Layout(
             tuple(columns) if isinstance(columns, Iterable) and not isinstance(columns, str) else ()
@@ -110,9 +112,9 @@ class FactTable:
         check_flag("inverse", inverse)
         source = Source(path, skip_bad, progress=progress)
         table = read_rows(source, [layout], separator=separator, header=layout != FACT)
-        facts = distinct_facts(table.rows, source)
+        facts, repeated = distinct_facts(table.rows, source)
         ranked_names = () if names is None else read_names(source.sibling(names), separator)
-        return cls._build(facts, ranked_names, source, inverse)
+        return cls._build(facts, ranked_names, inverse, source, repeated)
 
     @classmethod
     def from_triples(
@@ -130,26 +132,31 @@ class FactTable:
             inverse: also add the inverse of every fact.
 
         Raises:
-            DataError: there is no fact, one is a duplicate, or one is not three texts, none of them blank; or
-                an entity's names are not a list of texts.
+            DataError: there is no fact, or one is not three texts, none of them blank; or an entity's names
+                are not a list of texts.
         """
         check_flag("inverse", inverse)
         source = Source("triples")
-        facts = distinct_facts(checked_triples(triples, source), source)
-        return cls._build(facts, checked_names(names or {}), source, inverse)
+        facts, repeated = distinct_facts(checked_triples(triples, source), source)
+        return cls._build(facts, checked_names(names or {}), inverse, source, repeated)
 
     @classmethod
     def _build(
-        cls, facts: NumberedFacts, ranked_names: Iterable[RankedName], source: Source, inverse: bool
+        cls,
+        facts: NumberedFacts,
+        ranked_names: Iterable[RankedName],
+        inverse: bool,
+        source: Source,
+        repeated: Skipped,
     ) -> FactTable:
-        names = collect_names(ranked_names, facts.entities)
-        return cls._of(with_inverse(facts) if inverse else facts, names, source.skipped)
+        names = collect_names(ranked_names, facts.entities)  # reads the file, so that bad lines are counted
+        return cls._of(with_inverse(facts) if inverse else facts, names, source.skipped, repeated)
 
     @classmethod
-    def _of(cls, facts: NumberedFacts, names: Names, skipped: Skipped) -> FactTable:
+    def _of(cls, facts: NumberedFacts, names: Names, *left_out: Skipped) -> FactTable:
         entities = pa.array(facts.entities, pa.large_string())
         subject, relation, object_ = map(frozen, (facts.subject, facts.relation, facts.object))
-        return cls(entities, facts.relations, subject, relation, object_, names, skipped)
+        return cls(entities, facts.relations, subject, relation, object_, names, *left_out)
 
     def __repr__(self) -> str:
         """The size of the table."""
@@ -301,7 +308,7 @@ class FactTable:
                 f"{folder / NAMES_FILE}: its rows are not in the order of {FACTS_FILE}'s entities: "
                 "save the table again"
             )
-        return cls._of(facts, Names(owners, text, len(facts.entities)), Skipped())
+        return cls._of(facts, Names(owners, text, len(facts.entities)))
 
 
 def _is_whole(value: object) -> bool:

@@ -12,12 +12,12 @@ from hmn.errors import DataError, check_flag
 from hmn.facts.files.lines import BadText, open_bytes, read_lines, readable
 
 KEPT_MESSAGES = 5
-"""Number of messages about bad lines that are kept; later bad lines are only counted."""
+"""Number of messages about skipped lines that are kept; later ones are only counted."""
 
 
 @dataclass(frozen=True)
 class Skipped:
-    """The bad lines that were skipped.
+    """Lines that were skipped or left out in part, such as bad ones.
 
     Attributes:
         total: their number.
@@ -41,12 +41,12 @@ class Source:
         if not isinstance(path, (str, PathLike)):
             raise DataError(f"path is {path!r:.80}, expected the path of a file as text or Path")
         self.path, self.progress = Path(path), progress
-        self._skip_bad = check_flag("skip_bad", skip_bad)
+        self.skip_bad = check_flag("skip_bad", skip_bad)
         self._count = _Count()
 
     def sibling(self, path: Path | str) -> Source:
         """Another file, treated the same; bad lines of both files are counted together."""
-        other = Source(path, self._skip_bad, progress=self.progress)
+        other = Source(path, self.skip_bad, progress=self.progress)
         other._count = self._count
         return other
 
@@ -72,7 +72,7 @@ class Source:
             DataError: ``skip_bad`` is off.
         """
         message = f"{self.path}:{line}: {reason}"
-        if not self._skip_bad:
+        if not self.skip_bad:
             raise DataError(f"{message}; correct the line, or skip bad lines with skip_bad (--skip-bad)")
         self._count.add(message)
 
