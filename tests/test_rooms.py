@@ -21,7 +21,7 @@ ORDER = {
     "hmn._native": "_kernels backend finite < arguments < level < codes < fallback < buckets lists search"
     " < __init__",
     "hmn.cli": "flags output < ask demo evaluate paper serve train < app < __init__ __main__",
-    "hmn.facts": "files ids ragged < names numbering < lookup < table < questions < __init__",
+    "hmn.facts": "files ids ragged < names numbering < lookup < table < topic < questions < __init__",
     "hmn.facts.files": "lines < source < layout < delimited json_lines parquet < formats < __init__",
     "hmn.index": "protocol checks locking precision < storage < clustering < structures < registry tuning"
     " < __init__",

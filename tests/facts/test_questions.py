@@ -16,6 +16,7 @@ from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "simplequestions"
+METAQA = REAL.with_name("metaqa")
 TRIPLES = [
     ("m.0a", "people/person/children", "m.0b"),
     ("m.0a", "people/person/children", "m.0c"),
@@ -38,7 +39,7 @@ def right(questions: QuestionSet, question: int) -> list[tuple[str, str, str]]:
 
 def assert_same(first: QuestionSet, second: QuestionSet) -> None:
     assert first.text == second.text
-    for name in ("cell", "answer_start", "answer"):
+    for name in ("cell", "answer_start", "answer", "topic"):
         left, right = getattr(first, name), getattr(second, name)
         assert left.dtype == right.dtype
         np.testing.assert_array_equal(left, right)
@@ -138,7 +139,11 @@ def test_formats_of_questions_with_answers(tmp_path: Path) -> None:
         ),
         ("m.0a\tpeople/person/gender\tm.0f\twhat?", "what?\tfemale", "got 2, expected 4"),
         ("who\tBob", "who\tnobody", "no fact has the answer 'nobody' as its object"),
-        ("who\tBob", "who\tBob|Ann", "no fact has the answer 'Ann' as its object"),
+        (
+            "who\tBob",
+            "who\tAnn",
+            "no fact has the answer 'Ann' as its object, like 1 of 4 answers; it is a sub",
+        ),
         ("who\tBob", "who\t|", "empty field: answers"),
         ("who\tBob", " \tBob", "empty field: question"),
     ],
@@ -152,6 +157,101 @@ def test_bad_line_is_named_or_counted(tmp_path: Path, good: str, bad: str, reaso
     assert reason in str(error.value)
     questions = QuestionSet.read(path, FACTS, skip_bad=True)
     assert (len(questions), questions.skipped.total) == (3, 1)
+
+
+def many(*last: str) -> str:
+    """Lines with 19 known answers, and more lines below."""
+    return "".join(f"{line}\n" for line in [*["who\tBob"] * 19, *last])
+
+
+def test_a_few_unknown_answers_are_left_out_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "questions.tsv"
+    path.write_text(many("who is there\tnobody", "who\tBob|Ann|female") + many())
+    questions = QuestionSet.read(path, FACTS)
+    assert (len(questions), questions.skipped.total, questions.unknown.total) == (40, 0, 2)
+    assert questions.unknown.messages == (
+        f"{path}:20: no fact has the answer 'nobody' as its object",
+        f"{path}:21: no fact has the answer 'Ann' as its object",
+    )
+    assert ids(questions.answers(20)) == ["m.0b", "m.0c", "m.0f"]
+    assert questions.unanswerable.tolist() == [19]
+    assert ids(questions.answers(19)) == right(questions, 19) == []
+    answerable = questions.answerable()
+    assert answerable.text == questions.text[:19] + questions.text[20:]
+    assert answerable.unknown == questions.unknown
+    assert answerable.answerable() is answerable
+    with pytest.raises(DataError, match="no question has an answer"):
+        questions.take(np.array([19])).answerable()
+
+
+def test_many_unknown_answers_are_an_error_or_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "questions.tsv"
+    path.write_text(many("who\tBob|nobody", "who\tAnn|nobody"))
+    with pytest.raises(DataError) as error:
+        QuestionSet.read(path, FACTS)
+    expected = (
+        "no fact has the answer 'nobody' as its object, like 3 of 23 answers; check its spelling; correct"
+    )
+    assert str(error.value).startswith(f"{path}:20: {expected}")
+    questions = QuestionSet.read(path, FACTS, skip_bad=True)
+    assert (len(questions), questions.skipped.total, questions.unknown.total) == (20, 1, 1)
+    assert questions.skipped.messages[0].startswith(f"{path}:21: ")
+    assert ids(questions.answers(19)) == ["m.0b", "m.0c"]
+
+
+def test_an_id_comes_before_a_name() -> None:
+    facts = FactTable.from_triples(
+        [("Up", "tag", "mother"), ("Psycho", "tag", "Mother"), ("Ed", "tag", "Wood")]
+    )
+    rows = [("q", "Mother"), ("q", "mother"), ("q", "MOTHER"), ("q [Up]", "wood")]
+    questions = QuestionSet.from_rows(facts, rows)
+    answers = [[facts.entities[int(number)].as_py() for number in questions.answers(row)] for row in range(4)]
+    assert answers == [["Mother"], ["mother"], ["Mother", "mother"], ["Wood"]]
+
+
+def test_topics_in_brackets() -> None:
+    rows = [
+        ("which child of [Ann]", "bob"),
+        ("who is [nobody]", "female"),
+        ("gender of [m.0d] there", "m.0m"),
+    ]
+    questions = QuestionSet.from_rows(FACTS, rows)
+    assert questions.text == ["which child of Ann", "who is [nobody]", "gender of m.0d there"]
+    assert questions.topic.dtype == np.int32
+    assert [number if number < 0 else ids([number])[0] for number in questions.topic] == ["m.0a", -1, "m.0d"]
+    assert questions.take(np.array([2, 1])).topic.tolist() == questions.topic[[2, 1]].tolist()
+    assert questions.fits(FACTS)
+    assert not questions.fits(FactTable.from_triples([("a", "r", "b")]))
+
+
+def test_without_topics() -> None:
+    with_facts = QuestionSet.from_rows(FACTS, [(*TRIPLES[0], "children of [Ann]")] * 2)
+    assert (with_facts.text[0], with_facts.topic.tolist()) == ("children of [Ann]", [-1, -1])
+    old = QuestionSet(with_facts.text, with_facts.cell, with_facts.answer_start, with_facts.answer)
+    assert_same(old, with_facts)
+
+
+def test_several_files(tmp_path: Path) -> None:
+    first, second, odd = tmp_path / "one.tsv", tmp_path / "two.txt", tmp_path / "one.tsv,two.txt"
+    first.write_text(many("which child of [Ann]\tBob|nobody"))
+    second.write_text("\t".join([*TRIPLES[3], "what"]) + "\n")
+    odd.write_text("odd\tBob\n")
+    sets = [QuestionSet.read(path, FACTS) for path in (first, second)]
+    for paths in ([first, str(second)], f"{first}, {second}", f"{first},{second},"):
+        questions = QuestionSet.read(paths, FACTS)
+        assert questions.text == [*["who"] * 19, "which child of Ann", "what"]
+        assert questions.unknown == sets[0].unknown
+        assert_same(questions.take(np.arange(20)), sets[0])
+        assert_same(questions.take(np.array([20])), sets[1])
+    assert QuestionSet.read(str(odd), FACTS).text == ["odd"]
+    assert QuestionSet.read([str(odd)], FACTS).text == ["odd"]
+    with pytest.raises(DataError, match=r"none\.tsv: no such file"):
+        QuestionSet.read(f"{first},{tmp_path / 'none.tsv'}", FACTS)
+    with pytest.raises(DataError, match="no such file"):
+        QuestionSet.read(",".join([str(first)] * 200) + "x", FACTS)  # longer than any path may be
+    for none in ([], " , "):
+        with pytest.raises(DataError, match="got no questions"):
+            QuestionSet.read(none, FACTS)
 
 
 @pytest.mark.parametrize(
@@ -206,6 +306,35 @@ def test_real_questions() -> None:
         right = questions.right_cells(facts, number)
         assert questions.cell[number] in right
         assert len(right) == len(objects[subject, relation])
+
+
+@pytest.mark.skipif(not METAQA.is_dir(), reason="the MetaQA data is not beside this repository")
+def test_real_questions_of_several_hops() -> None:
+    """Topics and answers agree with plain Python over the files' own text."""
+    lines = (METAQA / "kb.txt").read_text(encoding="utf-8").splitlines()
+    triples = {tuple(line.split("|")) for line in lines}
+    entities = {entity for subject, _, object_ in triples for entity in (subject, object_)}
+    facts = FactTable.read(METAQA / "kb.txt", inverse=True)
+    assert len(facts) == 2 * len(triples)
+    assert facts.repeated.total == len(lines) - len(triples)
+    names = [f"{METAQA}/{hops}hop-valid.txt" for hops in (1, 2, 3)]
+    questions = QuestionSet.read(",".join(names), facts)
+    rows = [
+        line.split("\t") for name in names for line in Path(name).read_text(encoding="utf-8").splitlines()
+    ]
+    assert len(questions) == len(rows) == 6_000
+    wanted = [answers.split("|") for _, answers in rows]
+    folded = {entity.casefold() for entity in entities}
+    assert questions.unknown.total == sum(name.casefold() not in folded for row in wanted for name in row) > 0
+    assert len(questions.unanswerable) == 1
+    for number, (asked, _) in enumerate(rows):
+        name = asked[asked.index("[") + 1 : asked.rindex("]")]
+        topic = int(questions.topic[number])
+        assert questions.text[number] == (asked if topic < 0 else asked.replace("[", "").replace("]", ""))
+        assert (facts.entities[topic].as_py() if topic >= 0 else None) == (name if name in entities else None)
+        if number % 10 == 0 and set(wanted[number]) <= entities:
+            answers = {facts.entities[int(entity)].as_py() for entity in questions.answers(number)}
+            assert answers == set(wanted[number])
 
 
 @pytest.mark.parametrize("bad", [[1], [-1], [0.5], [[0]], "0", [True]])

@@ -211,3 +211,19 @@ def test_ranks_end_at_the_depth_and_recall_ends_at_k(above: int, k: int) -> None
     found = measured(facts, questions, keys, torch.ones(1, 1), k)
     assert found.mrr == (1 / (above + 1) if above < DEPTH else 0.0)
     assert found.recall_at_k == float(above < k)
+
+
+@pytest.mark.parametrize("seed", [None, 0])
+@pytest.mark.parametrize("count", [5, 3 * DEPTH])
+def test_a_question_without_answers_is_wrong_and_counts(count: int, seed: int | None) -> None:
+    facts, _ = line_of_facts(count)
+    row = ("who", [f"o{number:04}" for number in range(3)])
+    known = QuestionSet.from_rows(facts, [row] * 3)
+    start, answer = np.array([0, 3, 3, 6]), known.answer[:6]
+    questions = QuestionSet(known.text, known.cell, start, answer)
+    assert questions.unanswerable.tolist() == [1]
+    keys = torch.arange(float(count)).unsqueeze(1)  # the best fact is a wrong one
+    query = torch.tensor([[-1.0], [-1.0], [1.0]])  # the first two questions get a fact about the first entity
+    found = measured(facts, questions, keys, query, 10, seed)
+    reciprocal = (1 + (1 / (count - 2) if count <= DEPTH else 0)) / 3
+    assert_figures(figures(found), [None, None, 1 / 3, reciprocal, (1 + (count <= 10)) / 3])

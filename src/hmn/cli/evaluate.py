@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hmn.cli.flags import OtherIndex, OtherStrategy
-from hmn.cli.output import exit_on_error, format_figure, log, log_skipped
+from hmn.cli.output import exit_on_error, format_figure, log, log_left_out
 from hmn.errors import ConfigError, MissingPackageError
 
 if TYPE_CHECKING:
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 def evaluate(
     model: Annotated[Path, typer.Argument(help="Folder of a trained model.")],
     questions: Annotated[
-        Path, typer.Option(help="File of questions with their facts, or with their answers.")
+        str,
+        typer.Option(
+            help="File of questions with their facts, or with their answers; or several, with commas between."
+        ),
     ],
     k: Annotated[
         int, typer.Option("-k", min=1, help="The k of recall_at_k. With --sweep it is the model's own k.")
@@ -51,7 +54,7 @@ def evaluate(
 
         qa = FactoidQA.from_pretrained(model, index=index, strategy=strategy)
         question_set = QuestionSet.read(questions, qa.facts, separator=separator, skip_bad=skip_bad)
-        log_skipped(str(questions), question_set.skipped)
+        log_left_out(questions, question_set)
         if sweep:
             folder = model.resolve().with_name(model.resolve().name + ".sweep") if out is None else out
             command = f"hmn evaluate {model} --questions {questions} --sweep"

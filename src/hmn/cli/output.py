@@ -13,6 +13,7 @@ from hmn.errors import HMNError
 
 if TYPE_CHECKING:
     from hmn.facts.files.source import Skipped
+    from hmn.facts.questions import QuestionSet
     from hmn.qa.answer import Answer
 
 NAMES_PER_LINE = 5
@@ -54,6 +55,16 @@ def log_skipped(files: str, skipped: Skipped) -> None:
     """Report how many bad lines of some files were skipped, if any were."""
     if skipped.total:
         log(f"{files}: skipped {skipped.total} bad lines, the first: {skipped.messages[0]}")
+
+
+def log_left_out(files: str, questions: QuestionSet) -> None:
+    """Report which lines and answers of some files of questions were left out, if any were."""
+    log_skipped(files, questions.skipped)
+    unknown = questions.unknown
+    if unknown.total:
+        log(f"{files}: left out {unknown.total:,} answers, the first: {unknown.messages[0]}")
+    if count := len(questions.unanswerable):
+        log(f"{files}: {count:,} questions have no other answer: not trained on, and wrong when evaluated")
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hmn.cli.flags import with_settings
-from hmn.cli.output import exit_on_error, log, log_skipped
+from hmn.cli.output import exit_on_error, log, log_left_out, log_skipped
 from hmn.qa.config import DataConfig, make_configs, read_config
 
 if TYPE_CHECKING:
@@ -74,6 +74,8 @@ def _read(data: DataConfig, quiet: bool) -> tuple[FactTable, QuestionSet, Questi
         progress=not quiet,
     )
     log_skipped("facts and names", facts.skipped)
+    if facts.repeated.total:
+        log(f"{facts.repeated.total:,} facts came again and are kept once: {facts.repeated.messages[0]}")
     questions, valid = (
         None
         if path is None
@@ -81,7 +83,7 @@ def _read(data: DataConfig, quiet: bool) -> tuple[FactTable, QuestionSet, Questi
         for path in (data.questions, data.valid)
     )
     assert questions is not None
-    log_skipped(str(data.questions), questions.skipped)
+    log_left_out(str(data.questions), questions)
     if valid is not None:
-        log_skipped(str(data.valid), valid.skipped)
+        log_left_out(str(data.valid), valid)
     return facts, questions, valid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,15 +13,21 @@ from numpy.typing import NDArray
 from hmn.errors import DataError
 from hmn.facts.files.formats import read_rows
 from hmn.facts.files.layout import Layout, Row
-from hmn.facts.files.source import Skipped, Source
+from hmn.facts.files.source import KEPT_MESSAGES, Skipped, Source
 from hmn.facts.ids import is_text
 from hmn.facts.ragged import offsets, spans
 from hmn.facts.table import FactTable
+from hmn.facts.topic import NO_TOPIC, split_topic
+
+QuestionFiles = Path | str | Sequence[Path | str]
+"""One file of questions, several, or a text with commas between the paths of several."""
 
 WITH_FACT = Layout(("subject", "relation", "object", "question"))
 """Columns of a file of questions with their facts."""
 WITH_ANSWERS = Layout(("question", "answers"), has_list=True)
 """Columns of a file of questions with their answers alone."""
+MOST_UNKNOWN = 0.05
+"""Share of a file's answers that may be in no fact. A file with more is taken for one about other facts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +41,10 @@ class QuestionSet:
             ``answer[answer_start[q]:answer_start[q + 1]]``.
         answer: ``(A,)`` int32 entity numbers of the right answers, ascending within a question. If the
             fact is known, these are the objects of all facts with its subject and relation.
-        skipped: bad lines that were skipped while the file was read.
+        skipped: bad lines that were skipped while the files were read.
+        topic: ``(Q,)`` int32 entity that each question names in ``[brackets]``, -1 if none.
+        unknown: answers that were left out because they are the object of no fact. A question may be left
+            without any: it cannot be trained on, and counts as wrong when the model is evaluated.
     """
 
     text: list[str]
@@ -42,31 +52,47 @@ class QuestionSet:
     answer_start: NDArray[np.int64]
     answer: NDArray[np.int32]
     skipped: Skipped = field(default_factory=Skipped)
+    topic: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+    unknown: Skipped = field(default_factory=Skipped)
+
+    def __post_init__(self) -> None:
+        """Give no question a topic, if there are none."""
+        if not len(self.topic):
+            object.__setattr__(self, "topic", np.full(len(self.text), NO_TOPIC, np.int32))
 
     @classmethod
     def read(
-        cls, path: Path | str, facts: FactTable, *, separator: str | None = None, skip_bad: bool = False
+        cls, path: QuestionFiles, facts: FactTable, *, separator: str | None = None, skip_bad: bool = False
     ) -> QuestionSet:
         """Read (subject, relation, object, question) or (question, answers) rows.
 
         Without a header, four columns are the former (in the order of SimpleQuestions), two the latter.
         Answers are ids or names of entities, with ``|`` between them; in JSON lines and Parquet they may be a
-        list. A name stands for every entity that has it and is the object of a fact.
+        list. A name stands for every entity that has it and is the object of a fact, but an id comes first.
+        Answers that are the object of no fact are left out and counted, up to 5 % of a file's.
+
+        A question with answers alone may give its topic in brackets, as in ``who directed [Inception]``; see
+        ``hmn.facts.topic.split_topic``.
 
         Args:
-            path: the file; see ``hmn.facts.files.formats.read_rows`` for the formats.
+            path: the file, a list of files, or the paths of several with commas between them; see
+                ``hmn.facts.files.formats.read_rows`` for the formats.
             facts: the table that the questions are about.
             separator: the character between columns, if the suffix does not decide it.
             skip_bad: count bad lines and go on, instead of raising at the first one.
 
         Raises:
             DataError: the file cannot be read or holds no question; or a line is bad
-                (``file:line: reason``): its fact is not in the table, no fact has its answer as object, …
+                (``file:line: reason``): its fact is not in the table, or more than 5 % of the answers are in
+                no fact. With ``skip_bad``, the questions without any other answer are then skipped.
         """
-        source = Source(path, skip_bad)
-        table = read_rows(source, [WITH_FACT, WITH_ANSWERS], separator=separator)
-        look_up = _with_facts if table.layout == WITH_FACT else _with_answers
-        return look_up(source, facts, table.rows)
+        sets = []
+        for file in _files(path):
+            source = Source(file, skip_bad)
+            table = read_rows(source, [WITH_FACT, WITH_ANSWERS], separator=separator)
+            look_up = _with_facts if table.layout == WITH_FACT else _with_answers
+            sets.append(look_up(source, facts, table.rows))
+        return cls.joined(sets)
 
     @classmethod
     def from_rows(cls, facts: FactTable, rows: Iterable[Sequence[str | Sequence[str]]]) -> QuestionSet:
@@ -82,6 +108,27 @@ class QuestionSet:
         look_up = _with_facts if width == 4 else _with_answers
         return look_up(Source("rows"), facts, list(_checked_rows(rows, width)))
 
+    @classmethod
+    def joined(cls, sets: Sequence[QuestionSet]) -> QuestionSet:
+        """All questions of several sets about one table, in order.
+
+        Raises:
+            DataError: there is no set.
+        """
+        if not sets:
+            raise DataError("got no questions, expected one set or file of questions at least: give one")
+        if len(sets) == 1:
+            return sets[0]
+        return cls(
+            [text for each in sets for text in each.text],
+            np.concatenate([each.cell for each in sets]),
+            offsets(np.concatenate([np.diff(each.answer_start) for each in sets])),
+            np.concatenate([each.answer for each in sets]),
+            _summed([each.skipped for each in sets]),
+            np.concatenate([each.topic for each in sets]),
+            _summed([each.unknown for each in sets]),
+        )
+
     def __len__(self) -> int:
         """Number of questions, Q."""
         return len(self.text)
@@ -89,14 +136,15 @@ class QuestionSet:
     def fits(self, facts: FactTable) -> bool:
         """Whether every fact and answer is in a table; a set about another table may fit by chance."""
         cells_fit = not len(self.cell) or int(self.cell.max()) < len(facts)
-        return cells_fit and (not len(self.answer) or int(self.answer.max()) < facts.num_entities)
+        entities = np.concatenate([self.answer, self.topic])
+        return cells_fit and (not len(entities) or int(entities.max()) < facts.num_entities)
 
     def answers(self, question: int) -> NDArray[np.int32]:
-        """Entity numbers of the right answers to a question, ascending."""
+        """Entity numbers of the right answers to a question, ascending; none if no fact has them."""
         return self.answer[self.answer_start[question] : self.answer_start[question + 1]]
 
     def right_cells(self, facts: FactTable, question: int) -> NDArray[np.int64]:
-        """Cells that answer a question correctly, ascending, at least one.
+        """Cells that answer a question correctly, ascending; none if it has no answers.
 
         If its fact is known, all cells with that subject and relation; otherwise, all cells whose object is a
         right answer.
@@ -105,7 +153,23 @@ class QuestionSet:
         if cell >= 0:
             return facts.cells_of_pair(int(facts.pair[cell]))
         cells = [facts.cells_with_object(int(entity)) for entity in self.answers(question)]
-        return np.sort(np.concatenate(cells))
+        return np.sort(np.concatenate([*cells, np.zeros(0, np.int64)]))
+
+    @property
+    def unanswerable(self) -> NDArray[np.int64]:
+        """Numbers of the questions that have no answer, ascending."""
+        return np.flatnonzero(np.diff(self.answer_start) == 0)
+
+    def answerable(self) -> QuestionSet:
+        """The questions that have answers.
+
+        Raises:
+            DataError: there is none.
+        """
+        numbers = np.delete(np.arange(len(self)), self.unanswerable)
+        if not len(numbers):
+            raise DataError("no question has an answer, expected questions about the table: check the facts")
+        return self if len(numbers) == len(self) else self.take(numbers)
 
     def take(self, numbers: NDArray[np.int64]) -> QuestionSet:
         """The questions with the given numbers, in that order.
@@ -120,7 +184,28 @@ class QuestionSet:
         numbers = numbers.astype(np.int64)
         start, places = spans(self.answer_start[numbers], self.answer_start[numbers + 1])
         text = [self.text[number] for number in numbers]
-        return QuestionSet(text, self.cell[numbers], start, self.answer[places], self.skipped)
+        cell, answer, topic = self.cell[numbers], self.answer[places], self.topic[numbers]
+        return QuestionSet(text, cell, start, answer, self.skipped, topic, self.unknown)
+
+
+def _files(path: QuestionFiles) -> Sequence[Path | str]:
+    """The files that a setting names. A text with commas may also be the path of one file that exists."""
+    if isinstance(path, str) and "," in path and not _exists(path):
+        return [part.strip() for part in path.split(",") if part.strip()]
+    return path if isinstance(path, Sequence) and not isinstance(path, (str, bytes)) else [path]
+
+
+def _exists(path: str) -> bool:
+    try:
+        return Path(path).exists()
+    except OSError:  # the paths of several files may be too long for the name of one
+        return False
+
+
+def _summed(skipped: Sequence[Skipped]) -> Skipped:
+    """Several counts in one, with the first messages."""
+    messages = [message for each in skipped for message in each.messages]
+    return Skipped(sum(each.total for each in skipped), tuple(messages[:KEPT_MESSAGES]))
 
 
 def _checked_rows(rows: Sequence[Sequence[str | Sequence[str]]], width: int) -> Iterator[Row]:
@@ -163,29 +248,66 @@ def _with_facts(source: Source, facts: FactTable, rows: Iterable[Row]) -> Questi
 
 def _with_answers(source: Source, facts: FactTable, rows: Iterable[Row]) -> QuestionSet:
     """Look up the entities of (question, answer, …) rows."""
-    entities_of: dict[str, NDArray[np.int32]] = {}
-    texts: list[str] = []
-    answers: list[NDArray[np.int32]] = []
-    for line, (text, *names) in rows:
-        for name in names:
-            if name not in entities_of:
-                entities_of[name] = _objects(facts, name)
-        unknown = next((name for name in names if not len(entities_of[name])), None)
-        if unknown is not None:
-            source.bad(line, f"no fact has the answer {unknown[:80]!r} as its object")
-            continue
-        texts.append(text.strip())
-        answers.append(np.unique(np.concatenate([entities_of[name] for name in names])))
-    if not texts:
+    numbered = list(rows)
+    given = {name for _, (_, *names) in numbered for name in names}
+    entities = {name: _objects(facts, name) for name in given}
+    unknown = [(line, name) for line, (_, *names) in numbered for name in names if not len(entities[name])]
+    total = sum(len(cells) - 1 for _, cells in numbered)
+    if len(unknown) > MOST_UNKNOWN * total:
+        bad = _bad_lines(source, facts, numbered, unknown, total)
+        numbered = [(line, cells) for line, cells in numbered if line not in bad]
+        unknown = [(line, name) for line, name in unknown if line not in bad]
+    if not numbered:
         raise DataError(
             f"{source.path}: it holds no question, expected rows of {WITH_ANSWERS}: check its columns"
         )
-    start = offsets([len(entities) for entities in answers])
-    cell = np.full(len(texts), -1, np.int64)
-    return QuestionSet(texts, cell, start, np.concatenate(answers), source.skipped)
+    asked = [split_topic(text.strip(), facts) for _, (text, *_) in numbered]
+    answers = [np.unique(np.concatenate([entities[name] for name in names])) for _, (_, *names) in numbered]
+    messages = [
+        f"{source.path}:{line}: no fact has the answer {name!r:.80} as its object"
+        for line, name in unknown[:KEPT_MESSAGES]
+    ]
+    return QuestionSet(
+        [text for text, _ in asked],
+        np.full(len(asked), -1, np.int64),
+        offsets([len(row) for row in answers]),
+        np.concatenate(answers),
+        source.skipped,
+        np.array([topic for _, topic in asked], np.int32),
+        Skipped(len(unknown), tuple(messages)),
+    )
+
+
+def _bad_lines(
+    source: Source, facts: FactTable, rows: Sequence[Row], unknown: Sequence[tuple[int, str]], total: int
+) -> set[int]:
+    """Report questions of a file with many unknown answers, and give their lines.
+
+    Questions are bad if none of their answers is known, since those with some can be trained on.
+
+    Raises:
+        DataError: bad lines are not skipped. It names the first unknown answer.
+    """
+    first = dict(reversed(unknown))
+    known = Counter(line for line, (_, *names) in rows for _ in names)
+    known.subtract(line for line, _ in unknown)
+    bad = {line for line in first if not known[line] or not source.skip_bad}
+    for line in sorted(bad):
+        reason = (
+            f"no fact has the answer {first[line][:80]!r} as its object, like {len(unknown):,} of {total:,}"
+        )
+        if len(facts.find_entities(first[line])):
+            reason += " answers; it is a subject, which inverse (--inverse) makes an object too"
+        else:
+            reason += " answers; check its spelling"
+        source.bad(line, reason)
+    return bad
 
 
 def _objects(facts: FactTable, text: str) -> NDArray[np.int32]:
-    """Entities with a name or id that are the object of some fact."""
+    """The entity with an id, or else those with a name, if they are the object of some fact."""
+    by_id = facts.entity_number(text)
+    if by_id >= 0 and len(facts.cells_with_object(by_id)):
+        return np.array([by_id], np.int32)
     entities = facts.find_entities(text)
     return entities[[len(facts.cells_with_object(int(entity))) > 0 for entity in entities]]

@@ -39,7 +39,9 @@ class DataConfig:
     facts: str | None = setting(None, "Table of facts: TSV, CSV, JSON lines or Parquet; plain, .gz or .zst.")
     names: str | None = setting(None, "Names of the entities: rows of (entity, name).")
     questions: str | None = setting(
-        None, "Training questions: rows of (subject, relation, object, question) or (question, answers)."
+        None,
+        "Training questions: rows of (subject, relation, object, question) or (question, answers). Several "
+        "files have commas between them.",
     )
     valid: str | None = setting(
         None, "Held-out questions that decide when to stop and which epoch's model to keep."

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from hmn.errors import ConfigError, DataError, NotFittedError
-from hmn.facts.questions import QuestionSet
+from hmn.facts.questions import QuestionFiles, QuestionSet
 from hmn.facts.table import FactTable
 from hmn.index.protocol import Clustered, Index
 from hmn.nn.candidates.search import StrategySearch
@@ -92,8 +92,8 @@ class FactoidQA:
 
     def fit(
         self,
-        train: QuestionSet | Path | str,
-        valid: QuestionSet | Path | str | None = None,
+        train: QuestionSet | QuestionFiles,
+        valid: QuestionSet | QuestionFiles | None = None,
         *,
         out: Path | str | None = None,
         resume: bool = False,
@@ -105,7 +105,7 @@ class FactoidQA:
         """Train on questions, and keep the epoch that does best on the held-out ones.
 
         Args:
-            train: Questions with their facts or with their answers.
+            train: Questions with their facts or with their answers; a set, a file or a list of files.
             valid: Held-out questions. Without them all epochs are trained and the last is kept.
             out: Folder to which the model is written whenever it is the best so far. Its checkpoints and its
                 log of metrics go to the folder ``<out>.run`` next to it.
@@ -125,7 +125,7 @@ class FactoidQA:
         """
         self.config = make_configs(self._settings)[1]  # as it was before an earlier fit tuned the index
         config = make_configs({**self._settings, **settings})[2]
-        questions = self._questions(train)
+        questions = self._questions(train).answerable()
         held_out = None if valid is None else self._questions(valid)
         run = Run(
             None if out is None else resolved(out),
@@ -192,7 +192,7 @@ class FactoidQA:
     @torch.no_grad()
     def evaluate(
         self,
-        questions: QuestionSet | Path | str,
+        questions: QuestionSet | QuestionFiles,
         k: int = 10,
         *,
         outcomes: list[Outcome] | None = None,
@@ -354,7 +354,7 @@ class FactoidQA:
         query: Tensor = self.network.input_module(texts.word_bags(np.arange(len(texts))))
         return query
 
-    def _questions(self, questions: QuestionSet | Path | str) -> QuestionSet:
+    def _questions(self, questions: QuestionSet | QuestionFiles) -> QuestionSet:
         if not isinstance(questions, QuestionSet):
             return QuestionSet.read(questions, self.facts)
         if not questions.fits(self.facts):

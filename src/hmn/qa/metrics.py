@@ -279,6 +279,8 @@ def facts_of(cells: Cells, cell: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _among(values: NDArray[Any], wanted: NDArray[Any]) -> NDArray[np.bool_]:
     """Mask of the values that are among ``wanted``, which ascend. On a few values np.isin is far slower."""
+    if not len(wanted):
+        return np.zeros(len(values), np.bool_)
     position = np.minimum(np.searchsorted(wanted, values), len(wanted) - 1)
     among: NDArray[np.bool_] = wanted[position] == values
     return among

@@ -107,6 +107,8 @@ def fingerprint(facts: FactTable, *questions: QuestionSet | None) -> str:
         if question_set is not None:
             crc = crc32("\n".join(question_set.text).encode("utf-8", "surrogatepass"), crc)
             crc = crc32(question_set.answer.tobytes(), crc32(question_set.cell.tobytes(), crc))
+            if (question_set.topic >= 0).any():  # runs of before there were topics keep their checksum
+                crc = crc32(question_set.topic.tobytes(), crc)
     return f"{crc:08x}"
 
 
