@@ -92,7 +92,7 @@ def build_world(
             raise ConfigError(f"{part}_questions is {count}, expected at least 1: ask for one or more")
     triples, names = build_facts()
     rng = random.Random(seed)
-    dealt = _deal_subjects({subject for subject, _, _ in triples}, rng)
+    dealt = deal_subjects({subject for subject, _, _ in triples}, rng)
     writer = _QuestionWriter(triples, names, rng)
     questions = {part: writer.write(part, dealt[part], counts[part]) for part in ("test", "valid", "train")}
     return World(triples, names, **questions)
@@ -136,12 +136,12 @@ def write_world(world: World, folder: Path) -> None:
         ) from error
 
 
-def _deal_subjects(subjects: set[str], rng: random.Random) -> dict[str, dict[str, list[str]]]:
+def deal_subjects(subjects: set[str], rng: random.Random) -> dict[str, dict[str, list[str]]]:
     """Divide the subjects among train, valid and test. Each gets a shuffled list per kind of entity."""
     reserved = {subject for subject, _ in _SAMPLES}
     kinds: dict[str, list[str]] = defaultdict(list)
     for subject in sorted(subjects):
-        kinds[_kind(subject)].append(subject)
+        kinds[kind_of(subject)].append(subject)
     dealt: dict[str, dict[str, list[str]]] = {"train": {}, "valid": {}, "test": {}}
     for kind, members in kinds.items():
         rng.shuffle(members)
@@ -153,7 +153,7 @@ def _deal_subjects(subjects: set[str], rng: random.Random) -> dict[str, dict[str
     return dealt
 
 
-def _kind(entity: str) -> str:
+def kind_of(entity: str) -> str:
     """Kind of an entity or relation, such as ``city``."""
     return entity.partition("/")[0]
 
@@ -163,13 +163,13 @@ class _QuestionWriter:
 
     def __init__(self, triples: list[Triple], names: dict[str, list[str]], rng: random.Random) -> None:
         self._triples, self._names, self._rng = triples, names, rng
-        self._asked = {_bare(question) for question in SAMPLE_QUESTIONS}
+        self._asked = {bare(question) for question in SAMPLE_QUESTIONS}
 
     def write(self, part: str, subjects: dict[str, list[str]], count: int) -> list[Question]:
         """Write ``count`` questions about ``subjects``. The relations take turns until they run out."""
         held_out_share = _HELD_OUT_SHARE if part == "test" else 0.0
         supply = {
-            relation: self._questions(relation, subjects[_kind(relation)], held_out_share)
+            relation: self._questions(relation, subjects[kind_of(relation)], held_out_share)
             for relation in sorted(PHRASINGS)
         }
         questions: list[Question] = []
@@ -197,8 +197,8 @@ class _QuestionWriter:
                 chosen = phrasings.held_out if self._rng.random() < held_out_share else phrasings.train
                 for _ in range(_ATTEMPTS):
                     question = ask(self._rng.choice(chosen), name, self._rng)
-                    if _bare(question) not in self._asked:
-                        self._asked.add(_bare(question))
+                    if bare(question) not in self._asked:
+                        self._asked.add(bare(question))
                         yield subject, relation, value, question
                         break
 
@@ -217,6 +217,6 @@ class _QuestionWriter:
         return name
 
 
-def _bare(question: str) -> str:
+def bare(question: str) -> str:
     """A question as it is compared with others: in lower case, without its final mark."""
     return question.casefold().rstrip("?.").strip()
