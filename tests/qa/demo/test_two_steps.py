@@ -1,0 +1,210 @@
+"""Two-step questions: their answers follow from the facts, and what is held out is held out."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pytest
+from tests.qa.demo.test_walks import by_search
+
+from hmn.facts.table import FactTable
+from hmn.qa.demo.two_steps import SAMPLE_QUESTIONS, TWO_STEPS, TwoStepQuestions, two_step_questions
+from hmn.qa.demo.walks import HopQuestion, Walks, question_set
+from hmn.qa.demo.world import World, bare
+
+# From an atlas, not from the packages: kind and name of the topic, steps, names of all answers.
+ATLAS = [
+    (
+        "country",
+        "Austria",
+        ("neighbour", "capital"),
+        "Berlin Bern Bratislava Budapest Ljubljana Prague Rome Vaduz",
+    ),
+    ("country", "Zambia", ("currency", "code"), "ZMW"),
+    ("city", "Ljubljana", ("~capital", "neighbour"), "Austria Croatia Hungary Italy"),
+    ("city", "Toulouse", ("country", "currency"), "Euro"),
+    ("city", "Nairobi", ("country", "calling_code"), "+254"),
+    ("airport", "Narita International Airport", ("country", "capital"), "Tokyo"),
+    ("currency", "Swiss Franc", ("~currency", "capital"), "Bern Vaduz"),
+    ("subdivision", "Tirol", ("country", "capital"), "Vienna"),
+    ("county", "Cook County", ("state", "iso_code"), "US-IL"),
+]
+
+
+@pytest.fixture(scope="module")
+def questions(world: World) -> TwoStepQuestions:
+    return two_step_questions(world)
+
+
+def parts(questions: TwoStepQuestions) -> dict[str, list[HopQuestion]]:
+    return {name: getattr(questions, name) for name in ("train", "valid", "entities", "phrasings")}
+
+
+def wordings(held_out: bool) -> dict[tuple[str, tuple[str, ...]], set[str]]:
+    return {
+        (kind, steps): {bare(text) for text in (phrasings.held_out if held_out else phrasings.train)}
+        for kind, steps, phrasings in TWO_STEPS
+    }
+
+
+def without_topic(question: HopQuestion) -> str:
+    return bare(
+        question.text[: question.text.index("[")] + "{}" + question.text[question.text.rindex("]") + 1 :]
+    )
+
+
+def test_sizes_and_texts(questions: TwoStepQuestions) -> None:
+    assert {name: len(part) for name, part in parts(questions).items()} == {
+        "train": 4000,
+        "valid": 400,
+        "entities": 500,
+        "phrasings": 500,
+    }
+    texts = [bare(question.text) for part in parts(questions).values() for question in part]
+    assert len(set(texts)) == len(texts)
+    for name, part in parts(questions).items():
+        forms = Counter((question.topic.split("/")[0], question.steps) for question in part)
+        assert set(forms) == {(kind, steps) for kind, steps, _ in TWO_STEPS}, name
+        assert min(forms.values()) >= len(part) / len(forms) / 4, name
+
+
+def test_answers_follow_from_the_facts(world: World, questions: TwoStepQuestions) -> None:
+    by_step = defaultdict(list)
+    for row in world.triples:
+        by_step[row[1].partition("/")[2]].append(row)
+    rng = random.Random(0)
+    for part in parts(questions).values():
+        for question in rng.sample(part, 10):
+            facts = [
+                row for step in {step.removeprefix("~") for step in question.steps} for row in by_step[step]
+            ]
+            assert set(question.answers) == by_search(facts, question.topic, question.steps)
+            assert question.topic not in question.answers
+            assert list(question.answers) == sorted(set(question.answers)) != []
+
+
+def test_answers_agree_with_an_atlas(world: World, walks: Walks) -> None:
+    for kind, name, steps, answers in ATLAS:
+        assert (kind, steps) in {(kind, steps) for kind, steps, _ in TWO_STEPS}
+        entities = [entity for entity, names in world.names.items() if names[0] == name]
+        reached = [walks.reached(entity, steps) for entity in entities if entity.startswith(f"{kind}/")]
+        named = [{world.names[entity][0] for entity in ends} for ends in reached]
+        assert {answer.replace("_", " ") for answer in answers.split()} in named
+
+
+def test_no_other_entity_is_meant(world: World, walks: Walks, questions: TwoStepQuestions) -> None:
+    topics = {question.topic for part in parts(questions).values() for question in part}
+    names = {name.casefold() for topic in topics for name in world.names[topic]}
+    bearers = defaultdict(set)
+    for entity, texts in world.names.items():
+        for text in texts:
+            if text.casefold() in names:
+                bearers[text.casefold()].add(entity)
+    for part in parts(questions).values():
+        for question in part:
+            name = question.text[question.text.index("[") + 1 : question.text.rindex("]")].casefold()
+            assert question.topic in bearers[name]
+            for other in bearers[name] - {question.topic}:
+                assert not walks.reached(other, question.steps)
+
+
+def test_topics_and_phrasings_are_held_out(world: World, questions: TwoStepQuestions) -> None:
+    topics = {name: {question.topic for question in part} for name, part in parts(questions).items()}
+    tested = topics["entities"] | topics["phrasings"]
+    assert not topics["train"] & (topics["valid"] | tested)
+    assert not topics["valid"] & tested
+    assert not {subject for subject, *_ in world.train} & (topics["valid"] | tested)
+    known, held_out = wordings(held_out=False), wordings(held_out=True)
+    for name, part in parts(questions).items():
+        for question in part:
+            form = question.topic.split("/")[0], question.steps
+            assert (without_topic(question) in held_out[form]) == (name == "phrasings")
+            assert (without_topic(question) in known[form]) == (name != "phrasings")
+
+
+def test_no_phrasing_stands_for_two_walks_or_is_in_both_groups() -> None:
+    kinds = defaultdict(list)
+    for kind, steps, phrasings in TWO_STEPS:
+        assert len(steps) == 2
+        assert len(phrasings.train) >= 4
+        assert len(phrasings.held_out) >= 2
+        for phrasing in (*phrasings.train, *phrasings.held_out):
+            assert phrasing.count("{}") == 1
+            assert not set(phrasing) & set("[]")
+            kinds[kind].append(bare(phrasing))
+    for used in kinds.values():
+        assert len(set(used)) == len(used)
+
+
+def test_samples_are_clear_and_never_trained_on(
+    world: World, walks: Walks, questions: TwoStepQuestions
+) -> None:
+    trained = {question.topic for question in (*questions.train, *questions.valid)}
+    spoken = [
+        e
+        for e, names in world.names.items()
+        if any(n.casefold() in " ".join(SAMPLE_QUESTIONS).casefold() for n in names)
+    ]
+    for sample in SAMPLE_QUESTIONS:
+        [topic] = [
+            entity
+            for kind, steps, phrasings in TWO_STEPS
+            for phrasing in phrasings.train
+            for entity in spoken
+            if entity.startswith(kind + "/") and walks.reached(entity, steps)
+            for name in world.names[entity]
+            if bare(phrasing.replace("{}", name)) == bare(sample)
+        ]
+        assert topic not in trained
+
+
+def test_question_sets(world: World, questions: TwoStepQuestions) -> None:
+    some = questions.phrasings[:50]
+    needed = {entity for question in some for entity in (question.topic, *question.answers)}
+    triples = [row for row in world.triples if needed & {row[0], row[2]}]
+    facts = FactTable.from_triples(triples, inverse=True)
+    found = question_set(facts, some)
+    assert [facts.entities[int(topic)].as_py() for topic in found.topic] == [
+        question.topic for question in some
+    ]
+    for row, question in enumerate(some):
+        assert tuple(facts.entities[int(entity)].as_py() for entity in found.answers(row)) == question.answers
+    assert not found.unknown.total
+
+
+SMALL = """
+import json, pathlib, sys
+from hmn.qa.demo.chains import chain_questions
+from hmn.qa.demo.two_steps import two_step_questions
+from hmn.qa.demo.world import World
+triples, names = json.loads(pathlib.Path(sys.argv[1]).read_text())
+world, sizes = World([tuple(row) for row in triples], names, [], [], []), dict(train=40, valid=10, test=10)
+written = [two_step_questions(world, 3, **sizes), chain_questions(world, 3, hops=2, **sizes)]
+"""
+
+
+def test_another_process_with_another_hash_seed_writes_the_same(world: World, tmp_path: Path) -> None:
+    kept = {subject for subject, *_ in world.triples[::40]}
+    kept |= {entity for entity in world.names if entity.startswith(("country/", "currency/"))}
+    triples = [row for row in world.triples if row[0] in kept]
+    names = {entity: world.names[entity] for row in triples for entity in (row[0], row[2])}
+    (tmp_path / "facts.json").write_text(json.dumps([triples, names]))
+    printed = {
+        subprocess.run(
+            [sys.executable, "-c", f"{SMALL}\nprint(written)", tmp_path / "facts.json"],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(sys.path)},
+            check=True,
+            timeout=120,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for hash_seed in ("1", "2")
+    }
+    assert len(printed) == 1
+    assert printed.pop().count("HopQuestion") == 40 + 10 + 2 * 10 + 2 * 40 + 2 * 10 + 3 * 10
