@@ -178,10 +178,25 @@ def write_file(block: Block) -> None:
         assert len(QuestionSet.read(path, facts)) == len(block.text.splitlines()) - 1
 
 
+def write_metaqa(block: Block) -> None:
+    """Write a file of facts with ``|`` between columns, or of questions with topics about these facts."""
+    assert block.title, f'{block.place}: expected title="…" behind the fence: the name of the file'
+    Path(block.title).write_text(block.text, encoding="utf-8")
+    lines = len(block.text.splitlines())
+    if block.language == "psv":
+        assert len(FactTable.read(block.title)) == lines
+    else:
+        questions = QuestionSet.read(block.title, FactTable.read("kb.txt", inverse=True))
+        assert (len(questions), questions.unknown.total) == (lines, 0)
+        assert (questions.topic >= 0).all()
+
+
 RUN: dict[str, Callable[[Block], None]] = {
     "sh": run_commands,
     "console": run_commands,
     "csv": write_file,
+    "psv": write_metaqa,
+    "tsv": write_metaqa,
     "toml": write_file,
 }
 
