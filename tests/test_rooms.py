@@ -30,7 +30,8 @@ ORDER = {
     "hmn.index.structures.hierarchy": "members < tier < tree < calibration routing < upkeep < build < index"
     " < __init__",
     "hmn.nn": "clipping products row_adam settings weights < candidates loss < parts < memory < attention"
-    " reader < hops writer < network < __init__",
+    " reader < hops writing < network < writing.controller < __init__",
+    "hmn.nn.writing": "recency tape links blending finding < memory < cores heads < controller < __init__",
     "hmn.paper": "cells.transe process published < preset < data grid < cells < network < baselines < runs"
     " < verdicts < report < __init__",
     "hmn.qa": "config text < cells < answer encoders metrics < training < build < saved_model < factoid_qa"

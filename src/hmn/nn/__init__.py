@@ -31,6 +31,12 @@ if TYPE_CHECKING:
     from hmn.nn.reader import KMIPSReader as KMIPSReader
     from hmn.nn.reader import SoftmaxReader as SoftmaxReader
     from hmn.nn.row_adam import RowAdam as RowAdam
+    from hmn.nn.writing.controller import MemoryController as MemoryController
+    from hmn.nn.writing.cores import RecurrentCore as RecurrentCore
+    from hmn.nn.writing.cores import TransformerCore as TransformerCore
+    from hmn.nn.writing.heads import CellReader as CellReader
+    from hmn.nn.writing.heads import CellWriter as CellWriter
+    from hmn.nn.writing.memory import WrittenMemory as WrittenMemory
 
 __getattr__, __dir__, __all__ = lazy_names(
     "hmn.nn",
@@ -49,5 +55,9 @@ __getattr__, __dir__, __all__ = lazy_names(
         "hmn.nn.parts": ["CellEncoder", "CellMemory", "OutputModule", "Reader", "Writer"],
         "hmn.nn.reader": ["KMIPSReader", "SoftmaxReader"],
         "hmn.nn.row_adam": ["RowAdam"],
+        "hmn.nn.writing.controller": ["MemoryController"],
+        "hmn.nn.writing.cores": ["RecurrentCore", "TransformerCore"],
+        "hmn.nn.writing.heads": ["CellReader", "CellWriter"],
+        "hmn.nn.writing.memory": ["WrittenMemory"],
     },
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic
+from typing import Any, Generic, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,8 @@ from hmn.nn.candidates.strategy import Candidates
 from hmn.nn.memory.indexed import IndexedMemory
 from hmn.nn.parts import CellMemory, Output, OutputModule, Reader, Writer
 from hmn.nn.products import inner_products
+from hmn.nn.writing.heads import CellReader
+from hmn.nn.writing.memory import WrittenMemory
 
 
 class MemoryNetwork(nn.Module, Generic[Output]):
@@ -19,10 +21,13 @@ class MemoryNetwork(nn.Module, Generic[Output]):
 
     Args:
         input_module: a module that turns a batch of inputs into queries ``(B, D)``.
-        indexed: the memory with its index; a memory that is an ``nn.Module`` is trained with the network.
-        reader: which cells each query attends to; it reads the same ``indexed``.
+        indexed: the memory with its index; a memory that is an ``nn.Module`` is trained with the network. Or
+            a ``WrittenMemory``, which has its own.
+        reader: which cells each query attends to; it reads the same ``indexed``. A ``CellReader`` reads a
+            ``WrittenMemory``.
         output_module: turns what was read into answers.
-        writer: called with the queries before the memory is read, if there is one.
+        writer: called with the queries before the memory is read, if there is one. A ``CellWriter`` writes to
+            a ``WrittenMemory``; call ``network.memory.begin()`` before each batch of sequences.
 
     Attributes:
         indexed: the memory with its index.
@@ -35,10 +40,10 @@ class MemoryNetwork(nn.Module, Generic[Output]):
     def __init__(
         self,
         input_module: nn.Module,
-        indexed: IndexedMemory[CellMemory],
-        reader: Reader,
+        indexed: IndexedMemory[CellMemory] | WrittenMemory,
+        reader: Reader | CellReader,
         output_module: OutputModule[Output],
-        writer: Writer | None = None,
+        writer: Writer[Any] | None = None,
     ) -> None:
         super().__init__()
         if getattr(reader, "indexed", indexed) is not indexed:
@@ -47,23 +52,33 @@ class MemoryNetwork(nn.Module, Generic[Output]):
                 "give it to both"
             )
         self.input_module = input_module
-        self.indexed = indexed
-        self.memory = indexed.memory
-        indexed.attach(self)
-        self.reader = reader
+        # networks that are trained by candidates, as for question answering, have no written memory
+        self.indexed = cast(IndexedMemory[CellMemory], indexed)
+        self.memory: CellMemory = indexed if isinstance(indexed, WrittenMemory) else indexed.memory
+        self.reader = cast(Reader, reader)
         self.output_module = output_module
         self.writer = writer
+        self._attach()
+
+    def _attach(self) -> None:
+        """Note that ``memory`` is replaced together with that of the index."""
+        if isinstance(self.indexed, IndexedMemory):
+            self.indexed.attach(self)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Search another memory where ``memory`` is replaced."""
         if name == "memory" and "memory" in vars(self) | self._modules and "_is_replica" not in vars(self):
-            self.indexed.memory = value
+            if isinstance(value, WrittenMemory) and isinstance(self.reader, CellReader):
+                self.reader.indexed = value
+                self.indexed = cast(IndexedMemory[CellMemory], value)
+            else:
+                self.indexed.memory = value
         super().__setattr__(name, value)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Become a copy, whose memory is replaced together with that of the index."""
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self.indexed.attach(self)
+        self._attach()
 
     def forward(self, inputs: object, k: int) -> Output:
         """Answer a batch of inputs from the ``k`` cells that are read for each."""
@@ -82,7 +97,15 @@ class MemoryNetwork(nn.Module, Generic[Output]):
 
         Returns:
             The C candidates, ascending, and their scores ``(B, C)`` from live keys, in float32 at least.
+
+        Raises:
+            ConfigError: the memory is written; it is trained through ``forward``.
         """
+        if isinstance(self.reader, CellReader):
+            raise ConfigError(
+                "the network reads a WrittenMemory, which has no candidates, expected an IndexedMemory: "
+                "train it through its outputs"
+            )
         drawn = self.reader.candidates(query, target, generator)
         keys = self.memory.keys_of(drawn.cell)  # (C, D)
         return drawn, inner_products(query, keys)

@@ -6,16 +6,18 @@ The input module, which turns a batch of inputs into queries, is any ``nn.Module
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import torch
 from torch import Tensor
+from typing_extensions import TypeVar
 
 from hmn.index.protocol import Index, Searcher
 from hmn.nn.candidates.strategy import Candidates
 from hmn.results import Read
 
 Output = TypeVar("Output", covariant=True)
+"""What an output module makes of a read."""
 
 
 class CellMemory(Protocol):
@@ -36,6 +38,10 @@ class CellMemory(Protocol):
     def snapshot(self) -> Tensor:
         """Keys ``(N, D)`` that an index may search: the keys themselves, or a copy that may lag behind."""
         ...
+
+
+WrittenTo = TypeVar("WrittenTo", bound=CellMemory, default=CellMemory, contravariant=True)
+"""Type of the memory that a writer writes."""
 
 
 class CellEncoder(Protocol):
@@ -94,9 +100,9 @@ class OutputModule(Protocol[Output]):
         ...
 
 
-class Writer(Protocol):
-    """Changes the memory in the course of reading; the networks of this version only read."""
+class Writer(Protocol[WrittenTo]):
+    """Changes the memory in the course of reading, such as ``hmn.nn.CellWriter``."""
 
-    def __call__(self, query: Tensor, memory: CellMemory) -> None:
+    def __call__(self, query: Tensor, memory: WrittenTo) -> None:
         """Write into the memory what the queries ``(B, D)`` say."""
         ...

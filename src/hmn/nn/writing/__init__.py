@@ -1,0 +1,1 @@
+"""Memories that a network writes while it reads them."""

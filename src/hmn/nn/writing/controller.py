@@ -1,0 +1,160 @@
+"""A controller that reads and writes a memory at every step of a sequence."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hmn.errors import ConfigError, ShapeError, expected_one_of
+from hmn.index.checks import as_tensor
+from hmn.nn.network import MemoryNetwork
+from hmn.nn.settings import check_whole
+from hmn.nn.writing.cores import KINDS, RecurrentCore, TransformerCore
+from hmn.nn.writing.heads import CellReader, CellWriter
+from hmn.nn.writing.memory import WrittenMemory
+from hmn.results import Read
+
+CORES = (*KINDS, "transformer")
+"""Cores of a controller, by name."""
+
+
+class ReadOut(nn.Module):
+    """Outputs from what all heads read: a linear layer.
+
+    Args:
+        features: features of what the heads read, together.
+        outputs: features of an output, O.
+    """
+
+    def __init__(self, features: int, outputs: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(features, outputs)
+
+    def forward(self, read: Read[Tensor | None]) -> Tensor:
+        """Outputs ``(S, O)`` from values ``(S, heads, V)``."""
+        assert read.value is not None
+        made: Tensor = self.linear(read.value.flatten(1))
+        return made
+
+
+class MemoryController(nn.Module):
+    """An LSTM, a GRU or a Transformer block that drives the reads and writes of a memory, step by step.
+
+    At each step the core sees the input and what was read at the step before. From its state the writer
+    writes, then the reader reads. The output is made of what was read and of the state. The five parts are a
+    ``MemoryNetwork``, which is called once per step.
+
+    Args:
+        inputs: features of an input, I.
+        outputs: features of an output, O.
+        memory: the memory that is read and written, with a sequence per row of a batch or one for all.
+        core: ``lstm``, ``gru`` or ``transformer``; or a module of your own with ``begin()``, ``cut()`` and an
+            attribute ``hidden``, which is called with ``(S, I + heads * V)`` and returns ``(S, hidden)``.
+        hidden: features of the core's state, H, where the core is made here.
+        heads: number of reads and of writes per step.
+        k: cells per read and write, K.
+        rewrites: which cells a write changes, ``match`` or ``read``; see ``CellWriter``.
+        unit: whether keys and queries have length 1, so that scores are cosines.
+
+    Attributes:
+        network: the ``MemoryNetwork``. ``network.memory`` may be replaced by a memory with other numbers of
+            cells and sequences, and ``k`` by another number.
+
+    Raises:
+        ConfigError: a setting is out of its range.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        memory: WrittenMemory,
+        *,
+        core: str | nn.Module = "lstm",
+        hidden: int = 64,
+        heads: int = 1,
+        k: int = 4,
+        rewrites: str = "match",
+        unit: bool = True,
+    ) -> None:
+        super().__init__()
+        self.inputs = check_whole("inputs", inputs, "the features of an input")
+        check_whole("outputs", outputs, "the features of an output")
+        self.heads = check_whole("heads", heads, "reads and writes per step")
+        self.k = check_whole("k", k, "cells per read and write")
+        self.read_features = heads * (memory.features if memory.values is None else memory.values)
+        made = _core(core, inputs + self.read_features, hidden)
+        hidden = int(made.hidden)  # type: ignore[arg-type]
+        self.network: MemoryNetwork[Tensor] = MemoryNetwork(
+            made,
+            memory,
+            CellReader(hidden, memory, heads=heads, unit=unit),
+            ReadOut(self.read_features, outputs),
+            CellWriter(hidden, memory, heads=heads, k=k, rewrites=rewrites, unit=unit),
+        )
+        self.direct = nn.Linear(hidden, outputs)  # from the state to the output
+        made.register_forward_hook(self._keep_state)
+        self._state: Tensor | None = None
+
+    def _keep_state(self, core: nn.Module, arguments: Any, state: Tensor) -> None:  # noqa: ARG002
+        self._state = state
+
+    @property
+    def memory(self) -> WrittenMemory:
+        """The memory that is read and written."""
+        memory = self.network.memory
+        assert isinstance(memory, WrittenMemory)
+        return memory
+
+    def begin(self) -> None:
+        """Start new sequences, with the memory as it was at first."""
+        self.memory.begin()
+        self.network.input_module.begin()  # type: ignore[operator]
+        self._state = None
+
+    def cut(self) -> None:
+        """Let no gradient pass to earlier steps, for truncated backpropagation."""
+        self.memory.cut()
+        self.network.input_module.cut()  # type: ignore[operator]
+
+    def step(self, inputs: Tensor) -> Tensor:
+        """Outputs ``(S, O)`` of one more step with inputs ``(S, I)``."""
+        last = self.memory.last
+        before = inputs.new_zeros(len(inputs), self.read_features) if last is None else last.value.flatten(1)
+        read: Tensor = self.network(torch.cat([inputs, before.to(inputs)], dim=1), self.k)
+        assert self._state is not None
+        made: Tensor = read + self.direct(self._state)
+        return made
+
+    def forward(self, inputs: Tensor, *, begin: bool = True) -> Tensor:
+        """Outputs ``(S, T, O)`` for inputs ``(S, T, I)``.
+
+        Args:
+            inputs: T steps of S sequences.
+            begin: whether these are new sequences; otherwise they continue those of the last call.
+
+        Raises:
+            ShapeError: the inputs do not fit.
+        """
+        inputs = as_tensor(inputs, "inputs", floats=True)
+        fits = inputs.dim() == 3 and inputs.shape[2] == self.inputs and inputs.shape[1] > 0
+        if not fits or self.memory.sequences not in {1, len(inputs)}:
+            expected = self.memory.sequences if self.memory.sequences > 1 else "sequences"
+            raise ShapeError(
+                f"inputs are {tuple(inputs.shape)}, expected ({expected}, steps, {self.inputs}): the memory "
+                "has one part per sequence, or one for all"
+            )
+        if begin:
+            self.begin()
+        return torch.stack([self.step(now) for now in inputs.unbind(dim=1)], dim=1)
+
+
+def _core(core: str | nn.Module, inputs: int, hidden: int) -> nn.Module:
+    if isinstance(core, nn.Module):
+        return core
+    if core not in CORES:
+        raise ConfigError(f"core is {core!r}, {expected_one_of(core, CORES)}, or a module")
+    check_whole("hidden", hidden, "the features of the state")
+    return TransformerCore(inputs, hidden) if core == "transformer" else RecurrentCore(inputs, hidden, core)

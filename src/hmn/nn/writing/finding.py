@@ -1,0 +1,97 @@
+"""Finds cells of a memory that is written: a product over all cells, or an index per sequence."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hmn.index.protocol import Index
+from hmn.index.registry import make_index
+
+MOST_NUMBERS = 1 << 24
+"""Upper limit of the numbers in keys and of scores that exact search takes in one product."""
+
+
+class Finder:
+    """Which cells match, in each of S memories of N cells.
+
+    Args:
+        rows: ``(S, N, W)`` rows, which change in place; the first ``features`` of each are its key.
+        features: features of a key, D.
+        index: search structure, as text for ``make_index``.
+        given: whether all cells can be found from the start.
+    """
+
+    def __init__(self, rows: Tensor, features: int, index: str, *, given: bool) -> None:
+        self.rows, self.features, self.given = rows, features, given
+        self.sequences, self.cells = rows.shape[:2]
+        self._name = index
+        self._held = torch.full((self.sequences, self.cells), given, dtype=torch.bool, device=rows.device)
+        small = self.sequences * self.cells * features <= MOST_NUMBERS
+        self._indexes: list[Index] | None = None
+        if index != "exact" or not small:
+            self._indexes = [self._made(number) for number in range(self.sequences)]
+
+    def _keys(self, number: int, cells: Tensor | slice) -> Tensor:
+        """A copy of keys ``(n, D)`` of a sequence, which an index may keep."""
+        keys = self.rows[number, cells, : self.features]
+        return keys.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+
+    def _made(self, number: int) -> Index:
+        index = make_index(self._name)
+        index.build(self._keys(number, slice(None if self.given else 0)))
+        return index
+
+    def search(self, query: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """The best cells ``(S, M, K)`` for queries ``(S, M, D)``, -1 where unused, and reads ``(S, M)``."""
+        query = query.detach()
+        if self._indexes is None:
+            return self._search_all(query, k)
+        found = [index.search(query[number], k) for number, index in enumerate(self._indexes)]
+        device = self.rows.device
+        cell = torch.stack([result.cell for result in found]).to(device)
+        return cell, torch.stack([result.reads for result in found]).to(device)
+
+    def _search_all(self, query: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Score every cell of every sequence."""
+        keys, found = self.rows[:, :, : self.features], []
+        at_a_time = max(MOST_NUMBERS // self._held.numel(), 1)
+        for part in torch.split(query.to(keys.dtype), at_a_time, dim=1):
+            score = part @ keys.transpose(1, 2)  # (S, m, N)
+            score = score.masked_fill(~self._held.unsqueeze(1), -torch.inf)
+            best = score.topk(min(k, self.cells), dim=2)
+            found.append(best.indices.masked_fill(best.values == -torch.inf, -1))
+        cell = torch.cat(found, dim=1) if found else query.new_zeros(*query.shape[:2], 0, dtype=torch.int64)
+        cell = torch.nn.functional.pad(cell, (0, k - cell.shape[2]), value=-1)
+        reads = self._held.sum(dim=1, keepdim=True).float() * (keys.element_size() / 4)
+        return cell, reads.expand(*query.shape[:2])
+
+    def follow(self, rows: Tensor) -> None:
+        """File rows ``(n,)`` of all sequences, distinct and ascending, which were written."""
+        number, cells = rows // self.cells, rows % self.cells
+        if self._indexes is not None:
+            sizes = torch.bincount(number, minlength=self.sequences).tolist()
+            for sequence, own in enumerate(torch.split(cells, sizes)):
+                if len(own):
+                    self._file(sequence, own)
+        self._held[number, cells] = True
+
+    def _file(self, number: int, cells: Tensor) -> None:
+        """Add cells ``(n,)`` to the index of a sequence, or give them their new keys."""
+        assert self._indexes is not None
+        held = self._held[number, cells]
+        for own, change in ((cells[held], "update"), (cells[~held], "add")):
+            if len(own):
+                getattr(self._indexes[number], change)(own, self._keys(number, own))
+
+    def reset(self, written: Tensor) -> None:
+        """Follow rows ``(n,)`` that hold again what they held at first."""
+        written = written.sort().values
+        if self.given:
+            self.follow(written)
+            return
+        self._held.view(-1)[written] = False
+        if self._indexes is not None:
+            numbers = torch.unique(written // self.cells).tolist()
+            for number in numbers:
+                self._indexes[number] = self._made(number)

@@ -1,0 +1,193 @@
+"""Rows that change in place, with exact gradients through every change.
+
+PyTorch would need a copy of all N rows per step to record writes to them: no tensor that a later step needs
+may be changed in place. A tape records which few rows each step read or replaced, in order. The backward pass
+goes through it from the end and undoes what each step did to the gradients of the rows. A read adds to them.
+A write takes those of the rows it made, and leaves none for what these rows held before.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+class Tape:
+    """Reads and replaces rows in place; gradients flow from what is read to what was written before.
+
+    What a step costs, forward and backward, in time and in memory, depends on the rows it touches alone.
+
+    Args:
+        rows: ``(R, W)`` float rows, which are changed in place.
+
+    Attributes:
+        rows: the rows as they are now.
+    """
+
+    def __init__(self, rows: Tensor) -> None:
+        self.rows = rows
+        self._kept = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)  # written since the start
+        self._written: list[Tensor] = []  # these rows, in the order of their first write
+        self._before: list[Tensor] = []  # what they held before it
+        self._slot = torch.full((len(rows),), -1, dtype=torch.int64, device=rows.device)  # of their gradients
+        self._slotted: list[Tensor] = []  # rows that have a slot
+        self._constant: list[Tensor] = []  # rows written without gradients since the last recorded step
+        self._begin_graph()
+
+    def _begin_graph(self) -> None:
+        self._token = torch.zeros((), dtype=torch.float32, device=self.rows.device, requires_grad=True)
+        self._gradients = _Gradients(self.rows)
+
+    def cut(self) -> None:
+        """Let no gradient pass from here on back: the rows stay as they are, as constants."""
+        for rows in self._slotted:
+            self._slot[rows] = -1
+        self._slotted, self._constant = [], []
+        self._begin_graph()
+
+    def reset(self) -> None:
+        """Put back what all rows held at the start, at the cost of those that were written."""
+        if self._written:
+            written = self.written
+            self.rows[written] = torch.cat(self._before)
+            self._kept[written] = False
+        self._written, self._before = [], []
+        self.cut()
+
+    @property
+    def written(self) -> Tensor:
+        """Rows ``(n,)`` that were written since the start, each once."""
+        return torch.cat([self._slot.new_zeros(0), *self._written])
+
+    def read(self, rows: Tensor) -> Tensor:
+        """The rows ``(...)`` as they are now: ``(..., W)``. A row may be given several times."""
+        if not torch.is_grad_enabled():
+            return self.rows[rows]
+        self._record_constants()
+        value: Tensor
+        value, self._token = _applied(_Read, self._token, self.rows, rows, self._slots(rows), self._gradients)
+        return value
+
+    def write(self, rows: Tensor, value: Tensor) -> None:
+        """Replace distinct rows ``(n,)`` by ``(n, W)``."""
+        first = rows[~self._kept[rows]]
+        if len(first):
+            self._kept[first] = True
+            self._written.append(first)
+            self._before.append(self.rows[first])
+        if torch.is_grad_enabled():
+            self._record_constants()
+            slots = self._slots(rows)
+            self._token = _applied(_Write, self._token, self.rows, rows, slots, self._gradients, value)
+            return
+        self.rows[rows] = value.detach().to(self.rows.dtype)
+        if self._token.grad_fn is not None:
+            self._constant.append(rows)
+
+    def _record_constants(self) -> None:
+        """Let no gradient pass through rows that were written without gradients, to what they held before."""
+        if self._constant:
+            rows = torch.unique(torch.cat(self._constant))
+            self._token = _applied(_Stop, self._token, self._slots(rows), self._gradients)
+            self._constant = []
+
+    def _slots(self, rows: Tensor) -> Tensor:
+        """Places ``(n,)`` of the gradients of rows ``(...)``."""
+        flat = rows.flatten()
+        slots = self._slot[flat]
+        new = flat[slots < 0]
+        if not len(new):
+            return slots
+        new, count = torch.unique(new), self._gradients.count
+        self._slot[new] = torch.arange(count, count + len(new), device=new.device)
+        self._slotted.append(new)
+        self._gradients.count += len(new)
+        return self._slot[flat]
+
+
+def _applied(function: type[torch.autograd.Function], *arguments: Any) -> Any:
+    """``function.apply``, which has no types."""
+    return function.apply(*arguments)  # type: ignore[no-untyped-call]
+
+
+class _Gradients:
+    """Gradients of the rows that were touched, during a backward pass.
+
+    The steps of a graph share it. It knows nothing of the tape, which would keep itself alive otherwise.
+    """
+
+    def __init__(self, rows: Tensor) -> None:
+        self.count = 0  # rows that were touched
+        self._width, self._kind = rows.shape[1], {"dtype": rows.dtype, "device": rows.device}
+        self._rows: Tensor | None = None  # (touched, W)
+        self._pass = -1  # number of the backward pass they belong to
+
+    def _current(self) -> Tensor:
+        number = torch._C._current_graph_task_id()
+        if self._rows is None or self._pass != number:
+            self._rows = torch.zeros(self.count, self._width, **self._kind)  # type: ignore[call-overload]
+            self._pass = number
+        return self._rows
+
+    def add(self, slots: Tensor, gradient: Tensor) -> None:
+        """Add ``(n, W)`` to the gradients at slots ``(n,)``, which may repeat."""
+        self._current().index_add_(0, slots, gradient)
+
+    def take(self, slots: Tensor) -> Tensor:
+        """Gradients ``(n, W)`` at distinct slots ``(n,)``, which have none afterwards."""
+        rows = self._current()
+        taken = rows[slots]
+        rows[slots] = 0
+        return taken
+
+
+class _Read(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, token: Tensor, held: Tensor, rows: Tensor, slots: Tensor, gradients: _Gradients
+    ) -> tuple[Tensor, Tensor]:
+        ctx.slots, ctx.gradients = slots, gradients
+        return held[rows], token.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor, token: Tensor) -> tuple[Tensor | None, ...]:
+        ctx.gradients.add(ctx.slots, gradient.reshape(len(ctx.slots), -1))
+        return token, None, None, None, None
+
+
+class _Write(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        token: Tensor,
+        held: Tensor,
+        rows: Tensor,
+        slots: Tensor,
+        gradients: _Gradients,
+        value: Tensor,
+    ) -> Tensor:
+        ctx.slots, ctx.gradients, ctx.dtype = slots, gradients, value.dtype
+        held[rows] = value.to(held.dtype)
+        return token.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, token: Tensor) -> tuple[Tensor | None, ...]:
+        return token, None, None, None, None, ctx.gradients.take(ctx.slots).to(ctx.dtype)
+
+
+class _Stop(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, token: Tensor, slots: Tensor, gradients: _Gradients) -> Tensor:
+        ctx.slots, ctx.gradients = slots, gradients
+        return token.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, token: Tensor) -> tuple[Tensor, None, None]:
+        ctx.gradients.take(ctx.slots)
+        return token, None, None
