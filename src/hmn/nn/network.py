@@ -68,7 +68,7 @@ class MemoryNetwork(nn.Module, Generic[Output]):
     def __setattr__(self, name: str, value: Any) -> None:
         """Search another memory where ``memory`` is replaced."""
         if name == "memory" and "memory" in vars(self) | self._modules and "_is_replica" not in vars(self):
-            if isinstance(value, WrittenMemory) and isinstance(self.reader, CellReader):
+            if isinstance(self.reader, CellReader):
                 self.reader.indexed = value
                 self.indexed = cast(IndexedMemory[CellMemory], value)
             else:

@@ -17,7 +17,7 @@ from hmn.nn.candidates.strategy import Candidates
 from hmn.results import Read
 
 Output = TypeVar("Output", covariant=True)
-"""What an output module makes of a read."""
+"""Type of what an output module makes of a read."""
 
 
 class CellMemory(Protocol):

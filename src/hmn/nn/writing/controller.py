@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -39,12 +39,37 @@ class ReadOut(nn.Module):
         return made
 
 
+class Beside(nn.Module):
+    """A core whose inputs stand beside its state, so that heads can pass them on as they are.
+
+    Args:
+        core: the core.
+        inputs: features of its input.
+    """
+
+    def __init__(self, core: nn.Module, inputs: int) -> None:
+        super().__init__()
+        self.core, self.hidden = core, int(core.hidden) + inputs  # type: ignore[arg-type]
+
+    def begin(self) -> None:
+        """Start new sequences."""
+        self.core.begin()  # type: ignore[operator]
+
+    def cut(self) -> None:
+        """Let no gradient pass to earlier steps."""
+        self.core.cut()  # type: ignore[operator]
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """State and input ``(S, hidden)``."""
+        return torch.cat([self.core(inputs), inputs], dim=1)
+
+
 class MemoryController(nn.Module):
     """An LSTM, a GRU or a Transformer block that drives the reads and writes of a memory, step by step.
 
-    At each step the core sees the input and what was read at the step before. From its state the writer
-    writes, then the reader reads. The output is made of what was read and of the state. The five parts are a
-    ``MemoryNetwork``, which is called once per step.
+    At each step the core sees the input and what was read at the step before. From these and its state the
+    writer writes, then the reader reads. The output is made of what was read and of the state. All this is
+    one call of a ``MemoryNetwork``.
 
     Args:
         inputs: features of an input, I.
@@ -53,6 +78,7 @@ class MemoryController(nn.Module):
         core: ``lstm``, ``gru`` or ``transformer``; or a module of your own with ``begin()``, ``cut()`` and an
             attribute ``hidden``, which is called with ``(S, I + heads * V)`` and returns ``(S, hidden)``.
         hidden: features of the core's state, H, where the core is made here.
+        window: inputs that a step of the ``transformer`` attends to, its own included.
         heads: number of reads and of writes per step.
         k: cells per read and write, K.
         rewrites: which cells a write changes, ``match`` or ``read``; see ``CellWriter``.
@@ -74,6 +100,7 @@ class MemoryController(nn.Module):
         *,
         core: str | nn.Module = "lstm",
         hidden: int = 64,
+        window: int = 8,
         heads: int = 1,
         k: int = 4,
         rewrites: str = "match",
@@ -85,14 +112,15 @@ class MemoryController(nn.Module):
         self.heads = check_whole("heads", heads, "reads and writes per step")
         self.k = check_whole("k", k, "cells per read and write")
         self.read_features = heads * (memory.features if memory.values is None else memory.values)
-        made = _core(core, inputs + self.read_features, hidden)
-        hidden = int(made.hidden)  # type: ignore[arg-type]
+        seen = inputs + self.read_features
+        made = Beside(_core(core, seen, hidden, window), seen)
+        hidden = made.hidden
+        reader = CellReader(hidden, memory, heads=heads, unit=unit)
+        writer = CellWriter(hidden, memory, heads=heads, k=k, rewrites=rewrites, unit=unit)
+        # at first a state finds what a like state has written
+        reader.query.load_state_dict(writer.key.state_dict())
         self.network: MemoryNetwork[Tensor] = MemoryNetwork(
-            made,
-            memory,
-            CellReader(hidden, memory, heads=heads, unit=unit),
-            ReadOut(self.read_features, outputs),
-            CellWriter(hidden, memory, heads=heads, k=k, rewrites=rewrites, unit=unit),
+            made, memory, reader, ReadOut(self.read_features, outputs), writer
         )
         self.direct = nn.Linear(hidden, outputs)  # from the state to the output
         made.register_forward_hook(self._keep_state)
@@ -104,20 +132,22 @@ class MemoryController(nn.Module):
     @property
     def memory(self) -> WrittenMemory:
         """The memory that is read and written."""
-        memory = self.network.memory
-        assert isinstance(memory, WrittenMemory)
-        return memory
+        return cast(WrittenMemory, self.network.memory)
+
+    @property
+    def _core(self) -> Beside:
+        return cast(Beside, self.network.input_module)
 
     def begin(self) -> None:
         """Start new sequences, with the memory as it was at first."""
         self.memory.begin()
-        self.network.input_module.begin()  # type: ignore[operator]
+        self._core.begin()
         self._state = None
 
     def cut(self) -> None:
         """Let no gradient pass to earlier steps, for truncated backpropagation."""
         self.memory.cut()
-        self.network.input_module.cut()  # type: ignore[operator]
+        self._core.cut()
 
     def step(self, inputs: Tensor) -> Tensor:
         """Outputs ``(S, O)`` of one more step with inputs ``(S, I)``."""
@@ -151,10 +181,12 @@ class MemoryController(nn.Module):
         return torch.stack([self.step(now) for now in inputs.unbind(dim=1)], dim=1)
 
 
-def _core(core: str | nn.Module, inputs: int, hidden: int) -> nn.Module:
+def _core(core: str | nn.Module, inputs: int, hidden: int, window: int) -> nn.Module:
     if isinstance(core, nn.Module):
         return core
     if core not in CORES:
         raise ConfigError(f"core is {core!r}, {expected_one_of(core, CORES)}, or a module")
     check_whole("hidden", hidden, "the features of the state")
-    return TransformerCore(inputs, hidden) if core == "transformer" else RecurrentCore(inputs, hidden, core)
+    if core == "transformer":
+        return TransformerCore(inputs, hidden, window=window)
+    return RecurrentCore(inputs, hidden, core)

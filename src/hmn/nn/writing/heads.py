@@ -12,7 +12,7 @@ from hmn.nn.writing.memory import WrittenMemory
 from hmn.results import Read
 
 REWRITES = ("match", "read")
-"""Which cells a write changes, beside the oldest: those whose keys match the new key, or those read last."""
+"""Names of the cells that a write changes beside the oldest: those that match its key, or those read last."""
 
 
 class CellWriter(nn.Module):
@@ -55,6 +55,8 @@ class CellWriter(nn.Module):
         self.value = None if memory.values is None else nn.Linear(hidden, heads * memory.values)
         self.gate, self.mix = nn.Linear(hidden, heads), nn.Linear(hidden, heads)
         self.erase = nn.Linear(hidden, heads * memory.width)
+        for layer, start in ((self.gate, 2.0), (self.mix, -2.0), (self.erase, 2.0)):
+            nn.init.constant_(layer.bias, start)  # at first, most is written, and to new cells
         self.sharpness = nn.Parameter(torch.tensor(10.0))  # of the match
         self.familiarity = nn.Parameter(torch.tensor(5.0 if rewrites == "match" else 0.0))
 
@@ -68,9 +70,9 @@ class CellWriter(nn.Module):
             found = memory.last
         else:
             found = memory.find(key, self.k, self.sharpness)
-            known = found.cell[..., 0] >= 0
-            best = found.score.amax(dim=-1)
-            mix = mix + self.familiarity * torch.where(known, best, 0.0).to(mix.dtype)
+            best = found.score.amax(dim=-1)  # -inf where the memory is empty
+            known = torch.where(best.isfinite(), best, 0.0).to(mix.dtype)
+            mix = mix + self.familiarity * known
         memory.write(
             found,
             key,
