@@ -21,7 +21,8 @@ ORDER = {
     "hmn._native": "_kernels backend finite < arguments < level < codes < fallback < buckets lists search"
     " < __init__",
     "hmn.cli": "flags output < ask demo evaluate paper serve train < app < __init__ __main__",
-    "hmn.facts": "files ids ragged < names numbering < lookup < table < topic < questions < __init__",
+    "hmn.facts": "files ids ragged < growing names numbering < lookup < table < topic changing < questions"
+    " < __init__",
     "hmn.facts.files": "lines < source < layout < delimited json_lines parquet < formats < __init__",
     "hmn.index": "protocol checks locking precision < storage < clustering < structures < registry tuning"
     " < __init__",
@@ -34,8 +35,8 @@ ORDER = {
     "hmn.nn.writing": "recency tape links blending finding < memory < cores heads < controller < __init__",
     "hmn.paper": "cells.transe process published < preset < data grid < cells < network < baselines < runs"
     " < verdicts < report < __init__",
-    "hmn.qa": "config text < cells < answer encoders metrics < training < build < saved_model < factoid_qa"
-    " < demo sweep < __init__",
+    "hmn.qa": "config text < cells < answer encoders metrics < training < build < changes use_index"
+    " < saved_model < factoid_qa < demo sweep < __init__",
     "hmn.qa.training": "artificial_questions optim query_log search_depth targets < trainer < progress_bar"
     " < run_folder < fit < __init__",
     "hmn.store": "atomic contents < manifest < replace < bundle < __init__",

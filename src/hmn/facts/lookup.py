@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from hmn.errors import DataError
 from hmn.facts.ids import canonical_id, is_text, readable_id
 from hmn.facts.names import Names
-from hmn.facts.ragged import offsets
+from hmn.facts.ragged import Ragged, offsets, spans
 
 AnyInt = TypeVar("AnyInt", bound=np.integer[Any])
 
@@ -78,17 +78,36 @@ class FactLookup:
         """``(P + 1,)`` where the cells of each pair start."""
         return frozen(np.searchsorted(self.pair, np.arange(self.pair[-1] + 2)).astype(np.int64))
 
+    def pairs_of(self, entities: NDArray[np.int64]) -> Ragged:
+        """Pairs that have each of some entities as their subject, ascending; perhaps none."""
+        start, pairs = spans(self._subject_start[entities], self._subject_start[entities + 1])
+        return Ragged(start, pairs)
+
+    @cached_property
+    def _subject_start(self) -> NDArray[np.int64]:
+        """``(E + 1,)`` where the pairs of each subject start."""
+        subject = self.subject[self.pair_start[:-1]]
+        return np.searchsorted(subject, np.arange(len(self.entities) + 1)).astype(np.int64)
+
+    def pair_of_numbers(self, subject: int, relation: int) -> int:
+        """The pair of a subject and a relation; -1 if there is none."""
+        return _one(self._pair_key, subject * len(self.relations) + relation)
+
+    def cell_of_numbers(self, subject: int, relation: int, object: int) -> int:
+        """The cell of a fact by its numbers; -1 if it is not in the table."""
+        pair = self.pair_of_numbers(subject, relation)
+        return -1 if pair < 0 else _one(self._row_key, pair * len(self.entities) + object)
+
     def cells_with_object(self, entity: int) -> NDArray[np.int64]:
         """Cells whose object is an entity, ascending; perhaps none."""
         _check_entity(entity, len(self.entities))
-        start, cells = self._by_object
-        return cells[start[entity] : start[entity + 1]].astype(np.int64)
+        return self.cells_by_object.row(entity).astype(np.int64)
 
     @cached_property
-    def _by_object(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        """Cells ``(N,)`` ordered by their objects, behind where each object's cells start ``(E + 1,)``."""
-        cells = np.argsort(self.object, kind="stable").astype(np.int32)
-        return offsets(np.bincount(self.object, minlength=len(self.entities))), cells
+    def cells_by_object(self) -> Ragged:
+        """Cells, in 32 bits, by their objects: one row per entity, ascending."""
+        cells: NDArray[Any] = np.argsort(self.object, kind="stable").astype(np.int32)
+        return Ragged(offsets(np.bincount(self.object, minlength=len(self.entities))), cells)
 
     def _cells(
         self, subject: NDArray[np.int64], relation: NDArray[np.int64], object: NDArray[np.int64]
@@ -130,13 +149,13 @@ class NameLookup:
 
     def entities_named(self, name: str) -> set[int]:
         """Numbers of the entities with a name; case and spacing do not matter."""
-        wanted = _folded(name)
+        wanted = folded(name)
         hashes, owners = self._by_hash
         start = np.searchsorted(hashes, hash(wanted), side="left")
         end = np.searchsorted(hashes, hash(wanted), side="right")
         candidates = map(int, np.unique(owners[start:end]))
         # Different names may share a hash.
-        return {entity for entity in candidates if wanted in map(_folded, self.names_of(entity))}
+        return {entity for entity in candidates if wanted in map(folded, self.names_of(entity))}
 
     @cached_property
     def _by_hash(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
@@ -144,7 +163,7 @@ class NameLookup:
         nameless = np.flatnonzero(np.diff(self.names.start) == 0)
         ids = self.entities.take(pa.array(nameless)).to_pylist()
         texts = self.names.text.to_pylist() + [readable_id(entity) for entity in ids]
-        hashes = np.fromiter((hash(_folded(text)) for text in texts), np.int64, len(texts))
+        hashes = np.fromiter((hash(folded(text)) for text in texts), np.int64, len(texts))
         order = np.argsort(hashes, kind="stable")
         owners = np.concatenate([self.names.owner, nameless.astype(np.int32)])
         return hashes[order], owners[order]
@@ -184,6 +203,12 @@ def _search(keys: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.in
     return np.where(keys[place] == wanted, place, -1)
 
 
+def _one(keys: NDArray[np.int64], wanted: int) -> int:
+    """The place of a number in ascending keys, -1 if it is not there."""
+    place = int(np.searchsorted(keys, wanted))
+    return place if place < len(keys) and keys[place] == wanted else -1
+
+
 def _place(ids: Any, wanted: str, key: Callable[[Any], str] = str) -> int:
     """The place of an id in a sorted sequence, -1 if it is not there."""
     place = bisect_left(ids, wanted, key=key)
@@ -197,6 +222,6 @@ def _id(text: object) -> str:
     return canonical_id(text)
 
 
-def _folded(text: str) -> str:
+def folded(text: str) -> str:
     """A name without the differences that do not matter: case and spacing."""
     return " ".join(text.casefold().split())

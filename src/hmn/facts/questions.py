@@ -135,8 +135,8 @@ class QuestionSet:
 
     def fits(self, facts: FactTable) -> bool:
         """Whether every fact and answer is in a table; a set about another table may fit by chance."""
-        cells_fit = not len(self.cell) or int(self.cell.max()) < len(facts)
         entities = np.concatenate([self.answer, self.topic])
+        cells_fit = facts.holds(self.cell[self.cell >= 0])
         return cells_fit and (not len(entities) or int(entities.max()) < facts.num_entities)
 
     def answers(self, question: int) -> NDArray[np.int32]:
@@ -170,6 +170,22 @@ class QuestionSet:
         if not len(numbers):
             raise DataError("no question has an answer, expected questions about the table: check the facts")
         return self if len(numbers) == len(self) else self.take(numbers)
+
+    def renumbered(self, cell: NDArray[np.int64], entity: NDArray[np.int64]) -> QuestionSet:
+        """The questions about the same facts and answers in a table that numbers them otherwise.
+
+        Args:
+            cell: ``(cells,)`` number of each cell in that table.
+            entity: ``(E,)`` number of each entity in it; answers that it lacks are left out.
+        """
+        number = entity[self.answer]
+        row = np.repeat(np.arange(len(self)), np.diff(self.answer_start))
+        order = np.lexsort((number, row))
+        order = order[number[order] >= 0]
+        start, answer = offsets(np.bincount(row[order], minlength=len(self))), number[order].astype(np.int32)
+        cells = np.where(self.cell >= 0, cell[self.cell], -1)
+        topic = np.where(self.topic >= 0, entity[self.topic], NO_TOPIC).astype(np.int32)
+        return QuestionSet(self.text, cells, start, answer, self.skipped, topic, self.unknown)
 
     def take(self, numbers: NDArray[np.int64]) -> QuestionSet:
         """The questions with the given numbers, in that order.
@@ -240,10 +256,11 @@ def _with_facts(source: Source, facts: FactTable, rows: Iterable[Row]) -> Questi
         raise DataError(
             f"{source.path}: it holds no question, expected rows of {WITH_FACT}: check its columns"
         )
-    pair = facts.pair[cell[good]]
-    start, places = spans(facts.pair_start[pair], facts.pair_start[pair + 1])
+    right = facts.cells_of_pairs(facts.pair[cell[good]])
+    answer = facts.object[right.flat]
+    ascending = np.lexsort((answer, np.repeat(np.arange(right.rows), right.length)))
     text = [columns[3][row].strip() for row in good]
-    return QuestionSet(text, cell[good], start, facts.object[places], source.skipped)
+    return QuestionSet(text, cell[good], right.start, answer[ascending], source.skipped)
 
 
 def _with_answers(source: Source, facts: FactTable, rows: Iterable[Row]) -> QuestionSet:

@@ -32,6 +32,7 @@ from hmn.facts.numbering import (
     from_columns,
     with_inverse,
 )
+from hmn.facts.ragged import Ragged, spans
 
 FACTS_FILE = "facts.parquet"
 """File of the facts in a saved table's folder."""
@@ -150,10 +151,11 @@ class FactTable:
         repeated: Skipped,
     ) -> FactTable:
         names = collect_names(ranked_names, facts.entities)  # reads the file, so that bad lines are counted
-        return cls._of(with_inverse(facts) if inverse else facts, names, source.skipped, repeated)
+        return cls.of(with_inverse(facts) if inverse else facts, names, source.skipped, repeated)
 
     @classmethod
-    def _of(cls, facts: NumberedFacts, names: Names, *left_out: Skipped) -> FactTable:
+    def of(cls, facts: NumberedFacts, names: Names, *left_out: Skipped) -> FactTable:
+        """Make a table of facts in canonical order."""
         entities = pa.array(facts.entities, pa.large_string())
         subject, relation, object_ = map(frozen, (facts.subject, facts.relation, facts.object))
         return cls(entities, facts.relations, subject, relation, object_, names, *left_out)
@@ -165,6 +167,11 @@ class FactTable:
 
     def __len__(self) -> int:
         """Number of facts, N."""
+        return len(self.subject)
+
+    @property
+    def num_cells(self) -> int:
+        """Number of cells: of facts, and of facts that were removed from a table that changes."""
         return len(self.subject)
 
     @property
@@ -180,18 +187,26 @@ class FactTable:
             DataError: it is not a whole number.
         """
         if not _is_whole(cell):
-            raise DataError(f"cell is {cell!r:.80}, expected a whole number from 0 to {len(self) - 1}")
-        if not 0 <= cell < len(self):
-            raise IndexError(f"there is no cell {cell}, expected cells from 0 to {len(self) - 1}")
+            raise DataError(f"cell is {cell!r:.80}, expected a whole number from 0 to {self.num_cells - 1}")
+        if not 0 <= cell < self.num_cells:
+            raise IndexError(f"there is no cell {cell}, expected cells from 0 to {self.num_cells - 1}")
         subject, relation, object_ = int(self.subject[cell]), int(self.relation[cell]), int(self.object[cell])
         return Fact(
-            self.entities[subject].as_py(),
+            self.entity_id(subject),
             self.relations[relation],
-            self.entities[object_].as_py(),
+            self.entity_id(object_),
             self.names_of(subject)[0],
             self.relation_text(relation),
             self.names_of(object_)[0],
         )
+
+    def entity_id(self, entity: int) -> str:
+        """The id of an entity."""
+        return str(self.entities[entity].as_py())
+
+    def own_names(self, entity: int) -> list[str]:
+        """The names of an entity, perhaps none; ``names_of`` gives its id then."""
+        return self.names.of(entity)
 
     def names_of(self, entity: int) -> list[str]:
         """All names of an entity, the one to show first; without a name, its id, in words where possible."""
@@ -218,6 +233,27 @@ class FactTable:
         """Cells of a (subject, relation) pair, ascending."""
         return np.arange(self.pair_start[pair], self.pair_start[pair + 1])
 
+    def cells_of_pairs(self, pairs: NDArray[np.int64]) -> Ragged:
+        """Cells of several pairs, one row for each."""
+        return Ragged(*spans(self.pair_start[pairs], self.pair_start[pairs + 1]))
+
+    def pairs_of(self, entities: NDArray[np.int64]) -> Ragged:
+        """Pairs that have each of some entities as their subject, one row for each; perhaps empty."""
+        return self._by_id.pairs_of(entities)
+
+    @property
+    def cells_by_object(self) -> Ragged:
+        """Cells by their objects: one row per entity, ascending; perhaps empty."""
+        return self._by_id.cells_by_object
+
+    def holds(self, cells: NDArray[np.int64]) -> bool:
+        """Whether there is a fact in each of some cells, which are not negative."""
+        return not len(cells) or int(cells.max()) < self.num_cells
+
+    def in_order(self, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Numbers that sort pairs by the ids of their subjects, then of their relations."""
+        return pairs
+
     def cells_with_object(self, entity: int) -> NDArray[np.int64]:
         """Cells whose object is an entity, ascending; perhaps none."""
         return self._by_id.cells_with_object(entity)
@@ -229,6 +265,14 @@ class FactTable:
     def cell_of(self, subject: str, relation: str, object: str) -> int:
         """The cell of a fact by its ids, in any of Freebase's spellings; -1 if it is not in the table."""
         return self._by_id.cell_of(subject, relation, object)
+
+    def pair_of_numbers(self, subject: int, relation: int) -> int:
+        """The pair of a subject's number and a relation's; -1 if there is none."""
+        return self._by_id.pair_of_numbers(subject, relation)
+
+    def cell_of_numbers(self, subject: int, relation: int, object: int) -> int:
+        """The cell of a fact by its three numbers; -1 if it is not in the table."""
+        return self._by_id.cell_of_numbers(subject, relation, object)
 
     def cells_of(
         self, subjects: Sequence[str], relations: Sequence[str], objects: Sequence[str]
@@ -308,7 +352,7 @@ class FactTable:
                 f"{folder / NAMES_FILE}: its rows are not in the order of {FACTS_FILE}'s entities: "
                 "save the table again"
             )
-        return cls._of(facts, Names(owners, text, len(facts.entities)))
+        return cls.of(facts, Names(owners, text, len(facts.entities)))
 
 
 def _is_whole(value: object) -> bool:

@@ -10,6 +10,7 @@ from hmn.index.checks import as_ids, check_k
 from hmn.index.protocol import Index, Searcher
 from hmn.nn.candidates.draw import candidates
 from hmn.nn.candidates.strategy import Candidates, Strategy, as_strategy
+from hmn.nn.memory.growing import gaps_of, held_cells
 from hmn.nn.memory.indexed import IndexedMemory
 from hmn.nn.parts import CellMemory
 from hmn.nn.products import inner_products
@@ -47,7 +48,7 @@ class SoftmaxReader:
     ) -> Candidates:
         """See ``Reader.candidates``: all N cells."""
         query = as_floats(query, "query")
-        cell = torch.arange(len(self.indexed), device=query.device)  # (N,)
+        cell = held_cells(self.indexed.memory, query.device)  # (N,)
         return Candidates(cell, torch.ones(len(cell), dtype=torch.float32, device=query.device))
 
     def read(self, query: Tensor, k: int) -> Read[Tensor | None]:
@@ -55,6 +56,8 @@ class SoftmaxReader:
         query = as_floats(query, "query")
         memory, result = self.indexed.memory, self.searcher.search(query, k)
         score = inner_products(query, memory.snapshot())  # (B, N)
+        if gaps_of(memory):
+            score = score[:, held_cells(memory, score.device)]
         total = torch.logsumexp(score, dim=1, keepdim=True)  # (B, 1)
         return _read(memory, (result.score - total).exp(), result)
 

@@ -72,7 +72,7 @@ class AnswerModule:
         probability = np.bincount(number, share)
         # rank by the best cell of each pair, as evaluation does, then by probability
         rank = np.repeat(np.arange(held.rows), held.length)[first]
-        order = np.lexsort((pairs, -probability, rank))[: len(cell)]
+        order = np.lexsort((self.facts.in_order(pairs), -probability, rank))[: len(cell)]
         return [self._answer(int(pairs[row]), float(probability[row])) for row in order]
 
     def _answer(self, pair: int, probability: float) -> Answer:

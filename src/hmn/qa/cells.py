@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hmn.facts.growing import Rows
 from hmn.facts.ragged import Ragged, offsets
 from hmn.facts.table import FactTable
 from hmn.qa.text import words
@@ -35,16 +36,19 @@ class Cells:
     subject: NDArray[np.int64]
     relation: NDArray[np.int64]
     object: NDArray[np.int64] | None
-    facts: Ragged
-    of_fact: Ragged
+    facts: Rows
+    of_fact: Rows
 
-    def texts(self, relations: Sequence[str]) -> list[str]:
-        """Each cell in words: subject, relation and, if cells have it, object.
+    def texts(self, relations: Sequence[str], cells: NDArray[np.int64] | None = None) -> list[str]:
+        """Cells in words: subject, relation and, if cells have it, object.
 
         Args:
             relations: The relations in words.
+            cells: The cells; all if not given.
         """
         columns = [self.subject, self.relation] + ([] if self.object is None else [self.object])
+        if cells is not None:
+            columns = [column[cells] for column in columns]
         spelled = (self.names, relations, self.names)
         return [
             " ".join(words[number] for words, number in zip(spelled, row, strict=False))
@@ -72,7 +76,7 @@ class Cells:
             entities, of_fact = np.unique(facts.object, return_inverse=True)
             main = np.array([_numbers(facts.names_of(int(entity))[:1], number)[0] for entity in entities])
             columns.append(main[of_fact][fact])
-        cells, cell = _distinct(columns)
+        cells, cell = distinct_rows(columns)
         return cls(
             names=list(number),
             subject=cells[0],
@@ -89,11 +93,15 @@ class Cells:
 
 def _numbers(names: list[str], number: dict[str, int]) -> list[int]:
     """Numbers of an entity's names, in which names that read the same to the encoders are one."""
-    folded = (" ".join(words(name)) or name for name in names)
-    return list(dict.fromkeys(number.setdefault(name, len(number)) for name in folded))
+    return list(dict.fromkeys(number.setdefault(name, len(number)) for name in folded_names(names)))
 
 
-def _distinct(columns: list[NDArray[np.int64]]) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
+def folded_names(names: list[str]) -> list[str]:
+    """Names as the words that the encoders see, each once."""
+    return list(dict.fromkeys(" ".join(words(name)) or name for name in names))
+
+
+def distinct_rows(columns: list[NDArray[np.int64]]) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
     """Distinct rows of parallel columns, in order, and the number of each row among them."""
     mixed = columns[0]
     for column in columns[1:]:

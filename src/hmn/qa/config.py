@@ -188,6 +188,19 @@ class TrainConfig:
         _between(self, 1e-8, 10.0, "learning_rate", "table_learning_rate", "encoder_learning_rate")
 
 
+def checked_k(k: object) -> int:
+    """A number of answers or facts.
+
+    Raises:
+        ConfigError: It is not a whole number, or out of range.
+    """
+    if type(k) is bool or not isinstance(k, Integral) or not 1 <= int(k) <= MOST_CELLS:
+        raise ConfigError(
+            f"k is {k!r:.80}, expected a whole number from 1 to {MOST_CELLS}: the number of answers or facts"
+        )
+    return int(k)
+
+
 def read_config(path: Path | str) -> dict[str, Any]:
     """Read settings from a TOML file: one flat table, with dashes or underscores in the names.
 

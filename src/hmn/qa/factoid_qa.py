@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +10,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hmn.errors import ConfigError, DataError, NotFittedError
+from hmn.errors import DataError, NotFittedError
 from hmn.facts.questions import QuestionFiles, QuestionSet
 from hmn.facts.table import FactTable
-from hmn.index.protocol import Clustered, Index
-from hmn.nn.candidates.search import StrategySearch
-from hmn.nn.candidates.strategy import Strategy
+from hmn.index.protocol import Index
 from hmn.nn.memory.encoded import EncodedMemory
-from hmn.nn.memory.indexed import IndexedMemory
-from hmn.nn.reader import KMIPSReader
 from hmn.qa.answer import Answer
 from hmn.qa.build import Network, build_network
 from hmn.qa.cells import Cells
-from hmn.qa.config import BEST_CELLS, HASHED, MOST_CELLS, ModelConfig, make_configs, settings_of
+from hmn.qa.changes import changes
+from hmn.qa.changes.changes import FactChange, GivenFacts, GivenNames
+from hmn.qa.changes.settle import settled_questions
+from hmn.qa.config import HASHED, ModelConfig, checked_k, make_configs, settings_of
 from hmn.qa.encoders.fact import FactEncoder
 from hmn.qa.encoders.pretrained import SentenceEncoder, open_encoder
 from hmn.qa.metrics import Evaluation, Outcome, evaluate
 from hmn.qa.saved_model import SavedModel, save_model
-from hmn.qa.text import Texts, words
+from hmn.qa.text import Texts, checked_texts, words
 from hmn.qa.training.fit import fingerprint, fit, seeded
 from hmn.qa.training.progress_bar import Display
 from hmn.qa.training.run_folder import OnProgress, Run
 from hmn.qa.training.search_depth import SearchDepth
+from hmn.qa.use_index import use_index
 from hmn.store.atomic import resolved
 
 QUERIES_AT_A_TIME = 256
@@ -127,10 +125,11 @@ class FactoidQA:
         config = make_configs({**self._settings, **settings})[2]
         questions = self._questions(train).answerable()
         held_out = None if valid is None else self._questions(valid)
+        facts, cells, questions, held_out = settled_questions(self.facts, self.cells, questions, held_out)
         run = Run(
             None if out is None else resolved(out),
             settings=settings_of(self.config, config),
-            data=fingerprint(self.facts, questions, held_out),
+            data=fingerprint(facts, questions, held_out),
             checkpoint_seconds=config.checkpoint_seconds,
             quiet=quiet,
         )
@@ -141,10 +140,11 @@ class FactoidQA:
         with seeded(config):
             name = self.config.encoder
             self._sentence_encoder = None if name == HASHED else open_encoder(name)
+            self.facts, self.cells = facts, cells
             self._network = build_network(
                 self.config,
-                self.facts,
-                self.cells,
+                facts,
+                cells,
                 self._sentence_encoder,
                 fresh=checkpoint is None,
                 display=Display(quiet),
@@ -175,7 +175,7 @@ class FactoidQA:
     def ask_all(self, questions: Iterable[str], k: int = 5) -> list[list[Answer]]:
         """Answer several questions at once; see ``ask``."""
         k = checked_k(k)
-        asked = _texts(questions)
+        asked = checked_texts(questions)
         for question in asked:
             if not words(question):
                 raise DataError(
@@ -237,7 +237,7 @@ class FactoidQA:
             NotFittedError: The model was not trained.
         """
         self.network.eval()
-        asked = _texts(questions)
+        asked = checked_texts(questions)
         parts = [
             self._queries(asked[first : first + QUERIES_AT_A_TIME])
             for first in range(0, len(asked), QUERIES_AT_A_TIME)
@@ -273,32 +273,44 @@ class FactoidQA:
             MissingPackageError: The index needs a package that is not installed.
             NotFittedError: The model was not trained.
         """
-        indexed, reader = self.network.indexed, self.network.reader
-        if not isinstance(reader, KMIPSReader):
-            raise ConfigError(
-                "the model's reader is softmax, which reads all cells: "
-                "train one with the reader kmips to read with an index or a strategy"
-            )
-        reading = None if strategy in {None, BEST_CELLS} else Strategy.parse(str(strategy), self.config.k)
-        config, chosen = self.config, indexed.index
-        if index is not None:
-            chosen, config = self._tuned(index, reader.strategy.needs_clusters, recall)
-        keys = self.memory.snapshot()
-        searcher = indexed if reading is None else StrategySearch(chosen, reading, keys)
-        self.config, indexed.index, reader.searcher = config, chosen, searcher
-        self._settings["index"] = config.index
+        use_index(self, index, strategy, recall)
         return self
 
-    def _tuned(self, text: str, needs_clusters: bool, recall: float | None) -> tuple[Index, ModelConfig]:
-        """An index built on the memory and tuned, and the configuration that records it."""
-        indexed = IndexedMemory(self.memory, text)
-        target = make_configs({} if recall is None else {"recall": recall})[2].recall
-        indexed.rebuild()
-        depth = self._search_depth(indexed.index, text, target if self._examples else 0.0, self._examples)
-        depth.tune()
-        clusters = isinstance(indexed.index, Clustered) or not needs_clusters
-        strategy = self.config.strategy if clusters else BEST_CELLS
-        return indexed.index, replace(self.config, index=depth.text, strategy=strategy)
+    def add_facts(self, facts: GivenFacts, names: GivenNames | None = None) -> FactChange:
+        """Add facts, which are answered at once: no training, and a cost per fact that N does not change.
+
+        New ids become entities and relations. A new relation is known by the words of its id. Facts that are
+        there already change nothing. The inverses of the facts come along if the table has inverses.
+
+        Args:
+            facts: Rows of (subject, relation, object), a file of them, or a table.
+            names: Lists of names by entity, or a file of names; they are put behind those an entity has.
+
+        Raises:
+            DataError: Facts or names cannot be read. Nothing is changed then.
+            NotFittedError: The model was not trained.
+        """
+        return changes.add_facts(self, facts, names)
+
+    def remove_facts(self, facts: GivenFacts, *, ignore_missing: bool = False) -> FactChange:
+        """Remove facts, which are never answered again, and their inverses if the table has these.
+
+        Args:
+            facts: Rows of (subject, relation, object), a file of them, or a table.
+            ignore_missing: Pass over facts that are not there.
+
+        Raises:
+            DataError: A fact is not there, or none would be left. Nothing is changed then.
+            NotFittedError: The model was not trained.
+        """
+        return changes.remove_facts(self, facts, ignore_missing)
+
+    def replace_facts(self, facts: GivenFacts, names: GivenNames | None = None) -> FactChange:
+        """Give (subject, relation) pairs new objects: the given facts come, all others of their pairs go.
+
+        See ``add_facts`` for the arguments and errors.
+        """
+        return changes.replace_facts(self, facts, names)
 
     def save_pretrained(self, folder: Path | str) -> None:
         """Write the model as a bundle, completely or not at all. A bundle that exists is replaced.
@@ -368,33 +380,4 @@ class FactoidQA:
         """Take the network and the settings of another model."""
         self._network, self._sentence_encoder = other.network, other._sentence_encoder
         self.config, self._examples = other.config, other._examples
-
-
-def checked_k(k: object) -> int:
-    """A number of answers or facts.
-
-    Raises:
-        ConfigError: It is not a whole number, or out of range.
-    """
-    if type(k) is bool or not isinstance(k, Integral) or not 1 <= int(k) <= MOST_CELLS:
-        raise ConfigError(
-            f"k is {k!r:.80}, expected a whole number from 1 to {MOST_CELLS}: the number of answers or facts"
-        )
-    return int(k)
-
-
-def _texts(questions: object) -> list[str]:
-    """Questions as a list.
-
-    Raises:
-        DataError: They are not several texts.
-    """
-    if not isinstance(questions, Iterable) or isinstance(questions, (str, bytes)):
-        raise DataError(f"questions is {questions!r:.80}, expected a list of texts: use ask for one question")
-    texts = list(questions)
-    for text in texts:
-        if not isinstance(text, str):
-            raise DataError(
-                f"a question is {text!r:.80}, expected text: decode bytes, and leave out missing questions"
-            )
-    return texts
+        self.facts, self.cells = other.facts, other.cells

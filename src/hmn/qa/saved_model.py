@@ -20,9 +20,10 @@ from hmn.errors import BundleError, ConfigError, DataError, NonFiniteError, Shap
 from hmn.facts.table import FACTS_FILE, NAMES_FILE, FactTable
 from hmn.index.checks import check_keys
 from hmn.nn.memory.encoded import EncodedMemory
-from hmn.nn.weights import FLOATS, load_weights, weights_of
+from hmn.nn.weights import FLOATS, load_weights
 from hmn.qa.build import Network, build_network
 from hmn.qa.cells import Cells
+from hmn.qa.changes.settle import settled_model
 from hmn.qa.config import HASHED, ModelConfig, make_configs, settings_of
 from hmn.qa.encoders.pretrained import SentenceEncoder, remake_encoder
 from hmn.qa.encoders.tables import check_counts
@@ -61,18 +62,18 @@ def save_model(
     Raises:
         BundleError: The folder holds something else, or the disk refuses.
     """
-    index = network.indexed.index
+    saved = settled_model(facts, network)
     with writing_bundle(folder) as bundle:
         write_json(bundle, CONFIG_FILE, {"kind": KIND, **settings_of(config)})
-        write_tensors(bundle, WEIGHTS_FILE, weights_of(network))
+        write_tensors(bundle, WEIGHTS_FILE, saved.weights)
         if encoder is not None:
             write_json(bundle, ENCODER_FILE, encoder.config)
             write_json(bundle, TOKENIZER_FILE, json.loads(encoder.tokenizer))
-        write_tensors(bundle, KEYS_FILE, {"keys": network.memory.snapshot()})
+        write_tensors(bundle, KEYS_FILE, {"keys": saved.keys})
         write_json(bundle, EXAMPLES_FILE, {"questions": examples})
-        if index.has_structure:
-            write_tensors(bundle, INDEX_FILE, index.state_dict(with_keys=False))
-        facts.write(bundle)
+        if saved.structure is not None:
+            write_tensors(bundle, INDEX_FILE, saved.structure)
+        saved.facts.write(bundle)
 
 
 class SavedModel:

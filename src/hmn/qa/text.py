@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hmn.errors import DataError
 from hmn.facts.ragged import Ragged, offsets
 
 _WORD = re.compile(r"\w+")
@@ -158,3 +159,20 @@ def word_features(word: str, bits: int) -> tuple[NDArray[np.int64], NDArray[np.i
 def hashed(feature: str, bits: int) -> int:
     """Row of a feature, from 0 to ``2 ** bits - 1``. It is the same on every machine."""
     return zlib.crc32(feature.encode("utf-8", "surrogatepass")) & ((1 << bits) - 1)
+
+
+def checked_texts(questions: object) -> list[str]:
+    """Questions as a list.
+
+    Raises:
+        DataError: They are not several texts.
+    """
+    if not isinstance(questions, Iterable) or isinstance(questions, (str, bytes)):
+        raise DataError(f"questions is {questions!r:.80}, expected a list of texts: use ask for one question")
+    texts = list(questions)
+    for text in texts:
+        if not isinstance(text, str):
+            raise DataError(
+                f"a question is {text!r:.80}, expected text: decode bytes, and leave out missing questions"
+            )
+    return texts

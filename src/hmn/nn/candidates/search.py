@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Set
 
 import torch
 from torch import Tensor
@@ -29,20 +30,30 @@ class StrategySearch:
     Args:
         index: index that was built on the keys.
         strategy: which cells are candidates; ``k-mips`` parts are the index's own search.
-        keys: ``(N, D)`` keys of the cells 0 to N - 1.
+        keys: ``(N, D)`` keys of the cells 0 to N - 1. May be replaced when the index has changed.
         seed: seed of the draws.
+        gaps: cells that the index does not hold, which are never read; the set may change.
 
     Raises:
         ConfigError: the strategy needs clusters and the index has none.
         ShapeError: the index has another number of cells than there are keys.
     """
 
-    def __init__(self, index: Index, strategy: Strategy, keys: Tensor, seed: int = 0) -> None:
+    def __init__(
+        self,
+        index: Index,
+        strategy: Strategy,
+        keys: Tensor,
+        seed: int = 0,
+        *,
+        gaps: Set[int] = frozenset(),
+    ) -> None:
         if strategy.needs_clusters:
             clustered(strategy, index)
-        if len(index) != len(keys):
-            raise ShapeError(f"there are {len(keys)} keys, expected those of the index's {len(index)} cells")
-        self.index, self.strategy, self.keys, self.seed = index, strategy, keys, seed
+        held = len(keys) - len(gaps)
+        if len(index) != held:
+            raise ShapeError(f"there are {held} keys, expected those of the index's {len(index)} cells")
+        self.index, self.strategy, self.keys, self.seed, self.gaps = index, strategy, keys, seed, gaps
 
     def __len__(self) -> int:
         """Number of cells, N."""
@@ -94,15 +105,19 @@ class StrategySearch:
             cell, length = index.cells_in(cluster)
             listed.append(_lines(cell.to(query.device), line.repeat_interleave(length), len(query)))
         if strategy.rand_block and len(self):
-            size, blocks = strategy.rand_block, -(-len(self) // strategy.rand_block)
+            count = len(self.keys)
+            size, blocks = strategy.rand_block, -(-count // strategy.rand_block)
             drawn = [torch.randint(blocks, (1,), generator=each, device=each.device) for each in generators]
-            within = torch.arange(min(size, len(self)), device=query.device)
+            within = torch.arange(min(size, count), device=query.device)
             cell = (
                 size * torch.stack(drawn).to(query.device) + within
                 if drawn
                 else within.new_empty(0, len(within))
             )
-            listed.append(cell.masked_fill_(cell >= len(self), -1))
+            cell.masked_fill_(cell >= count, -1)
+            if self.gaps:
+                cell.masked_fill_(torch.isin(cell, torch.tensor(sorted(self.gaps)).to(cell)), -1)
+            listed.append(cell)
         return listed
 
     def _clusters(self, query: Tensor, centroids: Tensor, generators: list[torch.Generator]) -> Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from hmn.errors import ConfigError, NotFittedError
+from hmn.nn.memory.growing import GrowingRows
 
 
 class EncodedMemory(nn.Module):
@@ -16,6 +17,10 @@ class EncodedMemory(nn.Module):
 
     Args:
         encoder: a module with the methods of ``CellEncoder``.
+
+    Attributes:
+        gaps: cells that stand for nothing: no index holds them. ``IndexedMemory.add`` and ``remove`` change
+            them.
 
     Raises:
         ConfigError: it is something else.
@@ -29,6 +34,8 @@ class EncodedMemory(nn.Module):
             )
         self.encoder = encoder
         self._snapshot: Tensor | None = None
+        self._growing = GrowingRows()
+        self.gaps: set[int] = set()
 
     def __len__(self) -> int:
         """Number of cells, N."""
@@ -80,6 +87,13 @@ class EncodedMemory(nn.Module):
         finally:
             self.encoder.train(training)
         return self.snapshot()
+
+    @torch.no_grad()
+    def grow(self, cells: Tensor) -> None:
+        """Encode cells ``(n,)`` that the encoder has now and had not before, or that were gaps."""
+        self._snapshot = self._growing.grown(self.snapshot(), len(self))
+        self.gaps.difference_update(cells.tolist())
+        self.renew(cells)
 
     def restore(self, snapshot: Tensor) -> None:
         """Take saved keys ``(N, D)`` instead of encoding the cells."""

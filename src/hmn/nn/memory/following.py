@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Protocol
 from weakref import ref
 
@@ -50,6 +51,15 @@ def follow_steps(indexed: Followed, optimizer: Optimizer) -> RemovableHandle:
             target.refresh()
 
     return optimizer.register_step_post_hook(after_step)
+
+
+def warn_unfollowed(cells: int) -> None:
+    """Warn that all keys are compared since nothing was refreshed after a step."""
+    warnings.warn(
+        f"keys moved after training read them, and no refresh followed: all {cells} keys are compared before "
+        "the next search; call attention.follow(optimizer) once, or refresh() after each step",
+        stacklevel=3,
+    )
 
 
 def _check(memory: CellMemory, optimizer: Optimizer) -> None:

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from hmn.errors import ConfigError, ShapeError
 from hmn.index.protocol import Index
 from hmn.index.registry import make_index
-from hmn.index.storage.fingerprint import Spots
+from hmn.index.storage.fingerprint import Spots, row_fingerprints
 from hmn.index.structures.base import Structure
+from hmn.nn.memory.growing import GrowingRows, gaps_of, held_cells, num_held
 from hmn.nn.parts import CellMemory
 
 
@@ -91,6 +92,7 @@ class Held:
         spots: a few numbers of these keys as they were; None if they were not noted.
         lags: whether training has moved cells that wait to be filed.
         served: those that search through the index.
+        growing: makes the fingerprints longer.
     """
 
     identity: Identity | None = None
@@ -99,11 +101,20 @@ class Held:
     spots: Spots | None = None
     lags: bool = False
     served: WeakSet[Serving] = field(default_factory=WeakSet)
+    growing: GrowingRows = field(default_factory=GrowingRows)
 
     def forget(self) -> None:
         """Start over: nothing is known of what the index holds."""
         self.identity = self.fingerprint = self.spots = None
         self.lags = False
+
+    def note_keys(self, cells: Tensor, keys: Tensor, count: int) -> None:
+        """Note the keys ``(n, D)`` of cells ``(n,)``, of ``count`` cells in all."""
+        if self.fingerprint is None:
+            return
+        if len(self.fingerprint) < count:
+            self.fingerprint = self.growing.grown(self.fingerprint, count)
+        self.fingerprint[cells.to(self.fingerprint.device)] = row_fingerprints(keys)
 
     def holds(self, memory: CellMemory, keys: Tensor) -> bool:
         """Whether the index surely holds these keys of a memory, as far as PyTorch and a few numbers show."""
@@ -177,8 +188,51 @@ def as_index(index: Index | str | None) -> Index:
 
 def check_count(count: int, memory: CellMemory) -> None:
     """Refuse an index of another number of cells than a memory's."""
-    if count != len(memory):
+    if count != num_held(memory):
         raise ShapeError(
-            f"the index has {count} cells but the memory has {len(memory)}: "
+            f"the index has {count} cells but the memory has {num_held(memory)}: "
             "build it on the memory's keys, or give one without cells"
         )
+
+
+def changed_cells(index: Index, held: Held, memory: CellMemory) -> tuple[Tensor, Tensor]:
+    """Fingerprints ``(N,)`` of a memory's keys, and cells ``(n,)`` that the index holds with other keys."""
+    keys = memory.snapshot()
+    present, indexed = row_fingerprints(keys), held.fingerprint  # (N,)
+    differs = _differs(index, held, memory) if indexed is None else indexed.to(keys.device) != present
+    cells = differs.nonzero().squeeze(1)
+    gaps = gaps_of(memory)
+    if gaps:
+        cells = cells[torch.tensor([cell not in gaps for cell in cells.tolist()], dtype=torch.bool)]
+    return present, cells
+
+
+def _differs(index: Index, held: Held, memory: CellMemory) -> Tensor:
+    """Which keys ``(N,)`` of a memory differ from those of an index that was built elsewhere.
+
+    An index whose state does not show its keys is trusted.
+
+    Raises:
+        ShapeError: the index has cells of its own numbering.
+    """
+    keys = memory.snapshot()  # (N, D)
+    differs = torch.zeros(len(keys), dtype=torch.bool, device=keys.device)
+    state = index.state_dict()
+    stored, cell = state.get("rows.keys"), state.get("rows.cell")
+    if stored is None:
+        return differs
+    if stored.shape[1:] != keys.shape[1:]:
+        return ~differs
+    held.shares = SameStorage(stored)
+    row = torch.arange(len(stored), device="cpu") if cell is None else (cell >= 0).nonzero().squeeze(1).cpu()
+    order = torch.arange(len(row), device="cpu") if cell is None else cell.cpu()[row].argsort()
+    numbers = row[order] if cell is None else cell.cpu()[row[order]]
+    cells = held_cells(memory, keys.device)
+    if not torch.equal(numbers, cells.cpu()):
+        raise ShapeError(
+            f"the index has cells of its own numbering, expected 0 to {len(keys) - 1}: build it on the "
+            "memory's keys without giving cell ids"
+        )
+    wanted = row_fingerprints(keys.to(stored.dtype)[cells])
+    differs[cells] = row_fingerprints(stored)[row[order].to(stored.device)].to(keys.device) != wanted
+    return differs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
@@ -16,8 +15,18 @@ from hmn.errors import CellError, ShapeError
 from hmn.index.checks import as_ids, as_tensor, check_keys
 from hmn.index.protocol import Index
 from hmn.index.storage.fingerprint import Spots, row_fingerprints
-from hmn.nn.memory.following import follow_steps
-from hmn.nn.memory.held import Identity, SameStorage, as_index, check_count, checked_cells, claim, show_memory
+from hmn.nn.memory.following import follow_steps, warn_unfollowed
+from hmn.nn.memory.growing import gaps_of, held_cells, keys_by_row, num_held
+from hmn.nn.memory.held import (
+    Identity,
+    SameStorage,
+    as_index,
+    changed_cells,
+    check_count,
+    checked_cells,
+    claim,
+    show_memory,
+)
 from hmn.nn.memory.moves import MovedCells
 from hmn.nn.parts import CellMemory
 from hmn.nn.settings import check_seed, check_whole
@@ -201,6 +210,30 @@ class IndexedMemory(Generic[AnyMemory]):
         self._note_identity(keys)
 
     @torch.no_grad()
+    def add(self, cells: Tensor) -> None:
+        """File cells ``(n,)`` that an encoded memory has now and had not before, at a cost of n cells.
+
+        Call ``in_step`` before the encoder gets them, so that the index holds all others.
+        """
+        cells = as_ids(cells)
+        self.memory.grow(cells)  # type: ignore[attr-defined]
+        if len(cells):
+            keys = self.memory.snapshot()
+            self._index.add(cells, keys[cells])
+            self._held.shares = None  # what was shared has been copied
+            self._held.note_keys(cells, keys[cells], len(keys))
+            self._note_identity(keys)
+
+    @torch.no_grad()
+    def remove(self, cells: Tensor) -> None:
+        """Take cells ``(n,)`` of an encoded memory out of the index; ``add`` brings them back."""
+        cells = as_ids(cells)
+        if len(cells):
+            self._index.remove(cells)
+            self.memory.gaps.update(cells.tolist())  # type: ignore[attr-defined]
+            self._note_identity(self.memory.snapshot())
+
+    @torch.no_grad()
     def refile(self) -> None:
         """File every cell by its present key in the existing structure: much faster than a rebuild."""
         keys = self.memory.snapshot()
@@ -208,7 +241,7 @@ class IndexedMemory(Generic[AnyMemory]):
             self.rebuild()
             return
         self._part_from_others(keys)
-        for cells in torch.split(torch.arange(len(keys), device=keys.device), CELLS_AT_A_TIME):
+        for cells in torch.split(held_cells(self.memory, keys.device), CELLS_AT_A_TIME):
             self._index.update(cells, keys[cells])
         self._note_indexed(keys, Identity.of(self.memory, keys))
 
@@ -218,7 +251,11 @@ class IndexedMemory(Generic[AnyMemory]):
         keys = self.memory.snapshot()
         identity = Identity.of(self.memory, keys)  # before the build: what changes meanwhile is noticed
         fingerprint = row_fingerprints(keys) if self._index.has_structure else None
-        self._index.build(keys)
+        if gaps_of(self.memory):
+            cells = held_cells(self.memory, keys.device)
+            self._index.build(keys[cells], cells)
+        else:
+            self._index.build(keys)
         self._held.shares = SameStorage(keys)
         self._note_indexed(keys, identity, fingerprint)
 
@@ -238,7 +275,7 @@ class IndexedMemory(Generic[AnyMemory]):
             raise ShapeError(f"the state is {type(state).__name__}, expected a dictionary of tensors by name")
         if "rows.used" in state:
             check_count(int(state["rows.used"]) - len(state.get("rows.free", ())), self.memory)
-        keys = self.memory.snapshot() if keys is None else keys
+        keys = keys_by_row(state, self.memory) if keys is None else keys
         self._index.load_state_dict(state, keys)
         self._held.shares = SameStorage(keys)
         check_count(len(self._index), self.memory)
@@ -264,7 +301,7 @@ class IndexedMemory(Generic[AnyMemory]):
         self._moved.forget()
 
     def _is_unbuilt(self) -> bool:
-        return not len(self.memory) or len(self._index) != len(self.memory)
+        return not len(self.memory) or len(self._index) != num_held(self.memory)
 
     @torch.no_grad()
     def _catch_up(self, training: bool) -> None:
@@ -286,12 +323,7 @@ class IndexedMemory(Generic[AnyMemory]):
         present = Identity.of(self.memory, keys)
         if present.place == identity.place and present.version != identity.version:
             self._warned = True
-            warnings.warn(
-                f"keys moved after training read them, and no refresh followed: all {len(keys)} keys are "
-                "compared before the next search; call attention.follow(optimizer) once, or refresh() after "
-                "each step",
-                stacklevel=2,
-            )
+            warn_unfollowed(len(keys))
 
     def _compare(self) -> None:
         """File the cells whose fingerprints differ from those of the indexed keys."""
@@ -303,10 +335,7 @@ class IndexedMemory(Generic[AnyMemory]):
         if indexed_as is not None and not indexed_as.place.is_like(identity.place):
             self.rebuild()
             return
-        present = row_fingerprints(keys)  # (N,)
-        indexed = self._held.fingerprint
-        changed = self._differs_from_held(keys) if indexed is None else indexed.to(keys.device) != present
-        cells = changed.nonzero().squeeze(1)
+        present, cells = changed_cells(self._index, self._held, self.memory)  # (N,), (n,)
         allowed = REBUILD_SHARE * len(keys) if self._index.has_structure else 0
         if len(cells) > allowed:
             if self._held.lags:  # keys that training has moved a little still fit the structure
@@ -317,31 +346,6 @@ class IndexedMemory(Generic[AnyMemory]):
         self._file(cells)
         self._note_identity(keys)
         self._held.fingerprint, self._held.lags = present, False
-
-    def _differs_from_held(self, keys: Tensor) -> Tensor:
-        """Which keys ``(N,)`` differ from those of an index that was built elsewhere.
-
-        An index whose state does not show its keys is trusted.
-        """
-        state = self._index.state_dict()
-        held, cell = state.get("rows.keys"), state.get("rows.cell")
-        if held is None:
-            return torch.zeros(len(keys), dtype=torch.bool, device=keys.device)
-        if held.shape[1:] != keys.shape[1:]:
-            return torch.ones(len(keys), dtype=torch.bool, device=keys.device)
-        self._held.shares = SameStorage(held)
-        row = (
-            torch.arange(len(held), device="cpu") if cell is None else (cell >= 0).nonzero().squeeze(1).cpu()
-        )
-        order = torch.arange(len(row), device="cpu") if cell is None else cell.cpu()[row].argsort()
-        numbers = row[order] if cell is None else cell.cpu()[row[order]]
-        if not torch.equal(numbers, torch.arange(len(keys), device="cpu")):
-            raise ShapeError(
-                f"the index has cells of its own numbering, expected 0 to {len(keys) - 1}: build it on the "
-                "memory's keys without giving cell ids"
-            )
-        wanted = row_fingerprints(keys.to(held.dtype))
-        return row_fingerprints(held)[row[order].to(held.device)].to(keys.device) != wanted
 
     def _scores_live(self, keys: Tensor) -> bool:
         """Whether the index scores these very keys at every search, and so cannot fall behind."""
@@ -389,6 +393,4 @@ class IndexedMemory(Generic[AnyMemory]):
             return
         self._part_from_others(keys)
         self._index.update(cells, moved)
-        fingerprint = self._held.fingerprint
-        if fingerprint is not None:
-            fingerprint[cells.to(fingerprint.device)] = row_fingerprints(moved)
+        self._held.note_keys(cells, moved, len(keys))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from hmn.facts.ids import relation_parts
 from hmn.facts.ragged import Ragged
+from hmn.nn.memory.growing import GrowingRows
 from hmn.qa.cells import Cells
 from hmn.qa.config import ModelConfig
 from hmn.qa.encoders.tables import NameTable, WordTable, bag, tensors
@@ -80,8 +81,8 @@ class FactEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.table, self.words, self.cells, self.bits = table, words, cells, config.table_bits
-        spelled = [" ".join(relation_parts(relation)) for relation in relations]
-        self._relation_words = Texts(spelled, config.table_bits)
+        self._word_bits = config.word_bits
+        self._spell(relations)
         rows = 1 << config.word_bits
         self.word = nn.Parameter(torch.randn(rows, 2 * config.relation_features) * 0.2)
         # what training learns about a relation beyond its words
@@ -92,8 +93,14 @@ class FactEncoder(nn.Module):
         self.meaning = None if sentences is None else nn.Linear(sentences.shape[1], config.relation_features)
         self.register_buffer("texts", texts)
         self.whole = None if texts is None else Meaning(texts.shape[1], config)
-        self._relation_bags = Ragged.of(relation_features(name, config.word_bits) for name in relations)
         self._names: Texts | None = None
+        self._growing = GrowingRows()
+
+    def _spell(self, relations: Sequence[str]) -> None:
+        """Take the words and features of the relations."""
+        spelled = [" ".join(relation_parts(relation)) for relation in relations]
+        self._relation_words = Texts(spelled, self.bits)
+        self._relation_bags = Ragged.of(relation_features(name, self._word_bits) for name in relations)
 
     @property
     def num_cells(self) -> int:
@@ -108,8 +115,33 @@ class FactEncoder(nn.Module):
         return self._names
 
     def count_names(self) -> None:
-        """Count the features of all names. Call it once, before training."""
+        """Count the features of all names. Call it once, before training.
+
+        Names that come later are not counted: each count is in the keys of all cells that share the feature.
+        """
         self.table.count(self.names)
+
+    @torch.no_grad()
+    def add_relations(self, relations: Sequence[str], sentences: Tensor | None = None) -> None:
+        """Take relations that came after training, which are known by their words alone.
+
+        Args:
+            relations: Ids of all relations, those that were there first.
+            sentences: ``(new relations, H)`` vectors of the texts of the new ones, where there are any.
+        """
+        self._spell(relations)
+        own = self.own.new_zeros(len(relations), self.own.shape[1])
+        own[: len(self.own)] = self.own
+        self.own = nn.Parameter(own)
+        if self.sentences is not None and sentences is not None:
+            self.sentences = torch.cat([self.sentences, sentences.to(self.sentences)])
+
+    @torch.no_grad()
+    def put_texts(self, cells: Tensor, texts: Tensor) -> None:
+        """Take the vectors ``(n, H)`` of the texts of cells ``(n,)``, which may be new ones."""
+        assert self.texts is not None
+        self.texts = self._growing.grown(self.texts, len(self.cells))
+        self.texts[cells.to(self.texts.device)] = texts.to(self.texts)
 
     def forward(self, cells: Tensor) -> Tensor:
         """Keys ``(C, L + R)`` of cells ``(C,)``; ``(C, L + R + M)`` with a pretrained encoder.
@@ -131,11 +163,17 @@ class FactEncoder(nn.Module):
 
     def encode_names(self, names: NDArray[np.int64]) -> Tensor:
         """Unit vectors ``(n, L)`` of names ``(n,)``."""
-        bags: TextBags = self.names.text_bags(names)
+        bags = self._bags_of(names)
         feature, kind, start = tensors(
             self.word.device, bags.feature.flat, bags.kind, bags.feature.start[:-1]
         )
         return F.normalize(self.table(feature, kind, start), dim=1)
+
+    def _bags_of(self, names: NDArray[np.int64]) -> TextBags:
+        """Features of names, without those of all others where these are not at hand."""
+        if self._names is not None and not (len(names) and names.max() >= len(self._names)):
+            return self._names.text_bags(names)
+        return Texts([self.cells.names[name] for name in names], self.bits).text_bags(np.arange(len(names)))
 
     def encode_relations(self, relations: NDArray[np.int64]) -> Tensor:
         """Vectors ``(n, R)`` of relations ``(n,)``: from their features, words and a part of their own."""

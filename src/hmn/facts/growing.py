@@ -1,0 +1,166 @@
+"""Columns and rows of numbers that grow and change at a cost that does not depend on how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hmn.facts.ragged import Ragged, spans
+
+
+class Rows(Protocol):
+    """Rows of numbers of different lengths: a ``Ragged``, or a ``ChangingRagged``."""
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        ...
+
+    @property
+    def length(self) -> NDArray[np.int64]:
+        """``(rows,)`` lengths."""
+        ...
+
+    def row(self, row: int) -> NDArray[np.int64]:
+        """One row."""
+        ...
+
+    def take(self, rows: NDArray[np.int64]) -> Ragged:
+        """The given rows, in that order."""
+        ...
+
+
+class Column:
+    """A column of numbers that grows at its end.
+
+    The array that it is made of is never written to: the first change copies it.
+
+    Args:
+        numbers: The first numbers.
+    """
+
+    def __init__(self, numbers: NDArray[Any]) -> None:
+        self._room, self._count, self._is_own = numbers, len(numbers), False
+
+    def __len__(self) -> int:
+        """Number of numbers."""
+        return self._count
+
+    def __getitem__(self, place: int) -> int:
+        """One number."""
+        return int(self._room[place])
+
+    def __setitem__(self, place: int, number: int) -> None:
+        """Put one number in the place of another."""
+        self._make_own(self._count)
+        self._room[place] = number
+
+    @property
+    def numbers(self) -> NDArray[Any]:
+        """All numbers, to read. Later changes show in it, but for numbers that are appended."""
+        view = self._room[: self._count]
+        view.flags.writeable = False
+        return view
+
+    def part(self, first: int, end: int) -> NDArray[Any]:
+        """Some numbers, to write: the change shows in the column."""
+        self._make_own(self._count)
+        return self._room[first:end]
+
+    def append(self, numbers: Sequence[int] | NDArray[Any]) -> None:
+        """Add numbers at the end."""
+        count = self._count + len(numbers)
+        self._make_own(count)
+        self._room[self._count : count] = numbers
+        self._count = count
+
+    def _make_own(self, count: int) -> None:
+        """Make an array that may be written to and has room for ``count`` numbers."""
+        if self._is_own and count <= len(self._room):
+            return
+        # doubling makes the cost per number constant, whatever the size of the steps
+        room = np.zeros(count if count <= self._count else max(count, 2 * self._count), self._room.dtype)
+        room[: self._count] = self._room[: self._count]
+        self._room, self._is_own = room, True
+
+
+class ChangingRagged:
+    """Rows of different lengths, all ascending or in an order of the caller's, that change one by one.
+
+    A row that outgrows its place moves to the end, with room to double.
+
+    Args:
+        rows: The first rows.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        ragged = rows if isinstance(rows, Ragged) else rows.take(np.arange(rows.rows))
+        self._start, self._length = Column(ragged.start[:-1]), Column(ragged.length)
+        self._space = Column(ragged.length)
+        self._flat = Column(ragged.flat)
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(self._start)
+
+    @property
+    def length(self) -> NDArray[np.int64]:
+        """``(rows,)`` lengths."""
+        return self._length.numbers
+
+    def row(self, row: int) -> NDArray[np.int64]:
+        """One row, to read."""
+        start = self._start[row]
+        return self._flat.numbers[start : start + self._length[row]]
+
+    def take(self, rows: NDArray[np.int64]) -> Ragged:
+        """The given rows, in that order."""
+        start = self._start.numbers[rows]
+        offset, places = spans(start, start + self._length.numbers[rows])
+        return Ragged(offset, self._flat.numbers[places])
+
+    def add_row(self, numbers: Sequence[int] = ()) -> int:
+        """Add a row at the end; returns its number."""
+        self._start.append([len(self._flat)])
+        self._length.append([len(numbers)])
+        self._space.append([len(numbers)])
+        self._flat.append(numbers)
+        return self.rows - 1
+
+    def insert(self, row: int, number: int, place: int | None = None) -> None:
+        """Put a number into a row.
+
+        Args:
+            row: The row.
+            number: The number.
+            place: Where in the row it goes; where it keeps the row ascending if not given.
+        """
+        length = self._length[row]
+        if place is None:
+            place = int(np.searchsorted(self.row(row), number))
+        if length == self._space[row]:
+            self._move(row)
+        start = self._start[row]
+        held = self._flat.part(start, start + length + 1)
+        held[place + 1 :] = held[place:-1].copy()
+        held[place] = number
+        self._length[row] = length + 1
+
+    def discard(self, row: int, number: int) -> None:
+        """Take a number out of a row that holds it."""
+        start, length = self._start[row], self._length[row]
+        held = self._flat.part(start, start + length)
+        place = int(np.flatnonzero(held == number)[0])
+        held[place:-1] = held[place + 1 :].copy()
+        self._length[row] = length - 1
+
+    def _move(self, row: int) -> None:
+        """Give a row twice its room, at the end."""
+        held = self.row(row).copy()
+        self._start[row], self._space[row] = len(self._flat), max(2, 2 * len(held))
+        self._flat.append(held)
+        self._flat.append(np.zeros(self._space[row] - len(held), np.int64))

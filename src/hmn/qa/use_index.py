@@ -1,0 +1,49 @@
+"""Searching the memory of a trained model with another index, or reading it with a strategy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from hmn.errors import ConfigError
+from hmn.index.protocol import Clustered, Index
+from hmn.nn.candidates.search import StrategySearch
+from hmn.nn.candidates.strategy import Strategy
+from hmn.nn.memory.indexed import IndexedMemory
+from hmn.nn.reader import KMIPSReader
+from hmn.qa.config import BEST_CELLS, ModelConfig, make_configs
+
+if TYPE_CHECKING:
+    from hmn.qa.factoid_qa import FactoidQA
+
+
+def use_index(model: FactoidQA, index: str | None, strategy: str | None, recall: float | None) -> None:
+    """See ``FactoidQA.use_index``."""
+    indexed, reader = model.network.indexed, model.network.reader
+    if not isinstance(reader, KMIPSReader):
+        raise ConfigError(
+            "the model's reader is softmax, which reads all cells: "
+            "train one with the reader kmips to read with an index or a strategy"
+        )
+    reading = None if strategy in {None, BEST_CELLS} else Strategy.parse(str(strategy), model.config.k)
+    config, chosen = model.config, indexed.index
+    if index is not None:
+        chosen, config = _tuned(model, index, reader.strategy.needs_clusters, recall)
+    keys = model.memory.snapshot()
+    searcher = indexed if reading is None else StrategySearch(chosen, reading, keys, gaps=model.memory.gaps)
+    model.config, indexed.index, reader.searcher = config, chosen, searcher
+    model._settings["index"] = config.index
+
+
+def _tuned(
+    model: FactoidQA, text: str, needs_clusters: bool, recall: float | None
+) -> tuple[Index, ModelConfig]:
+    """An index built on the memory and tuned, and the configuration that records it."""
+    indexed = IndexedMemory(model.memory, text)
+    target = make_configs({} if recall is None else {"recall": recall})[2].recall
+    indexed.rebuild()
+    depth = model._search_depth(indexed.index, text, target if model._examples else 0.0, model._examples)
+    depth.tune()
+    clusters = isinstance(indexed.index, Clustered) or not needs_clusters
+    strategy = model.config.strategy if clusters else BEST_CELLS
+    return indexed.index, replace(model.config, index=depth.text, strategy=strategy)
