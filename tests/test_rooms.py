@@ -20,7 +20,7 @@ ORDER = {
     " < paper serve < cli < __init__",
     "hmn._native": "_kernels backend finite < arguments < level < codes < fallback < buckets lists search"
     " < __init__",
-    "hmn.cli": "flags output < ask demo evaluate paper serve train < app < __init__ __main__",
+    "hmn.cli": "flags output < ask demo evaluate facts paper serve train < app < __init__ __main__",
     "hmn.facts": "files ids ragged < growing names numbering < lookup < table < topic changing < questions"
     " < __init__",
     "hmn.facts.files": "lines < source < layout < delimited json_lines parquet < formats < __init__",

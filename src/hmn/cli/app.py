@@ -1,4 +1,4 @@
-"""The command line: ``hmn train``, ``ask``, ``evaluate``, ``demo`` and ``paper``."""
+"""The command line: ``hmn train``, ``ask``, ``evaluate``, ``facts``, ``demo`` and ``paper``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import typer
 from hmn.cli.ask import ask
 from hmn.cli.demo import demo
 from hmn.cli.evaluate import evaluate
+from hmn.cli.facts import facts
 from hmn.cli.flags import GroupedCommand
 from hmn.cli.paper import paper
 from hmn.cli.train import train
@@ -22,6 +23,7 @@ app.command()(demo)
 app.command(cls=GroupedCommand)(train)
 app.command()(ask)
 app.command()(evaluate)
+app.add_typer(facts, name="facts")
 app.command()(paper)
 
 

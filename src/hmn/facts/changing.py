@@ -351,7 +351,7 @@ class ChangingTable(FactTable):
         return cell
 
     def _names_by(self, number: NDArray[np.int64], entities: int) -> Names:
-        """The names of the entities ``number`` (E,) as they are numbered anew; -1 leaves an entity out."""
+        """The names of the entities ``number`` (E,) under their new numbers; -1 leaves an entity out."""
         base = self._base.names
         kept = number[base.owner] >= 0
         if self._new_names:

@@ -56,7 +56,7 @@ def keys_by_row(state: Mapping[str, Tensor], memory: CellMemory) -> Tensor:
     """The keys of a memory in the order of the rows of an index's state, which may be any.
 
     Raises:
-        ShapeError: the state names a cell that the memory does not have.
+        ShapeError: a cell of the state is not one of the memory.
     """
     keys = memory.snapshot()
     if "rows.cell" not in state:
