@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -50,6 +52,26 @@ class Phrasing(nn.Module):
         return torch.cat([context, padded], dim=2)
 
 
+class WordsRead(NamedTuple):
+    """B questions of at most T words, W in all, after their words were read in context.
+
+    Attributes:
+        name: ``(B, L)`` block of names, from the gated words.
+        word: ``(W, size)`` vectors of the words out of context.
+        context: ``(B, T, H)`` vectors of the words in context, 0 past a question's end.
+        within: ``(B, T)`` mask of the positions that hold a word.
+        gate: ``(W,)`` how likely each word belongs to the subject's name.
+        length: ``(B,)`` number of words.
+    """
+
+    name: Tensor
+    word: Tensor
+    context: Tensor
+    within: Tensor
+    gate: Tensor
+    length: Tensor
+
+
 class QuestionEncoder(nn.Module):
     """The input module: encodes questions as queries.
 
@@ -81,9 +103,16 @@ class QuestionEncoder(nn.Module):
 
     def forward(self, bags: WordBags) -> Tensor:
         """Queries ``(B, L + R)`` of B questions; ``(B, L + R + M)`` with a pretrained encoder."""
-        # 1. Read the words in context; each gets a gate (part of the name?) and a share in the phrasing.
+        # 1. Read the words in context; the gated words make the block of names.
         # 2. The phrasing, and the words outside the name, make the relation block.
-        # 3. The gated words and word pairs make the block of names, looked up as the names of cells are.
+        read = self.read(bags)
+        share = self.share(read.context).squeeze(2).masked_fill(~read.within, -torch.inf).softmax(dim=1)
+        relation = self.relation(self.phrased(read, share))  # (B, R)
+        relation = relation + self.match_scale * self.matched(read, 1 - read.gate)
+        return torch.cat([read.name, relation, *self.meanings(read)], dim=1)
+
+    def read(self, bags: WordBags) -> WordsRead:
+        """Read the words in context: each gets a gate, and the gated words are looked up as names are."""
         feature, start, length, kind, pair = tensors(
             self.log_scale.device, bags.feature.flat, bags.feature.start, bags.length, bags.kind, bags.pair
         )
@@ -92,29 +121,31 @@ class QuestionEncoder(nn.Module):
         context = self.phrasing(bags, torch.cat([word, rarity.unsqueeze(1)], dim=1))  # (B, T, H)
         within = within_text(length)
         gate = torch.sigmoid(self.gate(context).squeeze(2))[within]  # (W,)
-        share = self.share(context).squeeze(2).masked_fill(~within, -torch.inf).softmax(dim=1)  # (B, T)
-        relation = self.relation(self._phrasing(context, within, share, gate))  # (B, R)
-        text = torch.repeat_interleave(length)  # (W,)
-        matched = self.words.matching(word, 1 - gate, text, len(length))  # (B, R)
-        relation = relation + self.match_scale * matched
         begin = torch.cat([length.new_zeros(1), length.cumsum(0)])  # (B + 1,)
         name = self.table(feature, kind, start[begin[:-1]], gate.repeat_interleave(start.diff()))
-        name = name + self._pairs(pair, begin, gate)  # (B, L)
-        blocks = [F.normalize(name, dim=1) * self.log_scale.exp(), relation]
-        if self.meaning is not None and self.meaning_scale is not None:
-            states = context[:, :, : self.meaning.sentence].masked_fill(~within.unsqueeze(2), 0)
-            mean = states.sum(dim=1) / length.unsqueeze(1)  # (B, H of the pretrained encoder)
-            blocks.append(self.meaning(mean) * self.meaning_scale.exp())
-        return torch.cat(blocks, dim=1)
+        name = F.normalize(name + self._pairs(pair, begin, gate), dim=1) * self.log_scale.exp()  # (B, L)
+        context = context.masked_fill(~within.unsqueeze(2), 0)
+        return WordsRead(name, word, context, within, gate, length)
 
-    def _phrasing(self, context: Tensor, within: Tensor, share: Tensor, gate: Tensor) -> Tensor:
-        """Mean vectors ``(B, 2 * H)``: of all words by their share, and of those outside the name."""
-        context = context.masked_fill(~within.unsqueeze(2), 0)  # (B, T, H)
+    def matched(self, read: WordsRead, weight: Tensor) -> Tensor:
+        """What the words of each question, weighted by ``(W,)``, add to its relation block: ``(B, R)``."""
+        text = torch.repeat_interleave(read.length)  # (W,)
+        return self.words.matching(read.word, weight, text, len(read.length))
+
+    def meanings(self, read: WordsRead) -> list[Tensor]:
+        """The block of meanings ``(B, M)``, if there is a pretrained encoder."""
+        if self.meaning is None or self.meaning_scale is None:
+            return []
+        mean = read.context[:, :, : self.meaning.sentence].sum(dim=1) / read.length.unsqueeze(1)
+        return [self.meaning(mean) * self.meaning_scale.exp()]
+
+    def phrased(self, read: WordsRead, share: Tensor) -> Tensor:
+        """Mean vectors ``(B, 2 * H)``: of all words by their share ``(B, T)``, and of those outside the name."""
         other = torch.zeros_like(share)
-        other[within] = 1 - gate
+        other[read.within] = 1 - read.gate
         other = other / other.sum(dim=1, keepdim=True).clamp(min=1e-3)
         weight = torch.stack([share, other], dim=1)  # (B, 2, T)
-        return (weight @ context).flatten(1)
+        return (weight @ read.context).flatten(1)
 
     def _pairs(self, pair: Tensor, begin: Tensor, gate: Tensor) -> Tensor:
         """Sum ``(B, L)`` of the word pairs of each question, each gated by both of its words."""
