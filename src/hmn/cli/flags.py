@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import Field, fields
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 from typer.core import TyperCommand
@@ -83,7 +83,7 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
 def _flag(field: Field[Any], kind: Any) -> inspect.Parameter:
     """The flag of a setting, as a parameter of a function; None where it is not given."""
     flag = "--" + field.name.replace("_", "-")
-    names = [f"{flag}/--no-{flag[2:]}"] if kind is bool else [flag]
+    names = [f"{flag}/--no-{flag[2:]}"] if bool in {kind, *get_args(kind)} else [flag]
     default = "" if field.default in {None, ""} else f" [default: {_shown(field.default)}]"
     metavar = "<file>" if field.name in FILES else "<folder>" if field.name == "out" else None
     option = typer.Option(*names, help=field.metadata["help"] + default, show_default=False, metavar=metavar)

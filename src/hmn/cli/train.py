@@ -45,7 +45,10 @@ def train(
 
         from hmn.qa.factoid_qa import FactoidQA
 
-        facts, questions, valid = _read(data, quiet)
+        several = model.hops > 1
+        facts, questions, valid = _read(
+            data, quiet, inverse=several if data.inverse is None else data.inverse
+        )
         log(f"{len(facts):,} facts, {len(questions):,} questions")
         FactoidQA(facts, **asdict(model)).fit(
             questions,
@@ -59,7 +62,9 @@ def train(
         log(f'wrote {data.out}; next: hmn ask {data.out} "a question"')
 
 
-def _read(data: DataConfig, quiet: bool) -> tuple[FactTable, QuestionSet, QuestionSet | None]:
+def _read(
+    data: DataConfig, quiet: bool, *, inverse: bool
+) -> tuple[FactTable, QuestionSet, QuestionSet | None]:
     """Read the facts, the training questions and, if there are any, the held-out questions."""
     from hmn.facts.questions import QuestionSet
     from hmn.facts.table import FactTable
@@ -69,7 +74,7 @@ def _read(data: DataConfig, quiet: bool) -> tuple[FactTable, QuestionSet, Questi
         data.names,
         columns=data.columns.split(","),
         separator=data.separator,
-        inverse=data.inverse,
+        inverse=inverse,
         skip_bad=data.skip_bad,
         progress=not quiet,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -26,21 +26,27 @@ class Answer:
         answers: Names of the objects, at most 20.
         probability: Share of attention that the facts received.
         facts: The supporting facts, one for each of ``answers``.
-        count: Number of facts with this subject and relation.
+        count: Number of facts with this subject and relation; of several hops, number of entities.
+        chains: Of several hops, the facts that lead to each of ``answers``, one after another.
+        probabilities: Of several hops, the share of attention that each of ``answers`` received.
     """
 
     answers: list[str]
     probability: float
     facts: list[Fact]
     count: int
+    chains: list[list[Fact]] = field(default_factory=list)
+    probabilities: list[float] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         """The answer for JSON."""
+        chains = [[fact._asdict() for fact in chain] for chain in self.chains]
         return {
             "answers": self.answers,
             "probability": self.probability,
             "count": self.count,
             "facts": [fact._asdict() for fact in self.facts],
+            **({"probabilities": self.probabilities, "chains": chains} if chains else {}),
         }
 
 

@@ -19,6 +19,11 @@ from hmn.qa.encoders.fact import FactEncoder
 from hmn.qa.encoders.pretrained import PretrainedPhrasing, SentenceEncoder
 from hmn.qa.encoders.question import Phrasing, QuestionEncoder
 from hmn.qa.encoders.tables import NameTable, WordTable
+from hmn.qa.hops.answers import HopAnswers
+from hmn.qa.hops.encoder import HopEncoder
+from hmn.qa.hops.graph import Graph
+from hmn.qa.hops.network import HopNetwork
+from hmn.qa.hops.reader import ChainReader
 from hmn.qa.training.progress_bar import Display
 
 Network = MemoryNetwork[list[list[Answer]]]
@@ -64,8 +69,13 @@ def build_network(
         if config.reader == "softmax"
         else KMIPSReader(indexed, config.k, Strategy.parse(config.strategy, config.k))
     )
-    questions = QuestionEncoder(config, table, words, phrasing)
-    return MemoryNetwork(questions, indexed, reader, AnswerModule(facts, cells))
+    if config.hops == 1:
+        questions = QuestionEncoder(config, table, words, phrasing)
+        return MemoryNetwork(questions, indexed, reader, AnswerModule(facts, cells))
+    blocks = (config.name_features, config.relation_features)
+    chains = ChainReader(indexed, Graph(facts, cells), blocks, k=config.k, beam=config.beam)
+    asking = HopEncoder(config, table, words, phrasing)
+    return HopNetwork(asking, indexed, reader, HopAnswers(facts), chains, config.hops)
 
 
 def _encode_texts(

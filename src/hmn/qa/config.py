@@ -23,6 +23,8 @@ MOST_CELLS = 2**31 - 1
 """Upper limit of cells that are read or shown."""
 MOST_FEATURES = 2**16
 """Upper limit of the features of a block and of hidden units."""
+MOST_HOPS = 16
+"""Upper limit of hops."""
 BEST_CELLS = "k-mips"
 """Strategy that candidates come from by default."""
 
@@ -51,7 +53,11 @@ class DataConfig:
         "subject,relation,object", "Names of the three columns in the header of the facts."
     )
     separator: str | None = setting(None, "Character between columns, if the file's suffix does not say.")
-    inverse: bool = setting(False, "Also let every relation be asked backwards, from object to subject.")
+    inverse: bool | None = setting(
+        None,
+        "Also let every relation be asked backwards, from object to subject. If not given: yes with several "
+        "hops, otherwise no.",
+    )
     skip_bad: bool = setting(False, "Skip bad lines and count them, instead of stopping at the first.")
 
 
@@ -75,6 +81,13 @@ class ModelConfig:
         "or parts joined by +. For example, top-k:4+sample-k:4 takes the 4 best clusters per question and 4 "
         "drawn at random; rand-block:256 takes 256 consecutive cells.",
     )
+    hops: int = setting(
+        1,
+        "Largest number of facts that follow one another in an answer: the objects of one are the subjects of "
+        "the next. How many a question needs is learned. Above 1, relations are read in both directions, "
+        "unless --no-inverse is given.",
+    )
+    beam: int = setting(64, "Number of entities per question that a further hop starts from.")
     objects: bool = setting(
         False, "Put the object's name into the text of its cell, for questions that name the kind of answer."
     )
@@ -106,7 +119,8 @@ class ModelConfig:
         """Refuse values that are out of range."""
         if self.reader not in READERS:
             raise ConfigError(f"reader is {self.reader!r}, {expected_one_of(self.reader, READERS)}")
-        _between(self, 1, MOST_CELLS, "k")
+        _between(self, 1, MOST_CELLS, "k", "beam")
+        _between(self, 1, MOST_HOPS, "hops")
         _between(self, 1, MOST_FEATURES, "name_features", "relation_features", "meaning_features")
         _between(self, 1, MOST_FEATURES, "word_features", "hidden")
         if (self.index, self.strategy) != (EXACT, BEST_CELLS):

@@ -24,6 +24,8 @@ from hmn.qa.changes.settle import settled_questions
 from hmn.qa.config import HASHED, ModelConfig, checked_k, make_configs, settings_of
 from hmn.qa.encoders.fact import FactEncoder
 from hmn.qa.encoders.pretrained import SentenceEncoder, open_encoder
+from hmn.qa.hops.evaluate import about, evaluate_chains, reading
+from hmn.qa.hops.network import HopNetwork
 from hmn.qa.metrics import Evaluation, Outcome, evaluate
 from hmn.qa.saved_model import SavedModel, save_model
 from hmn.qa.text import Texts, checked_texts, words
@@ -182,11 +184,13 @@ class FactoidQA:
                     f"the question {question!r:.80} has no word in it, expected a question in words"
                 )
         network = self.network.eval()
-        texts = Texts(asked, self.config.table_bits)
         if not asked:
             return []
         read = min(max(k, self.config.k), len(self.cells))
-        answers = network(texts.word_bags(np.arange(len(texts))), read)
+        if isinstance(network, HopNetwork):
+            answers = network(about(asked, self.facts, self.config), read)
+        else:
+            answers = network(Texts(asked, self.config.table_bits).word_bags(np.arange(len(asked))), read)
         return [ranked[:k] for ranked in answers]
 
     @torch.no_grad()
@@ -195,13 +199,16 @@ class FactoidQA:
         questions: QuestionSet | QuestionFiles,
         k: int = 10,
         *,
+        topics: bool = True,
         outcomes: list[Outcome] | None = None,
     ) -> Evaluation:
         """Answer questions whose answers are known and compute figures.
 
         Args:
             questions: Questions with their facts or with their answers.
-            k: Number of facts that ``recall_at_k`` looks at.
+            k: Number of facts that ``recall_at_k`` looks at; of entities, with several hops.
+            topics: Begin at the topics that questions name in brackets, with several hops. Otherwise all
+                topics are to be found.
             outcomes: List to which the figures of each question are appended, if given.
 
         Raises:
@@ -210,6 +217,10 @@ class FactoidQA:
         """
         k = checked_k(k)
         network, question_set = self.network.eval(), self._questions(questions)
+        if isinstance(network, HopNetwork):
+            read = reading(network, question_set, self.config, topics=topics)
+            output = network.output_module
+            return evaluate_chains(read, output, question_set, k=k, outcomes=outcomes)
 
         def encode(numbers: np.ndarray[Any, np.dtype[np.int64]]) -> Tensor:
             return self._queries([question_set.text[number] for number in numbers])

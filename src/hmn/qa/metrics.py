@@ -50,10 +50,12 @@ class Evaluation:
     """The k of recall_at_k."""
     reads: float
     """Mean reads per question: bytes touched, divided by the bytes of one key in float32."""
-    cells_scored: float
-    """Mean number of keys scored in full per question."""
+    cells_scored: float | None
+    """Mean number of keys scored in full per question; None for several hops, which count reads alone."""
     queries_per_second: float
     """Questions per second, from text to ranked facts, in batches."""
+    hop_reads: tuple[float, ...] | None = None
+    """Mean reads of each hop per question, if there are several."""
 
     def as_dict(self) -> dict[str, Any]:
         """The figures by name, for JSON."""
@@ -261,7 +263,7 @@ def _outcome(
             before = facts_of(cells, cell[score > score[rank] + tolerance[rank]])
             tied = facts_of(cells, cell[np.abs(score - score[rank]) <= tolerance[rank]])
             above, level = len(before), np.setdiff1d(tied, before)
-        recalled, reciprocal = _rank_shares(above, len(level), int(_among(level, right).sum()), k)
+        recalled, reciprocal = rank_shares(above, len(level), int(_among(level, right).sum()), k)
     return Outcome(
         **shares(facts, questions, number, best),
         reciprocal_rank=reciprocal,
@@ -295,7 +297,7 @@ def _holding(cells: Cells, cell: NDArray[np.int64], facts: NDArray[np.int64]) ->
     return np.flatnonzero(hit[held.start[1:]] > hit[held.start[:-1]])
 
 
-def _rank_shares(above: int, level: int, right: int, k: int) -> tuple[float, float]:
+def rank_shares(above: int, level: int, right: int, k: int) -> tuple[float, float]:
     """Expected recall at k and reciprocal rank of the first right fact, if tied facts are in random order.
 
     Args:

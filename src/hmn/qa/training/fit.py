@@ -17,6 +17,9 @@ from hmn.facts.table import FactTable
 from hmn.index.protocol import Teachable
 from hmn.nn.weights import load_weights, weights_of
 from hmn.qa.config import TrainConfig
+from hmn.qa.hops.evaluate import evaluate_chains, reading
+from hmn.qa.hops.network import HopNetwork
+from hmn.qa.hops.trainer import ChainTrainer
 from hmn.qa.metrics import Evaluation
 from hmn.qa.text import Texts
 from hmn.qa.training.artificial_questions import ArtificialQuestions
@@ -147,15 +150,28 @@ def _trainer(
     )
     targets = Targets.of(questions, facts, cells)
     validate = None if held_out is None else _validation(model, held_out)
+    if isinstance(model.network, HopNetwork):
+        return ChainTrainer(
+            model.network, questions, texts, targets, artificial, validate, config, search_depth
+        )
     return Trainer(model.network, questions, texts, targets, artificial, validate, config, search_depth)
 
 
 def _validation(model: FactoidQA, held_out: QuestionSet) -> Callable[[], tuple[Evaluation, float]]:
     """Figures on held-out questions, and the one that decides: pairs, or answers if only these are known."""
 
+    network = model.network if isinstance(model.network, HopNetwork) else None
+
     def validate() -> tuple[Evaluation, float]:
-        figures = model.evaluate(held_out)
+        figures = model.evaluate(held_out) if network is None else _chains(network, model, held_out)
         decisive = figures.answer_accuracy if figures.pair_accuracy is None else figures.pair_accuracy
         return figures, decisive
 
     return validate
+
+
+@torch.no_grad()
+def _chains(network: HopNetwork, model: FactoidQA, held_out: QuestionSet) -> Evaluation:
+    """Figures of a network of several hops, which look at all pairs of an entity, as training does."""
+    read = reading(network, held_out, model.config, search=False)
+    return evaluate_chains(read, network.output_module, held_out, k=10)

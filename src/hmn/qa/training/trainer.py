@@ -153,14 +153,31 @@ class Trainer:
     def _step(self, batch: np.ndarray[Any, np.dtype[np.int64]]) -> float:
         """Take a step on a batch of questions and return the loss."""
         # 1. Renew the snapshot of the keys, if it is due.
-        # 2. Replace some questions by artificial ones, and score all against the reader's candidates.
-        # 3. Take the loss and a step; then renew the keys that are due, if the index follows training.
+        # 2. Take the loss and a step.
+        # 3. Renew the keys that are due, if the index follows training.
         step = self.progress.step
         if step == 0 or (self.renewal is None and step % self.config.renew_steps == 0):
             self._renew(rebuild=step == 0)
             if step == 0 and not self.search_depth.learned:
                 self.search_depth.tune()
             self._search_as_in_training()
+        loss, cells = self._loss(batch, step)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimisers.step(step)
+        if self.renewal is not None:
+            if (step + 1) % self._together == 0:
+                began = time.perf_counter()
+                due = self.renewal.due(cells)
+                self.memory.renew(due)
+                self.network.indexed.refresh(due)
+                self._upkeep_seconds += time.perf_counter() - began
+            if step + 1 in TAUGHT_AFTER:
+                self.query_log.teach(vectors=False)
+        return float(loss.detach())
+
+    def _loss(self, batch: np.ndarray[Any, np.dtype[np.int64]], step: int) -> tuple[Tensor, Tensor]:
+        """Loss on a batch of questions, and the cells that were scored for it, ascending."""
+        # some questions are replaced by artificial ones; all are scored against the reader's candidates
         rng = np.random.default_rng([self.config.seed, 1, step])
         asked, pair = self.artificial.draw(batch, rng)
         targets, rows = self.targets.asking(batch, pair), np.arange(len(batch))
@@ -173,18 +190,7 @@ class Trainer:
             loss = sampled_nll(score, right, drawn.probability, ignored).mean()
         else:
             loss = marginal_nll(score, right, ignored).mean()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimisers.step(step)
-        if self.renewal is not None:
-            if (step + 1) % self._together == 0:
-                began = time.perf_counter()
-                cells = self.renewal.due(drawn.cell)
-                self.memory.renew(cells)
-                self.network.indexed.refresh(cells)
-                self._upkeep_seconds += time.perf_counter() - began
-            if step + 1 in TAUGHT_AFTER:
-                self.query_log.teach(vectors=False)
-        return float(loss.detach())
+        return loss, drawn.cell
 
     def _renew(self, *, rebuild: bool) -> None:
         """Encode all keys again. The index is rebuilt on them, or files them in its existing structure."""

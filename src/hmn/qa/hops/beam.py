@@ -1,0 +1,118 @@
+"""The entities that chains of facts have reached, with their weights and with the facts that led there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hmn.qa.hops.graph import Graph
+
+
+@dataclass(frozen=True, eq=False)
+class Edges:
+    """Facts that lead from the entries of one beam to the next one's.
+
+    Attributes:
+        source: ``(m,)`` entry that each begins at; -1 in the first hop.
+        fact: ``(m,)`` the facts.
+        place: ``(m,)`` entry that each leads to.
+        weight: ``(m,)`` weight that each brings there.
+    """
+
+    source: NDArray[np.int64]
+    fact: NDArray[np.int64]
+    place: NDArray[np.int64]
+    weight: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Beam:
+    """Entities reached after some hops, each once per question and start, by question.
+
+    Attributes:
+        question: ``(n,)`` number of the question.
+        start: ``(n,)`` entity that the chain began at.
+        entity: ``(n,)`` entity that it has reached.
+        weight: ``(n,)`` weight of all chains that lead there.
+        edges: the facts of the last hop; None if there was no hop yet.
+    """
+
+    question: NDArray[np.int64]
+    start: NDArray[np.int64]
+    entity: NDArray[np.int64]
+    weight: Tensor
+    edges: Edges | None = None
+
+    @classmethod
+    def at(cls, topic: NDArray[np.int64], device: torch.device) -> Beam:
+        """A beam at the topic entity of each of B questions; none for questions whose topic is -1."""
+        question = np.flatnonzero(topic >= 0)
+        known = topic[question].astype(np.int64)
+        return cls(question, known, known, torch.ones(len(question), device=device))
+
+    @classmethod
+    def along(
+        cls,
+        graph: Graph,
+        question: NDArray[np.int64],
+        start: NDArray[np.int64],
+        source: NDArray[np.int64],
+        fact: NDArray[np.int64],
+        weight: Tensor,
+    ) -> Beam:
+        """The beam that facts lead to: weights are summed where they meet.
+
+        Args:
+            graph: the facts.
+            question, start, source, fact: ``(m,)`` question, first entity, entry before, and fact of each.
+            weight: ``(m,)`` weights.
+        """
+        entities, reached = graph.facts.num_entities, graph.facts.object[fact].astype(np.int64)
+        begun, number = np.unique(question * entities + start, return_inverse=True)
+        distinct, place = np.unique(number * entities + reached, return_inverse=True)
+        summed = weight.new_zeros(len(distinct)).index_add(
+            0, torch.from_numpy(place).to(weight.device), weight
+        )
+        number, reached = np.divmod(distinct, entities)
+        question, start = np.divmod(begun[number], entities)
+        return cls(question, start, reached, summed, Edges(source, fact, place, weight))
+
+    def __len__(self) -> int:
+        """Number of entries, n."""
+        return len(self.question)
+
+    def strongest(self, most: int, least: float) -> NDArray[np.int64]:
+        """Entries of largest weight, at most ``most`` per question and with at least ``least``, ascending."""
+        weight = self.weight.detach().cpu().numpy()
+        order = np.lexsort((-weight, self.question))
+        question = self.question[order]
+        rank = np.arange(len(order)) - np.searchsorted(question, question)
+        return np.sort(order[(rank < most) & (weight[order] >= least)])
+
+    @cached_property
+    def best_edge(self) -> NDArray[np.int64]:
+        """``(n,)`` the edge that brings each entry the most weight."""
+        assert self.edges is not None
+        order = np.lexsort((self.edges.weight.detach().cpu().numpy(), self.edges.place))
+        place = self.edges.place[order]
+        last = np.append(place[1:] != place[:-1], True)
+        return order[last]
+
+    def joined(self, other: Beam) -> Beam:
+        """This beam and another of the same hop, whose questions are others."""
+        assert self.edges is not None and other.edges is not None
+        edges = Edges(
+            np.concatenate([self.edges.source, other.edges.source]),
+            np.concatenate([self.edges.fact, other.edges.fact]),
+            np.concatenate([self.edges.place, other.edges.place + len(self)]),
+            torch.cat([self.edges.weight, other.edges.weight]),
+        )
+        columns = zip(
+            (self.question, self.start, self.entity), (other.question, other.start, other.entity), strict=True
+        )
+        return Beam(*map(np.concatenate, columns), torch.cat([self.weight, other.weight]), edges)

@@ -1,0 +1,205 @@
+"""Reads chains of facts: what a hop finds asks the next one, each entity of the beam by a search of its own."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hmn.nn.memory.indexed import IndexedMemory
+from hmn.nn.parts import CellMemory
+from hmn.qa.hops.beam import Beam
+from hmn.qa.hops.encoder import HopQueries
+from hmn.qa.hops.graph import Graph
+
+LEAST = 1e-6
+"""Weight below which a fact or an entity is not followed further."""
+
+
+class Found(NamedTuple):
+    """The pairs that were found for n entities.
+
+    Attributes:
+        row: ``(m,)`` number of the entity among the n, ascending.
+        pair: ``(m,)`` a pair of that entity, each once per row.
+        reads: ``(n,)`` reads per entity.
+    """
+
+    row: NDArray[np.int64]
+    pair: NDArray[np.int64]
+    reads: NDArray[np.float64]
+
+
+class Chains(NamedTuple):
+    """What B questions read in T hops.
+
+    Attributes:
+        beams: what each hop reached.
+        stops: ``(B, T)`` probability of each hop to be the last.
+        reads: ``(B, T)`` reads of each hop.
+    """
+
+    beams: tuple[Beam, ...]
+    stops: Tensor
+    reads: NDArray[np.float64]
+
+
+class ChainReader:
+    """Follows chains of facts from hop to hop.
+
+    Args:
+        indexed: the memory with its index. Its keys begin with the block of names.
+        graph: the facts.
+        blocks: features of the blocks of names and of relations, L and R.
+        k: cells that are read per entity.
+        beam: entities that are followed per question.
+    """
+
+    def __init__(
+        self,
+        indexed: IndexedMemory[CellMemory],
+        graph: Graph,
+        blocks: tuple[int, int],
+        *,
+        k: int,
+        beam: int,
+    ) -> None:
+        self.indexed, self.graph = indexed, graph
+        self.k, self.beam = k, beam
+        self._names = blocks[0]
+        self._relation = slice(blocks[0], sum(blocks))
+
+    def relations(self) -> Tensor:
+        """Vectors ``(relations, R)`` that a hop's relation block is compared with, as the memory holds them."""
+        key = self.indexed.memory.snapshot()[torch.from_numpy(self.graph.cell_of_relation)]
+        return key[:, self._relation]
+
+    def first(self, question: NDArray[np.int64], cell: NDArray[np.int64], weight: Tensor) -> Beam:
+        """The beam that the cells of the first hop lead to.
+
+        Args:
+            question: ``(m,)`` number of the question that read each cell.
+            cell: ``(m,)`` the cells.
+            weight: ``(m,)`` their weights; the facts of a cell share its weight.
+        """
+        held = self.graph.cells.facts.take(cell)
+        return self._along_facts(question, np.repeat(np.arange(len(cell)), held.length), held.flat, weight)
+
+    def about(
+        self, topic: NDArray[np.int64], question: NDArray[np.int64], cell: NDArray[np.int64], weight: Tensor
+    ) -> Beam:
+        """As ``first``, with only those facts of the cells that are about the question's topic ``(B,)``."""
+        held = self.graph.cells.facts.take(cell)
+        row = np.repeat(np.arange(len(cell)), held.length)
+        own = self.graph.facts.subject[held.flat] == topic[question[row]]
+        return self._along_facts(question, row[own], held.flat[own], weight)
+
+    def _along_facts(
+        self, question: NDArray[np.int64], row: NDArray[np.int64], fact: NDArray[np.int64], weight: Tensor
+    ) -> Beam:
+        """Follow facts of the rows ``(m,)`` of a first hop; those of one row share its weight."""
+        share = np.bincount(row, minlength=len(question))[row]
+        subject = self.graph.facts.subject[fact].astype(np.int64)
+        each = weight[_on(weight, row)] / _on(weight, share)
+        return Beam.along(self.graph, question[row], subject, np.full(len(row), -1), fact, each)
+
+    def follow(
+        self, beam: Beam, hop: int, asked: HopQueries, relations: Tensor, *, search: bool
+    ) -> tuple[Beam, NDArray[np.float64]]:
+        """The beam one hop further, and the reads ``(B,)`` of each question for it.
+
+        Args:
+            beam: where the chains are.
+            hop: number of the hop, from 0.
+            asked: what the B questions ask.
+            relations: ``(relations, R)`` vectors of the relations.
+            search: find each entity's pairs by a search of the memory. Otherwise look at all of them, which
+                is what training does.
+        """
+        rows = beam.strongest(self.beam, LEAST)
+        question, entity = beam.question[rows], beam.entity[rows]
+        block = asked.relation[:, hop]  # (B, R)
+        found = self._own(entity)
+        if search:
+            found = self._searched(entity, asked.name_scale, block[_on(block, question)])
+        reads = np.bincount(question, found.reads, minlength=len(block))
+        asks = question[found.row]
+        logit = (block @ relations.T)[_on(block, asks), _on(block, self.graph.relation[found.pair])]
+        none = asked.none[:, hop][_on(block, question)]
+        weight = _shares(logit, _on(block, found.row), none)
+        weight = weight * beam.weight[_on(block, rows[found.row])]
+        strong = np.flatnonzero(weight.detach().cpu().numpy() >= LEAST)
+        source, pair, weight = rows[found.row[strong]], found.pair[strong], weight[_on(block, strong)]
+        return self._to_objects(beam, source, pair, weight, asked.back[:, hop]), reads
+
+    def _to_objects(
+        self, beam: Beam, source: NDArray[np.int64], pair: NDArray[np.int64], weight: Tensor, back: Tensor
+    ) -> Beam:
+        """Follow pairs ``(m,)`` to their objects, which share the weight ``(m,)``.
+
+        Where a chain began counts as much as ``back`` ``(B,)`` says, beside the other objects.
+        """
+        facts = self.graph.facts_of(pair)
+        row = np.repeat(np.arange(len(pair)), facts.length)
+        start, question = beam.start[source], beam.question[source]
+        returns = self.graph.facts.object[facts.flat] == start[row]  # (edges,)
+        others = facts.length - np.bincount(row, returns, minlength=len(pair)).astype(np.int64)
+        gate = back[_on(back, question)]  # (m,)
+        total = _on(weight, others) + gate * _on(weight, others < facts.length)
+        # if a pair leads nowhere else, what the gate holds back is lost
+        total = torch.where(_on(weight, others > 0), total, _on(weight, facts.length).to(total.dtype))
+        each = torch.where(_on(weight, returns), gate[_on(weight, row)], 1.0)
+        each = each * (weight / total)[_on(weight, row)]
+        return Beam.along(self.graph, question[row], start[row], source[row], facts.flat, each)
+
+    def _own(self, entity: NDArray[np.int64]) -> Found:
+        """All pairs of n entities."""
+        pairs = self.graph.pairs_of(entity)
+        row = np.repeat(np.arange(len(entity)), pairs.length)
+        return Found(row, pairs.flat, pairs.length.astype(np.float64))
+
+    def _searched(self, entity: NDArray[np.int64], scale: Tensor, block: Tensor) -> Found:
+        """The pairs of n entities among the K cells that a search for each finds.
+
+        The query is the entity's name beside the relation block ``(n, R)``. Cells of other entities whose
+        names are alike are passed over.
+        """
+        cells = self.graph.cells_of(entity)
+        known = np.flatnonzero(cells.length)
+        reads = np.zeros(len(entity))
+        if not len(known):
+            return Found(known, known, reads)
+        query = self._query(cells.flat[cells.start[known]], scale, block[_on(block, known)])
+        result = self.indexed.search(query, min(self.k, len(self.indexed)))
+        reads[known] = result.reads.double().cpu().numpy()
+        cell = result.cell.cpu().numpy()  # (known, K)
+        row, place = np.nonzero(cell >= 0)
+        held = self.graph.cells.facts.take(cell[row, place])
+        row = known[np.repeat(row, held.length)]
+        own = self.graph.facts.subject[held.flat] == entity[row]
+        pairs = len(self.graph.relation)
+        mixed = np.unique(row[own] * pairs + self.graph.facts.pair[held.flat[own]])
+        return Found(*np.divmod(mixed, pairs), reads)
+
+    def _query(self, cell: NDArray[np.int64], scale: Tensor, block: Tensor) -> Tensor:
+        """Queries ``(n, D)`` for the names of cells ``(n,)`` with relation blocks ``(n, R)``."""
+        keys = self.indexed.memory.snapshot()
+        names = keys[_on(keys, cell), : self._names] * scale  # (n, L)
+        rest = keys.shape[1] - self._names - block.shape[1]
+        return torch.cat([names, block, block.new_zeros(len(block), rest)], dim=1)
+
+
+def _on(like: Tensor, array: NDArray[np.int64] | NDArray[np.bool_]) -> Tensor:
+    """An array as a tensor on the device of another."""
+    return torch.from_numpy(array).to(like.device)
+
+
+def _shares(logit: Tensor, row: Tensor, none: Tensor) -> Tensor:
+    """Softmax ``(m,)`` of the logits within each of n rows, beside one logit ``(n,)`` for none of them."""
+    most = none.detach().scatter_reduce(0, row, logit.detach(), "amax")  # (n,)
+    weight = (logit - most[row]).exp()
+    total = (none - most).exp().index_add(0, row, weight)
+    return weight / total[row]
