@@ -45,10 +45,7 @@ def train(
 
         from hmn.qa.factoid_qa import FactoidQA
 
-        several = model.hops > 1
-        facts, questions, valid = _read(
-            data, quiet, inverse=several if data.inverse is None else data.inverse
-        )
+        facts, questions, valid = _read(data, quiet, several_hops=model.hops > 1)
         log(f"{len(facts):,} facts, {len(questions):,} questions")
         FactoidQA(facts, **asdict(model)).fit(
             questions,
@@ -63,7 +60,7 @@ def train(
 
 
 def _read(
-    data: DataConfig, quiet: bool, *, inverse: bool
+    data: DataConfig, quiet: bool, *, several_hops: bool
 ) -> tuple[FactTable, QuestionSet, QuestionSet | None]:
     """Read the facts, the training questions and, if there are any, the held-out questions."""
     from hmn.facts.questions import QuestionSet
@@ -74,7 +71,7 @@ def _read(
         data.names,
         columns=data.columns.split(","),
         separator=data.separator,
-        inverse=inverse,
+        inverse=several_hops if data.inverse is None else data.inverse,
         skip_bad=data.skip_bad,
         progress=not quiet,
     )

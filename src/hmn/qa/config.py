@@ -83,9 +83,8 @@ class ModelConfig:
     )
     hops: int = setting(
         1,
-        "Largest number of facts that follow one another in an answer: the objects of one are the subjects of "
-        "the next. How many a question needs is learned. Above 1, relations are read in both directions, "
-        "unless --no-inverse is given.",
+        "Largest number of facts that follow one another in an answer: the objects of one are the subjects "
+        "of the next. How many a question needs is learned.",
     )
     beam: int = setting(64, "Number of entities per question that a further hop starts from.")
     objects: bool = setting(

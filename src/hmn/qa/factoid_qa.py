@@ -24,8 +24,8 @@ from hmn.qa.changes.settle import settled_questions
 from hmn.qa.config import HASHED, ModelConfig, checked_k, make_configs, settings_of
 from hmn.qa.encoders.fact import FactEncoder
 from hmn.qa.encoders.pretrained import SentenceEncoder, open_encoder
-from hmn.qa.hops.evaluate import about, evaluate_chains, reading
-from hmn.qa.hops.network import HopNetwork
+from hmn.qa.hops.evaluate import evaluate_chains
+from hmn.qa.hops.network import HopNetwork, about, reading
 from hmn.qa.metrics import Evaluation, Outcome, evaluate
 from hmn.qa.saved_model import SavedModel, save_model
 from hmn.qa.text import Texts, checked_texts, words

@@ -140,7 +140,7 @@ class QuestionEncoder(nn.Module):
         return [self.meaning(mean) * self.meaning_scale.exp()]
 
     def phrased(self, read: WordsRead, share: Tensor) -> Tensor:
-        """Mean vectors ``(B, 2 * H)``: of all words by their share ``(B, T)``, and of those outside the name."""
+        """Mean vectors ``(B, 2 * H)``: of all words by share ``(B, T)``, and of those outside the name."""
         other = torch.zeros_like(share)
         other[read.within] = 1 - read.gate
         other = other / other.sum(dim=1, keepdim=True).clamp(min=1e-3)

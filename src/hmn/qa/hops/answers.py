@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from hmn.qa.cells import distinct_rows
 from hmn.qa.hops.reader import Chains
 
 TIE = 1e-6
-"""Relative difference up to which the weights of two entities are equal: they are sums in different orders."""
+"""Relative difference up to which two weights are equal: they are sums in different orders."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,30 +57,29 @@ class HopAnswers:
         ends = _ends(chains)
         if not np.isfinite(ends.weight).all():
             raise NonFiniteError("attention: a chain's weight is NaN, expected finite keys and queries")
-        question, entity, weight, facts = self._entities(ends)
+        ends = self._by_entity(ends)
+        question, entity, weight, facts = ends.question, ends.entity, ends.weight, ends.facts
         group = self._groups(question, facts)
         probability = np.bincount(group, weight)[group]
         order = np.lexsort((entity, -_level(weight), group, -probability, question))
         bounds = np.flatnonzero(np.diff(group[order], prepend=-1, append=-1))
         found: list[list[Reading]] = [[] for _ in range(len(chains.stops))]
-        for first, end in zip(bounds[:-1], bounds[1:], strict=True):
+        for first, end in pairwise(bounds):
             rows = order[first:end]
             chain = facts[rows][:, facts[rows[0]] >= 0]
             reading = Reading(float(probability[rows[0]]), entity[rows], weight[rows], chain)
             found[question[rows[0]]].append(reading)
         return found
 
-    def _entities(
-        self, ends: Ends
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
-        """Question, number, weight and heaviest chain of each entity that is reached."""
+    def _by_entity(self, ends: Ends) -> Ends:
+        """Each entity once per question, with the weight of all its chains and the heaviest of them."""
         entities = self.facts.num_entities
         distinct, place = np.unique(ends.question * entities + ends.entity, return_inverse=True)
-        weight = np.bincount(place, ends.weight, minlength=len(distinct))
+        weight = np.bincount(place, ends.weight, minlength=len(distinct)).astype(np.float64)
         order = np.lexsort((ends.weight, place))
         last = order[np.append(np.diff(place[order]) > 0, True)] if len(order) else order
         question, entity = np.divmod(distinct, entities)
-        return question, entity, weight, ends.facts[last]
+        return Ends(question, entity, weight, ends.facts[last])
 
     def _groups(self, question: NDArray[np.int64], facts: NDArray[np.int64]) -> NDArray[np.int64]:
         """Number of the reading that each chain of facts ``(n, T)`` belongs to."""

@@ -75,9 +75,8 @@ class Beam:
         entities, reached = graph.facts.num_entities, graph.facts.object[fact].astype(np.int64)
         begun, number = np.unique(question * entities + start, return_inverse=True)
         distinct, place = np.unique(number * entities + reached, return_inverse=True)
-        summed = weight.new_zeros(len(distinct)).index_add(
-            0, torch.from_numpy(place).to(weight.device), weight
-        )
+        on_device = torch.from_numpy(place).to(weight.device)
+        summed = weight.new_zeros(len(distinct)).index_add(0, on_device, weight)
         number, reached = np.divmod(distinct, entities)
         question, start = np.divmod(begun[number], entities)
         return cls(question, start, reached, summed, Edges(source, fact, place, weight))
@@ -101,7 +100,8 @@ class Beam:
         order = np.lexsort((self.edges.weight.detach().cpu().numpy(), self.edges.place))
         place = self.edges.place[order]
         last = np.append(place[1:] != place[:-1], True)
-        return order[last]
+        edge: NDArray[np.int64] = order[last]
+        return edge
 
     def joined(self, other: Beam) -> Beam:
         """This beam and another of the same hop, whose questions are others."""
@@ -112,7 +112,10 @@ class Beam:
             np.concatenate([self.edges.place, other.edges.place + len(self)]),
             torch.cat([self.edges.weight, other.edges.weight]),
         )
-        columns = zip(
-            (self.question, self.start, self.entity), (other.question, other.start, other.entity), strict=True
+        return Beam(
+            np.concatenate([self.question, other.question]),
+            np.concatenate([self.start, other.start]),
+            np.concatenate([self.entity, other.entity]),
+            torch.cat([self.weight, other.weight]),
+            edges,
         )
-        return Beam(*map(np.concatenate, columns), torch.cat([self.weight, other.weight]), edges)

@@ -1,4 +1,4 @@
-"""The encoder of questions that are answered in several hops: one relation block per hop, and when to stop."""
+"""The encoder of questions of several hops: one relation block per hop, and when to stop."""
 
 from __future__ import annotations
 

@@ -9,14 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmn.facts.questions import QuestionSet
-from hmn.facts.table import FactTable
-from hmn.facts.topic import split_topic
-from hmn.qa.config import ModelConfig
 from hmn.qa.hops.answers import TIE, HopAnswers, Reading
-from hmn.qa.hops.network import HopNetwork
 from hmn.qa.hops.reader import Chains
 from hmn.qa.metrics import Evaluation, Outcome, rank_shares
-from hmn.qa.text import Texts, WordBags
 
 BATCH = 128
 """Number of questions that are read together."""
@@ -70,40 +65,6 @@ def evaluate_chains(
         queries_per_second=len(kept) / seconds,
         hop_reads=tuple(hop_reads.tolist()),
     )
-
-
-def about(asked: list[str], facts: FactTable, config: ModelConfig) -> tuple[WordBags, NDArray[np.int64]]:
-    """Questions as the network takes them: their words, and their topics if they name them in brackets."""
-    split = [split_topic(text, facts) for text in asked]
-    texts = Texts([text for text, _ in split], config.table_bits)
-    return texts.word_bags(np.arange(len(texts))), np.array([topic for _, topic in split])
-
-
-def reading(
-    network: HopNetwork,
-    questions: QuestionSet,
-    config: ModelConfig,
-    *,
-    topics: bool = True,
-    search: bool = True,
-) -> Callable[[NDArray[np.int64]], Chains]:
-    """A function that reads the chains of the questions with the given numbers.
-
-    Args:
-        network: the network.
-        questions: the questions.
-        config: settings of the model.
-        topics: begin at the topics that questions name.
-        search: let every entity search the memory; see ``ChainReader.follow``.
-    """
-
-    def read(numbers: NDArray[np.int64]) -> Chains:
-        texts = Texts([questions.text[number] for number in numbers], config.table_bits)
-        topic = questions.topic[numbers].astype(np.int64) if topics else None
-        k = min(config.k, len(network.memory))
-        return network.read(texts.word_bags(np.arange(len(texts))), topic, k, search=search)
-
-    return read
 
 
 def _mean(values: list[float]) -> float:

@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hmn.facts.questions import QuestionSet
+from hmn.facts.table import FactTable
+from hmn.facts.topic import NO_TOPIC, split_topic
 from hmn.nn.memory.indexed import IndexedMemory
 from hmn.nn.network import MemoryNetwork
 from hmn.nn.parts import CellMemory, Reader
 from hmn.qa.answer import Answer
+from hmn.qa.config import ModelConfig
 from hmn.qa.hops.answers import HopAnswers
 from hmn.qa.hops.beam import Beam
 from hmn.qa.hops.encoder import HopEncoder, HopQueries
 from hmn.qa.hops.reader import ChainReader, Chains
-from hmn.qa.text import WordBags
+from hmn.qa.text import Texts, WordBags
+
+
+class Asked(NamedTuple):
+    """B questions as the network takes them.
+
+    Attributes:
+        bags: their words.
+        topic: ``(B,)`` entity that each is about, -1 where it is to be found; None if that is so everywhere.
+    """
+
+    bags: WordBags
+    topic: NDArray[np.int64] | None = None
 
 
 class HopNetwork(MemoryNetwork[list[list[Answer]]]):
@@ -31,7 +50,7 @@ class HopNetwork(MemoryNetwork[list[list[Answer]]]):
     """
 
     input_module: HopEncoder
-    output_module: HopAnswers
+    output_module: HopAnswers  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -42,28 +61,27 @@ class HopNetwork(MemoryNetwork[list[list[Answer]]]):
         chains: ChainReader,
         hops: int,
     ) -> None:
-        super().__init__(input_module, indexed, reader, output_module)
+        super().__init__(input_module, indexed, reader, output_module)  # type: ignore[arg-type]
         self.chains, self.hops = chains, hops
 
     def forward(self, inputs: object, k: int) -> list[list[Answer]]:
-        """Answer a batch of questions; ``inputs`` are ``WordBags``, or a pair of them and topics ``(B,)``."""
-        bags, topic = (
-            inputs if isinstance(inputs, tuple) and not isinstance(inputs, WordBags) else (inputs, None)
-        )
-        assert isinstance(bags, WordBags)
-        return self.output_module(self.read(bags, topic, k))  # type: ignore[arg-type]
+        """Answer a batch of questions: ``Asked``, or ``WordBags`` if all topics are to be found."""
+        asked = Asked(inputs) if isinstance(inputs, WordBags) else inputs
+        assert isinstance(asked, Asked)
+        return self.output_module(self.read(asked, k))
 
-    def read(self, bags: WordBags, topic: NDArray[np.int64] | None, k: int, *, search: bool = True) -> Chains:
+    def read(self, questions: Asked, k: int, *, search: bool = True) -> Chains:
         """Read the chains that B questions ask for.
 
         Args:
-            bags: the questions.
-            topic: ``(B,)`` entity that each is about, -1 where it is to be found.
+            questions: the questions.
             k: number of cells that the first hop reads where it finds the topic.
             search: let every entity of a hop search the memory; see ``ChainReader.follow``.
         """
-        asked = self.input_module.hops(bags, self.hops)
-        topic = np.full(len(bags.length), -1) if topic is None else topic
+        asked = self.input_module.hops(questions.bags, self.hops)
+        topic = questions.topic
+        if topic is None:
+            topic = np.full(len(questions.bags.length), NO_TOPIC)
         relations = self.chains.relations()
         beam, reads = self._first(asked, topic, relations, k, search)
         beams, costs = [beam], [reads]
@@ -88,3 +106,37 @@ class HopNetwork(MemoryNetwork[list[list[Answer]]]):
         row, place = np.nonzero(cell >= 0)
         weight = found.weight[torch.from_numpy(row), torch.from_numpy(place)]
         return beam.joined(self.chains.first(asking[row], cell[row, place], weight)), reads
+
+
+def about(asked: list[str], facts: FactTable, config: ModelConfig) -> Asked:
+    """Questions in words as the network takes them; they may name their topics in brackets."""
+    split = [split_topic(text, facts) for text in asked]
+    texts = Texts([text for text, _ in split], config.table_bits)
+    return Asked(texts.word_bags(np.arange(len(texts))), np.array([topic for _, topic in split]))
+
+
+def reading(
+    network: HopNetwork,
+    questions: QuestionSet,
+    config: ModelConfig,
+    *,
+    topics: bool = True,
+    search: bool = True,
+) -> Callable[[NDArray[np.int64]], Chains]:
+    """A function that reads the chains of the questions with the given numbers.
+
+    Args:
+        network: the network.
+        questions: the questions.
+        config: settings of the model.
+        topics: begin at the topics that questions name.
+        search: let every entity search the memory; see ``ChainReader.follow``.
+    """
+
+    def read(numbers: NDArray[np.int64]) -> Chains:
+        texts = Texts([questions.text[number] for number in numbers], config.table_bits)
+        topic = questions.topic[numbers].astype(np.int64) if topics else None
+        asked = Asked(texts.word_bags(np.arange(len(texts))), topic)
+        return network.read(asked, min(config.k, len(network.memory)), search=search)
+
+    return read

@@ -1,4 +1,4 @@
-"""Reads chains of facts: what a hop finds asks the next one, each entity of the beam by a search of its own."""
+"""Reads chains of facts: what a hop finds asks the next one, each entity by a search of its own."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class ChainReader:
         self._relation = slice(blocks[0], sum(blocks))
 
     def relations(self) -> Tensor:
-        """Vectors ``(relations, R)`` that a hop's relation block is compared with, as the memory holds them."""
+        """Vectors ``(relations, R)`` of the relations, as the memory holds them."""
         key = self.indexed.memory.snapshot()[torch.from_numpy(self.graph.cell_of_relation)]
         return key[:, self._relation]
 
@@ -125,7 +125,7 @@ class ChainReader:
         found = self._own(entity)
         if search:
             found = self._searched(entity, asked.name_scale, block[_on(block, question)])
-        reads = np.bincount(question, found.reads, minlength=len(block))
+        reads = np.bincount(question, found.reads, minlength=len(block)).astype(np.float64)
         asks = question[found.row]
         logit = (block @ relations.T)[_on(block, asks), _on(block, self.graph.relation[found.pair])]
         none = asked.none[:, hop][_on(block, question)]

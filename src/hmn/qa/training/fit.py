@@ -17,12 +17,12 @@ from hmn.facts.table import FactTable
 from hmn.index.protocol import Teachable
 from hmn.nn.weights import load_weights, weights_of
 from hmn.qa.config import TrainConfig
-from hmn.qa.hops.evaluate import evaluate_chains, reading
-from hmn.qa.hops.network import HopNetwork
-from hmn.qa.hops.trainer import ChainTrainer
+from hmn.qa.hops.evaluate import evaluate_chains
+from hmn.qa.hops.network import HopNetwork, reading
 from hmn.qa.metrics import Evaluation
 from hmn.qa.text import Texts
 from hmn.qa.training.artificial_questions import ArtificialQuestions
+from hmn.qa.training.chain_trainer import ChainTrainer
 from hmn.qa.training.run_folder import Checkpoint, OnProgress, Run
 from hmn.qa.training.search_depth import SearchDepth
 from hmn.qa.training.targets import Targets
