@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from hmn.cli.flags import OtherIndex, OtherStrategy
+from hmn.cli.flags import OtherHops, OtherIndex, OtherStrategy
 from hmn.cli.output import exit_on_error, log, print_answers
 from hmn.errors import HMNError
 
@@ -30,6 +30,7 @@ def ask(
     k: Annotated[int, typer.Option("-k", min=1, help="Maximum number of answers.")] = 5,
     index: OtherIndex = None,
     strategy: OtherStrategy = None,
+    hops: OtherHops = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per question.")] = False,
 ) -> None:
     """Answer questions, with supporting facts."""
@@ -37,6 +38,8 @@ def ask(
         from hmn.qa.factoid_qa import FactoidQA
 
         qa = FactoidQA.from_pretrained(model, index=index, strategy=strategy)
+        if hops is not None:
+            qa.use_hops(hops)
         single = question not in {None, STDIN}
         for text in _questions(question):
             try:

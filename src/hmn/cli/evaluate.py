@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hmn.cli.flags import OtherIndex, OtherStrategy
+from hmn.cli.flags import OtherHops, OtherIndex, OtherStrategy
 from hmn.cli.output import exit_on_error, format_figure, log, log_left_out
 from hmn.errors import ConfigError, MissingPackageError
 
@@ -34,6 +34,10 @@ def evaluate(
     ] = False,
     index: OtherIndex = None,
     strategy: OtherStrategy = None,
+    hops: OtherHops = None,
+    find_topics: Annotated[
+        bool, typer.Option("--find-topics", help="Find the topics that questions name in brackets.")
+    ] = False,
     sweep: Annotated[
         bool, typer.Option("--sweep", help="Compare all search structures: accuracy against reads.")
     ] = False,
@@ -53,6 +57,8 @@ def evaluate(
         from hmn.qa.factoid_qa import FactoidQA
 
         qa = FactoidQA.from_pretrained(model, index=index, strategy=strategy)
+        if hops is not None:
+            qa.use_hops(hops)
         question_set = QuestionSet.read(questions, qa.facts, separator=separator, skip_bad=skip_bad)
         log_left_out(questions, question_set)
         if sweep:
@@ -60,11 +66,13 @@ def evaluate(
             command = f"hmn evaluate {model} --questions {questions} --sweep"
             _sweep(qa, question_set, folder, command, as_json)
             return
-        figures = qa.evaluate(question_set, k).as_dict()
+        figures = qa.evaluate(question_set, k, topics=not find_topics).as_dict()
         if as_json:
             print(json.dumps(figures))
         else:
             for name, value in figures.items():
+                if value is None and name in {"cells_scored", "hop_reads"}:
+                    continue
                 print(f"{name:20} {format_figure(value)}")
 
 

@@ -33,6 +33,12 @@ OtherStrategy = Annotated[
         "top-k:4+sample-k:4, instead of the best cells that the index finds.",
     ),
 ]
+OtherHops = Annotated[
+    int | None,
+    typer.Option(
+        "--hops", min=1, help="Follow chains of at most this number of facts instead of the model's own."
+    ),
+]
 
 
 class GroupedCommand(TyperCommand):

@@ -31,14 +31,22 @@ def print_answers(answers: list[Answer], question: str | None = None) -> None:
         hidden = answer.count - min(len(answer.answers), NAMES_PER_LINE)
         if hidden:
             names += f" and {hidden} more"
-        fact = answer.facts[0]
-        source = f"{fact.subject_name} ({fact.subject}) · {fact.relation_name}"
-        print(f"{'  ' if rank else '> '}{names}  {answer.probability:.1%}   {source}")
+        print(f"{'  ' if rank else '> '}{names}  {answer.probability:.1%}   {_support(answer)}")
     print()
 
 
-def format_figure(value: float | int | None) -> str:
+def _support(answer: Answer) -> str:
+    """The fact that supports an answer, or the chain of facts that leads to its first object."""
+    first, *further = answer.chains[0] if answer.chains else answer.facts[:1]
+    links = [f"{first.subject_name} ({first.subject}) · {first.relation_name}"]
+    links += [f"{fact.subject_name} · {fact.relation_name}" for fact in further]
+    return " → ".join(links)
+
+
+def format_figure(value: float | int | tuple[float, ...] | None) -> str:
     """A figure of an evaluation as text."""
+    if isinstance(value, tuple):
+        return " + ".join(map(format_figure, value))
     if value is None:
         return "unknown: the questions name only their answers"
     if isinstance(value, int):

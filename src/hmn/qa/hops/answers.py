@@ -77,7 +77,7 @@ class HopAnswers:
         distinct, place = np.unique(ends.question * entities + ends.entity, return_inverse=True)
         weight = np.bincount(place, ends.weight, minlength=len(distinct)).astype(np.float64)
         order = np.lexsort((ends.weight, place))
-        last = order[np.append(np.diff(place[order]) > 0, True)] if len(order) else order
+        last = order[np.diff(place[order], append=len(distinct)) > 0]
         question, entity = np.divmod(distinct, entities)
         return Ends(question, entity, weight, ends.facts[last])
 
@@ -125,7 +125,11 @@ def _ends(chains: Chains) -> Ends:
             edge = reached.best_edge[entry]
             facts[:, back] = reached.edges.fact[edge]
             entry = reached.edges.source[edge]
-        weight = beam.weight.detach().double().cpu().numpy() * stops[beam.question, hop]
+        weight = beam.weight.detach().double().cpu().numpy()
+        # what was lost on the way, at entities without the relation, says nothing about the number of hops
+        total = np.bincount(beam.question, weight, minlength=len(stops))
+        weight = weight / np.maximum(total, np.finfo(np.float64).tiny)[beam.question]
+        weight = weight * stops[beam.question, hop]
         parts.append((beam.question, beam.entity, weight, facts))
     return Ends(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 

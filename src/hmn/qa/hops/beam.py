@@ -86,12 +86,25 @@ class Beam:
         return len(self.question)
 
     def strongest(self, most: int, least: float) -> NDArray[np.int64]:
-        """Entries of largest weight, at most ``most`` per question and with at least ``least``, ascending."""
+        """Entries of largest weight, ascending.
+
+        Args:
+            most: upper limit of entries per question.
+            least: weight that an entry needs, as a share of the largest of its question.
+        """
         weight = self.weight.detach().cpu().numpy()
+        weight = weight / self.peaks[self.question]
         order = np.lexsort((-weight, self.question))
         question = self.question[order]
         rank = np.arange(len(order)) - np.searchsorted(question, question)
         return np.sort(order[(rank < most) & (weight[order] >= least)])
+
+    @cached_property
+    def peaks(self) -> NDArray[np.float64]:
+        """Largest weight of each question, by its number; tiny instead of 0."""
+        peaks = np.full(self.question.max(initial=-1) + 1, np.finfo(np.float32).tiny, np.float64)
+        np.maximum.at(peaks, self.question, self.weight.detach().cpu().numpy())
+        return peaks
 
     @cached_property
     def best_edge(self) -> NDArray[np.int64]:
@@ -99,8 +112,7 @@ class Beam:
         assert self.edges is not None
         order = np.lexsort((self.edges.weight.detach().cpu().numpy(), self.edges.place))
         place = self.edges.place[order]
-        last = np.append(place[1:] != place[:-1], True)
-        edge: NDArray[np.int64] = order[last]
+        edge: NDArray[np.int64] = order[np.diff(place, append=len(self)) > 0]
         return edge
 
     def joined(self, other: Beam) -> Beam:

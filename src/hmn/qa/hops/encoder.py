@@ -20,7 +20,6 @@ class HopQueries(NamedTuple):
     Attributes:
         first: ``(B, D)`` query of the first hop.
         relation: ``(B, T, R)`` relation block of every hop.
-        none: ``(B, T)`` logit of "no relation of this entity is asked for".
         back: ``(B, T)`` how far a chain may return to where it began, from 0 to 1.
         stops: ``(B, T)`` probability that the answer is what this hop finds; each row sums to 1.
         name_scale: length of the block of names in a query.
@@ -28,7 +27,6 @@ class HopQueries(NamedTuple):
 
     first: Tensor
     relation: Tensor
-    none: Tensor
     back: Tensor
     stops: Tensor
     name_scale: Tensor
@@ -55,8 +53,8 @@ class HopEncoder(QuestionEncoder):
         self.look = nn.Linear(state, features)
         self.step = nn.GRUCell(features, state)
         self.relation = self._head(features + state, state, config.relation_features, config.dropout)
-        # stopping, no relation, and returning
-        self.decide = self._head(features + state, state, 3, config.dropout)
+        # whether to stop, and whether chains may return
+        self.decide = self._head(features + state, state, 2, config.dropout)
 
     @staticmethod
     def _head(features: int, hidden: int, out: int, dropout: float) -> nn.Sequential:
@@ -84,10 +82,10 @@ class HopEncoder(QuestionEncoder):
             state = self.step(context, state)
             decisions.append(self.decide(torch.cat([context, state], dim=1)))
         relation = torch.stack(relations, dim=1)  # (B, T, R)
-        stop, none, back = torch.stack(decisions, dim=1).unbind(dim=2)
+        stop, back = torch.stack(decisions, dim=1).unbind(dim=2)
         first = torch.cat([read.name, relation[:, 0], *self.meanings(read)], dim=1)
         scale = self.log_scale.exp()
-        return HopQueries(first, relation, none, torch.sigmoid(back), _stops(stop), scale)
+        return HopQueries(first, relation, torch.sigmoid(back), _stops(stop), scale)
 
     @staticmethod
     def _shares(read: WordsRead, logit: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from hmn.qa.hops.encoder import HopQueries
 from hmn.qa.hops.graph import Graph
 
 LEAST = 1e-6
-"""Weight below which a fact or an entity is not followed further."""
+"""Share of a question's largest weight below which a fact or an entity is not followed further."""
 
 
 class Found(NamedTuple):
@@ -116,8 +116,8 @@ class ChainReader:
             hop: number of the hop, from 0.
             asked: what the B questions ask.
             relations: ``(relations, R)`` vectors of the relations.
-            search: find each entity's pairs by a search of the memory. Otherwise look at all of them, which
-                is what training does.
+            search: find each entity's pairs by a search of the memory. Otherwise look at all of them, as
+                training does.
         """
         rows = beam.strongest(self.beam, LEAST)
         question, entity = beam.question[rows], beam.entity[rows]
@@ -126,12 +126,12 @@ class ChainReader:
         if search:
             found = self._searched(entity, asked.name_scale, block[_on(block, question)])
         reads = np.bincount(question, found.reads, minlength=len(block)).astype(np.float64)
-        asks = question[found.row]
-        logit = (block @ relations.T)[_on(block, asks), _on(block, self.graph.relation[found.pair])]
-        none = asked.none[:, hop][_on(block, question)]
-        weight = _shares(logit, _on(block, found.row), none)
+        # an entity without the relation that is asked for loses its weight: no other one gets it
+        share = (block @ relations.T).softmax(dim=1)  # (B, relations)
+        weight = share[_on(block, question[found.row]), _on(block, self.graph.relation[found.pair])]
         weight = weight * beam.weight[_on(block, rows[found.row])]
-        strong = np.flatnonzero(weight.detach().cpu().numpy() >= LEAST)
+        least = LEAST * beam.peaks[question[found.row]]
+        strong = np.flatnonzero(weight.detach().cpu().numpy() >= least)
         source, pair, weight = rows[found.row[strong]], found.pair[strong], weight[_on(block, strong)]
         return self._to_objects(beam, source, pair, weight, asked.back[:, hop]), reads
 
@@ -195,11 +195,3 @@ class ChainReader:
 def _on(like: Tensor, array: NDArray[np.int64] | NDArray[np.bool_]) -> Tensor:
     """An array as a tensor on the device of another."""
     return torch.from_numpy(array).to(like.device)
-
-
-def _shares(logit: Tensor, row: Tensor, none: Tensor) -> Tensor:
-    """Softmax ``(m,)`` of the logits within each of n rows, beside one logit ``(n,)`` for none of them."""
-    most = none.detach().scatter_reduce(0, row, logit.detach(), "amax")  # (n,)
-    weight = (logit - most[row]).exp()
-    total = (none - most).exp().index_add(0, row, weight)
-    return weight / total[row]

@@ -68,9 +68,15 @@ def run_sweep(
         on_progress: Called with the structures done, their total, and what is being measured.
 
     Raises:
+        ConfigError: The model reads in several hops, each of which is a search.
         NotFittedError: The model was not trained.
         BundleError: The files cannot be written.
     """
+    if qa.config.hops > 1:
+        raise ConfigError(
+            f"the model reads in up to {qa.config.hops} hops, expected a single one: compare the structures "
+            "with hmn evaluate --index"
+        )
     folder = resolved(folder)
     check_folder(folder)
     keys, k = qa.memory.snapshot(), qa.config.k

@@ -1,0 +1,146 @@
+"""Questions of one and two steps about a small world, from training to answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tests.qa.hops.world import table
+from tests.qa.small import SIZES
+
+from hmn.errors import ConfigError
+from hmn.facts.questions import QuestionSet
+from hmn.facts.table import FactTable
+from hmn.qa.factoid_qa import FactoidQA
+from hmn.qa.hops.network import HopNetwork, about
+
+PHRASES = {
+    ("lives in",): "in which town does [{}] live",
+    ("lives in", "lies in"): "in which country lies the town where [{}] lives",
+    ("friend", "lives in"): "in which towns do the friends of [{}] live",
+    ("friend",): "who are the friends of [{}]",
+}
+
+
+def rows(facts: FactTable, *, brackets: bool = True) -> list[tuple[str, list[str]]]:
+    """All questions of these phrases with their answers, which never are the person that is asked about."""
+    found = []
+    for chain, phrase in PHRASES.items():
+        for person in (f"person {number}" for number in range(40)):
+            reached = {person}
+            for relation in chain:
+                reached = {
+                    facts.fact(int(fact)).object
+                    for entity in reached
+                    for fact in np.flatnonzero(facts.subject == facts.entity_number(entity))
+                    if facts.fact(int(fact)).relation == relation
+                } - {person}
+            if reached:
+                text = phrase.format(person)
+                found.append((text if brackets else text.replace("[", "").replace("]", ""), sorted(reached)))
+    return found
+
+
+@pytest.fixture(scope="module")
+def world() -> FactTable:
+    return table()
+
+
+@pytest.fixture(scope="module")
+def trained(world: FactTable) -> FactoidQA:
+    asked = rows(world)
+    held_out = [number for number in range(len(asked)) if number % 4 == 0]
+    train = [row for number, row in enumerate(asked) if number not in held_out]
+    valid = [asked[number] for number in held_out]
+    qa = FactoidQA(world, hops=2, **{**SIZES, "hidden": 24, "word_features": 24}, dropout=0.0)
+    return qa.fit(
+        QuestionSet.from_rows(world, train),
+        QuestionSet.from_rows(world, valid),
+        quiet=True,
+        epochs=30,
+        batch_size=32,
+        learning_rate=0.01,
+        warmup=10,
+        renew_steps=20,
+        patience=30,
+        relation_words=0.0,
+    )
+
+
+@pytest.fixture(scope="module")
+def held_out(world: FactTable) -> QuestionSet:
+    return QuestionSet.from_rows(world, rows(world)[::4])
+
+
+def test_questions_of_one_and_of_two_steps_are_answered(trained: FactoidQA, held_out: QuestionSet) -> None:
+    found = trained.evaluate(held_out)
+    assert found.answer_accuracy > 0.9
+    assert found.hop_reads is not None and len(found.hop_reads) == 2
+    assert found.reads == pytest.approx(sum(found.hop_reads))
+    assert trained.evaluate(held_out, topics=False).answer_accuracy > 0.8
+
+
+def test_reads_of_exact_search_are_all_cells_for_each_entity(trained: FactoidQA, world: FactTable) -> None:
+    asked = about(["in which towns do the friends of [person 3] live"], world, trained.config)
+    assert isinstance(trained.network, HopNetwork)
+    with torch.no_grad():
+        chains = trained.network.read(asked, trained.config.k)
+    followed = chains.beams[0].strongest(trained.config.beam, 1e-6)
+    assert chains.reads.tolist() == [[len(trained.cells), len(followed) * len(trained.cells)]]
+
+
+def test_answers_are_sets_with_a_chain_for_each(trained: FactoidQA, world: FactTable) -> None:
+    text, expected = next(
+        row for row in rows(world) if row[0] == PHRASES["friend", "lives in"].format("person 3")
+    )
+    best = trained.ask(text)[0]
+    assert sorted(best.answers) == expected
+    for name, chain in zip(best.answers, best.chains, strict=True):
+        assert [fact.relation for fact in chain] == ["friend", "lives in"]
+        assert chain[0].subject == "person 3"
+        assert chain[1].subject == chain[0].object
+        assert chain[1].object == name
+    assert sum(best.probabilities) == pytest.approx(best.probability)
+
+
+def test_a_question_without_brackets_finds_its_topic(trained: FactoidQA, world: FactTable) -> None:
+    asked = rows(world, brackets=False)
+    right = [set(trained.ask(text)[0].answers) == set(answers) for text, answers in asked]
+    assert np.mean(right) > 0.8
+
+
+@pytest.mark.parametrize(
+    "index", ["cluster:num_clusters=10,num_probes=10", "hierarchy:num_groups=4x16,reach=200"]
+)
+def test_other_indexes_find_the_same(
+    trained: FactoidQA, held_out: QuestionSet, index: str, tmp_path: Path
+) -> None:
+    exact = trained.evaluate(held_out).answer_accuracy
+    trained.save_pretrained(tmp_path / "model")
+    other = FactoidQA.from_pretrained(tmp_path / "model", index=index)
+    assert other.evaluate(held_out).answer_accuracy == pytest.approx(exact, abs=0.02)
+
+
+def test_saved_models_answer_the_same(trained: FactoidQA, world: FactTable, tmp_path: Path) -> None:
+    trained.save_pretrained(tmp_path / "model")
+    loaded = FactoidQA.from_pretrained(tmp_path / "model")
+    for text, _ in rows(world)[::20]:
+        assert loaded.ask(text) == trained.ask(text)
+
+
+def test_more_hops_than_in_training(trained: FactoidQA, tmp_path: Path) -> None:
+    trained.save_pretrained(tmp_path / "model")
+    longer = FactoidQA.from_pretrained(tmp_path / "model").use_hops(3)
+    assert longer.config.hops == 3
+    assert longer.ask("in which town does [person 3] live")
+    longer.save_pretrained(tmp_path / "longer")
+    assert FactoidQA.from_pretrained(tmp_path / "longer").config.hops == 3
+    with pytest.raises(ConfigError, match="hops is 0"):
+        longer.use_hops(0)
+
+
+def test_a_model_of_one_hop_has_no_other(clustered: FactoidQA) -> None:
+    with pytest.raises(ConfigError, match="single hop"):
+        clustered.use_hops(2)

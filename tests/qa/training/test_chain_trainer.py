@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from tests.qa.hops.test_network import rows
+from tests.qa.hops.world import reached, table
+from tests.qa.small import SIZES
+from torch import Tensor
+
+from hmn.facts.questions import QuestionSet
+from hmn.qa.factoid_qa import FactoidQA
+from hmn.qa.hops.network import HopNetwork
+from hmn.qa.text import Texts
+from hmn.qa.training.chain_trainer import ChainTrainer
+
+
+def test_loss_is_the_weight_of_all_chains_to_right_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where all cells are candidates and no weight moves, the loss follows from the trained network."""
+    seen: list[tuple[NDArray[np.int64], float]] = []
+    loss_of = ChainTrainer._loss
+
+    def recorded(self: ChainTrainer, batch: NDArray[np.int64], step: int) -> tuple[Tensor, Tensor]:
+        loss, cells = loss_of(self, batch, step)
+        seen.append((batch, float(loss.detach())))
+        return loss, cells
+
+    monkeypatch.setattr(ChainTrainer, "_loss", recorded)
+    facts = table()
+    questions = QuestionSet.from_rows(facts, rows(facts))
+    still = {"learning_rate": 1e-8, "table_learning_rate": 1e-8, "relation_words": 0.0, "epochs": 1}
+    qa = FactoidQA(facts, **SIZES, hops=2, dropout=0.0, word_dropout=0.0, k=1000)
+    qa.fit(questions, quiet=True, batch_size=16, **still)
+    for batch, loss in seen[:3]:
+        expected = np.mean([-np.log(mass(qa, questions, int(number)) + 1e-8) for number in batch])
+        assert loss == pytest.approx(expected, rel=1e-3)
+
+
+@torch.no_grad()
+def mass(qa: FactoidQA, questions: QuestionSet, number: int) -> float:
+    """Weight of the right answers of a question, by brute force."""
+    network, facts = qa.network, qa.facts
+    assert isinstance(network, HopNetwork)
+    asked = network.input_module.hops(
+        Texts([questions.text[number]], qa.config.table_bits).word_bags(np.arange(1)), 2
+    )
+    topic = int(questions.topic[number])
+    attention = (asked.first @ qa.memory.snapshot().T).softmax(dim=1)[0].tolist()
+    weight: dict[int, float] = defaultdict(float)
+    for cell, share in enumerate(attention):
+        own = [fact for fact in qa.cells.facts.row(cell) if facts.subject[fact] == topic]
+        for fact in own:
+            weight[int(facts.object[fact])] += share / len(own)
+    share = (asked.relation[0, 1:] @ network.chains.relations().T).softmax(dim=1).double().numpy()
+    after = reached(facts, topic, share, asked.back[0, 1:].tolist(), weight)[0]
+    right = questions.answers(number).tolist()
+    return sum(
+        stop * sum(hop.get(entity, 0.0) for entity in right)
+        for stop, hop in zip(asked.stops[0].tolist(), (weight, after), strict=True)
+    )
+
+
+@pytest.mark.parametrize("known", ["topics", "facts", "answers alone"])
+def test_a_batch_can_be_learned_by_heart(known: str) -> None:
+    facts = table()
+    if known == "facts":
+        asked: Any = [
+            (fact.subject, fact.relation, fact.object, f"{fact.relation} of {fact.subject}")
+            for fact in (facts.fact(cell) for cell in range(0, len(facts), 9))
+        ]
+    else:
+        asked = rows(facts, brackets=known == "topics")[::4]
+    questions = QuestionSet.from_rows(facts, asked)
+    torch.manual_seed(0)
+    qa = FactoidQA(facts, hops=2, **{**SIZES, "hidden": 24}, dropout=0.0, word_dropout=0.0)
+    qa.fit(
+        questions,
+        quiet=True,
+        epochs=40,
+        batch_size=64,
+        relation_words=0.0,
+        other_subject=0.0,
+        learning_rate=0.02,
+        renew_steps=5,
+        warmup=5,
+    )
+    assert qa.evaluate(questions).answer_accuracy > 0.9
