@@ -35,10 +35,11 @@ ORDER = {
     "hmn.nn.writing": "recency tape links blending finding < memory < cores heads < controller < __init__",
     "hmn.paper": "cells.transe process published < preset < data grid < cells < network < baselines < runs"
     " < verdicts < report < __init__",
-    "hmn.qa": "config text < cells < answer encoders metrics < training < build < changes use_index"
+    "hmn.qa": "config text < cells < answer encoders metrics < hops < training < build < changes use_index"
     " < saved_model < factoid_qa < demo sweep < __init__",
-    "hmn.qa.training": "artificial_questions optim query_log search_depth targets < trainer < progress_bar"
-    " < run_folder < fit < __init__",
+    "hmn.qa.hops": "graph < beam encoder < reader < answers < network < evaluate < __init__",
+    "hmn.qa.training": "artificial_questions optim query_log search_depth targets < trainer"
+    " < chain_trainer progress_bar < run_folder < fit < __init__",
     "hmn.store": "atomic contents < manifest < replace < bundle < __init__",
 }
 """Modules and folders of a package from the bottom up; each may import those before its own ``<`` only."""

@@ -44,6 +44,7 @@ KEYS = [
     "reads",
     "cells_scored",
     "queries_per_second",
+    "hop_reads",
 ]
 
 

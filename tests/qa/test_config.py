@@ -106,6 +106,8 @@ def test_wrong_types_are_refused(name: str, value: Any, expected: str) -> None:
 
 RANGES: dict[str, tuple[Any, Any]] = {
     "k": (1, None),
+    "beam": (1, None),
+    "hops": (1, 16),
     "name_features": (1, None),
     "relation_features": (1, None),
     "meaning_features": (1, None),

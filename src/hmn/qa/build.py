@@ -72,8 +72,7 @@ def build_network(
     if config.hops == 1:
         questions = QuestionEncoder(config, table, words, phrasing)
         return MemoryNetwork(questions, indexed, reader, AnswerModule(facts, cells))
-    blocks = (config.name_features, config.relation_features)
-    chains = ChainReader(indexed, Graph(facts, cells), blocks, k=config.k, beam=config.beam)
+    chains = ChainReader(indexed, Graph(facts, cells), config.name_features, k=config.k, beam=config.beam)
     asking = HopEncoder(config, table, words, phrasing)
     return HopNetwork(asking, indexed, reader, HopAnswers(facts), chains, config.hops)
 

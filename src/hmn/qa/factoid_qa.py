@@ -33,7 +33,7 @@ from hmn.qa.training.fit import fingerprint, fit, seeded
 from hmn.qa.training.progress_bar import Display
 from hmn.qa.training.run_folder import OnProgress, Run
 from hmn.qa.training.search_depth import SearchDepth
-from hmn.qa.use_index import use_index
+from hmn.qa.use_index import use_hops, use_index
 from hmn.store.atomic import resolved
 
 QUERIES_AT_A_TIME = 256
@@ -187,11 +187,10 @@ class FactoidQA:
         if not asked:
             return []
         read = min(max(k, self.config.k), len(self.cells))
+        given: object = Texts(asked, self.config.table_bits).word_bags(np.arange(len(asked)))
         if isinstance(network, HopNetwork):
-            answers = network(about(asked, self.facts, self.config), read)
-        else:
-            answers = network(Texts(asked, self.config.table_bits).word_bags(np.arange(len(asked))), read)
-        return [ranked[:k] for ranked in answers]
+            given = about(asked, self.facts, self.config)
+        return [ranked[:k] for ranked in network(given, read)]
 
     @torch.no_grad()
     def evaluate(
@@ -207,8 +206,7 @@ class FactoidQA:
         Args:
             questions: Questions with their facts or with their answers.
             k: Number of facts that ``recall_at_k`` looks at; of entities, with several hops.
-            topics: Begin at the topics that questions name in brackets, with several hops. Otherwise all
-                topics are to be found.
+            topics: With several hops, begin at the topics that questions name in brackets.
             outcomes: List to which the figures of each question are appended, if given.
 
         Raises:
@@ -219,8 +217,7 @@ class FactoidQA:
         network, question_set = self.network.eval(), self._questions(questions)
         if isinstance(network, HopNetwork):
             read = reading(network, question_set, self.config, topics=topics)
-            output = network.output_module
-            return evaluate_chains(read, output, question_set, k=k, outcomes=outcomes)
+            return evaluate_chains(read, network.output_module, question_set, k=k, outcomes=outcomes)
 
         def encode(numbers: np.ndarray[Any, np.dtype[np.int64]]) -> Tensor:
             return self._queries([question_set.text[number] for number in numbers])
@@ -285,6 +282,15 @@ class FactoidQA:
             NotFittedError: The model was not trained.
         """
         use_index(self, index, strategy, recall)
+        return self
+
+    def use_hops(self, hops: int) -> FactoidQA:
+        """Follow chains of at most ``hops`` facts from now on, perhaps more than in training.
+
+        Raises:
+            ConfigError: The number is out of range, or the model was trained with one hop.
+        """
+        use_hops(self, hops)
         return self
 
     def add_facts(self, facts: GivenFacts, names: GivenNames | None = None) -> FactChange:

@@ -1,4 +1,4 @@
-"""Searching the memory of a trained model with another index, or reading it with a strategy."""
+"""Reading the memory of a trained model in another way: another index, a strategy, more hops."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from hmn.nn.candidates.strategy import Strategy
 from hmn.nn.memory.indexed import IndexedMemory
 from hmn.nn.reader import KMIPSReader
 from hmn.qa.config import BEST_CELLS, ModelConfig, make_configs
+from hmn.qa.hops.network import HopNetwork
 
 if TYPE_CHECKING:
     from hmn.qa.factoid_qa import FactoidQA
@@ -47,3 +48,13 @@ def _tuned(
     clusters = isinstance(indexed.index, Clustered) or not needs_clusters
     strategy = model.config.strategy if clusters else BEST_CELLS
     return indexed.index, replace(model.config, index=depth.text, strategy=strategy)
+
+
+def use_hops(model: FactoidQA, hops: int) -> None:
+    """See ``FactoidQA.use_hops``."""
+    if not isinstance(model.network, HopNetwork):
+        raise ConfigError(
+            "the model was trained with a single hop: train one with several, such as hmn train --hops 2"
+        )
+    model.config = replace(model.config, hops=hops)
+    model._settings["hops"] = model.network.hops = model.config.hops

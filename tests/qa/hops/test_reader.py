@@ -28,7 +28,7 @@ def chain_reader(facts: FactTable, index: str = "exact", *, k: int = 12, beam: i
     keys[np.arange(len(cells)), names + cells.relation] = 1
     indexed = IndexedMemory(Memory(keys), index)
     indexed.rebuild()
-    return ChainReader(indexed, Graph(facts, cells), (names, relations), k=k, beam=beam)
+    return ChainReader(indexed, Graph(facts, cells), names, k=k, beam=beam)
 
 
 def asked(
@@ -170,8 +170,3 @@ def test_facts_of_a_cell_share_its_weight_and_topics_choose_among_namesakes() ->
     about = reader.about(np.array([b, facts.entity_number("a")]), question, cell, weight)
     assert about.start.tolist() == [b] + [facts.entity_number("a")] * 2
     assert about.weight.tolist() == pytest.approx([0.6, 0.15, 0.15])
-
-
-def test_relations_are_those_of_the_memory() -> None:
-    facts = table()
-    assert torch.equal(chain_reader(facts).relations(), torch.eye(len(facts.relations)))

@@ -55,7 +55,7 @@ def mass(qa: FactoidQA, questions: QuestionSet, number: int) -> float:
         own = [fact for fact in qa.cells.facts.row(cell) if facts.subject[fact] == topic]
         for fact in own:
             weight[int(facts.object[fact])] += share / len(own)
-    share = (asked.relation[0, 1:] @ network.chains.relations().T).softmax(dim=1).double().numpy()
+    share = (asked.relation[0, 1:] @ network.relations().T).softmax(dim=1).double().numpy()
     after = reached(facts, topic, share, asked.back[0, 1:].tolist(), weight)[0]
     right = questions.answers(number).tolist()
     return sum(

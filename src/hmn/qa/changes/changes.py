@@ -22,6 +22,8 @@ from hmn.nn.candidates.search import StrategySearch
 from hmn.qa.changes.cells import ChangingCells
 from hmn.qa.encoders.fact import FactEncoder
 from hmn.qa.encoders.pretrained import PretrainedPhrasing, open_encoder
+from hmn.qa.hops.graph import Graph
+from hmn.qa.hops.network import HopNetwork
 
 if TYPE_CHECKING:
     from hmn.qa.factoid_qa import FactoidQA
@@ -134,6 +136,8 @@ def _changing(model: FactoidQA) -> tuple[ChangingTable, ChangingCells]:
         model.facts, model.cells = facts, cells
         _encoder(model).cells = cells
         network.output_module.facts, network.output_module.cells = facts, cells  # type: ignore[attr-defined]
+        if isinstance(network, HopNetwork):
+            network.chains.graph = Graph(facts, cells)
     return facts, cells
 
 

@@ -58,7 +58,7 @@ class WordsRead(NamedTuple):
     Attributes:
         name: ``(B, L)`` block of names, from the gated words.
         word: ``(W, size)`` vectors of the words out of context.
-        context: ``(B, T, H)`` vectors of the words in context, 0 past a question's end.
+        context: ``(B, T, H)`` vectors of the words in context; past a question's end they are anything.
         within: ``(B, T)`` mask of the positions that hold a word.
         gate: ``(W,)`` how likely each word belongs to the subject's name.
         length: ``(B,)`` number of words.
@@ -70,6 +70,11 @@ class WordsRead(NamedTuple):
     within: Tensor
     gate: Tensor
     length: Tensor
+
+    @property
+    def masked(self) -> Tensor:
+        """``(B, T, H)`` vectors of the words in context, 0 past a question's end."""
+        return self.context.masked_fill(~self.within.unsqueeze(2), 0)
 
 
 class QuestionEncoder(nn.Module):
@@ -124,7 +129,6 @@ class QuestionEncoder(nn.Module):
         begin = torch.cat([length.new_zeros(1), length.cumsum(0)])  # (B + 1,)
         name = self.table(feature, kind, start[begin[:-1]], gate.repeat_interleave(start.diff()))
         name = F.normalize(name + self._pairs(pair, begin, gate), dim=1) * self.log_scale.exp()  # (B, L)
-        context = context.masked_fill(~within.unsqueeze(2), 0)
         return WordsRead(name, word, context, within, gate, length)
 
     def matched(self, read: WordsRead, weight: Tensor) -> Tensor:
@@ -136,7 +140,7 @@ class QuestionEncoder(nn.Module):
         """The block of meanings ``(B, M)``, if there is a pretrained encoder."""
         if self.meaning is None or self.meaning_scale is None:
             return []
-        mean = read.context[:, :, : self.meaning.sentence].sum(dim=1) / read.length.unsqueeze(1)
+        mean = read.masked[:, :, : self.meaning.sentence].sum(dim=1) / read.length.unsqueeze(1)
         return [self.meaning(mean) * self.meaning_scale.exp()]
 
     def phrased(self, read: WordsRead, share: Tensor) -> Tensor:
@@ -145,7 +149,7 @@ class QuestionEncoder(nn.Module):
         other[read.within] = 1 - read.gate
         other = other / other.sum(dim=1, keepdim=True).clamp(min=1e-3)
         weight = torch.stack([share, other], dim=1)  # (B, 2, T)
-        return (weight @ read.context).flatten(1)
+        return (weight @ read.masked).flatten(1)
 
     def _pairs(self, pair: Tensor, begin: Tensor, gate: Tensor) -> Tensor:
         """Sum ``(B, L)`` of the word pairs of each question, each gated by both of its words."""

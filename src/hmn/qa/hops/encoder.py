@@ -69,13 +69,14 @@ class HopEncoder(QuestionEncoder):
     def hops(self, bags: WordBags, hops: int) -> HopQueries:
         """What B questions ask in ``hops`` hops."""
         read = self.read(bags)
-        base = self.share(read.context).squeeze(2)  # (B, T)
+        words = read.masked  # (B, T, H)
+        base = self.share(words).squeeze(2)  # (B, T)
         state = torch.tanh(self.begin(self.phrased(read, self._shares(read, base))))  # (B, S)
         relations, decisions = [], []
         for _ in range(hops):
-            seen = torch.einsum("bth,bh->bt", read.context, self.look(state))
-            share = self._shares(read, base + seen / math.sqrt(read.context.shape[2]))  # (B, T)
-            context = torch.einsum("bt,bth->bh", share, read.context)  # (B, H)
+            seen = torch.einsum("bth,bh->bt", words, self.look(state))
+            share = self._shares(read, base + seen / math.sqrt(words.shape[2]))  # (B, T)
+            context = torch.einsum("bt,bth->bh", share, words)  # (B, H)
             weight = share[read.within] * (1 - read.gate) * read.length.repeat_interleave(read.length)
             block = self.relation(torch.cat([context, state], dim=1))
             relations.append(block + self.match_scale * self.matched(read, weight))

@@ -13,11 +13,13 @@ from torch import Tensor
 from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
 from hmn.facts.topic import NO_TOPIC, split_topic
+from hmn.nn.memory.encoded import EncodedMemory
 from hmn.nn.memory.indexed import IndexedMemory
 from hmn.nn.network import MemoryNetwork
 from hmn.nn.parts import CellMemory, Reader
 from hmn.qa.answer import Answer
 from hmn.qa.config import ModelConfig
+from hmn.qa.encoders.fact import FactEncoder
 from hmn.qa.hops.answers import HopAnswers
 from hmn.qa.hops.beam import Beam
 from hmn.qa.hops.encoder import HopEncoder, HopQueries
@@ -82,7 +84,7 @@ class HopNetwork(MemoryNetwork[list[list[Answer]]]):
         topic = questions.topic
         if topic is None:
             topic = np.full(len(questions.bags.length), NO_TOPIC)
-        relations = self.chains.relations()
+        relations = self.relations()
         beam, reads = self._first(asked, topic, relations, k, search)
         beams, costs = [beam], [reads]
         for hop in range(1, self.hops):
@@ -90,6 +92,12 @@ class HopNetwork(MemoryNetwork[list[list[Answer]]]):
             beams.append(beam)
             costs.append(reads)
         return Chains(tuple(beams), asked.stops, np.stack(costs, axis=1))
+
+    def relations(self) -> Tensor:
+        """Vectors ``(relations, R)`` of all relations, as the cells have them."""
+        assert isinstance(self.memory, EncodedMemory)
+        assert isinstance(self.memory.encoder, FactEncoder)
+        return self.memory.encoder.encode_relations(np.arange(len(self.chains.graph.facts.relations)))
 
     def _first(
         self, asked: HopQueries, topic: NDArray[np.int64], relations: Tensor, k: int, search: bool

@@ -53,7 +53,7 @@ class ChainReader:
     Args:
         indexed: the memory with its index. Its keys begin with the block of names.
         graph: the facts.
-        blocks: features of the blocks of names and of relations, L and R.
+        names: features of the block of names, L.
         k: cells that are read per entity.
         beam: entities that are followed per question.
     """
@@ -62,20 +62,13 @@ class ChainReader:
         self,
         indexed: IndexedMemory[CellMemory],
         graph: Graph,
-        blocks: tuple[int, int],
+        names: int,
         *,
         k: int,
         beam: int,
     ) -> None:
         self.indexed, self.graph = indexed, graph
-        self.k, self.beam = k, beam
-        self._names = blocks[0]
-        self._relation = slice(blocks[0], sum(blocks))
-
-    def relations(self) -> Tensor:
-        """Vectors ``(relations, R)`` of the relations, as the memory holds them."""
-        key = self.indexed.memory.snapshot()[torch.from_numpy(self.graph.cell_of_relation)]
-        return key[:, self._relation]
+        self.names, self.k, self.beam = names, k, beam
 
     def first(self, question: NDArray[np.int64], cell: NDArray[np.int64], weight: Tensor) -> Beam:
         """The beam that the cells of the first hop lead to.
@@ -128,7 +121,7 @@ class ChainReader:
         reads = np.bincount(question, found.reads, minlength=len(block)).astype(np.float64)
         # an entity without the relation that is asked for loses its weight: no other one gets it
         share = (block @ relations.T).softmax(dim=1)  # (B, relations)
-        weight = share[_on(block, question[found.row]), _on(block, self.graph.relation[found.pair])]
+        weight = share[_on(block, question[found.row]), _on(block, self.graph.relation_of(found.pair))]
         weight = weight * beam.weight[_on(block, rows[found.row])]
         least = LEAST * beam.peaks[question[found.row]]
         strong = np.flatnonzero(weight.detach().cpu().numpy() >= least)
@@ -142,7 +135,7 @@ class ChainReader:
 
         Where a chain began counts as much as ``back`` ``(B,)`` says, beside the other objects.
         """
-        facts = self.graph.facts_of(pair)
+        facts = self.graph.facts.cells_of_pairs(pair)
         row = np.repeat(np.arange(len(pair)), facts.length)
         start, question = beam.start[source], beam.question[source]
         returns = self.graph.facts.object[facts.flat] == start[row]  # (edges,)
@@ -157,7 +150,7 @@ class ChainReader:
 
     def _own(self, entity: NDArray[np.int64]) -> Found:
         """All pairs of n entities."""
-        pairs = self.graph.pairs_of(entity)
+        pairs = self.graph.facts.pairs_of(entity)
         row = np.repeat(np.arange(len(entity)), pairs.length)
         return Found(row, pairs.flat, pairs.length.astype(np.float64))
 
@@ -180,15 +173,16 @@ class ChainReader:
         held = self.graph.cells.facts.take(cell[row, place])
         row = known[np.repeat(row, held.length)]
         own = self.graph.facts.subject[held.flat] == entity[row]
-        pairs = len(self.graph.relation)
-        mixed = np.unique(row[own] * pairs + self.graph.facts.pair[held.flat[own]])
+        pair = self.graph.facts.pair[held.flat[own]]
+        pairs = int(pair.max(initial=0)) + 1
+        mixed = np.unique(row[own] * pairs + pair)
         return Found(*np.divmod(mixed, pairs), reads)
 
     def _query(self, cell: NDArray[np.int64], scale: Tensor, block: Tensor) -> Tensor:
         """Queries ``(n, D)`` for the names of cells ``(n,)`` with relation blocks ``(n, R)``."""
         keys = self.indexed.memory.snapshot()
-        names = keys[_on(keys, cell), : self._names] * scale  # (n, L)
-        rest = keys.shape[1] - self._names - block.shape[1]
+        names = keys[_on(keys, cell), : self.names] * scale  # (n, L)
+        rest = keys.shape[1] - self.names - block.shape[1]
         return torch.cat([names, block, block.new_zeros(len(block), rest)], dim=1)
 
 

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from hmn.facts.questions import QuestionSet
 from hmn.facts.ragged import Ragged
-from hmn.qa.encoders.fact import FactEncoder
 from hmn.qa.hops.beam import Beam
 from hmn.qa.hops.network import HopNetwork
 from hmn.qa.training.trainer import Trainer
@@ -54,7 +53,7 @@ class ChainTrainer(Trainer):
         drawn, score = self.network.attend(asked.first, torch.from_numpy(own.flat), self._generator(step))
         self.query_log.note(asked.first, drawn.cell, score, _mask(own, drawn.cell))
         beam = self._first(drawn.cell.cpu().numpy(), score.softmax(dim=1), topic, own)
-        relations = self._relations()
+        relations = self.network.relations()
         mass = asked.stops[:, 0] * _mass(beam, answers)
         for hop in range(1, self.network.hops):
             beam, _ = self.network.chains.follow(beam, hop, asked, relations, search=False)
@@ -93,12 +92,6 @@ class ChainTrainer(Trainer):
         best = weight[torch.from_numpy(asking)].topk(min(chains.k, len(cell)), dim=1)
         found, question = cell[best.indices.cpu().numpy()].ravel(), np.repeat(asking, best.indices.shape[1])
         return beam.joined(chains.first(question, found, best.values.flatten()))
-
-    def _relations(self) -> Tensor:
-        """Vectors ``(relations, R)`` of all relations, with gradients."""
-        encoder = self.memory.encoder
-        assert isinstance(encoder, FactEncoder)
-        return encoder.encode_relations(np.arange(len(self.network.chains.graph.facts.relations)))
 
 
 def _mask(own: Ragged, cell: Tensor) -> Tensor:
