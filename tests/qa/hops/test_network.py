@@ -144,3 +144,15 @@ def test_more_hops_than_in_training(trained: FactoidQA, tmp_path: Path) -> None:
 def test_a_model_of_one_hop_has_no_other(clustered: FactoidQA) -> None:
     with pytest.raises(ConfigError, match="single hop"):
         clustered.use_hops(2)
+
+
+def test_facts_that_come_later_are_followed(trained: FactoidQA, tmp_path: Path) -> None:
+    trained.save_pretrained(tmp_path / "model")
+    later = FactoidQA.from_pretrained(tmp_path / "model")
+    asked = "in which country lies the town where [person 99] lives"
+    later.add_facts([("person 99", "lives in", "new town"), ("new town", "lies in", "country 4")])
+    assert later.ask(asked)[0].answers == ["country 4"]
+    later.save_pretrained(tmp_path / "later")
+    assert FactoidQA.from_pretrained(tmp_path / "later").ask(asked)[0].answers == ["country 4"]
+    later.remove_facts([("new town", "lies in", "country 4")])
+    assert "country 4" not in later.ask(asked)[0].answers
