@@ -1,0 +1,1 @@
+"""Facts that come after training: written into the memory, or trained into weights."""
