@@ -156,10 +156,9 @@ def _facts_of(model: FactoidQA, entity: int) -> NDArray[np.int64]:
 
 def _add_relations(model: FactoidQA, known: int) -> None:
     """Let the encoder know the relations from number ``known`` on."""
-    relations = list(model.facts.relations)
-    sentences = None
+    relations, sentences = model.facts.relations[known:], None
     if _encoder(model).sentences is not None:
-        spelled = [relation_text(relation) for relation in relations[known:]]
+        spelled = [relation_text(relation) for relation in relations]
         sentences = _pretrained(model.config.encoder).sentences(spelled)
     _encoder(model).add_relations(relations, sentences)
 

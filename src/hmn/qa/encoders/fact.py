@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hmn.facts.growing import ChangingRagged
 from hmn.facts.ids import relation_parts
 from hmn.facts.ragged import Ragged
 from hmn.nn.memory.growing import GrowingRows
 from hmn.qa.cells import Cells
 from hmn.qa.config import ModelConfig
 from hmn.qa.encoders.tables import NameTable, WordTable, bag, tensors
-from hmn.qa.text import TextBags, Texts, hashed, words
+from hmn.qa.text import TextBags, Texts, WordBags, hashed, words
 
 NAMES_PER_PART = 8192
 """Number of names or cells encoded at a time when all keys are computed."""
@@ -82,7 +83,10 @@ class FactEncoder(nn.Module):
         super().__init__()
         self.table, self.words, self.cells, self.bits = table, words, cells, config.table_bits
         self._word_bits = config.word_bits
-        self._spell(relations)
+        self._relations = [" ".join(relation_parts(relation)) for relation in relations]
+        self._relation_words = Texts(self._relations, config.table_bits)
+        bags = Ragged.of(relation_features(name, config.word_bits) for name in relations)
+        self._relation_bags = ChangingRagged(bags)
         rows = 1 << config.word_bits
         self.word = nn.Parameter(torch.randn(rows, 2 * config.relation_features) * 0.2)
         # what training learns about a relation beyond its words
@@ -95,12 +99,6 @@ class FactEncoder(nn.Module):
         self.whole = None if texts is None else Meaning(texts.shape[1], config)
         self._names: Texts | None = None
         self._growing = GrowingRows()
-
-    def _spell(self, relations: Sequence[str]) -> None:
-        """Take the words and features of the relations."""
-        spelled = [" ".join(relation_parts(relation)) for relation in relations]
-        self._relation_words = Texts(spelled, self.bits)
-        self._relation_bags = Ragged.of(relation_features(name, self._word_bits) for name in relations)
 
     @property
     def num_cells(self) -> int:
@@ -126,13 +124,14 @@ class FactEncoder(nn.Module):
         """Take relations that came after training, which are known by their words alone.
 
         Args:
-            relations: Ids of all relations, those that were there first.
-            sentences: ``(new relations, H)`` vectors of the texts of the new ones, where there are any.
+            relations: Ids of the new relations.
+            sentences: ``(len(relations), H)`` vectors of their texts, where there are any.
         """
-        self._spell(relations)
-        own = self.own.new_zeros(len(relations), self.own.shape[1])
-        own[: len(self.own)] = self.own
-        self.own = nn.Parameter(own)
+        for relation in relations:
+            self._relations.append(" ".join(relation_parts(relation)))
+            self._relation_bags.add_row(relation_features(relation, self._word_bits))
+        new = self.own.new_zeros(len(relations), self.own.shape[1])
+        self.own = nn.Parameter(torch.cat([self.own, new]))
         if self.sentences is not None and sentences is not None:
             self.sentences = torch.cat([self.sentences, sentences.to(self.sentences)])
 
@@ -171,9 +170,16 @@ class FactEncoder(nn.Module):
 
     def _bags_of(self, names: NDArray[np.int64]) -> TextBags:
         """Features of names, without those of all others where these are not at hand."""
-        if self._names is not None and not (len(names) and names.max() >= len(self._names)):
+        if self._names is not None and names.max(initial=-1) < len(self._names):
             return self._names.text_bags(names)
         return Texts([self.cells.names[name] for name in names], self.bits).text_bags(np.arange(len(names)))
+
+    def _words_of(self, relations: NDArray[np.int64]) -> WordBags:
+        """Words of relations, some of which may have come later."""
+        if relations.max(initial=-1) < len(self._relation_words):
+            return self._relation_words.word_bags(relations)
+        spelled = [self._relations[relation] for relation in relations]
+        return Texts(spelled, self.bits).word_bags(np.arange(len(spelled)))
 
     def encode_relations(self, relations: NDArray[np.int64]) -> Tensor:
         """Vectors ``(n, R)`` of relations ``(n,)``: from their features, words and a part of their own."""
@@ -182,7 +188,7 @@ class FactEncoder(nn.Module):
         summed = bag(feature, start, self.word, sparse=self.table.sparse)  # (n, 2 * R)
         number, length = tensors(summed.device, relations, bags.length)
         encoded: Tensor = self.relation(summed / length.sqrt().unsqueeze(1)) + self.own[number]  # (n, R)
-        spelled = self._relation_words.word_bags(relations)
+        spelled = self._words_of(relations)
         text = torch.repeat_interleave(tensors(summed.device, spelled.length)[0])
         weight = summed.new_ones(len(text))
         encoded = encoded + self.words.matching(self.words(spelled), weight, text, len(relations))
