@@ -130,8 +130,18 @@ class Parametric:
         """Number of weights."""
         return sum(weight.numel() for weight in self.network.parameters())
 
-    def teach(self, query: Tensor, answer: Tensor, *, rate: float, most_epochs: int) -> Taught:
-        """Train on queries ``(M, D)`` with their answers ``(M,)`` until nearly all are answered."""
+    def teach(
+        self, query: Tensor, answer: Tensor, *, rate: float, most_epochs: int, further: bool = False
+    ) -> Taught:
+        """Train on queries ``(M, D)`` with their answers ``(M,)`` until nearly all are answered.
+
+        Args:
+            query: The queries.
+            answer: Numbers of the entities.
+            rate: Learning rate of Adam.
+            most_epochs: Upper limit of the epochs.
+            further: Whether the network is trained already: the statistics of its normalisation stay.
+        """
         sparse = [weight for name, weight in self.network.named_parameters() if name == "value.weight"]
         dense = [weight for name, weight in self.network.named_parameters() if name != "value.weight"]
         steps = [torch.optim.Adam([*dense, self.scale], lr=rate)]
@@ -141,7 +151,7 @@ class Parametric:
         began, learned, epoch = time.perf_counter(), 0.0, 0
         while epoch < most_epochs and learned < LEARNED:
             epoch += 1
-            self.network.train()
+            self.network.train(not further)
             right = 0
             for rows in torch.split(torch.randperm(len(query)), BATCH):
                 loss, hits = self._loss(query[rows], answer[rows])
