@@ -47,8 +47,12 @@ def _writing(found: dict[str, Any]) -> list[str]:
             "new relations": "facts of new relations",
             "old, with all of it": "old facts, after all were written",
             "after removal": "old facts, after all were removed again",
+            "new, built again": "new facts, with the index built again",
+            "old, built again": "old facts, with the index built again",
         }
         for key, label in labels.items():
+            if key not in through:
+                continue
             row = through[key]
             rows.append(
                 [

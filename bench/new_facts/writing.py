@@ -81,4 +81,9 @@ def _through(qa: FactoidQA, work: Path, new: FactTable, relations: FactTable) ->
     answered = [fact for answers in asked for one in answers for fact in one.facts]
     found["removed facts that are answered"] = sum(tuple(fact[:3]) not in known for fact in answered)
     torch.testing.assert_close(qa.memory.snapshot()[: len(keys)], keys, rtol=0, atol=0)
+    if qa.network.indexed.index.has_structure:
+        qa.add_facts(new)
+        qa.use_index(qa.config.index)
+        found["new, built again"] = figures(qa, work / "valid-new.tsv")
+        found["old, built again"] = figures(qa, old)
     return found
