@@ -27,6 +27,10 @@ from hmn.qa.hops.reader import ChainReader, Chains
 from hmn.qa.text import Texts, WordBags
 
 
+LEAST_REACHED = 0.01
+"""Probability that a question needs a further hop, below which it is not read."""
+
+
 class Asked(NamedTuple):
     """B questions as the network takes them.
 
@@ -87,8 +91,12 @@ class HopNetwork(MemoryNetwork[list[list[Answer]]]):
         relations = self.relations()
         beam, reads = self._first(asked, topic, relations, k, search)
         beams, costs = [beam], [reads]
+        reached = asked.stops.flip(1).cumsum(dim=1).flip(1)  # (B, T), probability that a hop is reached
         for hop in range(1, self.hops):
-            beam, reads = self.chains.follow(beam, hop, asked, relations, search=search)
+            going_on = (reached[:, hop] >= LEAST_REACHED).cpu().numpy()
+            beam, reads = self.chains.follow(
+                beam, hop, asked, relations, search=search, going_on=going_on
+            )
             beams.append(beam)
             costs.append(reads)
         return Chains(tuple(beams), asked.stops, np.stack(costs, axis=1))

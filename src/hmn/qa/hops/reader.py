@@ -15,7 +15,7 @@ from hmn.qa.hops.beam import Beam
 from hmn.qa.hops.encoder import HopQueries
 from hmn.qa.hops.graph import Graph
 
-LEAST = 1e-6
+LEAST = 1e-4
 """Share of a question's largest weight below which a fact or an entity is not followed further."""
 
 
@@ -100,7 +100,14 @@ class ChainReader:
         return Beam.along(self.graph, question[row], subject, np.full(len(row), -1), fact, each)
 
     def follow(
-        self, beam: Beam, hop: int, asked: HopQueries, relations: Tensor, *, search: bool
+        self,
+        beam: Beam,
+        hop: int,
+        asked: HopQueries,
+        relations: Tensor,
+        *,
+        search: bool,
+        going_on: NDArray[np.bool_] | None = None,
     ) -> tuple[Beam, NDArray[np.float64]]:
         """The beam one hop further, and the reads ``(B,)`` of each question for it.
 
@@ -111,8 +118,11 @@ class ChainReader:
             relations: ``(relations, R)`` vectors of the relations.
             search: find each entity's pairs by a search of the memory. Otherwise look at all of them, as
                 training does.
+            going_on: ``(B,)`` the questions that are followed; all if not given.
         """
         rows = beam.strongest(self.beam, LEAST)
+        if going_on is not None:
+            rows = rows[going_on[beam.question[rows]]]
         question, entity = beam.question[rows], beam.entity[rows]
         block = asked.relation[:, hop]  # (B, R)
         found = self._own(entity)
