@@ -20,7 +20,7 @@ NEED_KERNELS := $(if $(shell command -v $(CXX)),HMN_NEED_KERNELS=1)
 .NOTPARALLEL:
 .PHONY: help demo check test lint language types fast unit sanitize sanitize-native miniature fuzz hooks \
 	paper paper-quick bench-qa \
-	bench-qa-limits bench-new-facts bench-facts bench-index bench-hierarchy bench-lock docs wheel clean
+	bench-qa-limits bench-hops bench-new-facts bench-facts bench-index bench-hierarchy bench-lock docs wheel clean
 
 help:
 	@echo "make demo             set up, train on built-in facts, measure, answer six questions (about 5 minutes)"
@@ -37,6 +37,7 @@ help:
 	@echo "                      TEST=test.tsv asks the test questions as well)"
 	@echo "make bench-qa         the figures of bench/results/qa.md (needs the SimpleQuestions data, about two hours)"
 	@echo "make bench-qa-limits  why these figures stop where they do (after make bench-qa, some minutes)"
+	@echo "make bench-hops       questions of one to four hops (needs the MetaQA data, about an hour)"
 	@echo "make bench-new-facts  facts that come after training, written or trained into weights (three hours)"
 	@echo "make bench-facts      how fast ten million facts load (some minutes)"
 	@echo "make bench-lock       what the lock of an index costs a search (a minute)"
@@ -108,6 +109,9 @@ bench-qa: $(READY)
 
 bench-qa-limits: $(READY)
 	$(BIN)/python -m bench.qa_limits
+
+bench-hops: $(READY)
+	$(BIN)/python -m bench.hops
 
 bench-new-facts: $(READY)
 	$(BIN)/python -m bench.new_facts

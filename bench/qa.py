@@ -77,7 +77,7 @@ def run_row(name: str, data: Path, work: Path) -> dict[str, Any]:
     )
     if not out.exists() or (work / f"{out.name}.run" / "checkpoint").exists():
         began = time.perf_counter()
-        peak = _run([sys.executable, "-m", "hmn.cli", *train])
+        peak = run([sys.executable, "-m", "hmn.cli", *train])
         spent["seconds"] += time.perf_counter() - began
         spent["peak_rss_gib"] = max(spent["peak_rss_gib"], peak)
         spent_file.write_text(json.dumps(spent))
@@ -94,7 +94,7 @@ def run_row(name: str, data: Path, work: Path) -> dict[str, Any]:
     }
 
 
-def _run(command: list[str]) -> float:
+def run(command: list[str]) -> float:
     """Run a command to its end; returns its peak memory in GiB."""
     process = subprocess.Popen(command)
     _, status, usage = os.wait4(process.pid, 0)

@@ -1,0 +1,1 @@
+"""Questions of several hops: MetaQA from its own files, and chains from the demo's world."""

@@ -1,0 +1,102 @@
+"""The results of several hops as Markdown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.machine import described
+
+TARGETS = {"found": ("0.968", "0.97", "0.95"), "given": ("0.973", "0.99", "0.97")}
+"""Hits@1 to reach by number of hops, where topics are found and where they are given."""
+PUBLISHED = (
+    "Published systems are given the topic, and have ten times the training questions and all facts: "
+    "EmbedKGQA, NSM, SSKGQA and TransferNet reach 0.973 to 0.991, 0.988 to 1.00 and 0.948 to 1.00; KV-MemNN "
+    "0.96, 0.83 and 0.49."
+)
+"""Sentence on what others reach."""
+
+
+def report(results: dict[str, Any]) -> str:
+    """The results as Markdown."""
+    lines = ["# Questions of several hops", "", described(results["machine"]), "", "`make bench-hops`.", ""]
+    for part in (_metaqa, _chains):
+        lines += part(results)
+    return "\n".join(lines) + "\n"
+
+
+def _metaqa(results: dict[str, Any]) -> list[str]:
+    figures = results.get("metaqa figures")
+    if figures is None:
+        return []
+    training = results["metaqa training"]
+    lines = [
+        "## MetaQA",
+        "",
+        f"One model for all questions, trained in {training['training_seconds'] / 60:.0f} minutes "
+        f"({training['training_peak_rss_gib']} GiB at most) from answers alone, on a tenth of the published "
+        f"training questions: `{training['command']}`. The last epoch is kept, so the held-out questions "
+        f"choose nothing. Hits@1 on the held-out questions. {PUBLISHED}",
+        "",
+        "| | 1 hop | 2 hops | 3 hops |",
+        "|---|---|---|---|",
+    ]
+    for topics in ("found", "given"):
+        for index in dict.fromkeys(name.split(",")[0] for name in figures):
+            found = [figures[f"{index}, {hops} hops, topics {topics}"]["hits_at_1"] for hops in (1, 2, 3)]
+            lines.append(f"| topic {topics}, {index} | " + " | ".join(f"{hit:.4f}" for hit in found) + " |")
+        lines.append(f"| topic {topics}, to reach | " + " | ".join(TARGETS[topics]) + " |")
+    if "metaqa ceiling" in results:
+        most = list(results["metaqa ceiling"].values())
+        rows = {
+            "a reader that is given topic and relations": "relations given",
+            "questions with a right answer at the end of any walk": "reachable",
+        }
+        for name, key in rows.items():
+            lines.append(f"| {name} | " + " | ".join(f"{row[key]:.4f}" for row in most) + " |")
+        lines += [
+            "",
+            "The reader that is given topic and relations walks over those relations that lead best to the "
+            "answers of the training questions of the same phrasing. What it lacks is not in these facts: "
+            "topics and films that they do not hold, and entities that tie.",
+        ]
+    lines += ["", "Reads per question, hop by hop, with the topic found:", ""]
+    lines += ["| | 1 hop | 2 hops | 3 hops |", "|---|---|---|---|"]
+    for index in dict.fromkeys(name.split(",")[0] for name in figures):
+        found = [figures[f"{index}, {hops} hops, topics found"]["hop_reads"] for hops in (1, 2, 3)]
+        cells = [" + ".join(f"{reads:,.0f}" for reads in hop) for hop in found]
+        lines.append(f"| {index} | " + " | ".join(cells) + " |")
+    if "metaqa milliseconds" in results:
+        asked = ", ".join(f"{index} {ms} ms" for index, ms in results["metaqa milliseconds"].items())
+        lines += ["", f"Median time of one question, asked alone: {asked}."]
+    return [*lines, *_errors(results.get("metaqa errors", {})), ""]
+
+
+def _errors(lost: dict[str, Any]) -> list[str]:
+    lines = ["", "### Where the remaining errors lie", ""] if lost else []
+    for hops, kinds in lost.items():
+        lines += [f"{hops} hop{'s' if hops != '1' else ''}, points of Hits@1 with the topic found:", ""]
+        for kind, row in kinds.items():
+            lines.append(f"- {row['points']:.2f}: {kind}")
+            lines += [f"    - {example}" for example in row["examples"]]
+        lines.append("")
+    return lines
+
+
+def _chains(results: dict[str, Any]) -> list[str]:
+    found = results.get("chains")
+    if found is None:
+        return []
+    lines = [
+        "## Chains of up to four steps",
+        "",
+        "PathQuestion-like chains from the demo's world, one phrase per step, on topics that training never "
+        f"saw; trained on one to three steps in {found['training_seconds'] / 60:.0f} minutes. Four steps are "
+        "one more than in training.",
+        "",
+        "| Hits@1 | 1 step | 2 steps | 3 steps | 4 steps |",
+        "|---|---|---|---|---|",
+    ]
+    for topics in ("found", "given"):
+        hits = [found[f"{steps} steps, topics {topics}"]["hits_at_1"] for steps in (1, 2, 3, 4)]
+        lines.append(f"| topic {topics} | " + " | ".join(f"{hit:.3f}" for hit in hits) + " |")
+    return [*lines, ""]
