@@ -19,7 +19,7 @@ Weights = dict[int, float]
 SEEN = 8
 """Training questions per phrasing from which its relations are found."""
 NAME = "[]"
-"""What stands for the topic in a phrasing."""
+"""Mark that stands for the topic in a phrasing."""
 
 
 @dataclass
