@@ -26,7 +26,6 @@ from hmn.qa.hops.encoder import HopEncoder, HopQueries
 from hmn.qa.hops.reader import ChainReader, Chains
 from hmn.qa.text import Texts, WordBags
 
-
 LEAST_REACHED = 0.01
 """Probability that a question needs a further hop, below which it is not read."""
 
@@ -94,9 +93,7 @@ class HopNetwork(MemoryNetwork[list[list[Answer]]]):
         reached = asked.stops.flip(1).cumsum(dim=1).flip(1)  # (B, T), probability that a hop is reached
         for hop in range(1, self.hops):
             going_on = (reached[:, hop] >= LEAST_REACHED).cpu().numpy()
-            beam, reads = self.chains.follow(
-                beam, hop, asked, relations, search=search, going_on=going_on
-            )
+            beam, reads = self.chains.follow(beam, hop, asked, relations, search=search, going_on=going_on)
             beams.append(beam)
             costs.append(reads)
         return Chains(tuple(beams), asked.stops, np.stack(costs, axis=1))
