@@ -50,6 +50,7 @@ def main() -> None:
         "metaqa ceiling": lambda: metaqa.ceilings(data, table(), most),
         "metaqa errors": lambda: metaqa.errors(data, model, most),
         "metaqa milliseconds": lambda: metaqa.ask(model, data),
+        "metaqa without topics": lambda: metaqa.without_topics(data, arguments.work, arguments.seed, most),
         "chains": lambda: chains.measure(arguments.seed),
     }
     for name, part in parts.items():

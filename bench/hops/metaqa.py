@@ -47,6 +47,20 @@ def train(data: Path, out: Path, seed: int) -> dict[str, Any]:
     }
 
 
+def without_topics(data: Path, work: Path, seed: int, most: int | None = None) -> dict[str, Any]:
+    """Train on the same questions without their brackets, so that answers are all that is known."""
+    bare = work / "without-topics"
+    bare.mkdir(exist_ok=True)
+    (bare / "kb.txt").write_bytes((data / "kb.txt").read_bytes())
+    for hops in HOPS:
+        asked = (data / f"{hops}hop-train.txt").read_text(encoding="utf-8")
+        (bare / f"{hops}hop-train.txt").write_text(asked.replace("[", "").replace("]", ""), encoding="utf-8")
+    training = train(bare, work / "metaqa-without-topics", seed)
+    qa = FactoidQA.from_pretrained(work / "metaqa-without-topics")
+    found = [qa.evaluate(held_out(data, qa.facts, hops, most), topics=False) for hops in HOPS]
+    return {**training, "hits_at_1": [figures.answer_accuracy for figures in found]}
+
+
 def measure(data: Path, model: Path, most: int | None = None) -> dict[str, Any]:
     """Figures on the held-out questions, by number of hops, with and without their topics, by index."""
     rows: dict[str, Any] = {}

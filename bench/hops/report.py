@@ -45,6 +45,10 @@ def _metaqa(results: dict[str, Any]) -> list[str]:
             found = [figures[f"{index}, {hops} hops, topics {topics}"]["hits_at_1"] for hops in (1, 2, 3)]
             lines.append(f"| topic {topics}, {index} | " + " | ".join(f"{hit:.4f}" for hit in found) + " |")
         lines.append(f"| topic {topics}, to reach | " + " | ".join(TARGETS[topics]) + " |")
+    if "metaqa without topics" in results:
+        hits = results["metaqa without topics"]["hits_at_1"]
+        row = "| topic found, and not given in training, exact | "
+        lines.append(row + " | ".join(f"{hit:.4f}" for hit in hits) + " |")
     if "metaqa ceiling" in results:
         most = list(results["metaqa ceiling"].values())
         rows = {
