@@ -20,7 +20,7 @@ NEED_KERNELS := $(if $(shell command -v $(CXX)),HMN_NEED_KERNELS=1)
 .NOTPARALLEL:
 .PHONY: help demo check test lint language types fast unit sanitize sanitize-native miniature fuzz hooks \
 	paper paper-quick bench-qa \
-	bench-qa-limits bench-hops bench-new-facts bench-facts bench-index bench-hierarchy bench-lock docs wheel clean
+	bench-qa-limits bench-hops bench-new-facts bench-facts bench-index bench-hierarchy bench-lock bench-writer docs wheel clean
 
 help:
 	@echo "make demo             set up, train on built-in facts, measure, answer six questions (about 5 minutes)"
@@ -42,6 +42,7 @@ help:
 	@echo "make bench-facts      how fast ten million facts load (some minutes)"
 	@echo "make bench-lock       what the lock of an index costs a search (a minute)"
 	@echo "make bench-hierarchy    the hierarchy: reads, accuracy, training, speed, growth, writes (an hour, 20 GB)"
+	@echo "make bench-writer     memories that are written: cost per step, recall with overwriting, three tasks (hours, 16 GB)"
 	@echo "make bench-index      the search structures beside faiss, ScaNN, hnswlib and usearch (some hours, 16 GB)"
 	@echo "make docs             build the documentation, with a reference of every class, into site/"
 	@echo "make wheel            build the source archive and the wheel, try it elsewhere (minutes)"
@@ -125,6 +126,9 @@ bench-lock: $(READY)
 bench-hierarchy: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m bench.hierarchy
+
+bench-writer: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.writer
 
 bench-index: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

@@ -48,24 +48,29 @@ def copy(sequences: int, length: int, generator: torch.Generator) -> Episode:
     return Episode(inputs, torch.arange(length + 2, 2 * length + 2), vectors)
 
 
-def recall(sequences: int, items: int, generator: torch.Generator) -> Episode:
-    """Items of three vectors each, all different; then one of them, and the item after it is asked."""
+def recall(sequences: int, items: int, generator: torch.Generator, queries: int = 1) -> Episode:
+    """Items of three vectors each, all different; then one of them, and the item after it is asked.
+
+    Graves et al. ask once per sequence; training may ask for several items, one after another.
+    """
     items = max(items, 2)
-    length, bits = items * (ITEM_PARTS + 1), ITEM_PARTS * ITEM_BITS
-    numbers = torch.stack([_distinct(items, 1 << bits, generator) for _ in range(sequences)])  # (S, items)
+    part, bits = ITEM_PARTS + 1, ITEM_PARTS * ITEM_BITS
+    numbers = torch.stack([_distinct(items, 1 << bits, generator) for _ in range(sequences)])
     vectors = ((numbers.unsqueeze(2) >> torch.arange(bits)) & 1).float()
     vectors = vectors.reshape(sequences, items, ITEM_PARTS, ITEM_BITS)
-    inputs = torch.zeros(sequences, length + 2 * ITEM_PARTS + 2, ITEM_BITS + 2)
-    stored = inputs[:, :length].view(sequences, items, ITEM_PARTS + 1, -1)
+    inputs = torch.zeros(sequences, part * items + 2 * part * queries, ITEM_BITS + 2)
+    stored = inputs[:, : part * items].view(sequences, items, part, -1)
     stored[:, :, 0, ITEM_BITS] = 1  # a sign before each item
     stored[:, :, 1:, :ITEM_BITS] = vectors
-    chosen = torch.randint(items - 1, (sequences,), generator=generator)
-    row = torch.arange(sequences)
-    inputs[:, length, ITEM_BITS + 1] = 1
-    inputs[:, length + 1 : length + 1 + ITEM_PARTS, :ITEM_BITS] = vectors[row, chosen]
-    inputs[:, length + 1 + ITEM_PARTS, ITEM_BITS + 1] = 1
-    asked = torch.arange(length + 2 + ITEM_PARTS, length + 2 + 2 * ITEM_PARTS)
-    return Episode(inputs, asked, vectors[row, chosen + 1])
+    chosen = torch.randint(items - 1, (queries, sequences), generator=generator)
+    row, asked = torch.arange(sequences), []
+    for query in range(queries):  # sign, item, sign, and as many empty inputs as the answer has parts
+        start = part * items + 2 * part * query
+        inputs[:, start, ITEM_BITS + 1] = inputs[:, start + part, ITEM_BITS + 1] = 1
+        inputs[:, start + 1 : start + part, :ITEM_BITS] = vectors[row, chosen[query]]
+        asked.append(torch.arange(start + part + 1, start + 2 * part))
+    target = torch.cat([vectors[row, now + 1] for now in chosen], dim=1)
+    return Episode(inputs, torch.cat(asked), target)
 
 
 def sort(sequences: int, length: int, generator: torch.Generator) -> Episode:

@@ -7,7 +7,7 @@ from typing import Any, Generic, cast
 import torch
 from torch import Tensor, nn
 
-from hmn.errors import ConfigError
+from hmn.errors import ConfigError, check_flag
 from hmn.nn.candidates.strategy import Candidates
 from hmn.nn.memory.indexed import IndexedMemory
 from hmn.nn.parts import CellMemory, Output, OutputModule, Reader, Writer
@@ -26,8 +26,9 @@ class MemoryNetwork(nn.Module, Generic[Output]):
         reader: which cells each query attends to; it reads the same ``indexed``. A ``CellReader`` reads a
             ``WrittenMemory``.
         output_module: turns what was read into answers.
-        writer: called with the queries before the memory is read, if there is one. A ``CellWriter`` writes to
-            a ``WrittenMemory``; call ``network.memory.begin()`` before each batch of sequences.
+        writer: called with the queries before or after the memory is read, if there is one. A ``CellWriter``
+            writes to a ``WrittenMemory``; call ``network.memory.begin()`` before each batch of sequences.
+        write_first: whether a query reads what it wrote itself; otherwise it is written after it was read.
 
     Attributes:
         indexed: the memory with its index.
@@ -44,6 +45,8 @@ class MemoryNetwork(nn.Module, Generic[Output]):
         reader: Reader | CellReader,
         output_module: OutputModule[Output],
         writer: Writer[Any] | None = None,
+        *,
+        write_first: bool = True,
     ) -> None:
         super().__init__()
         if getattr(reader, "indexed", indexed) is not indexed:
@@ -58,6 +61,7 @@ class MemoryNetwork(nn.Module, Generic[Output]):
         self.reader = cast(Reader, reader)
         self.output_module = output_module
         self.writer = writer
+        self.write_first = check_flag("write_first", write_first)
         self._attach()
 
     def _attach(self) -> None:
@@ -83,9 +87,12 @@ class MemoryNetwork(nn.Module, Generic[Output]):
     def forward(self, inputs: object, k: int) -> Output:
         """Answer a batch of inputs from the ``k`` cells that are read for each."""
         query = self.input_module(inputs)  # (B, D)
-        if self.writer is not None:
+        if self.writer is not None and self.write_first:
             self.writer(query, self.memory)
-        return self.output_module(self.reader.read(query, k))
+        read = self.reader.read(query, k)
+        if self.writer is not None and not self.write_first:
+            self.writer(query, self.memory)
+        return self.output_module(read)
 
     def attend(self, query: Tensor, target: Tensor, generator: torch.Generator) -> tuple[Candidates, Tensor]:
         """Score queries against the reader's candidates, for training.

@@ -34,3 +34,17 @@ def test_a_product_over_all_cells_finds_what_an_index_finds(
     for finder in (plain, other):
         finder.reset(written)
         assert bool((finder.search(query, 1)[0] >= 0).all()) == given
+
+
+def test_an_index_that_began_empty_is_built_again_as_it_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finding, "LEAST_REBUILT", 50)
+    rows = torch.randn(1, 400, 8, generator=torch.Generator().manual_seed(0))
+    finder = Finder(rows, 8, "cluster", given=False)
+    assert finder._indexes is not None
+    sizes = []
+    for start in range(0, 400, 20):
+        finder.follow(torch.arange(start, start + 20))
+        cell, _ = finder.search(rows[:, : start + 20], 1)
+        assert torch.equal(cell[0, :, 0], (rows[0, : start + 20] @ rows[0, : start + 20].T).argmax(dim=1))
+        sizes.append(finder._next_build[0])
+    assert sorted(set(sizes)) == [50, 120, 240, 480]

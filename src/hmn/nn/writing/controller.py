@@ -68,7 +68,7 @@ class MemoryController(nn.Module):
     """An LSTM, a GRU or a Transformer block that drives the reads and writes of a memory, step by step.
 
     At each step the core sees the input and what was read at the step before. From these and its state the
-    writer writes, then the reader reads. The output is made of what was read and of the state. All this is
+    reader reads, then the writer writes. The output is made of what was read and of the state. All this is
     one call of a ``MemoryNetwork``.
 
     Args:
@@ -120,7 +120,7 @@ class MemoryController(nn.Module):
         # at first a state finds what a like state has written
         reader.query.load_state_dict(writer.key.state_dict())
         self.network: MemoryNetwork[Tensor] = MemoryNetwork(
-            made, memory, reader, ReadOut(self.read_features, outputs), writer
+            made, memory, reader, ReadOut(self.read_features, outputs), writer, write_first=False
         )
         self.direct = nn.Linear(hidden, outputs)  # from the state to the output
         made.register_forward_hook(self._keep_state)

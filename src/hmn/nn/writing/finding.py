@@ -12,8 +12,15 @@ MOST_NUMBERS = 1 << 24
 """Upper limit of the numbers in keys and of scores that exact search takes in one product."""
 
 
+LEAST_REBUILT = 1000
+"""Number of cells from which an index that began empty is built again as it grows."""
+
+
 class Finder:
     """Which cells match, in each of S memories of N cells.
+
+    A structure is made for the cells that it is built on. So an index that begins empty is built again
+    whenever its cells have doubled, which costs each cell the same on average.
 
     Args:
         rows: ``(S, N, W)`` rows, which change in place; the first ``features`` of each are its key.
@@ -29,6 +36,7 @@ class Finder:
         self._held = torch.full((self.sequences, self.cells), given, dtype=torch.bool, device=rows.device)
         small = self.sequences * self.cells * features <= MOST_NUMBERS
         self._indexes: list[Index] | None = None
+        self._next_build = [next_size(self.cells if given else 0)] * self.sequences
         if index != "exact" or not small:
             self._indexes = [self._made(number) for number in range(self.sequences)]
 
@@ -83,6 +91,12 @@ class Finder:
         for own, change in ((cells[held], "update"), (cells[~held], "add")):
             if len(own):
                 getattr(self._indexes[number], change)(own, self._keys(number, own))
+        index = self._indexes[number]
+        if index.has_structure and len(index) >= self._next_build[number]:
+            self._held[number, cells] = True
+            every = self._held[number].nonzero().squeeze(1)
+            index.build(self._keys(number, every), every)
+            self._next_build[number] = next_size(len(every))
 
     def reset(self, written: Tensor) -> None:
         """Follow rows ``(n,)`` that hold again what they held at first."""
@@ -95,3 +109,9 @@ class Finder:
             numbers = torch.unique(written // self.cells).tolist()
             for number in numbers:
                 self._indexes[number] = self._made(number)
+                self._next_build[number] = LEAST_REBUILT
+
+
+def next_size(built: int) -> int:
+    """Number of cells from which an index that was built on some is built again."""
+    return max(2 * built, LEAST_REBUILT)

@@ -55,10 +55,12 @@ class CellWriter(nn.Module):
         self.value = None if memory.values is None else nn.Linear(hidden, heads * memory.values)
         self.gate, self.mix = nn.Linear(hidden, heads), nn.Linear(hidden, heads)
         self.erase = nn.Linear(hidden, heads * memory.width)
-        for layer, start in ((self.gate, 2.0), (self.mix, -2.0), (self.erase, 2.0)):
-            nn.init.constant_(layer.bias, start)  # at first, most is written, and to new cells
+        # at first most is written, and to new cells, unless the key is known by a score above 0.75
+        known, start = (40.0, -30.0) if rewrites == "match" else (0.0, -4.0)
+        for layer, bias in ((self.gate, 2.0), (self.mix, start), (self.erase, 2.0)):
+            nn.init.constant_(layer.bias, bias)
         self.sharpness = nn.Parameter(torch.tensor(10.0))  # of the match
-        self.familiarity = nn.Parameter(torch.tensor(5.0 if rewrites == "match" else 0.0))
+        self.familiarity = nn.Parameter(torch.tensor(known))
 
     def forward(self, query: Tensor, memory: WrittenMemory) -> None:
         """Write what hidden states ``(S, H)`` say."""

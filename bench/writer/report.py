@@ -1,0 +1,113 @@
+"""The figures of the writer as Markdown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bench.machine import described
+from bench.writer.overwriting import BLOCK, CLASSES, REWRITTEN
+
+FASTER, SMALLER, GROWTH = 1000, 3000, 2.0
+"""Targets: times faster and smaller than dense, as SAM reports; growth of a step from 10^4 to 10^6 cells."""
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """The text of ``writer.md``."""
+    lines = ["# A memory that is written", "", "`make bench-writer`", ""]
+    for part, section in (("speed", _speed), ("overwriting", _overwriting), ("tasks", _tasks)):
+        if part in results:
+            lines += section(results[part])
+    return "\n".join(lines)
+
+
+def _verdict(met: bool) -> str:
+    return "**met**" if met else "**missed**"
+
+
+def _speed(found: dict[str, Any]) -> list[str]:
+    counts = sorted(found["cells"], key=int)
+    written = {count: found["cells"][count]["written"] for count in counts}
+    dense = {count: found["cells"][count]["dense"] for count in counts}
+    faster, smaller = (
+        {
+            count: dense[count][what] / max(written[count][what], 1.0 if what == "bytes" else 1e-9)
+            for count in counts
+        }
+        for what in ("seconds", "bytes")
+    )
+    last, middle = counts[-1], "10000" if "10000" in counts else counts[0]
+    growth = written[last]["seconds"] / written[middle]["seconds"]
+    met = faster[last] >= FASTER and smaller[last] >= SMALLER and growth <= GROWTH
+    rows = []
+    for count in counts:
+        own, other = written[count], dense[count]
+        rows.append(
+            f"| {int(count):,} | {1e3 * own['seconds']:.2f} | {1e3 * other['seconds']:,.1f} | "
+            f"{faster[count]:,.0f} | {own['bytes'] / 2**20:.3f} | {other['bytes'] / 2**20:,.1f} | "
+            f"{smaller[count]:,.0f} |"
+        )
+    return [
+        f"## Time and memory per step: {_verdict(met)}",
+        "",
+        f"`python -m bench.writer --only speed`. {described(found['machine'])}",
+        "",
+        f"Target: {FASTER:,} times faster and {SMALLER:,} times less memory than a dense memory at the "
+        f"largest N, and growth of at most {GROWTH:g} times from {int(middle):,} to {int(last):,} cells. "
+        f"Measured: {faster[last]:,.0f} times, {smaller[last]:,.0f} times, {growth:.2f} times.",
+        "",
+        f"An LSTM controller with four heads; forward and backward, one thread, index `{found['index']}`. "
+        f"{found['steps']} steps per sequence, {found['dense_steps']} for the dense memory. Memory is what "
+        "the process holds more after the forward pass than before.",
+        "",
+        "| N | ms per step | dense, ms | times faster | MiB per step | dense, MiB | times less |",
+        "|---|---|---|---|---|---|---|",
+        *rows,
+        "",
+    ]
+
+
+def _overwriting(found: dict[str, Any]) -> list[str]:
+    names = list(found["levels"][0]["systems"])
+    lines = [
+        "## Recall with overwriting",
+        "",
+        f"`python -m bench.writer --only overwriting`. {described(found['machine'])}",
+        "",
+        f"Multi-query associative recall with forgetting: each pair is written once in blocks of {BLOCK}, "
+        f"then {REWRITTEN:.0%} of them again with other values; the newest of {CLASSES} values counts. There "
+        "are 1.05 cells per live pair, so a writer that does not write known keys where they lie loses "
+        "pairs. Trained in a memory of 256 pairs first, then "
+        f"{found['steps']} steps in each full memory, by doubling. {found['questions']:,} questions per "
+        f"level (full softmax: 1,024); index `{found['index']}`; seed {found['seed']}.",
+        "",
+        "| live pairs | µs per write | ms per training step | " + " | ".join(names) + " |",
+        "|---|---|---|" + "---|" * len(names),
+    ]
+    for level in found["levels"]:
+        cells = [
+            f"{own['accuracy']:.4f} ({own['reads']:,.0f} reads, {1e6 * own['seconds']:,.0f} µs)"
+            for own in level["systems"].values()
+        ]
+        costs = [f"{1e6 * level['write_seconds']:,.0f}", f"{1e3 * level['step_seconds']:,.0f}"]
+        lines.append("| " + " | ".join([f"{level['pairs']:,}", *costs, *cells]) + " |")
+    return [*lines, ""]
+
+
+def _tasks(found: dict[str, Any]) -> list[str]:
+    lines = [
+        "## Copy, associative recall, priority sort",
+        "",
+        f"`python -m bench.writer --only tasks`. {described(found['machine'])}",
+        "",
+        "As in Neural Turing Machines, by curriculum: the length doubles when the error is low. Recall "
+        "counts items. Share of wrong bits, and of sequences with any wrong bit, at multiples of the "
+        "longest trained length. A Transformer block over a few inputs drives one head.",
+        "",
+        "| task | trained to | steps | seconds | length | wrong bits | wrong sequences |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name, own in found["tasks"].items():
+        for test in own["tests"]:
+            trained = f"| {name} | {own['reached']} | {own['steps']:,} | {own['seconds']:,.0f} "
+            lines.append(trained + f"| {test['length']} | {test['bits']:.4f} | {test['sequences']:.3f} |")
+    return [*lines, ""]

@@ -1,0 +1,39 @@
+"""The benchmark in miniature, and the page that it writes."""
+
+from __future__ import annotations
+
+import torch
+from bench.machine import machine
+from bench.writer.report import markdown
+
+from bench.writer import overwriting, speed, training
+
+
+def test_a_miniature_of_every_part_gives_a_page() -> None:
+    torch.manual_seed(0)
+    lines: list[str] = []
+    setting = training.SETTINGS["copy"]._replace(longest=2)
+    results = {
+        "speed": speed.measure(lines.append, (50, 100), steps=2, dense_steps=1, rounds=1),
+        "overwriting": overwriting.measure(lines.append, (300, 600), 1, 2, 50),
+        "tasks": {"tasks": {"copy": training.train("copy", lines.append, 0.2, setting, batch=2)}},
+    }
+    for part in results.values():
+        part["machine"] = machine()
+    text = markdown(results)
+    assert text.count("| 600 |") == 1 and "| copy | 2 |" in text and "| 100 |" in text
+    assert any("300 pairs" in line for line in lines)
+    levels = results["overwriting"]["levels"]
+    assert [level["pairs"] for level in levels] == [300, 600]
+    assert all(level["systems"]["hash table"]["accuracy"] == 1 for level in levels)
+
+
+def test_the_verdict_on_costs_follows_its_rule() -> None:
+    costs = {
+        count: {"written": {"seconds": own, "bytes": 1.0}, "dense": {"seconds": 1.0, "bytes": 4000.0}}
+        for count, own in (("10000", 0.0006), ("1000000", 0.001))
+    }
+    found = {"index": "cluster", "steps": 2, "dense_steps": 1, "cells": costs, "machine": machine()}
+    assert "per step: **met**" in markdown({"speed": found})
+    costs["1000000"]["written"]["seconds"] = 0.0011
+    assert "per step: **missed**" in markdown({"speed": found})
