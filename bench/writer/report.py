@@ -66,8 +66,14 @@ def _speed(found: dict[str, Any]) -> list[str]:
     ]
 
 
+def _is_quiet(about: dict[str, Any]) -> bool:
+    """Whether the machine was free enough at the start for its timings to mean anything."""
+    load = about["load_average_at_start"]
+    return load is None or load <= about["cores"] / 2
+
+
 def _overwriting(found: dict[str, Any]) -> list[str]:
-    names = list(found["levels"][0]["systems"])
+    names, quiet = list(found["levels"][0]["systems"]), _is_quiet(found["machine"])
     lines = [
         "## Recall with overwriting",
         "",
@@ -80,16 +86,21 @@ def _overwriting(found: dict[str, Any]) -> list[str]:
         f"{found['steps']} steps in each full memory, by doubling. {found['questions']:,} questions per "
         f"level (full softmax: 1,024); index `{found['index']}`; seed {found['seed']}.",
         "",
-        "| live pairs | µs per write | ms per training step | " + " | ".join(names) + " |",
-        "|---|---|---|" + "---|" * len(names),
+        *([] if quiet else ["The machine was busy, so the times of this run are not given.", ""]),
+        "| live pairs | "
+        + ("µs per write | ms per training step | " if quiet else "")
+        + " | ".join(names)
+        + " |",
+        "|---|" + ("---|---|" if quiet else "") + "---|" * len(names),
     ]
     for level in found["levels"]:
-        cells = [
-            f"{own['accuracy']:.4f} ({own['reads']:,.0f} reads, {1e6 * own['seconds']:,.0f} µs)"
-            for own in level["systems"].values()
-        ]
-        costs = [f"{1e6 * level['write_seconds']:,.0f}", f"{1e3 * level['step_seconds']:,.0f}"]
-        lines.append("| " + " | ".join([f"{level['pairs']:,}", *costs, *cells]) + " |")
+        cells = [f"{level['pairs']:,}"]
+        if quiet:
+            cells += [f"{1e6 * level['write_seconds']:,.0f}", f"{1e3 * level['step_seconds']:,.0f}"]
+        for own in level["systems"].values():
+            spent = f", {1e6 * own['seconds']:,.0f} µs" if quiet else ""
+            cells.append(f"{own['accuracy']:.4f} ({own['reads']:,.0f} reads{spent})")
+        lines.append("| " + " | ".join(cells) + " |")
     return [*lines, ""]
 
 

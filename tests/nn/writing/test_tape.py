@@ -66,8 +66,11 @@ def test_gradients_are_those_of_copies() -> None:
 
 
 def test_reset_puts_back_what_was_there() -> None:
-    first = torch.randn(R, W)
-    tape = Tape(first.clone())
+    for first in (torch.randn(R, W), torch.zeros(R, W)):
+        check_reset(first, Tape(first.clone(), blank=not bool(first.any())))
+
+
+def check_reset(first: Tensor, tape: Tape) -> None:
     for _ in range(2):
         tape.write(torch.tensor([4, 2]), torch.ones(2, W))
         tape.write(torch.tensor([2, 0]), torch.zeros(2, W))

@@ -140,7 +140,7 @@ class WrittenMemory(nn.Module):
         """Start new sequences: every cell holds what it held at first. Costs what was written before."""
         self.last = None
         if self._tape is None:
-            self._tape = Tape(self.rows.view(-1, self.width))
+            self._tape = Tape(self.rows.view(-1, self.width), blank=self._initial is None)
             self._finder = Finder(self.rows, self.features, self.index, given=self._initial is not None)
             self._recency = [Recency(self.cells) for _ in range(self.sequences)]
             self._links = Links(self.sequences, self.cells, self.rows.device) if self.linked else None

@@ -22,13 +22,14 @@ class Tape:
 
     Args:
         rows: ``(R, W)`` float rows, which are changed in place.
+        blank: whether they are all zero, so that ``reset`` needs no copy of what was written over.
 
     Attributes:
         rows: the rows as they are now.
     """
 
-    def __init__(self, rows: Tensor) -> None:
-        self.rows = rows
+    def __init__(self, rows: Tensor, *, blank: bool = False) -> None:
+        self.rows, self._blank = rows, blank
         self._kept = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)  # written since the start
         self._written: list[Tensor] = []  # these rows, in the order of their first write
         self._before: list[Tensor] = []  # what they held before it
@@ -52,7 +53,7 @@ class Tape:
         """Put back what all rows held at the start, at the cost of those that were written."""
         if self._written:
             written = self.written
-            self.rows[written] = torch.cat(self._before)
+            self.rows[written] = 0 if self._blank else torch.cat(self._before)
             self._kept[written] = False
         self._written, self._before = [], []
         self.cut()
@@ -77,7 +78,8 @@ class Tape:
         if len(first):
             self._kept[first] = True
             self._written.append(first)
-            self._before.append(self.rows[first])
+            if not self._blank:
+                self._before.append(self.rows[first])
         if torch.is_grad_enabled():
             self._record_constants()
             slots = self._slots(rows)
