@@ -86,8 +86,10 @@ class DenseMemory(nn.Module):
 
     def _note(self, weight: Tensor, *, ascending: bool) -> None:
         """Note cells with weights ``(S, N)`` as used, in the order of their weights."""
-        rank = weight.argsort(dim=1, descending=not ascending).argsort(dim=1).double()
-        self.used = torch.where(weight > LEAST_WEIGHT, self.time + rank, self.used)
+        for number, own in enumerate(weight > LEAST_WEIGHT):
+            cells = own.nonzero().squeeze(1)
+            order = cells[weight[number, cells].argsort(descending=not ascending)]
+            self.used[number, order] = self.time + torch.arange(1.0, len(order) + 1, dtype=torch.float64)
         self.time += self.cells
 
     def write(
@@ -109,14 +111,15 @@ class DenseMemory(nn.Module):
         erased = torch.ones_like(new) if erase is None else erase.reshape(new.shape)
         weight = gate * mix * found.weight.reshape(*heads, self.cells)  # (S, M, N)
         fresh = gate * (1 - mix)  # (S, M, 1)
-        oldest, writes = self.used.argsort(dim=1), fresh.detach() > LEAST_WEIGHT
+        writes = fresh.detach() > LEAST_WEIGHT
+        oldest = self.used.topk(min(heads[1], self.cells), largest=False).indices
         taken = torch.zeros(self.sequences, 1, dtype=torch.int64)
         chosen = []
         for head in range(heads[1]):  # each head that needs one takes the oldest cell that is left
             is_oldest = torch.zeros_like(weight[:, head])
             is_oldest.scatter_(1, oldest.gather(1, taken), 1.0)
             chosen.append(is_oldest * writes[:, head])
-            taken = (taken + writes[:, head]).clamp(max=self.cells - 1)
+            taken = (taken + writes[:, head]).clamp(max=oldest.shape[1] - 1)
         for head in range(heads[1]):
             is_oldest = chosen[head]  # (S, N)
             share = weight[:, head] + fresh[:, head] * is_oldest
