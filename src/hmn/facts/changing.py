@@ -45,6 +45,7 @@ class ChangingTable(FactTable):
 
     Attributes:
         subject, relation, object, pair: As of a ``FactTable``; removed facts still have their rows in them.
+        has_inverses: Whether the first table had the inverse of each of its relations.
     """
 
     def __init__(self, facts: FactTable) -> None:
@@ -55,6 +56,7 @@ class ChangingTable(FactTable):
         self._of_subject = ChangingRagged(facts.pairs_of(np.arange(facts.num_entities)))
         self._of_object: ChangingRagged | None = None  # made when it is first needed
         self._relations = list(facts.relations)
+        self.has_inverses = {inverse_of(relation) for relation in facts.relations} == set(facts.relations)
         self._relation_numbers = {relation: number for number, relation in enumerate(facts.relations)}
         # what came later: entities, names, pairs and facts
         self._ids: list[str] = []
@@ -123,12 +125,6 @@ class ChangingTable(FactTable):
     def num_entities(self) -> int:
         """Number of entities; none is ever taken away."""
         return self._base.num_entities + len(self._ids)
-
-    @property
-    def has_inverses(self) -> bool:
-        """Whether the first table had the inverse of each of its relations."""
-        known = set(self._base.relations)
-        return all(inverse_of(relation) in known for relation in known)
 
     def holds(self, cells: NDArray[np.int64]) -> bool:
         """Whether there is a fact in each of some cells."""

@@ -216,8 +216,8 @@ class IndexedMemory(Generic[AnyMemory]):
         Call ``in_step`` before the encoder gets them, so that the index holds all others.
         """
         cells = as_ids(cells)
-        self.memory.grow(cells)  # type: ignore[attr-defined]
         if len(cells):
+            self.memory.grow(cells)  # type: ignore[attr-defined]
             keys = self.memory.snapshot()
             self._index.add(cells, keys[cells])
             self._held.shares = None  # what was shared has been copied
