@@ -13,8 +13,16 @@ from pathlib import Path
 import pytest
 from tests.qa.demo.test_walks import by_search
 
+from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
-from hmn.qa.demo.two_steps import SAMPLE_QUESTIONS, TWO_STEPS, TwoStepQuestions, two_step_questions
+from hmn.qa.demo.two_steps import (
+    SAMPLE_QUESTIONS,
+    TWO_STEPS,
+    TwoStepQuestions,
+    backward_facts,
+    two_step_questions,
+    write_two_steps,
+)
 from hmn.qa.demo.walks import HopQuestion, Walks, question_set
 from hmn.qa.demo.world import World, bare
 
@@ -176,6 +184,35 @@ def test_question_sets(world: World, questions: TwoStepQuestions) -> None:
     for row, question in enumerate(some):
         assert tuple(facts.entities[int(entity)].as_py() for entity in found.answers(row)) == question.answers
     assert not found.unknown.total
+
+
+def test_what_is_written_can_be_read_back(world: World, questions: TwoStepQuestions, tmp_path: Path) -> None:
+    write_two_steps(questions, tmp_path)
+    facts = FactTable.from_triples([*world.triples, *backward_facts(world.triples)], world.names)
+    written = {path.name: path for path in tmp_path.iterdir()}
+    for name, part in parts(questions).items():
+        file = {"entities": "test"}.get(name, name)
+        read, expected = (
+            QuestionSet.read(written.pop(f"two-steps-{file}.tsv"), facts),
+            question_set(facts, part),
+        )
+        assert read.text == expected.text
+        assert (read.answer == expected.answer).all() and (read.answer_start == expected.answer_start).all()
+        clear = read.topic >= 0  # a name alone does not say which of its bearers is meant
+        assert (read.topic[clear] == expected.topic[clear]).all() and clear.mean() > 0.5
+    assert not written
+
+
+def test_only_what_is_followed_backwards_has_an_inverse(world: World) -> None:
+    backwards = backward_facts(world.triples)
+    assert {relation for _, relation, _ in backwards} == {
+        "~country/capital",
+        "~country/currency",
+        "~country/language",
+    }
+    forwards = {(value, relation[1:], subject) for subject, relation, value in backwards}
+    assert forwards < set(world.triples) and len(forwards) == len(backwards)
+    assert ("currency/CHF", "~country/currency", "country/LI") in backwards
 
 
 SMALL = """

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import random
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.resources import files
+from pathlib import Path
 
+from hmn.facts.ids import INVERSE, inverse_of
+from hmn.qa.demo.facts import Triple
 from hmn.qa.demo.phrases import Phrasings, ask
 from hmn.qa.demo.walks import Form, HopQuestion, Steps, Walks
-from hmn.qa.demo.world import World, deal_subjects
+from hmn.qa.demo.world import World, deal_subjects, write_tables
 
 SAMPLE_QUESTIONS = (
     "what is the population of the capital of japan",
@@ -64,6 +68,41 @@ def two_step_questions(
         entities=walks.write(known, dealt["test"], test, asked, rng),
         phrasings=walks.write(held_out, dealt["test"], test, asked, rng),
     )
+
+
+def write_two_steps(questions: TwoStepQuestions, folder: Path) -> None:
+    """Write ``two-steps-train.tsv``, ``-valid``, ``-test`` and ``-phrasings``: questions and their answers.
+
+    The topics are in brackets. The answers are ids with ``|`` between them. The test about other topics is
+    ``-test``, that in other phrasings ``-phrasings``.
+
+    Args:
+        questions: The questions.
+        folder: Folder to write to. It is created if it does not exist.
+
+    Raises:
+        DataError: ``folder`` is not a folder, or cannot be written to.
+    """
+    parts = {
+        "train": questions.train,
+        "valid": questions.valid,
+        "test": questions.entities,
+        "phrasings": questions.phrasings,
+    }
+    write_tables(
+        {
+            f"two-steps-{name}.tsv": [(question.text, "|".join(question.answers)) for question in part]
+            for name, part in parts.items()
+        },
+        folder,
+    )
+
+
+def backward_facts(triples: Iterable[Triple]) -> list[Triple]:
+    """Inverses of the facts that some question follows backwards, from the object to the subjects."""
+    backwards = {step for _, steps, _ in TWO_STEPS for step in steps}
+    inverse = ((value, inverse_of(relation), subject) for subject, relation, value in triples)
+    return [fact for fact in inverse if INVERSE + fact[1].partition("/")[2] in backwards]
 
 
 def _form(kind: str, steps: Steps, phrasings: tuple[str, ...], rng: random.Random) -> Form:

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,6 +119,15 @@ def write_world(world: World, folder: Path) -> None:
         "valid.tsv": world.valid,
         "test.tsv": world.test,
     }
+    write_tables(tables, folder)
+
+
+def write_tables(tables: Mapping[str, Iterable[Sequence[str]]], folder: Path) -> None:
+    """Write tables without headers, by file name. Files of these names are replaced once all are complete.
+
+    Raises:
+        DataError: ``folder`` is not a folder, or cannot be written to.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=".world-") as unfinished:
