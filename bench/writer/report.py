@@ -13,8 +13,8 @@ FASTER, SMALLER, GROWTH = 1000, 3000, 2.0
 TASK_TRIALS = (
     "The settings are the last of several that were tried, each judged by the error at these same lengths: "
     "six for copy, four for recall, five for sort. They differ in window, learning rate, curriculum, the "
-    "start of the gates, and whether a step reads before it writes. Others of the six for copy ended at chance (0.49) "
-    "at ten times the length, so another seed may too."
+    "start of the gates, and whether a step reads before it writes. Others of the six for copy ended at "
+    "chance (0.49) at ten times the length, so another seed may too."
 )
 """Sentences on how the settings of the tasks were chosen."""
 OVERWRITING_TRIALS = (
