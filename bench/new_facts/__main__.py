@@ -14,15 +14,16 @@ from typing import Any
 
 from bench.machine import machine, write_results
 from bench.new_facts import others, speed, split, writing
+from bench.new_facts.parametric import KINDS
 from bench.new_facts.report import report
 
 TENTH = 8_100
 """New facts beside which the old ones are trained: a tenth of all."""
 RELATION_SHARE = 0.05
 """Share of the relations that come later."""
-MOST_EPOCHS = 60
+MOST_EPOCHS = 40
 """Upper limit of the epochs of networks that know facts by their weights."""
-PARTS = ("writing", "others", "speed")
+PARTS = ("writing", "others", *KINDS, "speed")
 """Names of the parts that are measured."""
 
 
@@ -33,12 +34,12 @@ def run(part: str, data: Path, work: Path, share: float) -> dict[str, Any]:
         return speed.measure(data, tuple(sizes))
     counts = [max(20, int(share * count)) for count in others.COUNTS]
     held_out, relations = (TENTH, RELATION_SHARE) if part == "writing" else (max(others.COUNTS), 0.0)
-    folder = work / part
+    folder = work / ("writing" if part == "writing" else "others")
     split.write(data, folder, int(share * held_out), relations, share)
     writing.train(data, folder)
     if part == "writing":
         return writing.measure(data, folder)
-    return others.measure(data, folder, tuple(counts), MOST_EPOCHS)
+    return others.measure(data, folder, tuple(counts), MOST_EPOCHS, part if part in KINDS else None)
 
 
 def main() -> None:

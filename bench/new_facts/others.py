@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.new_facts.parametric import KINDS, Parametric
+from bench.new_facts.parametric import Parametric
 from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
 from hmn.qa.config import make_configs, settings_of
@@ -62,8 +62,18 @@ class Asked:
         return {"words": measure(self.words), "questions": measure(self.natural)}
 
 
-def measure(data: Path, work: Path, counts: tuple[int, ...], most_epochs: int) -> dict[str, Any]:
-    """All ways for all numbers of new facts, from the model of ``work`` that knows the old ones."""
+def measure(
+    data: Path, work: Path, counts: tuple[int, ...], most_epochs: int, kind: str | None
+) -> dict[str, Any]:
+    """One way for all numbers of new facts, from the model of ``work`` that knows the old ones.
+
+    Args:
+        data: Folder of names.tsv.
+        work: Folder of the model and of its files.
+        counts: Numbers of new facts.
+        most_epochs: Upper limit of the epochs of a network that knows facts by its weights.
+        kind: Name of such a network; None for writing, and for training the memory network further.
+    """
     rows = {
         name: [tuple(line.split("\t")) for line in (work / f"{name}.tsv").read_text().splitlines()]
         for name in ("old", "new")
@@ -90,13 +100,13 @@ def measure(data: Path, work: Path, counts: tuple[int, ...], most_epochs: int) -
         seconds = time.perf_counter() - began
         new = Asked(model, rows["new"][:count], files)
         models[count] = model, new
+        if kind is not None:
+            continue
         right = _right(model)
         result[f"writing {count}"] = _row(seconds, count, new.accuracies(right), old.accuracies(right))
         result[f"memory network, tuned {count}"] = _tuned(model, new, old, work)
         print(count, result[f"writing {count}"], result[f"memory network, tuned {count}"], flush=True)
-    for kind in KINDS:
-        result |= _parametric(kind, qa, base, old, models, counts, most_epochs)
-    return result
+    return result if kind is None else _parametric(kind, qa, base, old, models, counts, most_epochs)
 
 
 def _right(qa: FactoidQA) -> Callable[[QuestionSet], float]:

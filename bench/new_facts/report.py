@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bench.machine import described
+from bench.new_facts.parametric import KINDS
 
 SHOWN = ("pair_accuracy", "fact_accuracy", "answer_accuracy")
 """Figures on questions."""
@@ -15,10 +16,17 @@ def report(results: dict[str, Any]) -> str:
     lines = ["# Facts that come after training", ""]
     if results["share"] < 1:
         lines += [f"A trial with {results['share']:.0%} of the data.", ""]
+    if "others" in results:  # one table for the memory network and the networks beside it
+        results = {**results, "others": {**_joined(results), **results["others"]}}
     for name, show in {"writing": _writing, "others": _others, "speed": _speed}.items():
         if name in results:
             lines += [*show(results[name]), described(results[name]["machine"]), ""]
     return "\n".join(lines)
+
+
+def _joined(results: dict[str, Any]) -> dict[str, Any]:
+    """What the networks that know facts by their weights reached, of those that are done."""
+    return {name: row for kind in KINDS for name, row in results.get(kind, {}).items() if name != "machine"}
 
 
 def _table(head: list[str], rows: list[list[str]]) -> list[str]:
@@ -92,7 +100,7 @@ def _others(found: dict[str, Any]) -> list[str]:
             continue
         method, _, count = name.rpartition(" ")
         before = found["before"]
-        for kind in ("product keys", "dense"):
+        for kind in KINDS:
             before = found[f"{kind}, before"]["old"] if method.startswith(kind) else before
         drop = [100 * (before[one] - row["old"][one]) for one in ("words", "questions")]
         seconds = row["seconds per fact"]
@@ -119,7 +127,9 @@ def _others(found: dict[str, Any]) -> list[str]:
         f"Before: the memory network answers {found['before']['words']:.3f} of the old facts' words and "
     ]
     lines[-1] += f"{found['before']['questions']:.3f} of the questions. "
-    for kind in ("product keys", "dense"):
+    for kind in KINDS:
+        if f"{kind}, before" not in found:
+            continue
         base = found[f"{kind}, before"]
         lines[-1] += (
             f"With {kind} ({base['weights'] / 1e6:.1f} million weights), {base['epochs']} epochs in "
