@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 from tests.qa.hops.world import table
 
@@ -41,3 +42,26 @@ def test_entities_without_facts_of_their_own() -> None:
     x = np.array([facts.entity_number("x")])
     assert graph.cells_of(x).length.tolist() == [0]
     assert graph.cells_of(x[:0]).rows == 0
+
+
+def test_cells_that_name_objects_are_all_found() -> None:
+    facts = FactTable.from_triples([("a", "r", "x"), ("a", "r", "y"), ("b", "r", "x")])
+    graph = Graph(facts, Cells.of(facts, objects=True))
+    rows = graph.cells_of(np.array([facts.entity_number("a"), facts.entity_number("b")]))
+    assert rows.length.tolist() == [2, 1]
+    assert len(set(rows.flat.tolist())) == 3
+
+
+@pytest.mark.parametrize("objects", [False, True])
+def test_one_cell_of_each_entity(objects: bool) -> None:
+    facts = table()
+    facts = FactTable.from_triples(
+        [(fact.subject, fact.relation, fact.object) for fact in map(facts.fact, range(60))]
+    )
+    graph = Graph(facts, Cells.of(facts, objects=objects))
+    entities = np.arange(facts.num_entities)
+    found, rows = graph.cell_of(entities), graph.cells_of(entities)
+    assert ((found < 0) == (rows.length == 0)).all()
+    assert (found < 0).any() and (found >= 0).any()
+    assert all(cell in rows.row(entity) for entity, cell in enumerate(found.tolist()) if cell >= 0)
+    assert graph.cell_of(entities[:0]).tolist() == []

@@ -19,7 +19,10 @@ from hmn.qa.text import Texts
 from hmn.qa.training.chain_trainer import ChainTrainer
 
 
-def test_loss_is_the_weight_of_all_chains_to_right_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("objects", [False, True])
+def test_loss_is_the_weight_of_all_chains_to_right_answers(
+    objects: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where all cells are candidates and no weight moves, the loss follows from the trained network."""
     seen: list[tuple[NDArray[np.int64], float]] = []
     loss_of = ChainTrainer._loss
@@ -33,7 +36,7 @@ def test_loss_is_the_weight_of_all_chains_to_right_answers(monkeypatch: pytest.M
     facts = table()
     questions = QuestionSet.from_rows(facts, rows(facts))
     still = {"learning_rate": 1e-8, "table_learning_rate": 1e-8, "relation_words": 0.0, "epochs": 1}
-    qa = FactoidQA(facts, **SIZES, hops=2, dropout=0.0, word_dropout=0.0, k=1000)
+    qa = FactoidQA(facts, **SIZES, hops=2, dropout=0.0, word_dropout=0.0, k=1000, objects=objects)
     qa.fit(questions, quiet=True, batch_size=16, **still)
     for batch, loss in seen[:3]:
         expected = np.mean([-np.log(mass(qa, questions, int(number)) + 1e-8) for number in batch])

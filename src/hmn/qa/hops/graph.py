@@ -28,10 +28,24 @@ class Graph:
     def cells_of(self, entity: NDArray[np.int64]) -> Ragged:
         """The cells of each of n entities under all of its names: n rows, each without repetition."""
         pairs = self.facts.pairs_of(entity)
-        cells = self.cells.of_fact.take(self._first_facts(pairs.flat))
-        row = np.repeat(np.repeat(np.arange(len(entity)), pairs.length), cells.length)
+        row = np.repeat(np.arange(len(entity)), pairs.length)
+        if self.cells.object is None:
+            cells = self.cells.of_fact.take(self._first_facts(pairs.flat))
+        else:
+            held = self.facts.cells_of_pairs(pairs.flat)
+            row, cells = np.repeat(row, held.length), self.cells.of_fact.take(held.flat)
+        row = np.repeat(row, cells.length)
         row, cell = np.divmod(np.unique(row * len(self.cells) + cells.flat), len(self.cells))
         return Ragged(offsets(np.bincount(row, minlength=len(entity))), cell)
+
+    def cell_of(self, entity: NDArray[np.int64]) -> NDArray[np.int64]:
+        """``(n,)`` one cell of each of n entities; -1 for those without any."""
+        pairs = self.facts.pairs_of(entity)
+        known = np.flatnonzero(pairs.length)
+        cells = self.cells.of_fact.take(self._first_facts(pairs.flat[pairs.start[known]]))
+        found = np.full(len(entity), -1)
+        found[known] = cells.flat[cells.start[:-1]]
+        return found
 
     def _first_facts(self, pair: NDArray[np.int64]) -> NDArray[np.int64]:
         """One fact of each pair, which has the same cells as the others, unless cells name objects."""
