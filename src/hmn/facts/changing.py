@@ -167,9 +167,11 @@ class ChangingTable(FactTable):
 
     def in_order(self, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
         """Ranks of pairs by the ids of their subjects and relations; see ``FactTable.in_order``."""
-        first = [self._first_of(int(pair)) for pair in pairs]
-        order = sorted(range(len(pairs)), key=lambda place: first[place])
-        return np.argsort(np.array(order, np.int64))
+        return _ranks([self._first_of(int(pair)) for pair in pairs])
+
+    def entities_in_order(self, entities: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Ranks of entities by their ids; see ``FactTable.entities_in_order``."""
+        return _ranks([self.entity_id(entity) for entity in entities.tolist()])
 
     def entity_number(self, entity: str) -> int:
         """The number of an entity by its id; -1 if it was never in the table."""
@@ -376,6 +378,12 @@ class Settled(NamedTuple):
     cell: NDArray[np.int64]
     entity: NDArray[np.int64]
     relation: NDArray[np.int64]
+
+
+def _ranks(keys: list[Any]) -> NDArray[np.int64]:
+    """Place of each key among all of them, in order; equal keys have the same."""
+    place = {key: number for number, key in enumerate(sorted(set(keys)))}
+    return np.array([place[key] for key in keys], np.int64)
 
 
 def _sorted(

@@ -254,6 +254,10 @@ class FactTable:
         """Numbers that sort pairs by the ids of their subjects, then of their relations."""
         return pairs
 
+    def entities_in_order(self, entities: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Numbers that sort entities by their ids."""
+        return entities
+
     def cells_with_object(self, entity: int) -> NDArray[np.int64]:
         """Cells whose object is an entity, ascending; perhaps none."""
         return self._by_id.cells_with_object(entity)

@@ -7,8 +7,12 @@ from tests.qa.hops.test_reader import HOPS, asked, chain_reader, followed
 from tests.qa.hops.world import table
 
 from hmn.errors import NonFiniteError
+from hmn.facts.changing import ChangingTable
 from hmn.facts.table import FactTable
+from hmn.qa.cells import Cells
 from hmn.qa.hops.answers import HopAnswers
+from hmn.qa.hops.beam import Beam
+from hmn.qa.hops.graph import Graph
 from hmn.qa.hops.reader import Chains
 
 
@@ -80,3 +84,18 @@ def test_weights_that_are_no_numbers_are_an_error() -> None:
     chains = random_chains(facts)
     with pytest.raises(NonFiniteError, match="NaN"):
         HopAnswers(facts)(chains._replace(stops=torch.full_like(chains.stops, torch.nan)))
+
+
+def test_ties_go_by_ids_whatever_the_numbers() -> None:
+    """Namesakes whose facts tie, in a table and in one that got the first of them later."""
+    triples = [(person, "owns", thing) for person in "abc" for thing in (f"{person}2", f"{person}1")]
+    whole, later = FactTable.from_triples(triples), ChangingTable(FactTable.from_triples(triples[2:]))
+    later.add(FactTable.from_triples(triples[:2]))
+    for facts in (whole, later):
+        fact = facts.cells_of(*zip(*triples, strict=True))
+        graph, none = Graph(facts, Cells.of(whole)), np.zeros(len(fact), np.int64)
+        # sums in another order differ in their last digits
+        weight = torch.tensor([1.0, 1.0, 1.0 + 1e-9, 1.0, 1.0, 1.0 + 1e-9], dtype=torch.float64)
+        beam = Beam.along(graph, none, facts.subject[fact].astype(np.int64), none - 1, fact, weight)
+        answers = HopAnswers(facts)(Chains((beam,), torch.ones(1, 1), np.ones((1, 1))))[0]
+        assert [answer.answers for answer in answers] == [["a1", "a2"], ["b1", "b2"], ["c1", "c2"]]

@@ -60,8 +60,11 @@ class HopAnswers:
         ends = self._by_entity(ends)
         question, entity, weight, facts = ends.question, ends.entity, ends.weight, ends.facts
         group = self._groups(question, facts)
-        probability = np.bincount(group, weight)[group]
-        order = np.lexsort((entity, -_level(weight), group, -probability, question))
+        probability = np.bincount(group, weight).astype(np.float64)[group]
+        # what ties goes by ids, so that numbers do not matter: a model that is saved may have others
+        begun = self.facts.entities_in_order(self.facts.subject[facts[:, 0]].astype(np.int64))
+        by_id = self.facts.entities_in_order(entity)
+        order = np.lexsort((by_id, -_level(weight), group, begun, -_level(probability), question))
         bounds = np.flatnonzero(np.diff(group[order], prepend=-1, append=-1))
         found: list[list[Reading]] = [[] for _ in range(len(chains.stops))]
         for first, end in pairwise(bounds):
