@@ -36,7 +36,7 @@ OtherStrategy = Annotated[
 OtherHops = Annotated[
     int | None,
     typer.Option(
-        "--hops", min=1, help="Follow chains of at most this number of facts instead of the model's own."
+        "--hops", min=2, help="Follow chains of at most this number of facts instead of the model's own."
     ),
 ]
 

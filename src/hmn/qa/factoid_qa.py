@@ -288,7 +288,7 @@ class FactoidQA:
         """Follow chains of at most ``hops`` facts from now on, perhaps more than in training.
 
         Raises:
-            ConfigError: The number is out of range, or the model was trained with one hop.
+            ConfigError: The number is 1 or out of range, or the model was trained with one hop.
         """
         use_hops(self, hops)
         return self

@@ -59,7 +59,8 @@ class Evaluation:
 
     def as_dict(self) -> dict[str, Any]:
         """The figures by name, for JSON."""
-        return asdict(self)
+        hop_reads = None if self.hop_reads is None else list(self.hop_reads)
+        return {**asdict(self), "hop_reads": hop_reads}
 
 
 @dataclass(frozen=True)

@@ -56,5 +56,10 @@ def use_hops(model: FactoidQA, hops: int) -> None:
         raise ConfigError(
             "the model was trained with a single hop: train one with several, such as hmn train --hops 2"
         )
-    model.config = replace(model.config, hops=hops)
+    config = replace(model.config, hops=hops)
+    if config.hops == 1:
+        raise ConfigError(
+            "hops is 1, expected at least 2: a model of one hop has another network, so train one with hops=1"
+        )
+    model.config = config
     model._settings["hops"] = model.network.hops = model.config.hops

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from tests.qa.hops.world import table
-from tests.qa.small import SIZES
+from tests.qa.small import SIZES, contents
 
-from hmn.errors import ConfigError
+from hmn.errors import ConfigError, NonFiniteError
 from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
 from hmn.qa.factoid_qa import FactoidQA
 from hmn.qa.hops.network import HopNetwork, about
+from hmn.qa.sweep.measure import run_sweep
 
 PHRASES = {
     ("lives in",): "in which town does [{}] live",
@@ -139,6 +141,47 @@ def test_more_hops_than_in_training(trained: FactoidQA, tmp_path: Path) -> None:
     assert FactoidQA.from_pretrained(tmp_path / "longer").config.hops == 3
     with pytest.raises(ConfigError, match="hops is 0"):
         longer.use_hops(0)
+
+
+@pytest.mark.parametrize("brackets", [True, False])
+def test_keys_that_are_no_numbers_are_an_error(trained: FactoidQA, brackets: bool) -> None:
+    broken = copy.deepcopy(trained)
+    with torch.no_grad():
+        broken.memory.encoder.own.fill_(torch.nan)  # type: ignore[operator, union-attr]
+    name = "[person 3]" if brackets else "person 3"
+    with pytest.raises(NonFiniteError, match="NaN"):
+        broken.ask(f"in which towns do the friends of {name} live")
+
+
+def test_a_model_of_several_hops_keeps_several(
+    trained: FactoidQA, held_out: QuestionSet, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="hops is 1, expected at least 2"):
+        trained.use_hops(1)
+    assert trained.config.hops == 2
+    with pytest.raises(ConfigError, match="expected a single one"):
+        run_sweep(trained, held_out, tmp_path)
+
+
+def test_an_interrupted_training_goes_on_to_the_same_model(world: FactTable, tmp_path: Path) -> None:
+    train, valid = (QuestionSet.from_rows(world, rows(world)[first::4]) for first in (0, 1))
+
+    def model(folder: str, stop: int | None = None) -> FactoidQA:
+        def on_progress(done: int, total: int) -> None:  # noqa: ARG001
+            if done == stop:
+                raise KeyboardInterrupt
+
+        settings = {"epochs": 2, "batch_size": 16, "checkpoint_seconds": 0.0}
+        return FactoidQA(world, hops=2, **SIZES).fit(
+            train, valid, out=tmp_path / folder, resume=True, quiet=True, on_progress=on_progress, **settings
+        )
+
+    straight = model("straight")
+    with pytest.raises(KeyboardInterrupt):
+        model("resumed", stop=4)
+    resumed = model("resumed")
+    assert contents(tmp_path / "straight") == contents(tmp_path / "resumed")
+    assert resumed.history == straight.history
 
 
 def test_a_model_of_one_hop_has_no_other(clustered: FactoidQA) -> None:

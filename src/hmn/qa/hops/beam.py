@@ -90,14 +90,15 @@ class Beam:
 
         Args:
             most: upper limit of entries per question.
-            least: weight that an entry needs, as a share of the largest of its question.
+            least: weight that an entry needs, as a share of the largest of its question. NaN is kept, so that
+                whoever uses the weights sees it.
         """
         weight = self.weight.detach().cpu().numpy()
         weight = weight / self.peaks[self.question]
         order = np.lexsort((-weight, self.question))
         question = self.question[order]
         rank = np.arange(len(order)) - np.searchsorted(question, question)
-        return np.sort(order[(rank < most) & (weight[order] >= least)])
+        return np.sort(order[(rank < most) & ~(weight[order] < least)])
 
     @cached_property
     def peaks(self) -> NDArray[np.float64]:

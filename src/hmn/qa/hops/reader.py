@@ -134,7 +134,7 @@ class ChainReader:
         weight = share[_on(block, question[found.row]), _on(block, self.graph.relation_of(found.pair))]
         weight = weight * beam.weight[_on(block, rows[found.row])]
         least = LEAST * beam.peaks[question[found.row]]
-        strong = np.flatnonzero(weight.detach().cpu().numpy() >= least)
+        strong = np.flatnonzero(~(weight.detach().cpu().numpy() < least))  # NaN is kept, to be seen
         source, pair, weight = rows[found.row[strong]], found.pair[strong], weight[_on(block, strong)]
         return self._to_objects(beam, source, pair, weight, asked.back[:, hop]), reads
 
@@ -170,12 +170,12 @@ class ChainReader:
         The query is the entity's name beside the relation block ``(n, R)``. Cells of other entities whose
         names are alike are passed over.
         """
-        cells = self.graph.cells_of(entity)
-        known = np.flatnonzero(cells.length)
+        named = self.graph.cell_of(entity)
+        known = np.flatnonzero(named >= 0)
         reads = np.zeros(len(entity))
         if not len(known):
             return Found(known, known, reads)
-        query = self._query(cells.flat[cells.start[known]], scale, block[_on(block, known)])
+        query = self._query(named[known], scale, block[_on(block, known)])
         result = self.indexed.search(query, min(self.k, len(self.indexed)))
         reads[known] = result.reads.double().cpu().numpy()
         cell = result.cell.cpu().numpy()  # (known, K)

@@ -19,6 +19,7 @@ from hmn.index.registry import make_index, with_setting
 from hmn.index.structures.cluster import CELLS_PER_CLUSTER
 from hmn.index.tuning import recall_at_k
 from hmn.machine import machine
+from hmn.qa.hops.network import HopNetwork
 from hmn.qa.metrics import BATCH, best_facts, shares
 from hmn.qa.sweep.figures import Curve, Point, Sweep
 from hmn.results import SearchResult
@@ -72,7 +73,7 @@ def run_sweep(
         NotFittedError: The model was not trained.
         BundleError: The files cannot be written.
     """
-    if qa.config.hops > 1:
+    if isinstance(qa.network, HopNetwork):
         raise ConfigError(
             f"the model reads in up to {qa.config.hops} hops, expected a single one: compare the structures "
             "with hmn evaluate --index"
