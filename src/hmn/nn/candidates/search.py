@@ -116,7 +116,7 @@ class StrategySearch:
             )
             cell.masked_fill_(cell >= count, -1)
             if self.gaps:
-                cell.masked_fill_(torch.isin(cell, torch.tensor(sorted(self.gaps)).to(cell)), -1)
+                cell.masked_fill_(torch.isin(cell, cell.new_tensor(sorted(self.gaps))), -1)
             listed.append(cell)
         return listed
 

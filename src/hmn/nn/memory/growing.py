@@ -48,7 +48,7 @@ def held_cells(memory: CellMemory, device: torch.device) -> Tensor:
     is_held = torch.ones(len(memory), dtype=torch.bool, device=device)
     gaps = gaps_of(memory)
     if gaps:
-        is_held[torch.tensor(sorted(gaps), device=device)] = False
+        is_held[torch.tensor(sorted(gaps), dtype=torch.int64, device=device)] = False
     return is_held.nonzero().squeeze(1)
 
 

@@ -203,7 +203,8 @@ def changed_cells(index: Index, held: Held, memory: CellMemory) -> tuple[Tensor,
     cells = differs.nonzero().squeeze(1)
     gaps = gaps_of(memory)
     if gaps:
-        cells = cells[torch.tensor([cell not in gaps for cell in cells.tolist()], dtype=torch.bool)]
+        there = [cell not in gaps for cell in cells.tolist()]
+        cells = cells[torch.tensor(there, dtype=torch.bool, device=cells.device)]
     return present, cells
 
 

@@ -74,7 +74,7 @@ class TransformerCore(nn.Module):
         self.heads, self.window = heads, check_whole("window", window, "the inputs attended to")
         self.embed, self.before = nn.Linear(inputs, hidden), nn.LayerNorm(hidden)
         self.attended = nn.Linear(hidden, 3 * hidden)
-        self.distance = nn.Parameter(torch.zeros(heads, window))  # added to the scores
+        self.distance = nn.Parameter(self.attended.weight.new_zeros(heads, window))  # added to the scores
         self.joined, self.between = nn.Linear(hidden, hidden), nn.LayerNorm(hidden)
         self.wide = nn.Sequential(nn.Linear(hidden, 4 * hidden), nn.GELU(), nn.Linear(4 * hidden, hidden))
         self.after = nn.LayerNorm(hidden)

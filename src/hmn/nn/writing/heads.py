@@ -59,8 +59,8 @@ class CellWriter(nn.Module):
         known, start = (40.0, -30.0) if rewrites == "match" else (0.0, -4.0)
         for layer, bias in ((self.gate, 2.0), (self.mix, start), (self.erase, 2.0)):
             nn.init.constant_(layer.bias, bias)
-        self.sharpness = nn.Parameter(torch.tensor(10.0))  # of the match
-        self.familiarity = nn.Parameter(torch.tensor(known))
+        self.sharpness = nn.Parameter(self.gate.weight.new_tensor(10.0))  # of the match
+        self.familiarity = nn.Parameter(self.gate.weight.new_tensor(known))
 
     def forward(self, query: Tensor, memory: WrittenMemory) -> None:
         """Write what hidden states ``(S, H)`` say."""

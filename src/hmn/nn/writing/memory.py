@@ -101,7 +101,8 @@ class WrittenMemory(nn.Module):
     def _first_rows(self) -> Tensor:
         if self._initial is not None:
             return self._initial.repeat(self.sequences, 1, 1)
-        return torch.zeros(self.sequences, self.cells, self.width, dtype=self._dtype)
+        shape = (self.sequences, self.cells, self.width)
+        return torch.zeros(shape, dtype=self._dtype, device=torch.get_default_device())
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy begins with the first rows: what was written belongs to the sequences of this one."""

@@ -123,14 +123,14 @@ class _Gradients:
 
     def __init__(self, rows: Tensor) -> None:
         self.count = 0  # rows that were touched
-        self._width, self._kind = rows.shape[1], {"dtype": rows.dtype, "device": rows.device}
+        self._empty = rows.new_empty(0, rows.shape[1])
         self._rows: Tensor | None = None  # (touched, W)
         self._pass = -1  # number of the backward pass they belong to
 
     def _current(self) -> Tensor:
         number = torch._C._current_graph_task_id()
         if self._rows is None or self._pass != number:
-            self._rows = torch.zeros(self.count, self._width, **self._kind)  # type: ignore[call-overload]
+            self._rows = self._empty.new_zeros(self.count, self._empty.shape[1])
             self._pass = number
         return self._rows
 
