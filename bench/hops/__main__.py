@@ -39,6 +39,7 @@ def main() -> None:
     arguments.work.mkdir(parents=True, exist_ok=True)
     done = arguments.work / "parts.json"
     results: dict[str, Any] = json.loads(done.read_text()) if done.exists() else {"machine": machine()}
+    results["most"] = arguments.most
     data, model, most = arguments.data, arguments.work / "metaqa", arguments.most
 
     def table() -> FactTable:

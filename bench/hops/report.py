@@ -35,7 +35,7 @@ def _metaqa(results: dict[str, Any]) -> list[str]:
         f"One model for all questions, trained in {training['training_seconds'] / 60:.0f} minutes "
         f"({training['training_peak_rss_gib']} GiB at most) from answers alone, on a tenth of the published "
         f"training questions: `{training['command']}`. The last epoch is kept, so the held-out questions "
-        f"choose nothing. Hits@1 on the held-out questions. {PUBLISHED}",
+        f"choose nothing. Hits@1 on {_counted(results.get('most'))}. {PUBLISHED}",
         "",
         "| | 1 hop | 2 hops | 3 hops |",
         "|---|---|---|---|",
@@ -73,6 +73,11 @@ def _metaqa(results: dict[str, Any]) -> list[str]:
         asked = ", ".join(f"{index} {ms} ms" for index, ms in results["metaqa milliseconds"].items())
         lines += ["", f"Median time of one question, asked alone: {asked}."]
     return [*lines, *_errors(results.get("metaqa errors", {})), ""]
+
+
+def _counted(most: int | None) -> str:
+    """The questions that were asked, in words."""
+    return "the held-out questions" if most is None else f"the first {most:,} held-out questions of each file"
 
 
 def _errors(lost: dict[str, Any]) -> list[str]:
