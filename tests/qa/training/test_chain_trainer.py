@@ -12,6 +12,7 @@ from tests.qa.hops.world import reached, table
 from tests.qa.small import SIZES
 from torch import Tensor
 
+from hmn.errors import ConfigError
 from hmn.facts.questions import QuestionSet
 from hmn.qa.factoid_qa import FactoidQA
 from hmn.qa.hops.network import HopNetwork
@@ -92,3 +93,10 @@ def test_a_batch_can_be_learned_by_heart(known: str) -> None:
         warmup=5,
     )
     assert qa.evaluate(questions).answer_accuracy > 0.9
+
+
+def test_weights_that_the_loss_does_not_have_are_refused() -> None:
+    facts = table()
+    questions = QuestionSet.from_rows(facts, rows(facts)[:8])
+    with pytest.raises(ConfigError, match="importance_weights is True with several hops"):
+        FactoidQA(facts, **SIZES, hops=2).fit(questions, quiet=True, importance_weights=True)

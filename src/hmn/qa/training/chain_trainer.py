@@ -9,10 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hmn.errors import ConfigError
 from hmn.facts.questions import QuestionSet
-from hmn.facts.ragged import Ragged
+from hmn.facts.ragged import Ragged, offsets
 from hmn.qa.hops.beam import Beam
 from hmn.qa.hops.network import HopNetwork
+from hmn.qa.training.targets import mask_of
 from hmn.qa.training.trainer import Trainer
 
 SMALLEST_MASS = 1e-8
@@ -29,12 +31,20 @@ class ChainTrainer(Trainer):
         network: the network.
         questions: the training questions.
         args: as ``Trainer`` takes them.
+
+    Raises:
+        ConfigError: importance weights are asked for.
     """
 
     network: HopNetwork
 
     def __init__(self, network: HopNetwork, questions: QuestionSet, *args: Any) -> None:
         super().__init__(network, questions, *args)
+        if self.config.importance_weights:
+            raise ConfigError(
+                "importance_weights is True with several hops, whose loss lacks them, expected False: "
+                "leave --importance-weights out"
+            )
         facts = network.chains.graph.facts
         known = questions.cell >= 0
         self._topic = np.where(known, facts.subject[questions.cell], questions.topic).astype(np.int64)
@@ -51,7 +61,7 @@ class ChainTrainer(Trainer):
         asked = self.network.input_module.hops(self.texts.bags_of(words), self.network.hops)
         own = self._own_cells(topic)
         drawn, score = self.network.attend(asked.first, torch.from_numpy(own.flat), self._generator(step))
-        self.query_log.note(asked.first, drawn.cell, score, _mask(own, drawn.cell))
+        self.query_log.note(asked.first, drawn.cell, score, mask_of(own, drawn.cell))
         beam = self._first(drawn.cell.cpu().numpy(), score.softmax(dim=1), topic, own)
         relations = self.network.relations()
         mass = asked.stops[:, 0] * _mass(beam, answers)
@@ -78,7 +88,7 @@ class ChainTrainer(Trainer):
         cells = self.network.chains.graph.cells_of(topic[known])
         length = np.zeros(len(topic), np.int64)
         length[known] = cells.length
-        return Ragged(np.concatenate([np.zeros(1, np.int64), np.cumsum(length)]), cells.flat)
+        return Ragged(offsets(length), cells.flat)
 
     def _first(self, cell: NDArray[np.int64], weight: Tensor, topic: NDArray[np.int64], own: Ragged) -> Beam:
         """The beam after the first hop, from weights ``(B, C)`` of the candidates ``(C,)``."""
@@ -92,14 +102,6 @@ class ChainTrainer(Trainer):
         best = weight[torch.from_numpy(asking)].topk(min(chains.k, len(cell)), dim=1)
         found, question = cell[best.indices.cpu().numpy()].ravel(), np.repeat(asking, best.indices.shape[1])
         return beam.joined(chains.first(question, found, best.values.flatten()))
-
-
-def _mask(own: Ragged, cell: Tensor) -> Tensor:
-    """Mask ``(B, C)`` of each question's own cells among the candidates ``(C,)``, which hold all of them."""
-    row = torch.from_numpy(np.repeat(np.arange(own.rows), own.length)).to(cell.device)
-    mask = torch.zeros(own.rows, len(cell), dtype=torch.bool, device=cell.device)
-    mask[row, torch.searchsorted(cell, torch.from_numpy(own.flat).to(cell.device))] = True
-    return mask
 
 
 def _mass(beam: Beam, answers: Ragged) -> Tensor:

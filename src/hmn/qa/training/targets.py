@@ -90,9 +90,9 @@ class Targets:
             questions: ``(B,)`` numbers of the questions.
             cells: ``(C,)`` candidates, ascending.
         """
-        right = _mask(self.right.take(questions), cells)
+        right = mask_of(self.right.take(questions), cells)
         ignored = self.ignored.take(questions)
-        return right, _mask(ignored, cells) if len(ignored.flat) else None
+        return right, mask_of(ignored, cells) if len(ignored.flat) else None
 
 
 def _as_right(facts: FactTable, cells: Cells, fact: int) -> NDArray[np.int64]:
@@ -104,7 +104,7 @@ def _as_right(facts: FactTable, cells: Cells, fact: int) -> NDArray[np.int64]:
     return np.setdiff1d(cells.of_fact.take(others).flat, cells.of_fact.row(fact))
 
 
-def _mask(wanted: Ragged, cells: Tensor) -> Tensor:
+def mask_of(wanted: Ragged, cells: Tensor) -> Tensor:
     """Mask ``(B, C)`` of the candidates ``(C,)``, ascending, that are in each of the B rows of ``wanted``."""
     candidates = cells.cpu().numpy()
     row = np.repeat(np.arange(wanted.rows), wanted.length)
