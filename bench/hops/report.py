@@ -18,7 +18,9 @@ PUBLISHED = (
 
 def report(results: dict[str, Any]) -> str:
     """The results as Markdown."""
-    lines = ["# Questions of several hops", "", described(results["machine"]), "", "`make bench-hops`.", ""]
+    most = results.get("most")
+    command = "make bench-hops" if most is None else f"python -m bench.hops --most {most}"
+    lines = ["# Questions of several hops", "", described(results["machine"]), "", f"`{command}`.", ""]
     for part in (_metaqa, _chains):
         lines += part(results)
     return "\n".join(lines) + "\n"
