@@ -4,15 +4,47 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from hmn.nn.writing.tape import Tape
+from hmn.nn.writing import tape as tapes
+from hmn.nn.writing.tape import Gradients
 
 R, W = 6, 3
-Step = Callable[["Copied | Tape"], Tensor]
+
+
+class Replace(torch.autograd.Function):
+    """The simplest change: rows become other rows, and keep nothing."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        token: Tensor,
+        slots: Tensor,
+        gradients: Gradients,
+        held: Tensor,
+        rows: Tensor,
+        value: Tensor,
+    ) -> Tensor:
+        ctx.slots, ctx.gradients, ctx.dtype = slots, gradients, value.dtype
+        held[rows] = value.to(held.dtype)
+        return token.clone()
+
+    @staticmethod
+    def backward(ctx: Any, token: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        kept = torch.zeros(len(ctx.slots), 1)
+        after = ctx.gradients.pass_on(ctx.slots, kept, None)
+        return token, None, None, None, None, after.to(ctx.dtype)
+
+
+class Tape(tapes.Tape):
+    """A tape that replaces rows."""
+
+    def write(self, rows: Tensor, value: Tensor) -> None:
+        self.keep(rows)
+        self.apply(Replace, rows, self.rows, rows, value)
 
 
 class Copied:

@@ -39,6 +39,11 @@ class Finder:
         self._next_build = [next_size(self.cells if given else 0)] * self.sequences
         if index != "exact" or not small:
             self._indexes = [self._made(number) for number in range(self.sequences)]
+        # what exact search adds to scores: -inf where no cell is held (S, 1, N); None where all cells are
+        self._added: Tensor | None = None
+        if not given and self._indexes is None:
+            self._added = rows.new_full((self.sequences, 1, self.cells), -torch.inf)
+        self._reads: Tensor | None = None  # (S, 1) of exact search; None after a change
 
     def _keys(self, number: int, cells: Tensor | slice) -> Tensor:
         """A copy of keys ``(n, D)`` of a sequence, which an index may keep."""
@@ -62,36 +67,50 @@ class Finder:
 
     def _search_all(self, query: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Score every cell of every sequence."""
-        keys, found = self.rows[:, :, : self.features], []
+        keys, found = self.rows[:, :, : self.features].transpose(1, 2), []
+        if self._reads is None:
+            self._reads = self._held.sum(dim=1, keepdim=True).float() * (keys.element_size() / 4)
         at_a_time = max(MOST_NUMBERS // self._held.numel(), 1)
         for part in torch.split(query.to(keys.dtype), at_a_time, dim=1):
-            score = part @ keys.transpose(1, 2)  # (S, m, N)
-            score = score.masked_fill(~self._held.unsqueeze(1), -torch.inf)
-            best = score.topk(min(k, self.cells), dim=2)
-            found.append(best.indices.masked_fill(best.values == -torch.inf, -1))
-        cell = torch.cat(found, dim=1) if found else query.new_zeros(*query.shape[:2], 0, dtype=torch.int64)
-        cell = torch.nn.functional.pad(cell, (0, k - cell.shape[2]), value=-1)
-        reads = self._held.sum(dim=1, keepdim=True).float() * (keys.element_size() / 4)
-        return cell, reads.expand(*query.shape[:2])
+            score = part @ keys if self._added is None else torch.baddbmm(self._added, part, keys)
+            score, cell = score.topk(min(k, self.cells), dim=2)  # (S, m, K)
+            found.append(cell if self._added is None else cell.masked_fill(score == -torch.inf, -1))
+        cell = torch.cat(found, dim=1)
+        if k > self.cells:
+            cell = torch.nn.functional.pad(cell, (0, k - self.cells), value=-1)
+        return cell, self._reads.expand(*query.shape[:2])
 
     def follow(self, rows: Tensor) -> None:
-        """File rows ``(n,)`` of all sequences, distinct and ascending, which were written."""
-        number, cells = rows // self.cells, rows % self.cells
-        if self._indexes is not None:
-            sizes = torch.bincount(number, minlength=self.sequences).tolist()
-            for sequence, own in enumerate(torch.split(cells, sizes)):
+        """File rows ``(n,)`` of all sequences, distinct, which were written."""
+        if self._indexes is not None and self.sequences == 1:
+            self._file(0, rows)
+        elif self._indexes is not None:
+            rows = rows.sort().values
+            sizes = torch.bincount(rows // self.cells, minlength=self.sequences).tolist()
+            for sequence, own in enumerate(torch.split(rows % self.cells, sizes)):
                 if len(own):
                     self._file(sequence, own)
-        self._held[number, cells] = True
+        self._hold(rows, True)
+
+    def _hold(self, rows: Tensor, held: bool) -> None:
+        """Note which rows ``(n,)`` can be found."""
+        if not self.given:
+            self._held.view(-1)[rows] = held
+            if self._added is not None:
+                self._added.view(-1)[rows] = 0.0 if held else -torch.inf
+            self._reads = None
 
     def _file(self, number: int, cells: Tensor) -> None:
         """Add cells ``(n,)`` to the index of a sequence, or give them their new keys."""
         assert self._indexes is not None
-        held = self._held[number, cells]
-        for own, change in ((cells[held], "update"), (cells[~held], "add")):
-            if len(own):
-                getattr(self._indexes[number], change)(own, self._keys(number, own))
         index = self._indexes[number]
+        if self.given:
+            index.update(cells, self._keys(number, cells))
+            return
+        held = self._held[number, cells]
+        for own, change in ((cells[held], index.update), (cells[~held], index.add)):
+            if len(own):
+                change(own, self._keys(number, own))
         if index.has_structure and len(index) >= self._next_build[number]:
             self._held[number, cells] = True
             every = self._held[number].nonzero().squeeze(1)
@@ -100,11 +119,10 @@ class Finder:
 
     def reset(self, written: Tensor) -> None:
         """Follow rows ``(n,)`` that hold again what they held at first."""
-        written = written.sort().values
         if self.given:
             self.follow(written)
             return
-        self._held.view(-1)[written] = False
+        self._hold(written, False)
         if self._indexes is not None:
             numbers = torch.unique(written // self.cells).tolist()
             for number in numbers:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import groupby
 from typing import Any
 
 import torch
@@ -15,15 +14,12 @@ from hmn.index.registry import make_index
 from hmn.nn.attention.scoring import softmax, uncompiled
 from hmn.nn.products import at_full_precision
 from hmn.nn.settings import check_whole
-from hmn.nn.writing.blending import merged, rounds, shaped
+from hmn.nn.writing.blending import LEAST_WEIGHT, change_cells, merged, planned, read_cells, shaped
 from hmn.nn.writing.finding import Finder
 from hmn.nn.writing.links import Links
 from hmn.nn.writing.recency import Recency
 from hmn.nn.writing.tape import Tape
 from hmn.results import Read
-
-LEAST_WEIGHT = 0.005
-"""Weight up to which a cell does not count as read, and is not written (Rae et al. 2016 have the former)."""
 
 
 class WrittenMemory(nn.Module):
@@ -108,7 +104,7 @@ class WrittenMemory(nn.Module):
         """A copy begins with the first rows: what was written belongs to the sequences of this one."""
         state = {**vars(self), "_tape": None, "last": None}
         state["_buffers"] = {"rows": self._first_rows().to(self.rows)}
-        for name in ("_finder", "_links", "_recency"):
+        for name in ("_finder", "_first", "_links", "_recency"):
             state.pop(name, None)
         return state
 
@@ -143,14 +139,15 @@ class WrittenMemory(nn.Module):
         if self._tape is None:
             self._tape = Tape(self.rows.view(-1, self.width), blank=self._initial is None)
             self._finder = Finder(self.rows, self.features, self.index, given=self._initial is not None)
-            self._recency = [Recency(self.cells) for _ in range(self.sequences)]
+            self._recency = Recency(self.sequences, self.cells)
+            first = torch.arange(0, len(self), self.cells, device=self.rows.device)
+            self._first = first.view(-1, 1, 1)  # row of the first cell of each sequence
             self._links = Links(self.sequences, self.cells, self.rows.device) if self.linked else None
             return
         written = self._tape.written
         self._tape.reset()
         self._finder.reset(written)
-        for recency in self._recency:
-            recency.reset()
+        self._recency.reset()
         if self._links is not None:
             self._links.reset(written)
 
@@ -189,20 +186,17 @@ class WrittenMemory(nn.Module):
     @at_full_precision
     def find(self, query: Tensor, k: int, scale: float | Tensor = 1.0) -> Read:
         """As ``read``, but the cells do not count as used; for the cells that a write is to change."""
-        self._begun()
+        tape = self._begun()
         heads = self._heads(query, "query", self.features)  # (S, M, D)
         cell, reads = self._finder.search(heads, check_whole("k", k, "the cells per query"))  # (S, M, K)
-        unused = cell < 0
-        rows = self._rows_of(cell)  # (S, M, K, W)
-        dtype = torch.promote_types(torch.promote_types(rows.dtype, heads.dtype), torch.float32)
-        score = (rows[..., : self.features].to(dtype) * heads.to(dtype).unsqueeze(2)).sum(dim=3)
-        best = score.detach().masked_fill(unused, -torch.inf).amax(dim=2, keepdim=True)
+        unused: Tensor | None = cell < 0
+        unused = unused if unused is not None and bool(unused.any()) else None
         factor = scale
         if isinstance(scale, Tensor):
-            factor = scale.reshape(heads.shape[:2]).unsqueeze(2) if scale.numel() > 1 else scale
-        weight = softmax(factor * (score - best.clamp(min=-1e30)), unused)
-        read = Read(self._sum(weight, rows), weight, cell, score.masked_fill(unused, -torch.inf), reads)
-        return shaped(read, query.shape[:-1])
+            factor = scale.reshape(*heads.shape[:2], 1) if scale.numel() > 1 else scale
+        rows = self._flat(cell if unused is None else cell.clamp(min=0))
+        value, weight, score = read_cells(tape, rows, heads, factor, unused, self.features)
+        return shaped(Read(value, weight, cell, score, reads), query.shape[:-1])
 
     @uncompiled
     def follow(self, read: Read, *, back: bool = False) -> Read:
@@ -222,7 +216,7 @@ class WrittenMemory(nn.Module):
         if self._links is None:
             raise ConfigError("the memory keeps no order of its cells: make it with linked=True")
         cell = self._cells(read.cell)  # (S, M, K)
-        flat = self._links.follow(self._flat(cell), back=back)
+        flat = self._links.follow(self._numbered(cell), back=back)
         following = torch.where(flat < 0, flat, flat % self.cells)
         weight = read.weight.reshape(cell.shape).masked_fill(following < 0, 0.0)
         return self._read_at(following, weight, read, read.cell.shape[:-1])
@@ -260,9 +254,7 @@ class WrittenMemory(nn.Module):
         self.last = read
         cell = self._cells(read.cell)
         counts = read.weight.detach().reshape(cell.shape) > LEAST_WEIGHT
-        used = cell.masked_fill(~counts, -1).flip(2).flatten(1).tolist()
-        for recency, cells in zip(self._recency, used, strict=True):
-            recency.use([number for number in cells if number >= 0])
+        self._recency.use(cell.masked_fill(~counts, -1).flip(2).flatten(1).numpy(force=True))
 
     @uncompiled
     @at_full_precision
@@ -297,57 +289,22 @@ class WrittenMemory(nn.Module):
         # 1. Weights of the cells found, and of the oldest cell, which joins them.
         # 2. Change the rows: in one go, or in rounds where heads write to the same cell.
         # 3. The index, the order of use and that of writing follow.
-        self._begun()
+        tape = self._begun()
         new = self._new(key, value)  # (S, M, W)
         heads = new.shape[:2]
         gate, mix = gate.reshape(heads), mix.reshape(heads)
         cell = self._cells(found.cell)  # (S, M, K)
-        weight = (gate * mix).unsqueeze(2) * found.weight.reshape(cell.shape)
-        oldest, of_oldest = self._oldest(gate * (1 - mix))  # (S, M)
-        both = cell == oldest.masked_fill(oldest < 0, -2).unsqueeze(2)
-        of_oldest = of_oldest + (weight * both).sum(dim=2)
-        cell = torch.cat([cell.masked_fill(both, -1), oldest.unsqueeze(2)], dim=2)  # (S, M, K + 1)
-        weight = torch.cat([weight, of_oldest.unsqueeze(2)], dim=2)
-        head, place = ((cell >= 0) & (weight.detach() > LEAST_WEIGHT)).flatten(0, 1).nonzero(as_tuple=True)
-        rows = self._flat(cell).flatten(0, 1)[head, place]  # (n,)
-        if not len(rows):
+        weight = found.weight.reshape(cell.shape)
+        erase = None if erase is None else erase.reshape(new.shape)
+        plan = planned(cell, weight, gate, mix, self._recency, self._first.numpy(force=True))
+        if plan is None:
             return
-        weight = weight.flatten(0, 1)[head, place].unsqueeze(1)  # (n, 1)
-        erased = weight if erase is None else weight * erase.reshape(-1, self.width)[head]  # (n, 1 or W)
-        kept = (1 - erased).masked_fill((place == cell.shape[2] - 1).unsqueeze(1), 0.0)
-        self._change(rows, kept, weight * new.flatten(0, 1)[head])
-        self._follow_write(rows, oldest)
-
-    def _oldest(self, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """The oldest cell for each head ``(S, M)`` that writes to one, or -1; and their weights."""
-        writes = weight.detach() > LEAST_WEIGHT
-        taken: list[list[int]] = []
-        for recency, row in zip(self._recency, writes.tolist(), strict=True):
-            count = sum(row)
-            if count > self.cells:
-                raise ConfigError(
-                    f"{count} heads write to new cells at once, but the memory has {self.cells}: "
-                    "give it more cells, or write in several calls"
-                )
-            cells = iter(recency.oldest(count) if count else ())
-            taken.append([next(cells) if wanted else -1 for wanted in row])
-        oldest = torch.tensor(taken, dtype=torch.int64, device=weight.device)
-        return oldest, weight.masked_fill(~writes, 0.0)
-
-    def _change(self, rows: Tensor, kept: Tensor, added: Tensor) -> None:
-        """Change rows ``(n,)``, in order: ``kept * row + added``."""
-        tape = self._begun()
-        shared = len(torch.unique(rows)) < len(rows)
-        for part in rounds(rows) if shared else [slice(None)]:
-            tape.write(rows[part], kept[part] * tape.read(rows[part]) + added[part])
-
-    def _follow_write(self, rows: Tensor, oldest: Tensor) -> None:
-        """Index, order of use and order of writing after rows ``(n,)`` were written."""
-        self._finder.follow(torch.unique(rows))
-        for number, own in groupby(rows.tolist(), key=lambda row: int(row // self.cells)):
-            self._recency[number].use(row % self.cells for row in own)
+        change_cells(tape, plan, new, erase, gate, mix, weight)
+        self._finder.follow(plan.distinct)
+        self._recency.use(plan.cells)
         if self._links is not None:
-            self._links.append(self._flat(oldest))
+            oldest = torch.from_numpy(plan.cells.reshape(*cell.shape[:2], -1)[..., -1]).to(cell.device)
+            self._links.append(self._numbered(oldest))
 
     def _new(self, key: Tensor, value: Tensor | None) -> Tensor:
         """What is written, keys and values side by side: ``(S, M, W)``."""
@@ -373,25 +330,22 @@ class WrittenMemory(nn.Module):
         return cell.reshape(self.sequences, -1, cell.shape[-1])
 
     def _flat(self, cell: Tensor) -> Tensor:
-        """Rows of cells ``(S, ...)`` in all sequences together; -1 stays -1."""
+        """Rows of cells ``(S, M, ...)`` in all sequences together."""
+        return cell if self.sequences == 1 else cell + self._first
+
+    def _numbered(self, cell: Tensor) -> Tensor:
+        """Rows of cells ``(S, M)`` or ``(S, M, K)`` in all sequences together; -1 stays -1."""
         if self.sequences == 1:
             return cell
-        first = torch.arange(0, self.sequences * self.cells, self.cells, device=cell.device)
-        return torch.where(cell < 0, cell, cell + first.view(-1, *[1] * (cell.dim() - 1)))
-
-    def _rows_of(self, cell: Tensor) -> Tensor:
-        """Rows ``(S, M, K, W)`` of cells; unused places hold some row."""
-        return self._begun().read(self._flat(cell).clamp(min=0))
-
-    def _sum(self, weight: Tensor, rows: Tensor) -> Tensor:
-        """Values ``(S, M, V)`` by weights ``(S, M, K)``."""
-        values = rows if self.values is None else rows[..., self.features :]
-        return (weight.unsqueeze(2) @ values.to(weight.dtype)).squeeze(2)
+        first = self._first if cell.dim() == 3 else self._first.squeeze(2)
+        return torch.where(cell < 0, cell, cell + first)
 
     @at_full_precision
     def _read_at(self, cell: Tensor, weight: Tensor, like: Read, shape: torch.Size) -> Read:
         """Read cells ``(S, M, K)`` with weights, for no search."""
-        value = self._sum(weight, self._rows_of(cell))
+        rows = self._begun().read(self._flat(cell.clamp(min=0)))  # (S, M, K, W)
+        values = rows if self.values is None else rows[..., self.features :]
+        value = (weight.unsqueeze(2) @ values.to(weight.dtype)).squeeze(2)  # (S, M, V)
         score = torch.zeros_like(weight).masked_fill(cell < 0, -torch.inf)
         reads = like.reads + cell.shape[2] * self.width / self.features
         return shaped(Read(value, weight, cell, score, reads.reshape(cell.shape[:2])), shape)

@@ -1,18 +1,105 @@
-"""Which cells of a memory were used longest ago."""
+"""Which cells of each memory were used longest ago."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from hmn.errors import ConfigError
 
 SPARE = 1024
 """Number of outdated uses that are kept, beyond as many as there are cells."""
+MOST_IN_TABLE = 4096
+"""Upper limit of the cells of a memory whose times of use are all compared to find the oldest."""
 
 
 class Recency:
-    """The order in which N cells were last used; at first that of their numbers.
+    """The order in which the cells of S memories were last used; at first that of their numbers.
 
-    Noting a use and finding the cell used longest ago both take constant time, on average over the calls.
+    Args:
+        sequences: number of memories, S.
+        cells: number of cells of each, N.
+    """
+
+    def __init__(self, sequences: int, cells: int) -> None:
+        self.cells = cells
+        self._table = _Table(sequences, cells) if cells <= MOST_IN_TABLE else None
+        self._queues = [] if self._table else [_Queue(cells) for _ in range(sequences)]
+
+    def reset(self) -> None:
+        """Forget all uses."""
+        for order in [self._table] if self._table else self._queues:
+            order.reset()
+
+    def use(self, cells: np.ndarray) -> None:
+        """Note that cells ``(S, n)`` were used, the last of each row latest; -1 for none."""
+        if self._table is not None:
+            self._table.use(cells)
+            return
+        for queue, own in zip(self._queues, cells.tolist(), strict=True):
+            queue.use([cell for cell in own if cell >= 0])
+
+    def oldest(self, wanted: np.ndarray) -> np.ndarray:
+        """A cell for each place ``(S, M)`` that wants one, or -1: the oldest of its memory that is left.
+
+        They are not noted as used.
+
+        Raises:
+            ConfigError: more than N are wanted of a memory.
+        """
+        most = int(wanted.sum(axis=1).max(initial=0))
+        if most > self.cells:
+            raise ConfigError(
+                f"{most} heads write to new cells at once, but the memory has {self.cells}: "
+                "give it more cells, or write in several calls"
+            )
+        if not most:
+            return np.full(wanted.shape, -1, dtype=np.int64)
+        if self._table is not None:
+            return self._table.oldest(wanted, most)
+        found = []
+        for queue, row in zip(self._queues, wanted.tolist(), strict=True):
+            count = sum(row)
+            cells = iter(queue.oldest(count) if count else ())
+            found.append([next(cells) if place else -1 for place in row])
+        return np.array(found, dtype=np.int64)
+
+
+class _Table:
+    """Times of use of all cells, in NumPy, whose calls on few numbers take the least time."""
+
+    def __init__(self, sequences: int, cells: int) -> None:
+        self.cells = cells
+        self._last = np.empty((sequences, cells + 1), dtype=np.int64)  # the last column is that of no cell
+        self._memory = np.arange(sequences)[:, None]
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all uses."""
+        self._last[:] = np.arange(-self.cells, 1)
+        self._time = 0
+
+    def use(self, cells: np.ndarray) -> None:
+        """As ``Recency.use``."""
+        # where a cell is given twice, its last time stays
+        self._last[self._memory, cells] = np.arange(self._time, self._time + cells.shape[1])
+        self._time += cells.shape[1]
+
+    def oldest(self, wanted: np.ndarray, most: int) -> np.ndarray:
+        """As ``Recency.oldest``; at most ``most`` are wanted of a memory."""
+        last = self._last[:, : self.cells]
+        if most == 1:
+            return np.where(wanted, last.argmin(axis=1)[:, None], -1)
+        first = np.argpartition(last, most - 1, axis=1)[:, :most]
+        order = first[self._memory, last[self._memory, first].argsort(axis=1)]
+        turn = np.maximum(wanted.cumsum(axis=1) - 1, 0)  # how many places before this one want a cell
+        return np.where(wanted, order[self._memory, turn], -1)
+
+
+class _Queue:
+    """The uses of one memory, in order: noting and asking take the same time for all N, on average.
 
     Args:
         cells: number of cells, N.
@@ -40,11 +127,8 @@ class Recency:
         if len(uses) > 2 * self.cells + SPARE:
             self._uses = deque(use for use in uses if last[use[0]] == use[1])
 
-    def oldest(self, count: int) -> list[int]:
-        """The ``count`` cells that were used longest ago, or never, oldest first; at most N.
-
-        They are not noted as used.
-        """
+    def oldest(self, count: int) -> Sequence[int]:
+        """The ``count`` cells that were used longest ago, or never, oldest first; at most N."""
         last, uses = self._last, self._uses
         while self._unused < self.cells and self._unused in last:
             self._unused += 1

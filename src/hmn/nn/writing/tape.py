@@ -3,7 +3,7 @@
 PyTorch would need a copy of all N rows per step to record writes to them: no tensor that a later step needs
 may be changed in place. A tape records which few rows each step read or replaced, in order. The backward pass
 goes through it from the end and undoes what each step did to the gradients of the rows. A read adds to them.
-A write takes those of the rows it made, and leaves none for what these rows held before.
+A write takes those of the rows it made, and leaves what its own change passes on to those before.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 
 
 class Tape:
-    """Reads and replaces rows in place; gradients flow from what is read to what was written before.
+    """Keeps the order of reads and changes of rows, so that gradients flow from reads to earlier changes.
 
     What a step costs, forward and backward, in time and in memory, depends on the rows it touches alone.
 
@@ -40,7 +40,7 @@ class Tape:
 
     def _begin_graph(self) -> None:
         self._token = torch.zeros((), dtype=torch.float32, device=self.rows.device, requires_grad=True)
-        self._gradients = _Gradients(self.rows)
+        self._gradients = Gradients(self.rows)
 
     def cut(self) -> None:
         """Let no gradient pass from here on back: the rows stay as they are, as constants."""
@@ -67,43 +67,50 @@ class Tape:
         """The rows ``(...)`` as they are now: ``(..., W)``. A row may be given several times."""
         if not torch.is_grad_enabled():
             return self.rows[rows]
-        self._record_constants()
         value: Tensor
-        value, self._token = _applied(_Read, self._token, self.rows, rows, self._slots(rows), self._gradients)
+        (value,) = self.apply(_Read, rows, self.rows[rows])
         return value
 
-    def write(self, rows: Tensor, value: Tensor) -> None:
-        """Replace distinct rows ``(n,)`` by ``(n, W)``."""
+    def apply(self, step: type[torch.autograd.Function], rows: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+        """Apply a step that reads or changes rows ``(...)``, and give it its place in the order of steps.
+
+        The step gets the token of the order, the slots ``(n,)`` of the gradients of these rows, the gradients
+        and the arguments. It returns what it computes and then a new token. Its backward pass adds to the
+        gradients, or passes them on.
+        """
+        self._record_constants()
+        made = _applied(step, self._token, self._slots(rows), self._gradients, *arguments)
+        *results, self._token = made if isinstance(made, tuple) else (made,)
+        return tuple(results)
+
+    def keep(self, rows: Tensor) -> None:
+        """Keep what rows ``(n,)`` hold, which are about to be changed. Distinct ones, or rows kept before."""
         first = rows[~self._kept[rows]]
         if len(first):
             self._kept[first] = True
             self._written.append(first)
             if not self._blank:
                 self._before.append(self.rows[first])
-        if torch.is_grad_enabled():
-            self._record_constants()
-            slots = self._slots(rows)
-            self._token = _applied(_Write, self._token, self.rows, rows, slots, self._gradients, value)
-            return
-        self.rows[rows] = value.detach().to(self.rows.dtype)
+
+    def end_gradients(self, rows: Tensor) -> None:
+        """Let no gradient pass through rows ``(n,)``, which were replaced without one."""
         if self._token.grad_fn is not None:
             self._constant.append(rows)
 
     def _record_constants(self) -> None:
         """Let no gradient pass through rows that were written without gradients, to what they held before."""
         if self._constant:
-            rows = torch.unique(torch.cat(self._constant))
-            self._token = _applied(_Stop, self._token, self._slots(rows), self._gradients)
-            self._constant = []
+            rows, self._constant = torch.unique(torch.cat(self._constant)), []
+            self.apply(_Stop, rows)
 
     def _slots(self, rows: Tensor) -> Tensor:
         """Places ``(n,)`` of the gradients of rows ``(...)``."""
         flat = rows.flatten()
         slots = self._slot[flat]
-        new = flat[slots < 0]
-        if not len(new):
+        if not len(slots) or int(slots.min()) >= 0:
             return slots
-        new, count = torch.unique(new), self._gradients.count
+        # a row that is given twice gets two slots, and keeps one of them
+        new, count = flat[slots < 0], self._gradients.count
         self._slot[new] = torch.arange(count, count + len(new), device=new.device)
         self._slotted.append(new)
         self._gradients.count += len(new)
@@ -115,14 +122,19 @@ def _applied(function: type[torch.autograd.Function], *arguments: Any) -> Any:
     return function.apply(*arguments)  # type: ignore[no-untyped-call]
 
 
-class _Gradients:
+class Gradients:
     """Gradients of the rows that were touched, during a backward pass.
 
     The steps of a graph share it. It knows nothing of the tape, which would keep itself alive otherwise.
+
+    Attributes:
+        count: rows that were touched.
+        nothing: the gradient of a token.
     """
 
     def __init__(self, rows: Tensor) -> None:
-        self.count = 0  # rows that were touched
+        self.count = 0
+        self.nothing = torch.zeros((), dtype=torch.float32, device=rows.device)
         self._empty = rows.new_empty(0, rows.shape[1])
         self._rows: Tensor | None = None  # (touched, W)
         self._pass = -1  # number of the backward pass they belong to
@@ -136,60 +148,56 @@ class _Gradients:
 
     def add(self, slots: Tensor, gradient: Tensor) -> None:
         """Add ``(n, W)`` to the gradients at slots ``(n,)``, which may repeat."""
-        self._current().index_add_(0, slots, gradient)
-
-    def take(self, slots: Tensor) -> Tensor:
-        """Gradients ``(n, W)`` at distinct slots ``(n,)``, which have none afterwards."""
         rows = self._current()
-        taken = rows[slots]
-        rows[slots] = 0
-        return taken
+        rows.index_add_(0, slots, gradient.to(rows.dtype))
+
+    def pass_on(self, slots: Tensor, kept: Tensor, rounds: list[Tensor] | None) -> Tensor:
+        """Gradients ``(n, W)`` of rows after a change; those before it are these times what was kept.
+
+        Args:
+            slots: ``(n,)``, distinct within each round.
+            kept: ``(n, W)`` or ``(n, 1)``.
+            rounds: entries in the order in which they were made, each round at once; None for one round.
+        """
+        rows = self._current()
+        if rounds is None:
+            after = rows[slots]
+            rows[slots] = (kept * after).to(rows.dtype)
+            return after
+        after = rows.new_empty(len(slots), rows.shape[1])
+        for part in reversed(rounds):
+            after[part] = now = rows[slots[part]]
+            rows[slots[part]] = (kept[part] * now).to(rows.dtype)
+        return after
+
+    def stop(self, slots: Tensor) -> None:
+        """Forget the gradients at slots ``(n,)``."""
+        self._current()[slots] = 0
 
 
 class _Read(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, token: Tensor, held: Tensor, rows: Tensor, slots: Tensor, gradients: _Gradients
+        ctx: Any, token: Tensor, slots: Tensor, gradients: Gradients, value: Tensor
     ) -> tuple[Tensor, Tensor]:
         ctx.slots, ctx.gradients = slots, gradients
-        return held[rows], token.clone()
+        return value, token.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, token: Tensor) -> tuple[Tensor | None, ...]:
         ctx.gradients.add(ctx.slots, gradient.reshape(len(ctx.slots), -1))
-        return token, None, None, None, None
-
-
-class _Write(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        token: Tensor,
-        held: Tensor,
-        rows: Tensor,
-        slots: Tensor,
-        gradients: _Gradients,
-        value: Tensor,
-    ) -> Tensor:
-        ctx.slots, ctx.gradients, ctx.dtype = slots, gradients, value.dtype
-        held[rows] = value.to(held.dtype)
-        return token.clone()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, token: Tensor) -> tuple[Tensor | None, ...]:
-        return token, None, None, None, None, ctx.gradients.take(ctx.slots).to(ctx.dtype)
+        return token, None, None, None
 
 
 class _Stop(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, token: Tensor, slots: Tensor, gradients: _Gradients) -> Tensor:
+    def forward(ctx: Any, token: Tensor, slots: Tensor, gradients: Gradients) -> Tensor:
         ctx.slots, ctx.gradients = slots, gradients
         return token.clone()
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, token: Tensor) -> tuple[Tensor, None, None]:
-        ctx.gradients.take(ctx.slots)
+    def backward(ctx: Any, token: Tensor) -> tuple[Tensor | None, ...]:
+        ctx.gradients.stop(ctx.slots)
         return token, None, None
