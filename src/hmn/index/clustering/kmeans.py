@@ -67,22 +67,36 @@ def kmeans(
     return centroid
 
 
-def assign(points: Tensor, centroid: Tensor) -> tuple[Tensor, Tensor]:
-    """The centroid ``(n,)`` of largest inner product with each point ``(n, D)``, and the product ``(n,)``.
+class Nearest:
+    """Finds the nearest of C centroids, which stay as they are.
 
     Codes of 8 bits decide which ``SCORED_IN_FULL`` centroids are compared in full.
+
+    Args:
+        centroid: ``(C, D)`` float32.
     """
-    lists = Lists(centroid.shape[1], bits=8, device=centroid.device)
-    number = torch.arange(len(centroid), device=centroid.device)
-    lists.build(torch.zeros_like(number), number, centroid, centroid.new_zeros(1, 1))
-    nearest, product = [], []
-    for part in torch.split(points, POINTS_AT_A_TIME):
-        result = search_levels(part.float(), [lists.level], [], [], centroid, SCORED_IN_FULL, 1)
-        nearest.append(result.cell[:, 0])
-        product.append(result.score[:, 0])
-    if not nearest:
-        return number[:0], points.new_empty(0)
-    return torch.cat(nearest), torch.cat(product)
+
+    def __init__(self, centroid: Tensor) -> None:
+        self.centroid = centroid
+        self._lists = Lists(centroid.shape[1], bits=8, device=centroid.device)
+        number = torch.arange(len(centroid), device=centroid.device)
+        self._lists.build(torch.zeros_like(number), number, centroid, centroid.new_zeros(1, 1))
+
+    def __call__(self, points: Tensor) -> tuple[Tensor, Tensor]:
+        """See ``assign``."""
+        nearest, product = [], []
+        for part in torch.split(points, POINTS_AT_A_TIME):
+            result = search_levels(
+                part.float(), [self._lists.level], [], [], self.centroid, SCORED_IN_FULL, 1
+            )
+            nearest.append(result.cell[:, 0])
+            product.append(result.score[:, 0])
+        return (nearest[0], product[0]) if len(nearest) == 1 else (torch.cat(nearest), torch.cat(product))
+
+
+def assign(points: Tensor, centroid: Tensor) -> tuple[Tensor, Tensor]:
+    """The centroid ``(n,)`` of largest inner product with each point ``(n, D)``, and the product ``(n,)``."""
+    return Nearest(centroid)(points)
 
 
 def unit_rows(points: Tensor) -> Tensor:

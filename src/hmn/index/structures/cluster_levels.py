@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from hmn._native.level import IN_FULL
 from hmn.errors import ShapeError
-from hmn.index.clustering.kmeans import assign, kmeans
+from hmn.index.clustering.kmeans import Nearest, assign, kmeans
 from hmn.index.clustering.reduction import Reduction
 from hmn.index.storage.coded_lists import CODES, Lists
 from hmn.index.storage.key_rows import KeyRows
@@ -67,6 +67,11 @@ class Levels:
             above.append(child.new_zeros(count).index_copy_(0, child, number.repeat_interleave(length)))
         return above
 
+    @cached_property
+    def _nearest(self) -> Nearest:
+        """Finds the cluster of a key; made at the first change."""
+        return Nearest(self.centroid)
+
     @property
     def held(self) -> list[Tensor]:
         """Number of cells ``(clusters,)`` int32 in the clusters of each level."""
@@ -75,7 +80,7 @@ class Levels:
     def file(self, keys: Tensor, rows: Tensor) -> None:
         """File rows ``(n,)`` of the keys in the clusters with the nearest centroids."""
         vectors = keys[rows]  # (n, D)
-        cluster = assign(self.reduction.keys(vectors).float(), self.centroid)[0]
+        cluster = self._nearest(self.reduction.keys(vectors).float())[0]
         more = len(keys) - len(self.place)
         if more > 0:
             self.place = F.pad(self.place, (0, more), value=-1)
