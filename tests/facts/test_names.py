@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hmn.errors import DataError
+from hmn.facts import names, numbering
 from hmn.facts.table import FactTable
 
 
@@ -71,3 +72,19 @@ def test_bad_line_of_a_freebase_names_file(tmp_path: Path, line: str, reason: st
 def test_bad_names(names: dict[str, list[str]]) -> None:
     with pytest.raises(DataError, match=r"names of 'a' are .*, expected a list of texts"):
         FactTable.from_triples([("a", "r", "b")], names)
+
+
+def test_few_names_are_put_in_order_as_many_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng, given = random.Random(0), []
+    letters = ["a", "B", "\u00e9", "\uffff", "\U0001f600", "z "]
+    for _ in range(60):
+        name = "".join(rng.choices(letters, k=3)) + "!"
+        given.append((rng.choice(["m.0a", "m.0b", "m.0c", "unknown"]), rng.randrange(3), name))
+    entities, made = ["m.0a", "m.0b", "m.0c", "m.0d"], []
+    for few in (0, 100):
+        monkeypatch.setattr(names, "FEW", few)
+        monkeypatch.setattr(numbering, "FEW", few)
+        collected = names.collect_names(given, entities)
+        facts = FactTable.from_triples([("m.0b", "r", "m.0a"), ("\uffff", "r", "\U0001f600")])
+        made.append(([collected.of(entity) for entity in range(4)], facts.entities.to_pylist()))
+    assert made[0] == made[1]

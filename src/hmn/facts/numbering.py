@@ -20,6 +20,9 @@ from hmn.facts.ids import canonical_id, inverse_of, is_text, several_entities
 FACT = Layout(("subject", "relation", "object"))
 """Columns of a file of facts."""
 
+FEW = 100
+"""Upper limit of the ids that are numbered without pyarrow."""
+
 Numbers = NDArray[np.int32]
 
 
@@ -144,5 +147,8 @@ def _used_ids(column: pa.ChunkedArray) -> tuple[Numbers, list[str]]:
 def _sorted(ids: list[str]) -> tuple[list[str], Numbers]:
     """Sort ids and drop repeats; also gives the new number of each old one."""
     distinct = sorted(set(ids))
+    if len(ids) <= FEW:  # where the calls of pyarrow would take longer
+        place = {text: number for number, text in enumerate(distinct)}
+        return distinct, np.array([place[text] for text in ids], np.int32)
     number = pc.index_in(pa.array(ids, pa.large_string()), value_set=pa.array(distinct, pa.large_string()))
     return distinct, number.to_numpy().astype(np.int32)

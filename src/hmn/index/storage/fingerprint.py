@@ -61,7 +61,7 @@ class Spots:
 @lru_cache(maxsize=64)
 def _spread(count: int) -> NDArray[np.int64]:
     """Places from the first to the last of ``count`` numbers, at equal distances."""
-    return np.linspace(0, count - 1, NUMBER_OF_SPOTS).astype(np.int64)
+    return np.arange(NUMBER_OF_SPOTS, dtype=np.int64) * (count - 1) // (NUMBER_OF_SPOTS - 1)
 
 
 @own_arithmetic
@@ -79,14 +79,20 @@ def row_fingerprints(keys: Tensor) -> Tensor:
         ``(N,)`` int64.
     """
     keys = keys.detach()
-    column = torch.arange(keys.shape[1], device=keys.device)
-    weight = _mixed(column) | 1  # (D,)
+    weight = _weights(keys.shape[1], keys.device)
     rows = max(1, CHUNK_NUMBERS // max(1, keys.shape[1]))
     fingerprint = torch.empty(len(keys), dtype=torch.int64, device=keys.device)
     for part, out in zip(torch.split(keys, rows), torch.split(fingerprint, rows), strict=True):
         bits = part.contiguous().view(BITS[keys.element_size()])
         torch.sum(bits * weight, dim=1, out=out)  # (rows, D) int64, then (rows,)
     return fingerprint
+
+
+@lru_cache(maxsize=16)
+def _weights(features: int, device: torch.device) -> Tensor:
+    """The odd number ``(D,)`` of each column."""
+    with torch.inference_mode(False):
+        return _mixed(torch.arange(features, device=device)) | 1
 
 
 def checksum_of(fingerprints: Tensor, cells: Tensor) -> int:

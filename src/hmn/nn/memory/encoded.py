@@ -72,7 +72,8 @@ class EncodedMemory(nn.Module):
             NotFittedError: only some cells are to be renewed but the snapshot was never made.
         """
         training = self.encoder.training
-        self.encoder.eval()
+        if training:  # each call goes through all modules
+            self.encoder.eval()
         start = 0
         try:
             if cells is not None:
@@ -85,7 +86,8 @@ class EncodedMemory(nn.Module):
                 self._snapshot[start : start + len(keys)] = keys
                 start += len(keys)
         finally:
-            self.encoder.train(training)
+            if training:
+                self.encoder.train()
         return self.snapshot()
 
     @torch.no_grad()
