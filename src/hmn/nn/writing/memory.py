@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -253,8 +254,9 @@ class WrittenMemory(nn.Module):
         self._begun()
         self.last = read
         cell = self._cells(read.cell)
-        counts = read.weight.detach().reshape(cell.shape) > LEAST_WEIGHT
-        self._recency.use(cell.masked_fill(~counts, -1).flip(2).flatten(1).numpy(force=True))
+        weights = read.weight.reshape(cell.shape).numpy(force=True)
+        used = np.where(weights > LEAST_WEIGHT, cell.numpy(force=True), -1)[:, :, ::-1]  # (S, M, K)
+        self._recency.use(used.reshape(self.sequences, -1))
 
     @uncompiled
     @at_full_precision

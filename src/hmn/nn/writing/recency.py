@@ -49,7 +49,7 @@ class Recency:
         Raises:
             ConfigError: more than N are wanted of a memory.
         """
-        most = int(wanted.sum(axis=1).max(initial=0))
+        most = int(wanted.sum(axis=1).max(initial=0)) if wanted.shape[1] > 1 else int(wanted.any())
         if most > self.cells:
             raise ConfigError(
                 f"{most} heads write to new cells at once, but the memory has {self.cells}: "

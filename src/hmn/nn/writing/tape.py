@@ -10,9 +10,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+Numbers = NDArray[np.int64]
+"""Numbers of rows."""
 
 
 class Tape:
@@ -30,12 +35,13 @@ class Tape:
 
     def __init__(self, rows: Tensor, *, blank: bool = False) -> None:
         self.rows, self._blank = rows, blank
-        self._kept = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)  # written since the start
-        self._written: list[Tensor] = []  # these rows, in the order of their first write
+        # numbers of rows are kept in NumPy, whose calls on few numbers take the least time
+        self._kept = np.zeros(len(rows), dtype=bool)  # written since the start
+        self._written: list[Numbers] = []  # these rows, in the order of their first write
         self._before: list[Tensor] = []  # what they held before it
-        self._slot = torch.full((len(rows),), -1, dtype=torch.int64, device=rows.device)  # of their gradients
-        self._slotted: list[Tensor] = []  # rows that have a slot
-        self._constant: list[Tensor] = []  # rows written without gradients since the last recorded step
+        self._slot = np.full(len(rows), -1)  # of their gradients
+        self._slotted: list[Numbers] = []  # rows that have a slot
+        self._constant: list[Numbers] = []  # rows written without gradients since the last recorded step
         self._begin_graph()
 
     def _begin_graph(self) -> None:
@@ -52,16 +58,19 @@ class Tape:
     def reset(self) -> None:
         """Put back what all rows held at the start, at the cost of those that were written."""
         if self._written:
-            written = self.written
-            self.rows[written] = 0 if self._blank else torch.cat(self._before)
-            self._kept[written] = False
+            self.rows[self.written] = 0 if self._blank else torch.cat(self._before)
+            for rows in self._written:
+                self._kept[rows] = False
         self._written, self._before = [], []
         self.cut()
 
     @property
     def written(self) -> Tensor:
         """Rows ``(n,)`` that were written since the start, each once."""
-        return torch.cat([self._slot.new_zeros(0), *self._written])
+        return self._on_device(np.concatenate([self._slot[:0], *self._written]))
+
+    def _on_device(self, numbers: Numbers) -> Tensor:
+        return torch.from_numpy(numbers).to(self.rows.device)
 
     def read(self, rows: Tensor) -> Tensor:
         """The rows ``(...)`` as they are now: ``(..., W)``. A row may be given several times."""
@@ -85,36 +94,37 @@ class Tape:
 
     def keep(self, rows: Tensor) -> None:
         """Keep what rows ``(n,)`` hold, which are about to be changed. Distinct ones, or rows kept before."""
-        first = rows[~self._kept[rows]]
+        numbers = rows.numpy(force=True)
+        first = numbers[~self._kept[numbers]]
         if len(first):
             self._kept[first] = True
             self._written.append(first)
             if not self._blank:
-                self._before.append(self.rows[first])
+                self._before.append(self.rows[self._on_device(first)])
 
     def end_gradients(self, rows: Tensor) -> None:
         """Let no gradient pass through rows ``(n,)``, which were replaced without one."""
         if self._token.grad_fn is not None:
-            self._constant.append(rows)
+            self._constant.append(rows.numpy(force=True))
 
     def _record_constants(self) -> None:
         """Let no gradient pass through rows that were written without gradients, to what they held before."""
         if self._constant:
-            rows, self._constant = torch.unique(torch.cat(self._constant)), []
-            self.apply(_Stop, rows)
+            rows, self._constant = np.unique(np.concatenate(self._constant)), []
+            self.apply(_Stop, self._on_device(rows))
 
     def _slots(self, rows: Tensor) -> Tensor:
         """Places ``(n,)`` of the gradients of rows ``(...)``."""
-        flat = rows.flatten()
-        slots = self._slot[flat]
-        if not len(slots) or int(slots.min()) >= 0:
-            return slots
-        # a row that is given twice gets two slots, and keeps one of them
-        new, count = flat[slots < 0], self._gradients.count
-        self._slot[new] = torch.arange(count, count + len(new), device=new.device)
-        self._slotted.append(new)
-        self._gradients.count += len(new)
-        return self._slot[flat]
+        numbers = rows.numpy(force=True).ravel()
+        slots = self._slot[numbers]
+        new, count = numbers[slots < 0], self._gradients.count
+        if len(new):
+            # a row that is given twice gets two slots, and keeps one of them
+            self._slot[new] = np.arange(count, count + len(new))
+            self._slotted.append(new)
+            self._gradients.count += len(new)
+            slots = self._slot[numbers]
+        return self._on_device(slots)
 
 
 def _applied(function: type[torch.autograd.Function], *arguments: Any) -> Any:
