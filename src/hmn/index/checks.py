@@ -16,6 +16,8 @@ from hmn.errors import CellError, ConfigError, NonFiniteError, ShapeError
 
 FLOATS = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 """Types of keys and queries."""
+FEW = 256
+"""Upper limit of ids that Python compares in less time than PyTorch."""
 STRIDED = torch.strided
 """Layout of dense tensors."""
 MOST_RESULTS = (1 << 31) - 1
@@ -173,6 +175,8 @@ def check_not_negative(cells: Tensor) -> None:
 
 def check_distinct(cells: Tensor) -> None:
     """Refuse ids of cells that are given twice."""
+    if len(cells) <= FEW and len(set(cells.tolist())) == len(cells):
+        return
     distinct, count = torch.unique(cells, return_counts=True)
     if len(distinct) < len(cells):
         raise CellError(f"cell {int(distinct[count > 1][0])} is given twice, expected distinct ids")
