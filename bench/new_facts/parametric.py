@@ -148,7 +148,7 @@ class Parametric:
         if sparse:
             # few steps touch each value: its rate is ten times that of the rest, as in the paper
             steps.append(torch.optim.SparseAdam(sparse, lr=10 * rate))  # type: ignore[arg-type]
-        began, learned, epoch = time.perf_counter(), 0.0, 0
+        began, learned, epoch = time.process_time(), 0.0, 0
         while epoch < most_epochs and learned < LEARNED:
             epoch += 1
             self.network.train(not further)
@@ -162,7 +162,7 @@ class Parametric:
                     step.step()
                 right += hits
             learned = right / len(query)
-        return Taught(epoch, time.perf_counter() - began, learned)
+        return Taught(epoch, time.process_time() - began, learned)
 
     def _loss(self, query: Tensor, answer: Tensor) -> tuple[Tensor, int]:
         """The loss of a softmax over the batch's answers and random entities, and how many are right."""

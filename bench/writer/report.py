@@ -5,18 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from bench.machine import described
-from bench.writer.overwriting import BLOCK, CLASSES, REWRITTEN
+from bench.writer.overwriting import BLOCK, CLASSES, FEW, REWRITTEN
 
 FASTER, SMALLER, GROWTH = 1000, 3000, 2.0
 """Targets: times faster and smaller than dense, as SAM reports; growth of a step from 10^4 to 10^6 cells."""
 
-TASK_TRIALS = (
-    "The settings are the last of several that were tried, each judged by the error at these same lengths: "
-    "six for copy, four for recall, five for sort. They differ in window, learning rate, curriculum, the "
-    "start of the gates, and whether a step reads before it writes. Others of the six for copy ended at "
-    "chance (0.49) at ten times the length, so another seed may too."
-)
-"""Sentences on how the settings of the tasks were chosen."""
 OVERWRITING_TRIALS = (
     "The settings are the last of five that were tried on this task. With 64 features instead of 128 and a "
     "writer that took keys for known above a score of 0.6, the written memory got 0.68, 0.63 and 0.58 at "
@@ -98,7 +91,10 @@ def _overwriting(found: dict[str, Any]) -> list[str]:
         "are 1.05 cells per live pair, so a writer that does not write known keys where they lie loses "
         "pairs. Trained in a memory of 256 pairs first, then "
         f"{found['steps']} steps in each full memory, by doubling. {found['questions']:,} questions per "
-        f"level (full softmax: 1,024); index `{found['index']}`; seed {found['seed']}.",
+        f"level (full softmax: {FEW // 2}); index `{found['index']}`; seed {found['seed']}. The full softmax "
+        "has the sharpness, of up to 16 times the reader's, that served it best on other questions: "
+        f"{', '.join(format(level['systems']['full softmax']['sharper'], 'g') for level in found['levels'])} "
+        "times, in the order of the rows.",
         "",
         OVERWRITING_TRIALS,
         "",
@@ -127,17 +123,45 @@ def _tasks(found: dict[str, Any]) -> list[str]:
         f"`python -m bench.writer --only tasks`. {described(found['machine'])}",
         "",
         "As in Neural Turing Machines, by curriculum: the length doubles when the error is low. Recall "
-        "counts items. Share of wrong bits, and of sequences with any wrong bit, at longer lengths than "
-        "those trained. A Transformer block over a few inputs drives one head. One seed per row.",
+        "counts items of three vectors. The tables give the shares of wrong bits and of sequences with any "
+        "wrong bit, up to ten times the longest trained length. A Transformer block over the last few inputs "
+        "drives one head. One seed. Seconds are those of the processor, on one thread.",
         "",
-        TASK_TRIALS,
-        "",
-        *(line for note in found.get("notes", []) for line in (note, "")),
-        "| task | trained to | steps | seconds | length | wrong bits | wrong sequences |",
-        "|---|---|---|---|---|---|---|",
     ]
     for name, own in found["tasks"].items():
-        for test in own["tests"]:
-            trained = f"| {name} | {own['reached']} | {own['steps']:,} | {own['seconds']:,.0f} "
-            lines.append(trained + f"| {test['length']} | {test['bits']:.4f} | {test['sequences']:.3f} |")
-    return [*lines, ""]
+        setting = own["setting"]
+        lines += [
+            f"### {name.capitalize()}",
+            "",
+            f"Trained to length {own['reached']} in {setting['steps']:,} steps, "
+            f"{own['processor_seconds']:,.0f} seconds; window {setting['window']}, K={setting['tested_k']} "
+            "in tests.",
+            "",
+            "| length | wrong bits | wrong sequences |",
+            "|---|---|---|",
+            *(
+                f"| {test['length']} | {test['bits']:.4f} | {test['sequences']:.3f} |"
+                for test in own["tests"]
+            ),
+            "",
+        ]
+        if "crowd" in own:
+            lines += _crowd(own["crowd"])
+    return lines
+
+
+def _crowd(found: dict[str, Any]) -> list[str]:
+    rows = [
+        f"| {level['cells']:,} | {level['bits']:.4f} | {level['answers']:.4f} | {level['reads']:,.0f} |"
+        for level in found["levels"]
+    ]
+    return [
+        f"The same controller, with {found['sequences']} sequences that share one memory. All their items "
+        f"differ, and a million cells hold nearly all items that there are. Then each sequence asks for "
+        f"{found['questions']} of its own. K=1, index `{found['index']}`.",
+        "",
+        "| cells written | wrong bits | wrong answers | reads per step |",
+        "|---|---|---|---|",
+        *rows,
+        "",
+    ]

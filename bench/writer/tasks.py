@@ -48,14 +48,26 @@ def copy(sequences: int, length: int, generator: torch.Generator) -> Episode:
     return Episode(inputs, torch.arange(length + 2, 2 * length + 2), vectors)
 
 
-def recall(sequences: int, items: int, generator: torch.Generator, queries: int = 1) -> Episode:
+def recall(
+    sequences: int, items: int, generator: torch.Generator, queries: int = 1, *, apart: bool = False
+) -> Episode:
     """Items of three vectors each, all different; then one of them, and the item after it is asked.
 
     Graves et al. ask once per sequence; training may ask for several items, one after another.
+
+    Args:
+        sequences: number of sequences.
+        items: number of items of each, at least 2.
+        generator: source of the items.
+        queries: number of questions per sequence.
+        apart: whether no item is in two sequences, for sequences that share a memory.
     """
     items = max(items, 2)
     part, bits = ITEM_PARTS + 1, ITEM_PARTS * ITEM_BITS
-    numbers = torch.stack([_distinct(items, 1 << bits, generator) for _ in range(sequences)])
+    if apart:
+        numbers = _distinct(sequences * items, 1 << bits, generator).view(sequences, items)
+    else:
+        numbers = torch.stack([_distinct(items, 1 << bits, generator) for _ in range(sequences)])
     vectors = ((numbers.unsqueeze(2) >> torch.arange(bits)) & 1).float()
     vectors = vectors.reshape(sequences, items, ITEM_PARTS, ITEM_BITS)
     inputs = torch.zeros(sequences, part * items + 2 * part * queries, ITEM_BITS + 2)
@@ -74,13 +86,16 @@ def recall(sequences: int, items: int, generator: torch.Generator, queries: int 
 
 
 def sort(sequences: int, length: int, generator: torch.Generator) -> Episode:
-    """Vectors with priorities from -1 to 1; then those of the highest priorities, highest first."""
+    """Vectors with priorities from -1 to 1; then those of the highest priorities, highest first.
+
+    A sign stands beside each vector, so that one of zeros with a priority of zero is not an empty input.
+    """
     vectors = _bits((sequences, length, BITS), generator)
     priority = 2 * torch.rand(sequences, length, generator=generator) - 1
     kept = max(round(KEPT * length), 1)
-    inputs = torch.zeros(sequences, length + 1 + kept, BITS + 2)
+    inputs = torch.zeros(sequences, length + 1 + kept, BITS + 3)
     inputs[:, :length, :BITS], inputs[:, :length, BITS] = vectors, priority
-    inputs[:, length, BITS + 1] = 1
+    inputs[:, :length, BITS + 1] = inputs[:, length, BITS + 2] = 1
     order = priority.argsort(dim=1, descending=True)[:, :kept]
     target = vectors.gather(1, order.unsqueeze(2).expand(-1, -1, BITS))
     return Episode(inputs, torch.arange(length + 1, length + 1 + kept), target)
@@ -98,6 +113,6 @@ def _distinct(count: int, below: int, generator: torch.Generator) -> Tensor:
 TASKS = {
     "copy": Task(copy, BITS + 2, BITS),
     "recall": Task(recall, ITEM_BITS + 2, ITEM_BITS),
-    "sort": Task(sort, BITS + 2, BITS),
+    "sort": Task(sort, BITS + 3, BITS),
 }
 """Tasks by name."""

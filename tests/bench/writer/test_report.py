@@ -6,22 +6,25 @@ import torch
 from bench.machine import machine
 from bench.writer.report import markdown
 
-from bench.writer import overwriting, speed, training
+from bench.writer import crowd, overwriting, speed, training
 
 
 def test_a_miniature_of_every_part_gives_a_page() -> None:
     torch.manual_seed(0)
     lines: list[str] = []
-    setting = training.SETTINGS["copy"]._replace(longest=2)
+    setting = training.SETTINGS["recall"]._replace(longest=2, steps=25)
+    controller, recalled = training.train("recall", lines.append, setting, batch=4)
+    recalled["crowd"] = crowd.measure(controller, lines.append, (600,))
     results = {
         "speed": speed.measure(lines.append, (50, 100), steps=2, dense_steps=1, rounds=1),
         "overwriting": overwriting.measure(lines.append, (300, 600), 1, 2, 50),
-        "tasks": {"tasks": {"copy": training.train("copy", lines.append, 0.2, setting, batch=2)}},
+        "tasks": {"tasks": {"recall": recalled}},
     }
     for part in results.values():
         part["machine"] = machine()
     text = markdown(results)
-    assert text.count("| 600 |") == 1 and "| copy | 2 |" in text and "| 100 |" in text
+    assert text.count("| 600 |") == 1 and "Trained to length 2 in 25 steps" in text
+    assert "| 512 |" in text and "| 100 |" in text
     assert any("300 pairs" in line for line in lines)
     levels = results["overwriting"]["levels"]
     assert [level["pairs"] for level in levels] == [300, 600]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from hmn.errors import ConfigError
-from hmn.nn.writing.cores import RecurrentCore, TransformerCore
+from hmn.nn.writing.cores import RecurrentCore, TransformerCore, WindowCore
 
 
 def outputs(core: nn.Module, inputs: Tensor, cut: int = -1) -> Tensor:
@@ -31,6 +31,15 @@ def test_recurrent_cores_are_those_of_pytorch(kind: str) -> None:
     torch.testing.assert_close(outputs(core, inputs), whole(inputs)[0])  # it begins again
 
 
+def test_a_window_is_the_last_inputs_side_by_side() -> None:
+    torch.manual_seed(0)
+    core, inputs = WindowCore(3, 5, window=3), torch.randn(2, 7, 3)
+    earlier = nn.functional.pad(inputs, (0, 0, 2, 0))  # zeros before the first
+    wide = torch.cat([earlier[:, 2:], earlier[:, 1:-1], earlier[:, :-2]], dim=2)  # the newest first
+    for _ in range(2):  # it begins again
+        torch.testing.assert_close(outputs(core, inputs), core.layers(wide))
+
+
 def test_the_block_is_that_of_whole_sequences() -> None:
     torch.manual_seed(0)
     core = TransformerCore(3, 8, heads=2, window=4)
@@ -48,7 +57,9 @@ def test_the_block_is_that_of_whole_sequences() -> None:
     torch.testing.assert_close(outputs(core, inputs), expected)
 
 
-@pytest.mark.parametrize("core", [RecurrentCore(3, 4, "gru"), RecurrentCore(3, 4), TransformerCore(3, 4)])
+@pytest.mark.parametrize(
+    "core", [RecurrentCore(3, 4, "gru"), RecurrentCore(3, 4), TransformerCore(3, 4), WindowCore(3, 4)]
+)
 def test_a_cut_ends_gradients(core: nn.Module) -> None:
     inputs = torch.randn(1, 6, 3, requires_grad=True)
     (gradient,) = torch.autograd.grad(outputs(core, inputs, cut=3)[:, -1].cos().sum(), inputs)

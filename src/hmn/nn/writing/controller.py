@@ -7,16 +7,16 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from hmn.errors import ConfigError, ShapeError, expected_one_of
+from hmn.errors import ConfigError, ShapeError, check_flag, expected_one_of
 from hmn.index.checks import as_tensor
 from hmn.nn.network import MemoryNetwork
 from hmn.nn.settings import check_whole
-from hmn.nn.writing.cores import KINDS, RecurrentCore, TransformerCore
+from hmn.nn.writing.cores import KINDS, Latest, RecurrentCore, TransformerCore, WindowCore
 from hmn.nn.writing.heads import CellReader, CellWriter
 from hmn.nn.writing.memory import WrittenMemory
 from hmn.results import Read
 
-CORES = (*KINDS, "transformer")
+CORES = (*KINDS, "transformer", "window")
 """Cores of a controller, by name."""
 
 
@@ -40,45 +40,55 @@ class ReadOut(nn.Module):
 
 
 class Beside(nn.Module):
-    """A core whose inputs stand beside its state, so that heads can pass them on as they are.
+    """A core whose last few inputs stand beside its state, so that heads can pass them on as they are.
 
     Args:
         core: the core.
-        inputs: features of its input.
+        inputs: features of an input that stand there, I; the first ones of those that the core sees.
+        window: number of inputs that stand there, the newest first.
     """
 
-    def __init__(self, core: nn.Module, inputs: int) -> None:
+    def __init__(self, core: nn.Module, inputs: int, window: int) -> None:
         super().__init__()
-        self.core, self.hidden = core, int(core.hidden) + inputs  # type: ignore[arg-type]
+        self.core, self.inputs, self.latest = core, inputs, Latest(inputs, window)
+        self.beside = self.latest.hidden
+        self.hidden = int(core.hidden) + self.beside  # type: ignore[arg-type]
 
     def begin(self) -> None:
         """Start new sequences."""
         self.core.begin()  # type: ignore[operator]
+        self.latest.begin()
 
     def cut(self) -> None:
         """Let no gradient pass to earlier steps."""
         self.core.cut()  # type: ignore[operator]
+        self.latest.cut()
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """State and input ``(S, hidden)``."""
-        return torch.cat([self.core(inputs), inputs], dim=1)
+        """State and inputs ``(S, hidden)``."""
+        return torch.cat([self.core(inputs), self.latest(inputs[:, : self.inputs])], dim=1)
 
 
 class MemoryController(nn.Module):
     """An LSTM, a GRU or a Transformer block that drives the reads and writes of a memory, step by step.
 
-    At each step the core sees the input and what was read at the step before. From these and its state the
-    reader reads, then the writer writes. The output is made of what was read and of the state. All this is
-    one call of a ``MemoryNetwork``.
+    At each step the core sees the input and what was read at the step before. From its state and the latest
+    inputs the reader reads, then the writer writes. The output is made of what was read and of the state. All
+    this is one call of a ``MemoryNetwork``.
 
     Args:
         inputs: features of an input, I.
         outputs: features of an output, O.
         memory: the memory that is read and written, with a sequence per row of a batch or one for all.
-        core: ``lstm``, ``gru`` or ``transformer``; or a module of your own with ``begin()``, ``cut()`` and an
-            attribute ``hidden``, which is called with ``(S, I + heads * V)`` and returns ``(S, hidden)``.
+        core: ``lstm``, ``gru``, ``transformer`` or ``window``; or a module of your own with ``begin()``,
+            ``cut()`` and an attribute ``hidden``, which is called with ``(S, I + heads * V)`` and returns
+            ``(S, hidden)``.
         hidden: features of the core's state, H, where the core is made here.
-        window: inputs that a step of the ``transformer`` attends to, its own included.
+        window: inputs that a step of ``transformer`` or ``window`` sees, its own included.
+        beside: number of the latest inputs that the heads see as they are, beside the core's state. At first,
+            keys and queries are made of these alone, so that what was written under like inputs is found.
+        sees_reads: whether the core sees what was read at the step before. Where it need not, a state, and
+            with it a key, depends on inputs alone, and so on no error of earlier reads.
         heads: number of reads and of writes per step.
         k: cells per read and write, K.
         rewrites: which cells a write changes, ``match`` or ``read``; see ``CellWriter``.
@@ -101,6 +111,8 @@ class MemoryController(nn.Module):
         core: str | nn.Module = "lstm",
         hidden: int = 64,
         window: int = 8,
+        beside: int = 1,
+        sees_reads: bool = True,
         heads: int = 1,
         k: int = 4,
         rewrites: str = "match",
@@ -112,12 +124,16 @@ class MemoryController(nn.Module):
         self.heads = check_whole("heads", heads, "reads and writes per step")
         self.k = check_whole("k", k, "cells per read and write")
         self.read_features = heads * (memory.features if memory.values is None else memory.values)
-        seen = inputs + self.read_features
-        made = Beside(_core(core, seen, hidden, window), seen)
+        self.sees_reads = check_flag("sees_reads", sees_reads)
+        seen = inputs + self.read_features * sees_reads
+        check_whole("beside", beside, "the inputs beside the state")
+        made = Beside(_core(core, seen, hidden, window), inputs, beside)
         hidden = made.hidden
         reader = CellReader(hidden, memory, heads=heads, unit=unit)
         writer = CellWriter(hidden, memory, heads=heads, k=k, rewrites=rewrites, unit=unit)
-        # at first a state finds what a like state has written
+        # at first keys say what the inputs are, and a state finds what a like state has written
+        with torch.no_grad():
+            writer.key.weight[:, : made.hidden - made.beside] = 0
         reader.query.load_state_dict(writer.key.state_dict())
         self.network: MemoryNetwork[Tensor] = MemoryNetwork(
             made, memory, reader, ReadOut(self.read_features, outputs), writer, write_first=False
@@ -125,6 +141,10 @@ class MemoryController(nn.Module):
         self.direct = nn.Linear(hidden, outputs)  # from the state to the output
         made.register_forward_hook(self._keep_state)
         self._state: Tensor | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy begins new sequences."""
+        return {**vars(self), "_state": None}
 
     def _keep_state(self, core: nn.Module, arguments: Any, state: Tensor) -> None:  # noqa: ARG002
         self._state = state
@@ -152,8 +172,11 @@ class MemoryController(nn.Module):
     def step(self, inputs: Tensor) -> Tensor:
         """Outputs ``(S, O)`` of one more step with inputs ``(S, I)``."""
         last = self.memory.last
-        before = inputs.new_zeros(len(inputs), self.read_features) if last is None else last.value.flatten(1)
-        read: Tensor = self.network(torch.cat([inputs, before.to(inputs)], dim=1), self.k)
+        seen = inputs
+        if self.sees_reads:
+            before = inputs.new_zeros(len(inputs), self.read_features)
+            seen = torch.cat([inputs, before if last is None else last.value.flatten(1).to(inputs)], dim=1)
+        read: Tensor = self.network(seen, self.k)
         assert self._state is not None
         made: Tensor = read + self.direct(self._state)
         return made
@@ -187,6 +210,7 @@ def _core(core: str | nn.Module, inputs: int, hidden: int, window: int) -> nn.Mo
     if core not in CORES:
         raise ConfigError(f"core is {core!r}, {expected_one_of(core, CORES)}, or a module")
     check_whole("hidden", hidden, "the features of the state")
-    if core == "transformer":
-        return TransformerCore(inputs, hidden, window=window)
+    if core in {"transformer", "window"}:
+        made = TransformerCore if core == "transformer" else WindowCore
+        return made(inputs, hidden, window=window)
     return RecurrentCore(inputs, hidden, core)

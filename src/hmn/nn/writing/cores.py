@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -12,7 +14,29 @@ KINDS = ("lstm", "gru")
 """Kinds of recurrent cores."""
 
 
-class RecurrentCore(nn.Module):
+class Core(nn.Module):
+    """What all cores have: a past, which ``begin`` forgets, and which a copy does not get.
+
+    Attributes:
+        hidden: features of the hidden state, H.
+    """
+
+    hidden: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._past: tuple[Any, ...] = ()
+
+    def begin(self) -> None:
+        """Start new sequences."""
+        self._past = ()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy begins new sequences: the past belongs to those of this core."""
+        return {**vars(self), "_past": ()}
+
+
+class RecurrentCore(Core):
     """An LSTM or GRU, one step per call.
 
     Args:
@@ -29,27 +53,79 @@ class RecurrentCore(nn.Module):
         check_whole("hidden", hidden, "the features of a hidden state")
         self.cell = nn.LSTMCell(inputs, hidden) if kind == "lstm" else nn.GRUCell(inputs, hidden)
         self.hidden = hidden
-        self._state: tuple[Tensor, ...] | None = None
-
-    def begin(self) -> None:
-        """Start new sequences."""
-        self._state = None
 
     def cut(self) -> None:
         """Let no gradient pass to earlier steps."""
-        if self._state is not None:
-            self._state = tuple(part.detach() for part in self._state)
+        self._past = tuple(part.detach() for part in self._past)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """The hidden state ``(S, H)`` after one more input ``(S, I)``."""
         if isinstance(self.cell, nn.LSTMCell):
-            self._state = self.cell(inputs, self._state)
+            self._past = self.cell(inputs, self._past or None)
         else:
-            self._state = (self.cell(inputs, None if self._state is None else self._state[0]),)
-        return self._state[0]
+            self._past = (self.cell(inputs, *self._past),)
+        state: Tensor = self._past[0]
+        return state
 
 
-class TransformerCore(nn.Module):
+class Latest(Core):
+    """The last few inputs side by side, the newest first; zeros stand for inputs before the first.
+
+    Args:
+        inputs: features of an input, I.
+        window: number of inputs.
+    """
+
+    def __init__(self, inputs: int, window: int) -> None:
+        super().__init__()
+        self.window, self.hidden = window, window * inputs
+
+    def cut(self) -> None:
+        """Let no gradient pass to earlier inputs."""
+        self._past = tuple(seen.detach() for seen in self._past)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """These inputs ``(S, I)`` and those before them: ``(S, window * I)``."""
+        self._past = (inputs, *self._past[: self.window - 1])
+        missing = [torch.zeros_like(inputs)] * (self.window - len(self._past))
+        return torch.cat([*self._past, *missing], dim=1)
+
+
+class WindowCore(Core):
+    """Two linear layers over the last few inputs, side by side, one step per call.
+
+    It forgets what lies further back than its window; what must last longer belongs in the memory. A state
+    depends on these inputs alone, and so does a key that is made of it.
+
+    Args:
+        inputs: features of the input of a step, I.
+        hidden: features of the hidden state, H.
+        window: number of inputs that a step sees, its own included.
+    """
+
+    def __init__(self, inputs: int, hidden: int, window: int = 8) -> None:
+        super().__init__()
+        check_whole("inputs", inputs, "the features of an input")
+        self.hidden = check_whole("hidden", hidden, "the features of the hidden state")
+        self.latest = Latest(inputs, check_whole("window", window, "the inputs that are seen"))
+        wide = self.latest.hidden
+        self.layers = nn.Sequential(nn.Linear(wide, hidden), nn.GELU(), nn.Linear(hidden, hidden), nn.GELU())
+
+    def begin(self) -> None:
+        """Start new sequences."""
+        self.latest.begin()
+
+    def cut(self) -> None:
+        """Let no gradient pass to earlier steps."""
+        self.latest.cut()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """The hidden state ``(S, H)`` after one more input ``(S, I)``."""
+        made: Tensor = self.layers(self.latest(inputs))
+        return made
+
+
+class TransformerCore(Core):
     """A Transformer block over the last few inputs, one step per call: attention, then two linear layers.
 
     It forgets what lies further back than its window, so a step does not depend on how many came before.
@@ -78,15 +154,10 @@ class TransformerCore(nn.Module):
         self.joined, self.between = nn.Linear(hidden, hidden), nn.LayerNorm(hidden)
         self.wide = nn.Sequential(nn.Linear(hidden, 4 * hidden), nn.GELU(), nn.Linear(4 * hidden, hidden))
         self.after = nn.LayerNorm(hidden)
-        self._seen: list[tuple[Tensor, Tensor]] = []  # keys and values, the latest first
-
-    def begin(self) -> None:
-        """Start new sequences."""
-        self._seen = []
 
     def cut(self) -> None:
         """Let no gradient pass to earlier steps."""
-        self._seen = [(key.detach(), value.detach()) for key, value in self._seen]
+        self._past = tuple((key.detach(), value.detach()) for key, value in self._past)
 
     def forward(self, inputs: Tensor) -> Tensor:
         """What the block makes ``(S, H)`` of one more input ``(S, I)``."""
@@ -94,8 +165,8 @@ class TransformerCore(nn.Module):
         # 2. Scores know how far back an input lies, not where in the sequence.
         hidden = self.embed(inputs)  # (S, H)
         query, key, value = self.attended(self.before(hidden)).unflatten(1, (3, self.heads, -1)).unbind(1)
-        self._seen = [(key, value), *self._seen[: self.window - 1]]
-        keys, values = (torch.stack(part, dim=2) for part in zip(*self._seen, strict=True))  # (S, h, w, d)
+        self._past = ((key, value), *self._past[: self.window - 1])
+        keys, values = (torch.stack(part, dim=2) for part in zip(*self._past, strict=True))  # (S, h, w, d)
         score = (keys * query.unsqueeze(2)).sum(dim=3) / query.shape[2] ** 0.5  # (S, h, w)
         weight = torch.softmax(score + self.distance[:, : score.shape[2]], dim=2)
         read = (weight.unsqueeze(3) * values).sum(dim=2).flatten(1)  # (S, H)
