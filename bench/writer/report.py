@@ -156,9 +156,10 @@ def _crowd(found: dict[str, Any]) -> list[str]:
         for level in found["levels"]
     ]
     return [
-        f"The same controller, with {found['sequences']} sequences that share one memory. All their items "
-        f"differ, and a million cells hold nearly all items that there are. Then each sequence asks for "
-        f"{found['questions']} of its own. K=1, index `{found['index']}`.",
+        f"The same controller, trained for {found['steps']} more steps with {found['sequences']} sequences "
+        f"that share one memory, of {found['trained']:,} cells with items. They differ in few bits there. Then "
+        "the sequences grow. All items differ, and a million cells hold nearly all items that there are. Each "
+        f"sequence asks for {found['questions']} of its own. K={found['k']}, index `{found['index']}`.",
         "",
         "| cells written | wrong bits | wrong answers | reads per step |",
         "|---|---|---|---|",

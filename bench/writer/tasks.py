@@ -49,7 +49,7 @@ def copy(sequences: int, length: int, generator: torch.Generator) -> Episode:
 
 
 def recall(
-    sequences: int, items: int, generator: torch.Generator, queries: int = 1, *, apart: bool = False
+    sequences: int, items: int, generator: torch.Generator, queries: int = 1, *, shared: int = 0
 ) -> Episode:
     """Items of three vectors each, all different; then one of them, and the item after it is asked.
 
@@ -60,12 +60,16 @@ def recall(
         items: number of items of each, at least 2.
         generator: source of the items.
         queries: number of questions per sequence.
-        apart: whether no item is in two sequences, for sequences that share a memory.
+        shared: for sequences that share a memory: the number of bits in which their items differ, drawn at
+            random. No item is in two sequences. The fewer the bits, the more alike the items are.
     """
     items = max(items, 2)
     part, bits = ITEM_PARTS + 1, ITEM_PARTS * ITEM_BITS
-    if apart:
-        numbers = _distinct(sequences * items, 1 << bits, generator).view(sequences, items)
+    if shared:
+        drawn = _distinct(sequences * items, 1 << shared, generator).view(sequences, items)
+        places = torch.randperm(bits, generator=generator)[:shared]
+        free = (((drawn.unsqueeze(2) >> torch.arange(shared)) & 1) << places).sum(dim=2)
+        numbers = free ^ torch.randint(1 << bits, (), generator=generator)
     else:
         numbers = torch.stack([_distinct(items, 1 << bits, generator) for _ in range(sequences)])
     vectors = ((numbers.unsqueeze(2) >> torch.arange(bits)) & 1).float()

@@ -14,7 +14,7 @@ def test_a_miniature_of_every_part_gives_a_page() -> None:
     lines: list[str] = []
     setting = training.SETTINGS["recall"]._replace(longest=2, steps=25)
     controller, recalled = training.train("recall", lines.append, setting, batch=4)
-    recalled["crowd"] = crowd.measure(controller, lines.append, (600,))
+    recalled["crowd"] = crowd.measure(controller, lines.append, (600,), steps=1)
     results = {
         "speed": speed.measure(lines.append, (50, 100), steps=2, dense_steps=1, rounds=1),
         "overwriting": overwriting.measure(lines.append, (300, 600), 1, 2, 50),
