@@ -37,7 +37,7 @@ INDEX = "cluster"
 def train(controller: MemoryController, log: Callable[[str], None], steps: int) -> None:
     """Train with one memory for all sequences."""
     generator = torch.Generator().manual_seed(SEED)
-    adam = torch.optim.AdamW(controller.parameters(), lr=RATE, weight_decay=0.0)
+    adam = torch.optim.Adam(controller.parameters(), lr=RATE)
     for step in range(steps):
         for part in adam.param_groups:
             part["lr"] = RATE * SETTLED ** (step / steps)

@@ -157,8 +157,8 @@ def _crowd(found: dict[str, Any]) -> list[str]:
     ]
     return [
         f"The same controller, trained for {found['steps']} more steps with {found['sequences']} sequences "
-        f"that share one memory, of {found['trained']:,} cells with items. They differ in few bits there. Then "
-        "the sequences grow. All items differ, and a million cells hold nearly all items that there are. Each "
+        f"that share one memory, of {found['trained']:,} cells with items, which differ in few bits. Then "
+        "the sequences grow. All items differ, and a million cells hold nearly all items there are. Each "
         f"sequence asks for {found['questions']} of its own. K={found['k']}, index `{found['index']}`.",
         "",
         "| cells written | wrong bits | wrong answers | reads per step |",

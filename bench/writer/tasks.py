@@ -89,13 +89,21 @@ def recall(
     return Episode(inputs, torch.cat(asked), target)
 
 
-def sort(sequences: int, length: int, generator: torch.Generator) -> Episode:
+def sort(sequences: int, length: int, generator: torch.Generator, width: float = 1.0) -> Episode:
     """Vectors with priorities from -1 to 1; then those of the highest priorities, highest first.
 
     A sign stands beside each vector, so that one of zeros with a priority of zero is not an empty input.
+
+    Args:
+        sequences: number of sequences.
+        length: number of vectors of each.
+        generator: source of the vectors and priorities.
+        width: share of the range of priorities from which those of a sequence come, at a random place.
     """
     vectors = _bits((sequences, length, BITS), generator)
-    priority = 2 * torch.rand(sequences, length, generator=generator) - 1
+    priority = width * (2 * torch.rand(sequences, length, generator=generator) - 1)
+    if width < 1:
+        priority += (1 - width) * (2 * torch.rand(sequences, 1, generator=generator) - 1)
     kept = max(round(KEPT * length), 1)
     inputs = torch.zeros(sequences, length + 1 + kept, BITS + 3)
     inputs[:, :length, :BITS], inputs[:, :length, BITS] = vectors, priority

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch.nn import functional
 
-from bench.writer.tasks import ITEM_PARTS, TASKS, Episode, recall
+from bench.writer.tasks import ITEM_PARTS, TASKS, Episode, recall, sort
 from hmn.nn.writing.controller import MemoryController
+from hmn.nn.writing.heads import CellReader, CellWriter
 from hmn.nn.writing.memory import WrittenMemory
 
 FEATURES, VALUES, BATCH, LOOK = 32, 16, 64, 25
@@ -19,6 +20,8 @@ TIMES_LONGER = (1, 2, 5, 10)
 """Lengths of the test, in units of the longest trained length."""
 TESTED, AT_ONCE = 64, 4096
 """Sequences per tested length, and vectors or items of all that are tested at once."""
+SHORT, CLOSER = 8, 1.4
+"""Longest sequence of priorities that are close, and by how much closer they come when the error is low."""
 SEED = 0
 """Seed of weights, episodes and tests."""
 
@@ -34,10 +37,14 @@ class Setting(NamedTuple):
         unit: whether keys have length 1.
         tested_k: cells per read in tests.
         passed: share of wrong bits at which the length doubles.
-        learning_rate: that of AdamW at first.
+        learning_rate: that of Adam at first.
         settled: share of it that is left at the end; it falls exponentially.
-        shrink: weight decay of AdamW.
+        slower: how much lower the rate is for longer sequences: its exponent of 2 per length.
         queries: questions per sequence in training, for recall.
+        changed: the share of a write that goes to the cells read last, at first, as a logit.
+        plain: whether keys stay linear in the inputs beside the core's state, as they are at first.
+        hard: share of the steps after which reads are hard, and most sequences of ``sort`` short and of
+            priorities that lie ever closer to each other.
     """
 
     longest: int
@@ -49,14 +56,30 @@ class Setting(NamedTuple):
     passed: float = 0.02
     learning_rate: float = 3e-3
     settled: float = 0.01
-    shrink: float = 0.0
+    slower: float = 0.0
     queries: int = 1
+    changed: float = -4.0
+    plain: bool = False
+    hard: float = 1.0
 
 
 SETTINGS = {
     "copy": Setting(16, 1_500, 2),
     "recall": Setting(8, 800, 5, queries=4),
-    "sort": Setting(16, 4_000, 1, linked=False, unit=False, tested_k=1, passed=0.05, shrink=0.3),
+    "sort": Setting(
+        16,
+        4_000,
+        1,
+        linked=False,
+        unit=False,
+        tested_k=1,
+        passed=0.05,
+        settled=0.02,
+        slower=0.7,
+        changed=-1.0,
+        plain=True,
+        hard=0.25,
+    ),
 }
 """Settings of the tasks."""
 
@@ -71,7 +94,7 @@ def memory_of(task: str, setting: Setting, length: int, sequences: int) -> Writt
 def controller_of(task: str, setting: Setting, sequences: int = BATCH) -> MemoryController:
     """A controller before its training."""
     torch.manual_seed(SEED)
-    return MemoryController(
+    made = MemoryController(
         TASKS[task].inputs,
         TASKS[task].outputs,
         memory_of(task, setting, setting.longest, sequences),
@@ -82,6 +105,13 @@ def controller_of(task: str, setting: Setting, sequences: int = BATCH) -> Memory
         rewrites="read",
         unit=setting.unit,
     )
+    writer = cast(CellWriter, made.network.writer)
+    torch.nn.init.constant_(writer.mix.bias, setting.changed)
+    if setting.plain:
+        plain = torch.zeros_like(writer.key.weight)
+        plain[:, -setting.window * TASKS[task].inputs :] = 1  # the inputs come last
+        writer.key.weight.register_hook(lambda gradient: gradient * plain)  # type: ignore[no-untyped-call]
+    return made
 
 
 def wrong_bits(outputs: torch.Tensor, episode: Episode) -> torch.Tensor:
@@ -108,39 +138,81 @@ def errors(controller: MemoryController, task: str, setting: Setting, length: in
     }
 
 
+class Course:
+    """The curriculum: sequences grow; in the end, most are short ones of priorities that come ever closer.
+
+    Args:
+        task: name of the task.
+        setting: how it is trained.
+        batch: sequences per step.
+    """
+
+    def __init__(self, task: str, setting: Setting, batch: int) -> None:
+        self.task, self.setting, self.batch = task, setting, batch
+        self.generator = torch.Generator().manual_seed(SEED)
+        self.length, self.width = 2, 1.0
+        self._wrong: dict[bool, list[float]] = {
+            False: [],
+            True: [],
+        }  # since the last look, of close priorities
+        self._close = False
+
+    def episode(self, step: int) -> Episode:
+        """The sequences of a step; every second batch is shorter, so that short ones are not forgotten."""
+        drawn = int(torch.randint(1, self.length + 1, (1,), generator=self.generator))
+        length = drawn if step % 2 else self.length
+        hard = step >= self.setting.hard * self.setting.steps
+        self._close = hard and self.task == "sort" and step % 4 != 0
+        if self._close:
+            return sort(self.batch, min(length, SHORT), self.generator, self.width)
+        if self.task == "recall":
+            return recall(self.batch, length, self.generator, self.setting.queries)
+        return TASKS[self.task].make(self.batch, length, self.generator)
+
+    def note(self, wrong: float) -> None:
+        """Note the share of wrong bits of the last episode."""
+        self._wrong[self._close].append(wrong)
+
+    def look(self, step: int) -> dict[str, float]:
+        """Go on where the error is low; what was seen."""
+        seen: dict[str, float] = {"step": step, "length": self.length, "width": self.width}
+        for close, name in ((False, "bits"), (True, "close bits")):
+            if not self._wrong[close]:
+                continue
+            seen[name] = sum(self._wrong[close]) / len(self._wrong[close])
+            if seen[name] < self.setting.passed and close:
+                self.width /= CLOSER
+            elif seen[name] < self.setting.passed:
+                self.length = min(2 * self.length, self.setting.longest)
+            self._wrong[close] = []
+        return seen
+
+
 def train(
     task: str, log: Callable[[str], None], setting: Setting | None = None, batch: int = BATCH
 ) -> tuple[MemoryController, dict[str, Any]]:
-    """Train by curriculum, doubling the length; then test. The controller, and what was measured."""
+    """Train by curriculum; then test. The controller, and what was measured."""
     setting = SETTINGS[task] if setting is None else setting
     torch.set_num_threads(1)
-    generator = torch.Generator().manual_seed(SEED)
-    controller = controller_of(task, setting, batch)
-    adam = torch.optim.AdamW(controller.parameters(), lr=setting.learning_rate, weight_decay=setting.shrink)
-    length, began, looks = 2, time.process_time(), []
-    recent: list[float] = []
+    controller, course = controller_of(task, setting, batch), Course(task, setting, batch)
+    adam = torch.optim.Adam(controller.parameters(), lr=setting.learning_rate)
+    began, looks = time.process_time(), []
     for step in range(setting.steps):
+        settled = setting.settled ** (step / setting.steps)
         for part in adam.param_groups:
-            part["lr"] = setting.learning_rate * setting.settled ** (step / setting.steps)
-        # every second batch is shorter, so that short sequences are not forgotten
-        drawn = int(torch.randint(1, length + 1, (1,), generator=generator)) if step % 2 else length
-        if task == "recall":
-            episode = recall(batch, drawn, generator, setting.queries)
-        else:
-            episode = TASKS[task].make(batch, drawn, generator)
+            part["lr"] = setting.learning_rate * settled * (2 / course.length) ** setting.slower
+        cast(CellReader, controller.network.reader).hard = step >= setting.hard * setting.steps
+        episode = course.episode(step)
         outputs = controller(episode.inputs)
         loss = functional.binary_cross_entropy_with_logits(outputs[:, episode.asked], episode.target)
         adam.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(controller.parameters(), 1.0)
         adam.step()
-        recent.append(float(wrong_bits(outputs.detach(), episode).float().mean()))
+        course.note(float(wrong_bits(outputs.detach(), episode).float().mean()))
         if (step + 1) % LOOK == 0:
-            error = sum(recent[-LOOK:]) / LOOK
-            looks.append({"step": step + 1, "length": length, "bits": error})
-            log(f"{task}, step {step + 1}, length {length}: {error:.4f} of the bits wrong")
-            if error < setting.passed:
-                length = min(2 * length, setting.longest)
+            looks.append(course.look(step + 1))
+            log(f"{task}, {looks[-1]}")
     spent = time.process_time() - began
     tests = [errors(controller, task, setting, times * setting.longest) for times in TIMES_LONGER]
     for found in tests:
@@ -150,7 +222,8 @@ def train(
         )
     return controller, {
         "setting": setting._asdict(),
-        "reached": length,
+        "reached": course.length,
+        "width": course.width,
         "processor_seconds": round(spent, 1),
         "looks": looks,
         "tests": tests,

@@ -58,6 +58,39 @@ def test_a_known_key_is_written_again_where_it_lies() -> None:
     assert not bool(memory.rows[0, 4:].any())
 
 
+@pytest.mark.parametrize("sequences", [1, 2])
+def test_a_hard_read_has_the_gradients_of_a_softmax(sequences: int) -> None:
+    torch.manual_seed(0)
+    rows = torch.randn(9, 7, dtype=torch.float64)
+    memory = WrittenMemory(9, 5, 2, sequences=sequences, initial=rows)
+    reader = CellReader(6, memory, heads=2, unit=False).double()
+    state = torch.randn(2, 6, dtype=torch.float64, requires_grad=True)
+    reader.hard = True
+    memory.begin()
+    read = reader.read(state, 3)
+    query = reader.query(state).unflatten(1, (2, 5))
+    scale = 1 + nn.functional.softplus(reader.scale(state)).unsqueeze(2)
+    score, cell = (query @ rows[:, :5].T).topk(3, dim=2)
+    soft, values = torch.softmax(scale * score, dim=2), rows[cell][..., 5:]
+    assert read.value is not None and memory.last is read
+    torch.testing.assert_close(read.value, values[:, :, 0])  # that of the best cell
+    torch.testing.assert_close(read.weight, nn.functional.one_hot(torch.zeros_like(cell[..., 0]), 3).double())
+    assert torch.equal(read.cell, cell) and torch.equal(read.reads, torch.full_like(read.reads, 18.0))
+    towards = torch.randn(2, 2, 2, dtype=torch.float64)
+    (found,) = torch.autograd.grad((read.value * towards).sum(), state)
+    (expected,) = torch.autograd.grad((soft.unsqueeze(3) * values).sum(dim=2).mul(towards).sum(), state)
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_hard_read_of_an_empty_memory_is_empty() -> None:
+    memory = WrittenMemory(9, 5, 2)
+    reader = CellReader(6, memory)
+    reader.hard = True
+    memory.begin()
+    read = reader.read(torch.randn(3, 6), 4)
+    assert read.value is not None and not bool(read.value.any()) and not bool(read.weight.any())
+
+
 def test_a_memory_may_be_replaced_by_a_larger_one() -> None:
     small, large = WrittenMemory(4, 5, 2), WrittenMemory(40, 5, 2, sequences=2, index="cluster")
     made = network(small)

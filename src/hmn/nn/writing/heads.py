@@ -99,9 +99,13 @@ class CellReader(nn.Module):
         hidden: features of the hidden state, H.
         memory: the memory that is read.
         heads: number of reads per call and sequence.
+        unit: whether queries have length 1.
 
     Attributes:
         indexed: the memory that is read.
+        hard: whether only the best of the K cells is read, with a weight of 1. Gradients are those of the
+            softmax over all K, a straight-through estimate. A network that erases what it has read, one cell
+            at a time, learns the last part so: a soft read leaves pieces of two cells. False at first.
     """
 
     name = "written"
@@ -110,7 +114,7 @@ class CellReader(nn.Module):
         super().__init__()
         check_whole("hidden", hidden, "the features of a hidden state")
         self.heads, self.indexed = check_whole("heads", heads, "reads per call"), memory
-        self.unit = check_flag("unit", unit)
+        self.unit, self.hard = check_flag("unit", unit), False
         self.query = nn.Linear(hidden, heads * memory.features)
         self.scale = nn.Linear(hidden, heads)
         nn.init.constant_(self.scale.bias, 5.0)
@@ -128,5 +132,9 @@ class CellReader(nn.Module):
             shares = torch.softmax(self.ways(query).unflatten(-1, (self.heads, 3)), dim=-1)
             ways = [read, memory.follow(last), memory.follow(last, back=True)]
             read = memory.blend(ways, shares, k, 1 + functional.softplus(self.sharpness(query)))
+        if self.hard:
+            best = functional.one_hot(read.weight.argmax(dim=-1), read.weight.shape[-1]).to(read.weight)
+            best = best * (read.weight > 0)  # an empty memory has no best cell
+            read = memory.weighed(read, read.weight + (best - read.weight).detach())
         memory.use(read)
         return read

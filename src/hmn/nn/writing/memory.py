@@ -249,6 +249,13 @@ class WrittenMemory(nn.Module):
         sharpened = softmax(power * weight.clamp(min=least).log(), cell < 0)
         return self._read_at(cell, sharpened, reads[0], reads[0].cell.shape[:-1])
 
+    @uncompiled
+    def weighed(self, read: Read, weight: Tensor) -> Read:
+        """The cells of a read with other weights ``(S, ..., K)``, without a search."""
+        cell = self._cells(read.cell)  # (S, M, K)
+        again = self._read_at(cell, weight.reshape(cell.shape), read, read.cell.shape[:-1])
+        return again._replace(score=read.score, reads=read.reads)
+
     def use(self, read: Read) -> None:
         """Note cells as used now, best last, and keep the read as ``last``; small weights do not count."""
         self._begun()
