@@ -151,16 +151,14 @@ class Course:
         self.task, self.setting, self.batch = task, setting, batch
         self.generator = torch.Generator().manual_seed(SEED)
         self.length, self.width = 2, 1.0
-        self._wrong: dict[bool, list[float]] = {
-            False: [],
-            True: [],
-        }  # since the last look, of close priorities
-        self._close = False
+        self._close = False  # whether the priorities of the last episode are close
+        self._wrong: dict[bool, list[float]] = {False: [], True: []}  # by that, since the last look
 
     def episode(self, step: int) -> Episode:
         """The sequences of a step; every second batch is shorter, so that short ones are not forgotten."""
-        drawn = int(torch.randint(1, self.length + 1, (1,), generator=self.generator))
-        length = drawn if step % 2 else self.length
+        length = self.length
+        if step % 2:
+            length = int(torch.randint(1, length + 1, (1,), generator=self.generator))
         hard = step >= self.setting.hard * self.setting.steps
         self._close = hard and self.task == "sort" and step % 4 != 0
         if self._close:

@@ -34,3 +34,19 @@ def test_sorted_vectors_are_those_of_the_highest_priorities() -> None:
     for inputs, target in zip(made.inputs, made.target, strict=True):
         ranked = sorted(inputs[:20].tolist(), key=lambda row: -row[BITS])
         assert [row[:BITS] for row in ranked[:16]] == target.tolist()
+
+
+def test_items_of_a_shared_memory_all_differ_in_few_bits() -> None:
+    made = recall(8, 4, torch.Generator().manual_seed(0), shared=5)  # 32 items of five bits: all there are
+    items = made.inputs[:, :16].reshape(32, 4, -1)[:, 1:, :ITEM_BITS].flatten(1)
+    assert len(torch.unique(items, dim=0)) == 32
+    assert int((items != items[:1]).any(dim=0).sum()) == 5
+
+
+def test_close_priorities_lie_in_a_part_of_the_range() -> None:
+    inputs = sort(50, 8, torch.Generator().manual_seed(0), width=0.1).inputs[:, :8]
+    assert bool((inputs[..., BITS + 1] == 1).all())
+    spread = inputs[..., BITS].amax(dim=1) - inputs[..., BITS].amin(dim=1)
+    assert 0.1 < float(spread.max()) < 0.2
+    assert float(inputs[..., BITS].abs().max()) <= 1
+    assert float(inputs[..., BITS].amax() - inputs[..., BITS].amin()) > 1.5
