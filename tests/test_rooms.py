@@ -37,7 +37,7 @@ ORDER = {
     " < verdicts < report < __init__",
     "hmn.qa": "config text < cells < answer encoders metrics < hops < training < build < changes use_index"
     " < saved_model < factoid_qa < demo sweep < __init__",
-    "hmn.qa.hops": "graph < beam encoder < reader < answers < network < evaluate < __init__",
+    "hmn.qa.hops": "graph < beam encoder < reader stops < answers < network < evaluate < __init__",
     "hmn.qa.training": "artificial_questions optim query_log search_depth targets < trainer"
     " < chain_trainer progress_bar < run_folder < fit < __init__",
     "hmn.store": "atomic contents < manifest < replace < bundle < __init__",

@@ -128,6 +128,7 @@ RANGES: dict[str, tuple[Any, Any]] = {
     "checkpoint_seconds": (0.0, None),
     "other_subject": (0.0, 1.0),
     "relation_words": (0.0, 1.0),
+    "joined": (0.0, 1.0),
     "recall": (0.0, 1.0),
     "learning_rate": (1e-8, 10.0),
     "table_learning_rate": (1e-8, 10.0),
@@ -154,6 +155,13 @@ def test_ranges(name: str) -> None:
 def test_every_number_has_a_range() -> None:
     numbers = {name for kind, name in EVERY if get_type_hints(kind)[name] in (int, float)}
     assert numbers == set(RANGES)
+
+
+@pytest.mark.parametrize("decider", ["", "Words", "both"])
+def test_what_decides_where_to_stop(decider: str) -> None:
+    assert ModelConfig(stop_by="words").stop_by == "words"
+    with pytest.raises(ConfigError, match=r"stop_by is .*, expected .*reading"):
+        make_configs({"stop_by": decider})
 
 
 @pytest.mark.parametrize("reader", ["", "KMIPS", "hard"])

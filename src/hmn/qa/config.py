@@ -25,6 +25,10 @@ MOST_FEATURES = 2**16
 """Upper limit of the features of a block and of hidden units."""
 MOST_HOPS = 16
 """Upper limit of hops."""
+READING = "reading"
+"""Way to decide whether a hop is the last: by what it read, and what is asked next."""
+WORDS = "words"
+"""Way to decide whether a hop is the last: by the words of the question. The default."""
 BEST_CELLS = "k-mips"
 """Strategy that candidates come from by default."""
 
@@ -87,6 +91,11 @@ class ModelConfig:
         "of the next. How many a question needs is learned.",
     )
     beam: int = setting(64, "Number of entities per question that a further hop starts from.")
+    stop_by: str = setting(
+        WORDS,
+        "What decides whether a hop is the last: words (those of the question) or reading (the relation that "
+        "was read, and the one that the question asks for next), which new phrasings mislead less.",
+    )
     objects: bool = setting(
         False, "Put the object's name into the text of its cell, for questions that name the kind of answer."
     )
@@ -118,6 +127,10 @@ class ModelConfig:
         """Refuse values that are out of range."""
         if self.reader not in READERS:
             raise ConfigError(f"reader is {self.reader!r}, {expected_one_of(self.reader, READERS)}")
+        if self.stop_by not in (READING, WORDS):
+            raise ConfigError(
+                f"stop_by is {self.stop_by!r}, {expected_one_of(self.stop_by, (READING, WORDS))}"
+            )
         _between(self, 1, MOST_CELLS, "k", "beam")
         _between(self, 1, MOST_HOPS, "hops")
         _between(self, 1, MOST_FEATURES, "name_features", "relation_features", "meaning_features")
@@ -164,6 +177,11 @@ class TrainConfig:
     relation_words: float = setting(
         0.15, "Share of training questions that are replaced by the words of a random fact."
     )
+    joined: float = setting(
+        0.15,
+        "With several hops, share of training questions that are asked about what another question asks for, "
+        "instead of about their subject.",
+    )
     learning_rate: float = setting(
         2e-3,
         "Peak learning rate of Adam, reached after the warm-up. It then falls linearly, to 1 %.",
@@ -197,7 +215,7 @@ class TrainConfig:
         _at_least(self, 1, "epochs", "patience", "batch_size", "renew_steps")
         _at_least(self, 0, "warmup", "threads", "checkpoint_seconds")
         _between(self, 0, 2**63 - 1, "seed")
-        _between(self, 0.0, 1.0, "other_subject", "relation_words", "recall")
+        _between(self, 0.0, 1.0, "other_subject", "relation_words", "joined", "recall")
         _between(self, 1e-8, 10.0, "learning_rate", "table_learning_rate", "encoder_learning_rate")
 
 

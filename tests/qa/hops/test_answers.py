@@ -19,20 +19,22 @@ from hmn.qa.hops.reader import Chains
 def random_chains(facts: FactTable, seed: int = 0) -> Chains:
     start = np.array([facts.entity_number(name) for name in ("person 3", "town 2")])
     queries = asked(facts, len(start), seed)
-    stops = queries.stops / queries.stops.sum(dim=1, keepdim=True)
+    assert queries.stop is not None
+    stops = queries.stop.softmax(dim=1)
     beams = followed(chain_reader(facts), queries, start, search=False)
     return Chains(tuple(beams), stops, np.ones((2, HOPS)))
 
 
-def test_every_entity_is_in_one_reading_with_its_whole_weight() -> None:
+@pytest.mark.parametrize("scaled", [False, True])
+def test_every_entity_is_in_one_reading_with_its_whole_weight(scaled: bool) -> None:
     facts = table()
-    chains = random_chains(facts)
+    chains = random_chains(facts)._replace(scaled=scaled)
     for question, readings in enumerate(HopAnswers(facts).readings(chains)):
         expected: dict[int, float] = {}
         for hop, beam in enumerate(chains.beams):
             own = beam.question == question
             weight = beam.weight.detach().numpy()[own]
-            shares = chains.stops[question, hop].item() * weight / weight.sum()
+            shares = chains.stops[question, hop].item() * weight / (weight.sum() if scaled else 1.0)
             for entity, share in zip(beam.entity[own].tolist(), shares.tolist(), strict=True):
                 expected[entity] = expected.get(entity, 0.0) + share
         found = {
@@ -42,7 +44,7 @@ def test_every_entity_is_in_one_reading_with_its_whole_weight() -> None:
         }
         assert sum(len(reading.entity) for reading in readings) == len(found)
         assert found == pytest.approx(expected, rel=1e-9)
-        assert sum(reading.probability for reading in readings) == pytest.approx(1.0)
+        assert sum(reading.probability for reading in readings) == pytest.approx(sum(expected.values()))
         assert [reading.probability for reading in readings] == sorted(
             (reading.probability for reading in readings), reverse=True
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from tests.qa.small import SIZES, contents
 from hmn.errors import ConfigError, NonFiniteError
 from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
+from hmn.qa.config import ModelConfig, settings_of
 from hmn.qa.factoid_qa import FactoidQA
 from hmn.qa.hops.network import HopNetwork, about
 from hmn.qa.sweep.measure import run_sweep
@@ -130,6 +132,32 @@ def test_saved_models_answer_the_same(trained: FactoidQA, world: FactTable, tmp_
     loaded = FactoidQA.from_pretrained(tmp_path / "model")
     for text, _ in rows(world)[::20]:
         assert loaded.ask(text) == trained.ask(text)
+
+
+def test_models_of_before_reading_could_decide_answer_the_same(
+    world: FactTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    questions = QuestionSet.from_rows(world, rows(world)[::4])
+    old = FactoidQA(world, hops=2, **SIZES).fit(questions, quiet=True, epochs=2)
+
+    def without_setting(config: ModelConfig) -> dict[str, Any]:
+        return {name: value for name, value in settings_of(config).items() if name != "stop_by"}
+
+    monkeypatch.setattr("hmn.qa.saved_model.settings_of", without_setting)
+    old.save_pretrained(tmp_path / "model")
+    loaded = FactoidQA.from_pretrained(tmp_path / "model")
+    assert loaded.config.stop_by == "words"
+    for text, _ in rows(world)[::20]:
+        assert loaded.ask(text) == old.ask(text)
+
+
+@pytest.mark.parametrize("stop_by", ["words", "reading"])
+def test_lost_weight_says_nothing_only_where_words_decide(world: FactTable, stop_by: str) -> None:
+    questions = QuestionSet.from_rows(world, rows(world)[::4])
+    qa = FactoidQA(world, hops=2, stop_by=stop_by, **SIZES).fit(questions, quiet=True, epochs=1)
+    assert isinstance(qa.network, HopNetwork)
+    asked = about(["in which town does [person 3] live"], world, qa.config)
+    assert qa.network.read(asked, qa.config.k).scaled == (stop_by == "words")
 
 
 def test_more_hops_than_in_training(trained: FactoidQA, tmp_path: Path) -> None:

@@ -38,10 +38,10 @@ def asked(
     draw = torch.Generator().manual_seed(seed)
     relation = torch.randn(questions, HOPS, len(facts.relations), generator=draw, dtype=dtype)
     back = torch.rand(questions, HOPS, generator=draw, dtype=dtype)
-    stops = torch.rand(questions, HOPS, generator=draw, dtype=dtype)
+    stop = torch.randn(questions, HOPS, generator=draw, dtype=dtype)
     for tensor in (relation, back):
         tensor.requires_grad_()
-    return HopQueries(torch.zeros(questions, 1), relation, back, stops, torch.tensor(50.0))
+    return HopQueries(torch.zeros(questions, 1), relation, back, torch.tensor(50.0), stop)
 
 
 def followed(

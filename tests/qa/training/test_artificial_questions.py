@@ -33,7 +33,8 @@ def made(other_subject: float, relation_words: float) -> tuple[ArtificialQuestio
 
 def drawn(other_subject: float, relation_words: float, seed: int) -> list[tuple[str, str, str]]:
     artificial, facts, texts = made(other_subject, relation_words)
-    word, pair = artificial.draw(np.array([0, 1]), np.random.default_rng(seed))
+    word, pair, then = artificial.draw(np.array([0, 1]), np.random.default_rng(seed))
+    assert (then == -1).all()
     asked = [
         facts.cell_of(*row[:3]) if one < 0 else int(facts.pair_start[one])
         for row, one in zip(ASKED, pair, strict=True)
@@ -85,6 +86,55 @@ def test_questions_of_which_only_answers_are_known_stay() -> None:
     cells = Cells.of(facts)
     texts = Texts([*questions.text, *cells.names, "a", "b"], 12)
     artificial = ArtificialQuestions(questions, facts, cells, texts, other_subject=1, relation_words=0)
-    word, pair = artificial.draw(np.array([0]), np.random.default_rng(0))
+    word, pair, _ = artificial.draw(np.array([0]), np.random.default_rng(0))
     assert pair.tolist() == [-1]
     assert word.row(0).tolist() == texts.word.row(0).tolist()
+
+
+STEPS = [
+    ("ada", "person/born_in", "london"),
+    ("bo", "person/born_in", "paris"),
+    ("london", "city/country", "uk"),
+    ("paris", "city/country", "france"),
+    ("tower", "sight/city", "london"),
+    ("uk", "country/capital", "london"),
+]
+
+
+def joined(seed: int) -> tuple[str, str, list[str], str]:
+    """A question that is asked about what another asks for: words, topic and relations."""
+    facts = FactTable.from_triples(STEPS)
+    rows = [
+        ("london", "city/country", "uk", "which country is london in"),
+        ("ada", "person/born_in", "london", "where was ada born"),
+    ]
+    cells, questions = Cells.of(facts), QuestionSet.from_rows(facts, rows)
+    relations = [facts.relation_text(number) for number in range(len(facts.relations))]
+    texts = Texts([*questions.text, *cells.names, *relations], 12)
+    artificial = ArtificialQuestions(
+        questions, facts, cells, texts, other_subject=0, relation_words=0, joined=1
+    )
+    drawn = artificial.draw(np.array([0, 1]), np.random.default_rng(seed))
+    # no fact leads to a person, so the second question stays
+    assert drawn.pair[1] == drawn.then[1] == -1
+    asked = [" ".join(texts.vocabulary[one] for one in drawn.words.row(row)) for row in range(2)]
+    assert asked[1] == rows[1][3]
+    first = facts.fact(int(facts.cells_of_pair(int(drawn.pair[0]))[0]))
+    return asked[0], first.subject, [first.relation, facts.relations[int(drawn.then[0])]], first.object
+
+
+def test_a_question_is_asked_about_what_another_one_asks_for() -> None:
+    seen = [joined(seed) for seed in range(200)]
+    texts = {text for text, *_ in seen}
+    assert {
+        "which country is where was ada born in",
+        "which country is where was bo born in",
+        "which country is born bo in",
+        "which country is tower sight city in",
+    } <= texts
+    for text, topic, relations, _ in seen:
+        assert text.startswith("which country is ") and text.endswith(" in") and topic in text.split()
+        assert relations[1] == "city/country"
+        # from the United Kingdom to its capital and back again is no question
+        assert relations[0] in ("person/born_in", "sight/city")
+    assert {relations[0] for _, _, relations, _ in seen} == {"person/born_in", "sight/city"}

@@ -129,9 +129,9 @@ def _ends(chains: Chains) -> Ends:
             facts[:, back] = reached.edges.fact[edge]
             entry = reached.edges.source[edge]
         weight = beam.weight.detach().double().cpu().numpy()
-        # what was lost on the way, at entities without the relation, says nothing about the number of hops
-        total = np.bincount(beam.question, weight, minlength=len(stops))
-        weight = weight / np.maximum(total, np.finfo(np.float64).tiny)[beam.question]
+        if chains.scaled:
+            total = np.bincount(beam.question, weight, minlength=len(stops))
+            weight = weight / np.maximum(total, np.finfo(np.float64).tiny)[beam.question]
         weight = weight * stops[beam.question, hop]
         parts.append((beam.question, beam.entity, weight, facts))
     return Ends(*(np.concatenate(column) for column in zip(*parts, strict=True)))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hmn.qa.config import ModelConfig
+from hmn.qa.config import WORDS, ModelConfig
 from hmn.qa.encoders.question import QuestionEncoder, WordsRead
 from hmn.qa.encoders.tables import NameTable, WordTable
 from hmn.qa.text import WordBags
@@ -21,23 +21,26 @@ class HopQueries(NamedTuple):
         first: ``(B, D)`` query of the first hop.
         relation: ``(B, T, R)`` relation block of every hop.
         back: ``(B, T)`` how far a chain may return to where it began, from 0 to 1.
-        stops: ``(B, T)`` probability that the answer is what this hop finds; each row sums to 1.
         name_scale: length of the block of names in a query.
+        stop: ``(B, T)`` logits that a chain which has come to this hop ends there, if the words alone decide.
     """
 
     first: Tensor
     relation: Tensor
     back: Tensor
-    stops: Tensor
     name_scale: Tensor
+    stop: Tensor | None
 
 
 class HopEncoder(QuestionEncoder):
     """Encodes questions as one query per hop.
 
     A recurrent state looks at the words of the question once per hop. What it sees there gives the hop's
-    relation block, and whether the question is answered after it. The steps share their weights, so a model
-    can be asked for more hops than it was trained with.
+    relation block. The steps share their weights, so a model can be asked for more hops than it was trained
+    with.
+
+    Whether a question is answered after a hop follows from its words or, by ``config.stop_by``, from two
+    relations: the one that was read there, and the one that the next hop would ask for.
 
     Args:
         config: sizes of the model.
@@ -53,8 +56,11 @@ class HopEncoder(QuestionEncoder):
         self.look = nn.Linear(state, features)
         self.step = nn.GRUCell(features, state)
         self.relation = self._head(features + state, state, config.relation_features, config.dropout)
-        # whether to stop, and whether chains may return
-        self.decide = self._head(features + state, state, 2, config.dropout)
+        # whether chains may return and, if the words decide it, whether they end
+        by_words = config.stop_by == WORDS
+        self.decide = self._head(features + state, state, 2 if by_words else 1, config.dropout)
+        relations = 2 * config.relation_features
+        self.end = None if by_words else self._head(relations, config.hidden, 1, config.dropout)
 
     @staticmethod
     def _head(features: int, hidden: int, out: int, dropout: float) -> nn.Sequential:
@@ -83,20 +89,26 @@ class HopEncoder(QuestionEncoder):
             state = self.step(context, state)
             decisions.append(self.decide(torch.cat([context, state], dim=1)))
         relation = torch.stack(relations, dim=1)  # (B, T, R)
-        stop, back = torch.stack(decisions, dim=1).unbind(dim=2)
+        *stop, back = torch.stack(decisions, dim=1).unbind(dim=2)
         first = torch.cat([read.name, relation[:, 0], *self.meanings(read)], dim=1)
         scale = self.log_scale.exp()
-        return HopQueries(first, relation, torch.sigmoid(back), _stops(stop), scale)
+        return HopQueries(first, relation, torch.sigmoid(back), scale, stop[0] if stop else None)
+
+    def stop(self, asked: HopQueries, hop: int, read: Tensor) -> Tensor:
+        """Logits ``(B,)`` that chains which have come to a hop, not the last one, end there.
+
+        Args:
+            asked: what the questions ask.
+            hop: number of the hop, from 0.
+            read: ``(B, R)`` mean vectors of the relations that the hop read.
+        """
+        if self.end is None:
+            assert asked.stop is not None
+            return asked.stop[:, hop]
+        ended: Tensor = self.end(torch.cat([read, asked.relation[:, hop + 1]], dim=1)).squeeze(1)
+        return ended
 
     @staticmethod
     def _shares(read: WordsRead, logit: Tensor) -> Tensor:
         """Shares ``(B, T)`` of the words."""
         return logit.masked_fill(~read.within, -torch.inf).softmax(dim=1)
-
-
-def _stops(logit: Tensor) -> Tensor:
-    """Probability of each hop to be the last ``(B, T)``, if it is by ``logit`` unless one before it was."""
-    going_on = torch.sigmoid(-logit[:, :-1]).cumprod(dim=1)  # (B, T - 1), after each hop but the last
-    reached = torch.cat([torch.ones_like(logit[:, :1]), going_on], dim=1)  # (B, T)
-    last = torch.cat([torch.sigmoid(logit[:, :-1]), torch.ones_like(logit[:, :1])], dim=1)
-    return reached * last

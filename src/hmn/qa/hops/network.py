@@ -24,6 +24,7 @@ from hmn.qa.hops.answers import HopAnswers
 from hmn.qa.hops.beam import Beam
 from hmn.qa.hops.encoder import HopEncoder, HopQueries
 from hmn.qa.hops.reader import ChainReader, Chains
+from hmn.qa.hops.stops import Stops
 from hmn.qa.text import Texts, WordBags
 
 LEAST_REACHED = 0.01
@@ -90,13 +91,19 @@ class HopNetwork(MemoryNetwork[list[list[Answer]]]):
         relations = self.relations()
         beam, reads = self._first(asked, topic, relations, k, search)
         beams, costs = [beam], [reads]
-        reached = asked.stops.flip(1).cumsum(dim=1).flip(1)  # (B, T), probability that a hop is reached
+        stops = self.stops(asked, relations)
         for hop in range(1, self.hops):
-            going_on = (reached[:, hop] >= LEAST_REACHED).cpu().numpy()
+            stops.decide(beam)
+            going_on = (stops.reached >= LEAST_REACHED).cpu().numpy()
             beam, reads = self.chains.follow(beam, hop, asked, relations, search=search, going_on=going_on)
             beams.append(beam)
             costs.append(reads)
-        return Chains(tuple(beams), asked.stops, np.stack(costs, axis=1))
+        by_words = self.input_module.end is None
+        return Chains(tuple(beams), stops.all(), np.stack(costs, axis=1), scaled=by_words)
+
+    def stops(self, asked: HopQueries, relations: Tensor) -> Stops:
+        """Where the chains of some questions end, to be decided hop by hop."""
+        return Stops(self.input_module, asked, relations, self.chains.graph)
 
     def relations(self) -> Tensor:
         """Vectors ``(relations, R)`` of all relations, as the cells have them."""

@@ -40,11 +40,14 @@ class Chains(NamedTuple):
         beams: what each hop reached.
         stops: ``(B, T)`` probability of each hop to be the last.
         reads: ``(B, T)`` reads of each hop.
+        scaled: scale the weights of each hop to a sum of 1: what was lost on the way, at entities without the
+            relation, then says nothing about the number of hops.
     """
 
     beams: tuple[Beam, ...]
     stops: Tensor
     reads: NDArray[np.float64]
+    scaled: bool = False
 
 
 class ChainReader:

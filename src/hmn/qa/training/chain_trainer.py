@@ -14,6 +14,7 @@ from hmn.facts.questions import QuestionSet
 from hmn.facts.ragged import Ragged, offsets
 from hmn.qa.hops.beam import Beam
 from hmn.qa.hops.network import HopNetwork
+from hmn.qa.training.artificial_questions import Drawn
 from hmn.qa.training.targets import mask_of
 from hmn.qa.training.trainer import Trainer
 
@@ -52,34 +53,40 @@ class ChainTrainer(Trainer):
 
     def _loss(self, batch: np.ndarray[Any, np.dtype[np.int64]], step: int) -> tuple[Tensor, Tensor]:
         """Loss on a batch of questions, and the cells that were scored for it, ascending."""
-        # 1. Some questions are replaced by the words of a fact.
+        # 1. Some questions are replaced by artificial ones.
         # 2. The first hop attends to the reader's candidates and to the cells of the known topics.
         # 3. Every further hop follows the beam; the weight at the right answers is summed over the hops.
         rng = np.random.default_rng([self.config.seed, 1, step])
-        words, pair = self.artificial.draw(batch, rng)
-        topic, answers = self._asked(batch, pair)
-        asked = self.network.input_module.hops(self.texts.bags_of(words), self.network.hops)
+        questions = self.artificial.draw(batch, rng)
+        topic, answers = self._asked(batch, questions)
+        asked = self.network.input_module.hops(self.texts.bags_of(questions.words), self.network.hops)
         own = self._own_cells(topic)
         drawn, score = self.network.attend(asked.first, torch.from_numpy(own.flat), self._generator(step))
         self.query_log.note(asked.first, drawn.cell, score, mask_of(own, drawn.cell))
         beam = self._first(drawn.cell.cpu().numpy(), score.softmax(dim=1), topic, own)
         relations = self.network.relations()
-        mass = asked.stops[:, 0] * _mass(beam, answers)
+        stops, found = self.network.stops(asked, relations), [_mass(beam, answers)]
         for hop in range(1, self.network.hops):
+            stops.decide(beam)
             beam, _ = self.network.chains.follow(beam, hop, asked, relations, search=False)
-            mass = mass + asked.stops[:, hop] * _mass(beam, answers)
+            found.append(_mass(beam, answers))
+        mass = (stops.all() * torch.stack(found, dim=1)).sum(dim=1)
         return -(mass + SMALLEST_MASS).log().mean(), drawn.cell
 
-    def _asked(self, batch: NDArray[np.int64], pair: NDArray[np.int64]) -> tuple[NDArray[np.int64], Ragged]:
-        """Topic ``(B,)`` and right answers of each question; artificial ones ask for a pair."""
+    def _asked(self, batch: NDArray[np.int64], drawn: Drawn) -> tuple[NDArray[np.int64], Ragged]:
+        """Topic ``(B,)`` and right answers of each question; artificial ones ask for a pair, or from it."""
         facts = self.network.chains.graph.facts
         topic, answers = self._topic[batch], [self._answers.row(int(number)) for number in batch]
-        for row in np.flatnonzero(pair >= 0):
-            asked = facts.cells_of_pair(int(pair[row]))
-            topic[row], answers[row] = (
-                facts.subject[asked[0]],
-                np.unique(facts.object[asked]).astype(np.int64),
-            )
+        for row in np.flatnonzero(drawn.pair >= 0):
+            held = facts.cells_of_pair(int(drawn.pair[row]))
+            reached = np.unique(facts.object[held])
+            topic[row] = facts.subject[held[0]]
+            if drawn.then[row] >= 0:
+                pairs = facts.pairs_of(reached.astype(np.int64)).flat
+                firsts = facts.pair_start[pairs]
+                pairs = pairs[facts.relation[firsts] == drawn.then[row]]
+                reached = np.setdiff1d(facts.object[facts.cells_of_pairs(pairs).flat], topic[row])
+            answers[row] = reached.astype(np.int64)
         return topic, Ragged.of(answers)
 
     def _own_cells(self, topic: NDArray[np.int64]) -> Ragged:

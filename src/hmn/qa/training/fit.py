@@ -147,6 +147,7 @@ def _trainer(
         texts,
         other_subject=config.other_subject,
         relation_words=config.relation_words,
+        joined=config.joined if model.config.hops > 1 else 0.0,
     )
     targets = Targets.of(questions, facts, cells)
     validate = None if held_out is None else _validation(model, held_out)

@@ -179,9 +179,9 @@ class Trainer:
         """Loss on a batch of questions, and the cells that were scored for it, ascending."""
         # some questions are replaced by artificial ones; all are scored against the reader's candidates
         rng = np.random.default_rng([self.config.seed, 1, step])
-        asked, pair = self.artificial.draw(batch, rng)
-        targets, rows = self.targets.asking(batch, pair), np.arange(len(batch))
-        query = self.network.input_module(self.texts.bags_of(asked))  # (B, D)
+        asked = self.artificial.draw(batch, rng)
+        targets, rows = self.targets.asking(batch, asked.pair), np.arange(len(batch))
+        query = self.network.input_module(self.texts.bags_of(asked.words))  # (B, D)
         added = targets.added(rows, query, self.memory.snapshot())  # (T,)
         drawn, score = self.network.attend(query, added, self._generator(step))  # (C,), (B, C)
         right, ignored = targets.masks(rows, drawn.cell)  # (B, C), (B, C)
