@@ -32,7 +32,7 @@ def small_world(world: World) -> World:
 
 def few_questions(world: World, seed: int, *, train: int) -> TwoStepQuestions:
     assert train == run.TWO_STEP_QUESTIONS
-    return two_step_questions(world, seed, train=40, valid=10, test=30)
+    return two_step_questions(world, seed, train=40, first_steps=10, valid=10, test=30)
 
 
 @pytest.mark.parametrize("two_steps", [False, True])

@@ -15,11 +15,14 @@ from tests.qa.demo.test_walks import by_search
 
 from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
+from hmn.qa.demo.phrases import PHRASINGS
 from hmn.qa.demo.two_steps import (
+    FIRST_STEPS,
     SAMPLE_QUESTIONS,
     TWO_STEPS,
     TwoStepQuestions,
     backward_facts,
+    composed_phrasings,
     two_step_questions,
     write_two_steps,
 )
@@ -54,9 +57,13 @@ def parts(questions: TwoStepQuestions) -> dict[str, list[HopQuestion]]:
     return {name: getattr(questions, name) for name in ("train", "valid", "entities", "phrasings")}
 
 
-def wordings(held_out: bool) -> dict[tuple[str, tuple[str, ...]], set[str]]:
+def every(questions: TwoStepQuestions) -> dict[str, list[HopQuestion]]:
+    return {**parts(questions), "first_steps": questions.first_steps}
+
+
+def wordings(group: str) -> dict[tuple[str, tuple[str, ...]], set[str]]:
     return {
-        (kind, steps): {bare(text) for text in (phrasings.held_out if held_out else phrasings.train)}
+        (kind, steps): {bare(text) for text in getattr(phrasings, group)}
         for kind, steps, phrasings in TWO_STEPS
     }
 
@@ -74,7 +81,8 @@ def test_sizes_and_texts(questions: TwoStepQuestions) -> None:
         "entities": 500,
         "phrasings": 500,
     }
-    texts = [bare(question.text) for part in parts(questions).values() for question in part]
+    assert len(questions.first_steps) == 500
+    texts = [bare(question.text) for part in every(questions).values() for question in part]
     assert len(set(texts)) == len(texts)
     for name, part in parts(questions).items():
         forms = Counter((question.topic.split("/")[0], question.steps) for question in part)
@@ -87,7 +95,7 @@ def test_answers_follow_from_the_facts(world: World, questions: TwoStepQuestions
     for row in world.triples:
         by_step[row[1].partition("/")[2]].append(row)
     rng = random.Random(0)
-    for part in parts(questions).values():
+    for part in every(questions).values():
         for question in rng.sample(part, 10):
             facts = [
                 row for step in {step.removeprefix("~") for step in question.steps} for row in by_step[step]
@@ -122,18 +130,61 @@ def test_no_other_entity_is_meant(world: World, walks: Walks, questions: TwoStep
                 assert not walks.reached(other, question.steps)
 
 
-def test_topics_and_phrasings_are_held_out(world: World, questions: TwoStepQuestions) -> None:
+def test_topics_and_phrasings_are_held_out(world: World, walks: Walks, questions: TwoStepQuestions) -> None:
     topics = {name: {question.topic for question in part} for name, part in parts(questions).items()}
     tested = topics["entities"] | topics["phrasings"]
     assert not topics["train"] & (topics["valid"] | tested)
     assert not topics["valid"] & tested
     assert not {subject for subject, *_ in world.train} & (topics["valid"] | tested)
-    known, held_out = wordings(held_out=False), wordings(held_out=True)
+    composed = {
+        (kind, steps): {bare(text) for text in composed_phrasings(kind, steps, walks.leads_to())}
+        for kind, steps, _ in TWO_STEPS
+    }
+    known = wordings("train")
+    used = {"train": known, "valid": wordings("valid"), "entities": known, "phrasings": wordings("held_out")}
+    put_together = 0
     for name, part in parts(questions).items():
         for question in part:
-            form = question.topic.split("/")[0], question.steps
-            assert (without_topic(question) in held_out[form]) == (name == "phrasings")
-            assert (without_topic(question) in known[form]) == (name != "phrasings")
+            form, text = (question.topic.split("/")[0], question.steps), without_topic(question)
+            if text not in used[name][form]:
+                assert name == "train" and text in composed[form]
+                put_together += 1
+    assert 0.4 < put_together / len(questions.train) < 0.6
+    said = [texts for group in (composed, known) for texts in group.values()]
+    held_out = set[str]().union(*wordings("held_out").values())
+    assert not held_out & set[str]().union(*said, *used["valid"].values())
+    assert not set[str]().union(*said) & set[str]().union(*used["valid"].values())
+
+
+def test_first_steps_are_asked_about_topics_of_training_in_no_held_out_phrasing(
+    world: World, questions: TwoStepQuestions
+) -> None:
+    held_out = {bare(text) for relation in PHRASINGS.values() for text in relation.held_out}
+    tested = {
+        question.topic for name in ("valid", "entities", "phrasings") for question in parts(questions)[name]
+    }
+    tested |= {subject for part in (world.valid, world.test) for subject, *_ in part}
+    asked = set()
+    for question in questions.first_steps:
+        assert without_topic(question) not in held_out
+        assert question.topic not in tested
+        (step,) = question.steps
+        asked.add(f"{question.topic.split('/')[0]}/{step}")
+    assert asked == set(FIRST_STEPS)
+
+
+def test_parts_of_phrasings_are_said_in_training() -> None:
+    """What is put together in training holds no wording that is in held-out phrasings only."""
+    for form, phrases in FIRST_STEPS.items():
+        kind, _, step = form.partition("/")
+        said = " ".join(
+            text
+            for topic, steps, phrasings in TWO_STEPS
+            for text in phrasings.train
+            if (topic, steps[0]) == (kind, step)
+        ).lower()
+        for phrase in phrases:
+            assert all(word in said for word in phrase.lower().split())
 
 
 def test_no_phrasing_stands_for_two_walks_or_is_in_both_groups() -> None:
@@ -142,7 +193,8 @@ def test_no_phrasing_stands_for_two_walks_or_is_in_both_groups() -> None:
         assert len(steps) == 2
         assert len(phrasings.train) >= 4
         assert len(phrasings.held_out) >= 2
-        for phrasing in (*phrasings.train, *phrasings.held_out):
+        assert len(phrasings.valid) == 2
+        for phrasing in (*phrasings.train, *phrasings.valid, *phrasings.held_out):
             assert phrasing.count("{}") == 1
             assert not set(phrasing) & set("[]")
             kinds[kind].append(bare(phrasing))
@@ -190,8 +242,8 @@ def test_what_is_written_can_be_read_back(world: World, questions: TwoStepQuesti
     write_two_steps(questions, tmp_path)
     facts = FactTable.from_triples([*world.triples, *backward_facts(world.triples)], world.names)
     written = {path.name: path for path in tmp_path.iterdir()}
-    for name, part in parts(questions).items():
-        file = {"entities": "test"}.get(name, name)
+    for name, part in every(questions).items():
+        file = {"entities": "test", "first_steps": "first-steps"}.get(name, name)
         read, expected = (
             QuestionSet.read(written.pop(f"two-steps-{file}.tsv"), facts),
             question_set(facts, part),
@@ -222,7 +274,7 @@ from hmn.qa.demo.two_steps import two_step_questions
 from hmn.qa.demo.world import World
 triples, names = json.loads(pathlib.Path(sys.argv[1]).read_text())
 world, sizes = World([tuple(row) for row in triples], names, [], [], []), dict(train=40, valid=10, test=10)
-written = [two_step_questions(world, 3, **sizes), chain_questions(world, 3, hops=2, **sizes)]
+written = [two_step_questions(world, 3, first_steps=20, **sizes), chain_questions(world, 3, hops=2, **sizes)]
 """
 
 
@@ -244,4 +296,4 @@ def test_another_process_with_another_hash_seed_writes_the_same(world: World, tm
         for hash_seed in ("1", "2")
     }
     assert len(printed) == 1
-    assert printed.pop().count("HopQuestion") == 40 + 10 + 2 * 10 + 2 * 40 + 2 * 10 + 3 * 10
+    assert printed.pop().count("HopQuestion") == 40 + 20 + 10 + 2 * 10 + 2 * 40 + 2 * 10 + 3 * 10

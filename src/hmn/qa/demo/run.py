@@ -11,6 +11,7 @@ from typing import Any
 from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
 from hmn.qa.answer import Answer
+from hmn.qa.config import READING
 from hmn.qa.demo.two_steps import SAMPLE_QUESTIONS as TWO_STEP_SAMPLES
 from hmn.qa.demo.two_steps import TwoStepQuestions, backward_facts, two_step_questions, write_two_steps
 from hmn.qa.demo.walks import question_set
@@ -21,6 +22,8 @@ from hmn.store.bundle import check_writable
 
 SETTINGS: dict[str, Any] = {"table_bits": 17, "name_features": 128, "relation_features": 64}
 """Settings of the model, smaller than the defaults."""
+TWO_STEP_SETTINGS: dict[str, Any] = {"hops": 2, "stop_by": READING}
+"""Further settings where questions take up to two facts."""
 TRAINING: dict[str, Any] = {"epochs": 4}
 """Settings of its training."""
 TWO_STEP_QUESTIONS = 2000
@@ -55,9 +58,10 @@ def run_demo(
     train, valid = (QuestionSet.from_rows(facts, part) for part in (world.train, world.valid))
     if further is not None:
         write_two_steps(further, out)
-        train = QuestionSet.joined([train, question_set(facts, further.train)])
+        more = [question_set(facts, part) for part in (further.train, further.first_steps)]
+        train = QuestionSet.joined([train, *more])
         valid = QuestionSet.joined([valid, question_set(facts, further.valid)])
-    qa = FactoidQA(facts, **SETTINGS, hops=2 if two_steps else 1)
+    qa = FactoidQA(facts, **SETTINGS, **(TWO_STEP_SETTINGS if two_steps else {}))
     qa.fit(train, valid, out=out / "model", overwrite=True, seed=seed, **TRAINING)
     _log("measuring on held-out questions about entities that training never saw …")
     _measure(qa, QuestionSet.from_rows(facts, world.test), further)
