@@ -133,9 +133,8 @@ def _tasks(found: dict[str, Any]) -> list[str]:
         lines += [
             f"### {name.capitalize()}",
             "",
-            f"Trained to length {own['reached']} in {setting['steps']:,} steps, "
-            f"{own['processor_seconds']:,.0f} seconds; window {setting['window']}, K={setting['tested_k']} "
-            "in tests.",
+            f"Trained to length {own['reached']} in {setting['steps']:,} steps{_seconds(own)}; window "
+            f"{setting['window']}, K={setting['tested_k']} in tests.",
             "",
             "| length | wrong bits | wrong sequences |",
             "|---|---|---|",
@@ -148,6 +147,11 @@ def _tasks(found: dict[str, Any]) -> list[str]:
         if "crowd" in own:
             lines += _crowd(own["crowd"])
     return lines
+
+
+def _seconds(own: dict[str, Any]) -> str:
+    spent = own.get("processor_seconds")
+    return "" if spent is None else f", {spent:,.0f} seconds"
 
 
 def _crowd(found: dict[str, Any]) -> list[str]:
