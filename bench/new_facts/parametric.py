@@ -162,6 +162,11 @@ class Parametric:
                     step.step()
                 right += hits
             learned = right / len(query)
+            spent = time.process_time() - began
+            print(
+                f"epoch {epoch}: {learned:.3f} of {len(query):,} facts and questions, {spent:.0f} s",
+                flush=True,
+            )
         return Taught(epoch, time.process_time() - began, learned)
 
     def _loss(self, query: Tensor, answer: Tensor) -> tuple[Tensor, int]:
