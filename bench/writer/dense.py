@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hmn.nn.writing.blending import LEAST_WEIGHT
+from hmn.nn.writing.changing import LEAST_WEIGHT
 from hmn.results import Read
 
 

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from hmn.nn.writing.blending import merged, rounds
-
-
-def test_rounds_keep_the_order() -> None:
-    assert rounds([4, 2, 4, 4, 1, 2]) == [[0, 1, 4], [2, 5], [3]]
-    assert rounds([4, 2, 1]) == [[0, 1, 2]]
+from hmn.nn.writing.blending import merged
 
 
 def test_merged_cells_have_the_weights_of_all_their_places() -> None:

@@ -15,7 +15,8 @@ from hmn.index.registry import make_index
 from hmn.nn.attention.scoring import softmax, uncompiled
 from hmn.nn.products import at_full_precision
 from hmn.nn.settings import check_whole
-from hmn.nn.writing.blending import LEAST_WEIGHT, change_cells, merged, planned, read_cells, shaped
+from hmn.nn.writing.blending import merged, read_cells, shaped
+from hmn.nn.writing.changing import LEAST_WEIGHT, change_cells, planned
 from hmn.nn.writing.finding import Finder
 from hmn.nn.writing.links import Links
 from hmn.nn.writing.recency import Recency
