@@ -32,7 +32,8 @@ ORDER = {
     " < __init__",
     "hmn.nn": "clipping products row_adam settings weights < candidates loss < parts < memory < attention"
     " reader < hops writing < network < writing.controller < __init__",
-    "hmn.nn.writing": "recency tape links finding < blending changing < memory < cores heads < controller < __init__",
+    "hmn.nn.writing": "recency tape links finding < blending changing < memory < cores heads"
+    " < controller < __init__",
     "hmn.paper": "cells.transe process published < preset < data grid < cells < network < baselines < runs"
     " < verdicts < report < __init__",
     "hmn.qa": "config text < cells < answer encoders metrics < hops < training < build < changes use_index"

@@ -11,10 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.nn import functional
 
 from bench.writer.tasks import ITEM_BITS, ITEM_PARTS, recall
-from bench.writer.training import FEATURES, LOOK, SEED, VALUES, wrong_bits
+from bench.writer.training import FEATURES, LOOK, SEED, VALUES, train_step, wrong_bits
 from hmn.nn.writing.controller import MemoryController
 from hmn.nn.writing.memory import WrittenMemory
 
@@ -45,14 +44,8 @@ def train(controller: MemoryController, log: Callable[[str], None], steps: int) 
         if step == 0:
             room = SEQUENCES * episode.inputs.shape[1]
             controller.network.memory = WrittenMemory(room, FEATURES, VALUES, linked=controller.memory.linked)
-        outputs = controller(episode.inputs)
-        loss = functional.binary_cross_entropy_with_logits(outputs[:, episode.asked], episode.target)
-        adam.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(controller.parameters(), 1.0)
-        adam.step()
+        wrong = train_step(controller, adam, episode)
         if (step + 1) % LOOK == 0:
-            wrong = float(wrong_bits(outputs.detach(), episode).float().mean())
             log(f"recall in one memory, step {step + 1}: {wrong:.4f} of the bits wrong")
 
 

@@ -133,6 +133,8 @@ def _tasks(found: dict[str, Any]) -> list[str]:
         "wrong at length 80; with soft reads alone, the best sort had 18.7 % wrong at 160. One seed.",
         "",
     ]
+    if any("processor_seconds" not in own for own in found["tasks"].values()):
+        lines += ["Taken from the log of the run, with four digits; its seconds were not kept.", ""]
     for name, own in found["tasks"].items():
         setting = own["setting"]
         lines += [

@@ -119,6 +119,17 @@ def wrong_bits(outputs: torch.Tensor, episode: Episode) -> torch.Tensor:
     return (outputs[:, episode.asked] > 0) != (episode.target > 0.5)
 
 
+def train_step(controller: MemoryController, adam: torch.optim.Optimizer, episode: Episode) -> float:
+    """One step of training; the share of wrong bits before it."""
+    outputs = controller(episode.inputs)
+    loss = functional.binary_cross_entropy_with_logits(outputs[:, episode.asked], episode.target)
+    adam.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    torch.nn.utils.clip_grad_norm_(controller.parameters(), 1.0)
+    adam.step()
+    return float(wrong_bits(outputs.detach(), episode).float().mean())
+
+
 def errors(controller: MemoryController, task: str, setting: Setting, length: int) -> dict[str, float]:
     """Shares of wrong bits and of sequences with a wrong bit."""
     generator, at_once = torch.Generator().manual_seed(SEED + length), max(min(TESTED, AT_ONCE // length), 1)
@@ -201,13 +212,7 @@ def train(
             part["lr"] = setting.learning_rate * settled * (2 / course.length) ** setting.slower
         cast(CellReader, controller.network.reader).hard = step >= setting.hard * setting.steps
         episode = course.episode(step)
-        outputs = controller(episode.inputs)
-        loss = functional.binary_cross_entropy_with_logits(outputs[:, episode.asked], episode.target)
-        adam.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(controller.parameters(), 1.0)
-        adam.step()
-        course.note(float(wrong_bits(outputs.detach(), episode).float().mean()))
+        course.note(train_step(controller, adam, episode))
         if (step + 1) % LOOK == 0:
             looks.append(course.look(step + 1))
             log(f"{task}, {looks[-1]}")

@@ -135,6 +135,6 @@ class CellReader(nn.Module):
         if self.hard:
             best = functional.one_hot(read.weight.argmax(dim=-1), read.weight.shape[-1]).to(read.weight)
             best = best * (read.weight > 0)  # an empty memory has no best cell
-            read = memory.weighed(read, read.weight + (best - read.weight).detach())
+            read = memory.with_weights(read, read.weight + (best - read.weight).detach())
         memory.use(read)
         return read

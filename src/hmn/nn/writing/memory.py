@@ -191,8 +191,8 @@ class WrittenMemory(nn.Module):
         tape = self._begun()
         heads = self._heads(query, "query", self.features)  # (S, M, D)
         cell, reads = self._finder.search(heads, check_whole("k", k, "the cells per query"))  # (S, M, K)
-        unused: Tensor | None = cell < 0
-        unused = unused if unused is not None and bool(unused.any()) else None
+        empty = cell < 0
+        unused = empty if bool(empty.any()) else None
         factor = scale
         if isinstance(scale, Tensor):
             factor = scale.reshape(*heads.shape[:2], 1) if scale.numel() > 1 else scale
@@ -251,7 +251,7 @@ class WrittenMemory(nn.Module):
         return self._read_at(cell, sharpened, reads[0], reads[0].cell.shape[:-1])
 
     @uncompiled
-    def weighed(self, read: Read, weight: Tensor) -> Read:
+    def with_weights(self, read: Read, weight: Tensor) -> Read:
         """The cells of a read with other weights ``(S, ..., K)``, without a search."""
         cell = self._cells(read.cell)  # (S, M, K)
         again = self._read_at(cell, weight.reshape(cell.shape), read, read.cell.shape[:-1])

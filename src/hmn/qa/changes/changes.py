@@ -82,20 +82,20 @@ def remove_facts(model: FactoidQA, facts: GivenFacts, ignore_missing: bool) -> F
 def _change(model: FactoidQA, given: FactTable, *, replace: bool) -> FactChange:
     """Add facts and, where they replace others, remove the other facts of their pairs."""
     table, _ = _changing(model)
-    there = int((table.cells_of(*_columns(given)) >= 0).sum()) if table.has_inverses else None
     relations = len(table.relations)
     added, renamed = table.add(_both_ways(given) if table.has_inverses else given)
     if len(table.relations) > relations:
         _add_relations(model, relations)
     _place(model, np.unique(np.concatenate([added, *(_facts_of(model, entity) for entity in renamed)])))
-    there = len(given) - len(added) if there is None else there
-    removed = 0
+    new, removed = len(added), 0
+    if table.has_inverses:  # which were added as well
+        new = int(np.isin(table.cells_of(*_columns(given)), added).sum())
     if replace:
         kept = table.cells_of(*_columns(given))
         others = np.setdiff1d(table.cells_of_pairs(np.unique(table.pair[kept])).flat, kept)
         _remove(model, others)
         removed = len(others)
-    return FactChange(len(given) - there, removed, there)
+    return FactChange(new, removed, len(given) - new)
 
 
 def _remove(model: FactoidQA, cells: NDArray[np.int64]) -> None:
