@@ -18,6 +18,7 @@ from bench.hops import chains, metaqa
 from bench.hops.report import report
 from bench.machine import machine, write_results
 from hmn.facts.table import FactTable
+from hmn.qa.config import READING, WORDS
 
 
 def main() -> None:
@@ -52,7 +53,8 @@ def main() -> None:
         "metaqa errors": lambda: metaqa.errors(data, model, most),
         "metaqa milliseconds": lambda: metaqa.ask(model, data),
         "metaqa without topics": lambda: metaqa.without_topics(data, arguments.work, arguments.seed, most),
-        "chains": lambda: chains.measure(arguments.seed),
+        "chains, stop by words": lambda: chains.measure(arguments.seed, WORDS),
+        "chains, stop by reading": lambda: chains.measure(arguments.seed, READING),
     }
     for name, part in parts.items():
         if name not in results and name.startswith(arguments.only or ""):

@@ -42,11 +42,12 @@ def test_parts_that_were_measured_too() -> None:
             metaqa_ceiling=ceiling,
             metaqa_milliseconds={"exact": 3.5},
             metaqa_without_topics={"hits_at_1": [0.1, 0.2, 0.3]},
-            chains={"training_seconds": 60.0, **chains},
+            **{"chains, stop by reading": {"processor_seconds": 60.0, **chains}},
         )
     )
     assert "- 1.25: another topic\n    - who: nobody; right: somebody" in page
     assert "| a reader that is given topic and relations | 0.9000 |" in page
     assert "exact 3.5 ms" in page
     assert "not given in training, exact | 0.1000 | 0.2000 | 0.3000 |" in page
-    assert "| topic given | 0.250 | 0.500 | 0.750 | 1.000 |" in page
+    assert "| stop by reading, topic given | 0.250 | 0.500 | 0.750 | 1.000 |" in page
+    assert "stop by words" not in page
