@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import defaultdict
@@ -37,14 +38,20 @@ def train(data: Path, out: Path, seed: int) -> dict[str, Any]:
     """Train through the command line; the last epoch is kept, so the held-out questions choose nothing."""
     flags = ["train", "--facts", str(data / "kb.txt"), "--questions", files(data, "train"), "--hops", "3"]
     flags += ["--epochs", str(EPOCHS), "--seed", str(seed), "--out", str(out), "--overwrite"]
-    began = time.perf_counter()
+    began = _processor_seconds()
     peak = run([sys.executable, "-m", "hmn.cli", *flags])
     shown = " ".join(["hmn", *flags[:-1]]).replace(str(data), "$DATA").replace(str(out), "$OUT")
     return {
         "command": shown,
-        "training_seconds": round(time.perf_counter() - began, 1),
+        "processor_seconds": round(_processor_seconds() - began, 1),
         "training_peak_rss_gib": round(peak, 2),
     }
+
+
+def _processor_seconds() -> float:
+    """Processor time of all commands that were run, in seconds."""
+    spent = os.times()
+    return spent.children_user + spent.children_system
 
 
 def without_topics(data: Path, work: Path, seed: int, most: int | None = None) -> dict[str, Any]:

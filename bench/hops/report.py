@@ -35,10 +35,10 @@ def _metaqa(results: dict[str, Any]) -> list[str]:
     lines = [
         "## MetaQA",
         "",
-        f"One model for all questions, trained in {training['training_seconds'] / 60:.0f} minutes "
-        f"({training['training_peak_rss_gib']} GiB at most) from answers alone, on a tenth of the published "
-        f"training questions: `{training['command']}`. The last epoch is kept, so the held-out questions "
-        f"choose nothing. Hits@1 on {_counted(results.get('most'))}. {PUBLISHED}",
+        f"One model for all questions, trained in {training['processor_seconds'] / 60:.0f} minutes of one "
+        f"processor ({training['training_peak_rss_gib']} GiB at most) from answers alone, on a tenth of the "
+        f"published training questions: `{training['command']}`. The last epoch is kept, so the held-out "
+        f"questions choose nothing. Hits@1 on {_counted(results.get('most'))}. {PUBLISHED}",
         "",
         "| | 1 hop | 2 hops | 3 hops |",
         "|---|---|---|---|",
