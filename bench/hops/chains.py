@@ -13,7 +13,7 @@ from hmn.qa.demo.world import build_world
 from hmn.qa.factoid_qa import FactoidQA
 
 EPOCHS = 8
-TRAIN = 3000
+TRAIN = 1000
 """Training questions per number of steps."""
 
 
