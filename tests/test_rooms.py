@@ -23,7 +23,9 @@ ORDER = {
     "hmn.cli": "flags output < ask demo evaluate facts paper serve train < app < __init__ __main__",
     "hmn.facts": "files ids ragged < growing names numbering < lookup < table < topic changing < questions"
     " < __init__",
-    "hmn.facts.files": "lines < source < layout < delimited json_lines parquet < formats < __init__",
+    "hmn.facts.files": "raw headers < source < layout < separators < delimited json_lines parquet < formats"
+    " < __init__",
+    "hmn.facts.files.raw": "packed < encodings opening < lines < __init__",
     "hmn.index": "protocol checks locking precision < storage < clustering < structures < registry tuning"
     " < __init__",
     "hmn.index.structures": "base cluster_levels faiss_rows screening"

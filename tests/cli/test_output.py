@@ -24,7 +24,7 @@ def test_left_out_answers_and_questions(tmp_path: Path, capsys: pytest.CaptureFi
     bad, unknown, unanswerable = printed.err.splitlines()
     assert bad.startswith(f"train: skipped 1 bad lines, the first: {path}:61: ")
     first = f"{path}:62: no fact has the answer 'nobody' as its object"
-    assert unknown == f"train: left out 2 answers, the first: {first}"
+    assert unknown == f"train: left out 2 answers, such as {first}"
     assert unanswerable.startswith("train: 1 questions have no other answer: not trained on, and wrong when")
     path.write_text("who\tAusten\n")
     log_left_out("train", QuestionSet.read(path, FACTS))

@@ -142,7 +142,8 @@ def test_formats_of_questions_with_answers(tmp_path: Path) -> None:
         (
             "who\tBob",
             "who\tAnn",
-            "no fact has the answer 'Ann' as its object, like 1 of 4 answers; it is a sub",
+            "no fact has the answer 'Ann' as its object: it is a subject, which inverse (--inverse) makes an "
+            "object too, like all answers of 1 of 4 questions",
         ),
         ("who\tBob", "who\t|", "empty field: answers"),
         ("who\tBob", " \tBob", "empty field: question"),
@@ -171,7 +172,8 @@ def test_a_few_unknown_answers_are_left_out_and_counted(tmp_path: Path) -> None:
     assert (len(questions), questions.skipped.total, questions.unknown.total) == (40, 0, 2)
     assert questions.unknown.messages == (
         f"{path}:20: no fact has the answer 'nobody' as its object",
-        f"{path}:21: no fact has the answer 'Ann' as its object",
+        f"{path}:21: no fact has the answer 'Ann' as its object: it is a subject, which inverse (--inverse) "
+        "makes an object too",
     )
     assert ids(questions.answers(20)) == ["m.0b", "m.0c", "m.0f"]
     assert questions.unanswerable.tolist() == [19]
@@ -184,19 +186,25 @@ def test_a_few_unknown_answers_are_left_out_and_counted(tmp_path: Path) -> None:
         questions.take(np.array([19])).answerable()
 
 
-def test_many_unknown_answers_are_an_error_or_skipped(tmp_path: Path) -> None:
+def test_many_questions_without_a_known_answer_are_an_error_or_skipped(tmp_path: Path) -> None:
     path = tmp_path / "questions.tsv"
-    path.write_text(many("who\tBob|nobody", "who\tAnn|nobody"))
+    path.write_text(many("who\tBob|nobody", "who\tnobody|no one", "who\tAnn"))
     with pytest.raises(DataError) as error:
         QuestionSet.read(path, FACTS)
-    expected = (
-        "no fact has the answer 'nobody' as its object, like 3 of 23 answers; check its spelling; correct"
-    )
-    assert str(error.value).startswith(f"{path}:20: {expected}")
+    expected = "no fact has the answer 'nobody' as its object, like all answers of 2 of 22 questions; correct"
+    assert str(error.value).startswith(f"{path}:21: {expected}")
     questions = QuestionSet.read(path, FACTS, skip_bad=True)
-    assert (len(questions), questions.skipped.total, questions.unknown.total) == (20, 1, 1)
+    assert (len(questions), questions.skipped.total, questions.unknown.total) == (20, 2, 1)
     assert questions.skipped.messages[0].startswith(f"{path}:21: ")
     assert ids(questions.answers(19)) == ["m.0b", "m.0c"]
+
+
+def test_any_number_of_unknown_answers_is_left_out_beside_known_ones(tmp_path: Path) -> None:
+    path = tmp_path / "questions.tsv"
+    path.write_text("who\tnobody|Bob\n" * 7)
+    questions = QuestionSet.read(path, FACTS)
+    assert (len(questions), questions.skipped.total, questions.unknown.total) == (7, 0, 7)
+    assert ids(questions.answers(6)) == ["m.0b", "m.0c"]
 
 
 def test_an_id_comes_before_a_name() -> None:

@@ -28,7 +28,8 @@ def evaluate(
     k: Annotated[
         int, typer.Option("-k", min=1, help="The k of recall_at_k. With --sweep it is the model's own k.")
     ] = 10,
-    separator: Annotated[str | None, typer.Option(help="Character between the file's columns.")] = None,
+    separator: Annotated[str | None, typer.Option(help="Text between the file's columns.")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Encoding, if it is not UTF-8.")] = None,
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Skip bad lines and count them, instead of stopping.")
     ] = False,
@@ -59,7 +60,9 @@ def evaluate(
         qa = FactoidQA.from_pretrained(model, index=index, strategy=strategy)
         if hops is not None:
             qa.use_hops(hops)
-        question_set = QuestionSet.read(questions, qa.facts, separator=separator, skip_bad=skip_bad)
+        question_set = QuestionSet.read(
+            questions, qa.facts, separator=separator, encoding=encoding, skip_bad=skip_bad
+        )
         log_left_out(questions, question_set)
         if sweep:
             folder = model.resolve().with_name(model.resolve().name + ".sweep") if out is None else out

@@ -70,7 +70,8 @@ def log_left_out(files: str, questions: QuestionSet) -> None:
     log_skipped(files, questions.skipped)
     unknown = questions.unknown
     if unknown.total:
-        log(f"{files}: left out {unknown.total:,} answers, the first: {unknown.messages[0]}")
+        shown = next((line for line in unknown.messages if "--inverse" in line), unknown.messages[0])
+        log(f"{files}: left out {unknown.total:,} answers, such as {shown}")
     if count := len(questions.unanswerable):
         log(f"{files}: {count:,} questions have no other answer: not trained on, and wrong when evaluated")
 

@@ -71,6 +71,7 @@ def _read(
         data.names,
         columns=data.columns.split(","),
         separator=data.separator,
+        encoding=data.encoding,
         inverse=several_hops if data.inverse is None else data.inverse,
         skip_bad=data.skip_bad,
         progress=not quiet,
@@ -81,7 +82,9 @@ def _read(
     questions, valid = (
         None
         if path is None
-        else QuestionSet.read(path, facts, separator=data.separator, skip_bad=data.skip_bad)
+        else QuestionSet.read(
+            path, facts, separator=data.separator, encoding=data.encoding, skip_bad=data.skip_bad
+        )
         for path in (data.questions, data.valid)
     )
     assert questions is not None

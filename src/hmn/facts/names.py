@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from hmn.errors import DataError
-from hmn.facts.files.formats import is_unquoted_text, read_rows
+from hmn.facts.files.formats import format_of, read_rows
 from hmn.facts.files.layout import Layout
 from hmn.facts.files.source import Source
 from hmn.facts.ids import canonical_id, is_text
@@ -129,20 +129,14 @@ def read_names(source: Source, separator: str | None) -> Iterator[RankedName]:
 
     Args:
         source: the file.
-        separator: the character between the columns of the facts; used unless this file has tabs.
+        separator: the text between columns, for files that have it.
 
     Raises:
         DataError: the file cannot be read; or it has a bad line, and bad lines are not skipped.
     """
-    if not is_unquoted_text(source):
-        separator = None
-    else:
-        _, first = next(Source(source.path, skip_bad=True).lines(), (0, ""))
-        if _TRIPLE.match(first):
-            yield from _read_triples(source)
-            return
-        if "\t" in first:
-            separator = None
+    if format_of(source) == "text" and source.first_lines and _TRIPLE.match(source.first_lines[0][1]):
+        yield from _read_triples(source)
+        return
     for _, (entity, name) in read_rows(source, [NAME], separator=separator).rows:
         yield entity, 0, name
 

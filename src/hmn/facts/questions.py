@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +26,7 @@ WITH_FACT = Layout(("subject", "relation", "object", "question"))
 WITH_ANSWERS = Layout(("question", "answers"), has_list=True)
 """Columns of a file of questions with their answers alone."""
 MOST_UNKNOWN = 0.05
-"""Share of a file's answers that may be in no fact. A file with more is taken for one about other facts."""
+"""Share of a file's questions that may have no known answer. A file with more is about other facts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,14 +61,21 @@ class QuestionSet:
 
     @classmethod
     def read(
-        cls, path: QuestionFiles, facts: FactTable, *, separator: str | None = None, skip_bad: bool = False
+        cls,
+        path: QuestionFiles,
+        facts: FactTable,
+        *,
+        separator: str | None = None,
+        encoding: str | None = None,
+        skip_bad: bool = False,
     ) -> QuestionSet:
         """Read (subject, relation, object, question) or (question, answers) rows.
 
         Without a header, four columns are the former (in the order of SimpleQuestions), two the latter.
         Answers are ids or names of entities, with ``|`` between them; in JSON lines and Parquet they may be a
         list. A name stands for every entity that has it and is the object of a fact, but an id comes first.
-        Answers that are the object of no fact are left out and counted, up to 5 % of a file's.
+        Answers that are the object of no fact are left out and counted. Up to 5 % of a file's questions may
+        be left without any answer.
 
         A question with answers alone may give its topic in brackets, as in ``who directed [Inception]``; see
         ``hmn.facts.topic.split_topic``.
@@ -78,17 +84,18 @@ class QuestionSet:
             path: the file, a list of files, or the paths of several with commas between them; see
                 ``hmn.facts.files.formats.read_rows`` for the formats.
             facts: the table that the questions are about.
-            separator: the character between columns, if the suffix does not decide it.
+            separator: the text between columns, for files that have it; that of others is recognised.
+            encoding: the encoding of files that are not UTF-8.
             skip_bad: count bad lines and go on, instead of raising at the first one.
 
         Raises:
             DataError: the file cannot be read or holds no question; or a line is bad
-                (``file:line: reason``): its fact is not in the table, or more than 5 % of the answers are in
-                no fact. With ``skip_bad``, the questions without any other answer are then skipped.
+                (``file:line: reason``): its fact is not in the table, or more than 5 % of the questions have
+                no answer that is in a fact. With ``skip_bad``, these questions are then skipped.
         """
         sets = []
         for file in _files(path):
-            source = Source(file, skip_bad)
+            source = Source(file, skip_bad, encoding=encoding)
             table = read_rows(source, [WITH_FACT, WITH_ANSWERS], separator=separator)
             look_up = _with_facts if table.layout == WITH_FACT else _with_answers
             sets.append(look_up(source, facts, table.rows))
@@ -269,11 +276,11 @@ def _with_answers(source: Source, facts: FactTable, rows: Iterable[Row]) -> Ques
     given = {name for _, (_, *names) in numbered for name in names}
     entities = {name: _objects(facts, name) for name in given}
     unknown = [(line, name) for line, (_, *names) in numbered for name in names if not len(entities[name])]
-    total = sum(len(cells) - 1 for _, cells in numbered)
-    if len(unknown) > MOST_UNKNOWN * total:
-        bad = _bad_lines(source, facts, numbered, unknown, total)
-        numbered = [(line, cells) for line, cells in numbered if line not in bad]
-        unknown = [(line, name) for line, name in unknown if line not in bad]
+    lost = {line for line, (_, *names) in numbered if not any(len(entities[name]) for name in names)}
+    if len(lost) > MOST_UNKNOWN * len(numbered):
+        _report(source, facts, unknown, lost, len(numbered))
+        numbered = [(line, cells) for line, cells in numbered if line not in lost]
+        unknown = [(line, name) for line, name in unknown if line not in lost]
     if not numbered:
         raise DataError(
             f"{source.path}: it holds no question, expected rows of {WITH_ANSWERS}: check its columns"
@@ -281,8 +288,7 @@ def _with_answers(source: Source, facts: FactTable, rows: Iterable[Row]) -> Ques
     asked = [split_topic(text.strip(), facts) for _, (text, *_) in numbered]
     answers = [np.unique(np.concatenate([entities[name] for name in names])) for _, (_, *names) in numbered]
     messages = [
-        f"{source.path}:{line}: no fact has the answer {name!r:.80} as its object"
-        for line, name in unknown[:KEPT_MESSAGES]
+        f"{source.path}:{line}: {_why_unknown(facts, name)}" for line, name in unknown[:KEPT_MESSAGES]
     ]
     return QuestionSet(
         [text for text, _ in asked],
@@ -295,30 +301,26 @@ def _with_answers(source: Source, facts: FactTable, rows: Iterable[Row]) -> Ques
     )
 
 
-def _bad_lines(
-    source: Source, facts: FactTable, rows: Sequence[Row], unknown: Sequence[tuple[int, str]], total: int
-) -> set[int]:
-    """Report questions of a file with many unknown answers, and give their lines.
-
-    Questions are bad if none of their answers is known, since those with some can be trained on.
+def _report(
+    source: Source, facts: FactTable, unknown: Sequence[tuple[int, str]], lost: set[int], total: int
+) -> None:
+    """Report the lines of questions that have no known answer, in a file with many of them.
 
     Raises:
         DataError: bad lines are not skipped. It names the first unknown answer.
     """
     first = dict(reversed(unknown))
-    known = Counter(line for line, (_, *names) in rows for _ in names)
-    known.subtract(line for line, _ in unknown)
-    bad = {line for line in first if not known[line] or not source.skip_bad}
-    for line in sorted(bad):
-        reason = (
-            f"no fact has the answer {first[line][:80]!r} as its object, like {len(unknown):,} of {total:,}"
-        )
-        if len(facts.find_entities(first[line])):
-            reason += " answers; it is a subject, which inverse (--inverse) makes an object too"
-        else:
-            reason += " answers; check its spelling"
-        source.bad(line, reason)
-    return bad
+    for line in sorted(lost):
+        like = f"like all answers of {len(lost):,} of {total:,} questions"
+        source.bad(line, f"{_why_unknown(facts, first[line])}, {like}")
+
+
+def _why_unknown(facts: FactTable, name: str) -> str:
+    """Say that an answer is the object of no fact, and what would help."""
+    what = f"no fact has the answer {name[:80]!r} as its object"
+    if len(facts.find_entities(name)):
+        return f"{what}: it is a subject, which inverse (--inverse) makes an object too"
+    return what
 
 
 def _objects(facts: FactTable, text: str) -> NDArray[np.int32]:

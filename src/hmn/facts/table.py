@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from hmn.errors import DataError, check_flag
 from hmn.facts.files.formats import read_rows
 from hmn.facts.files.layout import Layout, shown
-from hmn.facts.files.lines import readable
+from hmn.facts.files.raw.opening import readable
 from hmn.facts.files.source import Skipped, Source
 from hmn.facts.ids import is_text, relation_text
 from hmn.facts.lookup import FactLookup, NameLookup, frozen
@@ -83,11 +83,12 @@ class FactTable:
         *,
         columns: Sequence[str] = FACT.columns,
         separator: str | None = None,
+        encoding: str | None = None,
         inverse: bool = False,
         skip_bad: bool = False,
         progress: bool = False,
     ) -> FactTable:
-        """Read facts, and names of their entities, from TSV, CSV, JSON lines or Parquet; plain, gz or zst.
+        """Read facts, and names of their entities, from files of any known format.
 
         Every spelling of a Freebase id becomes the same id (``m.0abc``, ``people/person/gender``), and lines
         of FB2M with several objects become several facts. Repeated facts are counted in ``repeated``.
@@ -96,7 +97,8 @@ class FactTable:
             path: the facts; see ``hmn.facts.files.formats.read_rows`` for the formats.
             names: (entity, name) rows, or Freebase's ``<fb:m.x> <fb:type.object.name> "x"@en .``.
             columns: the file's names for subject, relation and object; names of your own need a header.
-            separator: the character between columns, if the suffix does not decide it.
+            separator: the text between columns, for files that have it; that of others is recognised.
+            encoding: the encoding of files that are not UTF-8.
             inverse: also add the inverse of every fact, with relation ``~relation``.
             skip_bad: count bad lines and go on, instead of raising at the first one.
             progress: show a bar on a terminal.
@@ -111,7 +113,7 @@ class FactTable:
         if len(set(layout.columns)) != 3 or not all(map(is_text, layout.columns)):
             raise DataError(f"columns is {columns!r:.200}, expected three names: subject, relation, object")
         check_flag("inverse", inverse)
-        source = Source(path, skip_bad, progress=progress)
+        source = Source(path, skip_bad, progress=progress, encoding=encoding)
         table = read_rows(source, [layout], separator=separator, header=layout != FACT)
         facts, repeated = distinct_facts(table.rows, source)
         ranked_names = () if names is None else read_names(source.sibling(names), separator)

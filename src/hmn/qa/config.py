@@ -42,7 +42,10 @@ def setting(default: Any, help: str) -> Any:
 class DataConfig:
     """Where facts and questions come from and where the model goes. Paths may be relative."""
 
-    facts: str | None = setting(None, "Table of facts: TSV, CSV, JSON lines or Parquet; plain, .gz or .zst.")
+    facts: str | None = setting(
+        None,
+        "Table of facts: TSV, CSV, JSON lines or Parquet; plain, .gz, .zst, .bz2 or .xz; - for stdin.",
+    )
     names: str | None = setting(None, "Names of the entities: rows of (entity, name).")
     questions: str | None = setting(
         None,
@@ -56,7 +59,12 @@ class DataConfig:
     columns: str = setting(
         "subject,relation,object", "Names of the three columns in the header of the facts."
     )
-    separator: str | None = setting(None, "Character between columns, if the file's suffix does not say.")
+    separator: str | None = setting(
+        None, "Text between columns, for the text files that have it. That of others is recognised."
+    )
+    encoding: str | None = setting(
+        None, "Encoding of the text files that are not UTF-8, such as windows-1252 or utf-16."
+    )
     inverse: bool | None = setting(
         None,
         "Also let every relation be asked backwards, from object to subject. If not given: yes with several "

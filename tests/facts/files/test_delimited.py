@@ -59,12 +59,6 @@ def test_own_column_names_and_separator(tmp_path: Path) -> None:
         read_rows(Source(path, skip_bad=True), wanted, separator="|", header=True)
 
 
-def test_separator_is_one_character(tmp_path: Path) -> None:
-    (tmp_path / "facts.tsv").write_bytes(GOOD)
-    with pytest.raises(DataError, match="expected one character"):
-        read(tmp_path / "facts.tsv", separator="||")
-
-
 def test_csv_goes_on_after_a_quote_that_is_never_closed(tmp_path: Path) -> None:
     path = tmp_path / "facts.csv"
     path.write_text('a,r,"b\nc,r,"d\ne"\nf,r,"g\nh,r,i\nj,r,k\nl,r,m\n')

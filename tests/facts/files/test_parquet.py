@@ -41,8 +41,8 @@ def test_bad_parquet_row(tmp_path: Path, value: bytes | None, reason: str) -> No
 
 def test_parquet_with_missing_or_unusable_columns(tmp_path: Path) -> None:
     path = tmp_path / "facts.parquet"
-    pq.write_table(pa.table({"s": ["a"], "r": ["r"], "o": ["b"]}), path)
-    with pytest.raises(DataError, match="columns 's', 'r', 'o', expected subject, relation, object"):
+    pq.write_table(pa.table({"x": ["a"], "y": ["r"], "z": ["b"]}), path)
+    with pytest.raises(DataError, match="columns 'x', 'y', 'z', expected subject, relation, object"):
         read(path)
     pq.write_table(pa.table({"subject": ["a"], "relation": ["r"], "object": [{"x": 1}]}), path)
     with pytest.raises(DataError, match="column 'object' holds struct"):

@@ -13,19 +13,19 @@ from hmn.facts.files.layout import (
     Row,
     Rows,
     blank_value,
+    is_header,
     layout_by_header,
     layout_by_width,
+    names_some,
     nearest,
     no_rows,
     shown,
     widths,
     wrong_width,
 )
-from hmn.facts.files.lines import MAX_LINE
+from hmn.facts.files.raw.lines import MAX_LINE
+from hmn.facts.files.separators import LIST_MARK, declared_separator, first_rows
 from hmn.facts.files.source import Source
-
-LIST_MARK = "|"
-"""Separator between the values of a column that holds several."""
 
 
 class _Shape(NamedTuple):
@@ -55,44 +55,85 @@ def read_delimited(
     Args:
         source: the file.
         layouts: alternative lists of columns, each of a different length.
-        separator: the character between columns.
+        separator: the text between columns.
         quotes: quotes may enclose separators and ends of lines, as in CSV.
         header: the file must have a header.
 
     Raises:
         DataError: no row fits a layout; or a row is bad, and bad lines are not skipped.
     """
-    if quotes:
-        records = _quoted_records(source, separator)
-    else:
-        records = ((number, line.split(separator)) for number, line in source.lines())
-    shape, records = _shape_of(source, records, layouts, separator, header)
+    first = first_rows(source, separator, quotes)
+    return pick_columns(source, split_lines(source, separator, quotes), first, layouts, separator, header)
+
+
+def split_lines(source: Source, separator: str, quotes: bool) -> Iterator[Row]:
+    """Split the lines of a file; one that names the separator is left out."""
+    is_quoted = quotes and len(separator) == 1
+    lines = _after_declaration(source.lines(empty=is_quoted))  # a cell in quotes may have empty lines
+    if is_quoted:
+        return _quoted_records(source, lines, separator)
+    return ((number, line.split(separator)) for number, line in lines)
+
+
+def _after_declaration(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """Leave out a first line that names the separator."""
+    for number, line in lines:
+        if number > 1 or declared_separator(line) is None:
+            yield number, line
+        break
+    yield from lines
+
+
+def pick_columns(
+    source: Source,
+    records: Iterator[Row],
+    first: Sequence[list[str]],
+    layouts: Sequence[Layout],
+    separator: str,
+    header: bool,
+) -> Rows:
+    """Pick the wanted columns of rows, the first of which may be a header.
+
+    Args:
+        source: the file.
+        records: its rows.
+        first: the first of them, which show whether there is a header.
+        layouts, header: as of ``read_delimited``.
+        separator: the text between columns; empty if the file needs none.
+    """
+    shape, records = _shape_of(source, records, first, layouts, separator, header)
     return Rows(shape.layout, _rows(source, records, shape, separator))
 
 
 def _shape_of(
-    source: Source, records: Iterator[Row], layouts: Sequence[Layout], separator: str, header: bool
+    source: Source,
+    records: Iterator[Row],
+    first: Sequence[list[str]],
+    layouts: Sequence[Layout],
+    separator: str,
+    header: bool,
 ) -> tuple[_Shape, Iterator[Row]]:
     """Find the shape of a file from its first good row; also gives the rows that hold values."""
     for number, cells in records:
-        layout, order = layout_by_header(cells, layouts)
-        if layout is not None:
-            return _Shape(layout, len(cells), f"{len(cells)} (as in the header)", order), records
+        named = layout_by_header(cells, layouts)
+        if named is not None and (not first or cells != first[0] or is_header(first, named[0])):
+            records = (record for record in records if record[1] != cells)
+            return _Shape(named[0], len(cells), f"{len(cells)} (as in the header)", named[1]), records
         if header:
             raise DataError(
                 f"{source.path}:{number}: the header has columns {shown(cells)}, expected {layouts[0]}: "
                 f"give the file's own names, in the order subject, relation, object{nearest(cells, layouts)}"
             )
         layout = layout_by_width(len(cells), layouts)
-        if layout is not None and len({cell.strip().casefold() for cell in cells} & set(layout.columns)) >= 2:
+        if layout is not None and named is None and names_some(cells, layout):
             raise DataError(
                 f"{source.path}:{number}: the first row, {shown(cells)}, names some of the columns {layout}, "
                 f"expected a header that names all of them, or none: correct it{nearest(cells, layouts)}"
             )
         if layout is not None:
             return _Shape(layout, len(cells), widths(layout), None), chain([(number, cells)], records)
-        hint = f"; if a character other than {separator!r} separates the columns, give it as separator"
-        source.bad(number, wrong_width(len(cells), widths(*layouts), separator) + hint)
+        hint = f"; if a text other than {separator!r} separates the columns, give it as separator"
+        source.bad(number, wrong_width(len(cells), widths(*layouts), separator) + (hint if separator else ""))
     raise no_rows(source)
 
 
@@ -114,17 +155,17 @@ def _rows(source: Source, records: Iterator[Row], shape: _Shape, separator: str)
             source.bad(number, blank_value(layout, cells))
 
 
-def _quoted_records(source: Source, separator: str) -> Iterator[Row]:
+def _quoted_records(source: Source, lines: Iterator[tuple[int, str]], separator: str) -> Iterator[Row]:
     """Split lines in which quotes may enclose separators and ends of lines, as the csv module does.
 
     After a quote that is never closed, reading resumes at the line below the one that opened it.
     """
-    lines = source.lines()
     unread: list[tuple[int, str]] = []  # the next line comes last
     while (numbered := unread.pop() if unread else next(lines, None)) is not None:
         number, line = numbered
         if '"' not in line:
-            yield number, line.split(separator)
+            if line:
+                yield number, line.split(separator)
             continue
         continuation: list[tuple[int, str]] = []
         text = _record_text(line, unread, lines, continuation)

@@ -1,34 +1,40 @@
-"""Rows of named columns from a file: TSV, CSV, another separator, JSON lines or Parquet; plain, gz or zst.
+"""Rows of named columns from a file of any known format.
 
 We read text ourselves, instead of with a table library, so that messages can give the line number.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from itertools import islice
 from typing import Literal
 
 from hmn.errors import DataError
-from hmn.facts.files.delimited import LIST_MARK, read_delimited
+from hmn.facts.files.delimited import read_delimited
 from hmn.facts.files.json_lines import read_json_lines
-from hmn.facts.files.layout import Layout, Rows, layout_by_header, layout_by_width
-from hmn.facts.files.lines import open_bytes
+from hmn.facts.files.layout import Layout, Rows
 from hmn.facts.files.parquet import read_parquet
+from hmn.facts.files.separators import QUOTED, check_separator, separator_of
 from hmn.facts.files.source import Source
 
-_SEPARATORS = {".tsv": "\t", ".tab": "\t", ".csv": ",", ".psv": "|"}
-"""Separator of a text file, by its suffix. That of other files is recognised."""
-_TEXT = {*_SEPARATORS, ".txt"}
+Format = Literal["parquet", "json", "text"]
+"""Name of a format."""
+
+_USUAL = {".tsv": "\t", ".tab": "\t", ".csv": ",", ".psv": "|"}
+"""Separator that a suffix stands for; the first lines may show another."""
+_TEXT = {*_USUAL, ".txt"}
 """Suffixes of text with a separator between the columns."""
 _JSON = {".jsonl", ".ndjson", ".json"}
 """Suffixes of JSON lines."""
-_COMPRESSED = {".gz", ".zst"}
-"""Suffixes of compressed files."""
-_FIRST_BYTES = 4096
-"""Number of bytes by which a file without a known suffix is recognised."""
-_FIRST_LINES = 16
-"""Number of lines by which a separator is recognised."""
+_PACKED = {".gz", ".zst", ".bz2", ".xz"}
+"""Suffixes of packed files."""
+_FOREIGN = {
+    b"PK\x03\x04": "a zip archive, expected a table: unpack it and give the file in it",
+    b"\x7fELF": "a program, expected a table: check the path",
+    b"%PDF": "a PDF, expected a table: export the table as CSV",
+    b"SQLite format 3\0": "an SQLite database, expected a table: export the table as CSV",
+}
+"""Kinds of files that are no tables, and what to do with them, by their first bytes."""
 
 
 def read_rows(
@@ -36,9 +42,9 @@ def read_rows(
 ) -> Rows:
     """Read the wanted columns of a file in any known format.
 
-    The suffix decides the format (``.tsv .csv .psv .jsonl .ndjson .json .parquet``, optionally followed by
-    ``.gz`` or ``.zst``), or else the first bytes do. Any other file, such as ``.txt``, is text separated by
-    tabs; or by ``|``, if its first lines have no tab and ``|`` splits one of them into the wanted columns.
+    The suffix decides the format (``.tsv .csv .psv .txt .jsonl .ndjson .json .parquet``, optionally followed
+    by ``.gz``, ``.zst``, ``.bz2`` or ``.xz``), or else the first bytes do. Any other file is text. What
+    separates its columns is seen in its first lines; see ``hmn.facts.files.separators``.
 
     A text file may have a header; see ``hmn.facts.files.delimited.read_delimited``. JSON and Parquet always
     go by names.
@@ -46,60 +52,51 @@ def read_rows(
     Args:
         source: the file.
         layouts: alternative lists of columns, each of a different length.
-        separator: the one character between columns; with it, the file is read as text.
+        separator: the text between columns, for text files that have it.
         header: a text file must have a header.
 
     Raises:
         DataError: the file cannot be read, is empty or lacks the columns; or a row is bad, and bad rows are
             not skipped.
     """
-    if separator is not None and (not isinstance(separator, str) or len(separator) != 1):
-        raise DataError(f"separator is {separator!r}, expected one character: write a tab as a real tab")
-    file_format = _format(source) if separator is None else "text"
+    separator = check_separator(separator)
+    file_format = format_of(source)
     if file_format == "parquet":
         return read_parquet(source, layouts)
-    if file_format == "json":
+    if file_format == "json" and (separator is None or suffix_of(source) in _JSON):
         return read_json_lines(source, layouts)
-    separator = separator or _SEPARATORS.get(_suffix(source)) or _separator(source, layouts)
-    quotes = separator == "," or _suffix(source) == ".csv"
-    return read_delimited(source, layouts, separator, quotes=quotes, header=header)
+    found, quotes = recognised(source, layouts, separator)
+    return read_delimited(source, layouts, found, quotes=quotes, header=header)
 
 
-def is_unquoted_text(source: Source) -> bool:
-    """Whether a file is plain lines of text, without the quotes of CSV.
+def recognised(source: Source, layouts: Sequence[Layout], given: str | None) -> tuple[str, bool]:
+    """The separator of a text file, and whether cells may be in quotes."""
+    is_csv = suffix_of(source) == ".csv"
+    usual = _USUAL.get(suffix_of(source))
+    separator = separator_of(source, layouts, usual=usual, given=given, quotes=is_csv)
+    return separator, is_csv or separator in QUOTED
 
-    Raises:
-        DataError: the file cannot be read.
-    """
-    return _format(source) == "text" and _suffix(source) != ".csv"
 
-
-def _suffix(source: Source) -> str:
+def suffix_of(source: Source) -> str:
     """The suffix that names the format, before that of a compression."""
     suffixes = [suffix.lower() for suffix in source.path.suffixes]
-    if suffixes and suffixes[-1] in _COMPRESSED:
+    if suffixes and suffixes[-1] in _PACKED:
         suffixes.pop()
     return suffixes[-1] if suffixes else ""
 
 
-def _format(source: Source) -> Literal["parquet", "json", "text"]:
-    """Recognise a format by the suffix, else by the first bytes."""
-    with open_bytes(source.path) as read:
-        start = read(_FIRST_BYTES)
-    suffix = _suffix(source)
+def format_of(source: Source) -> Format:
+    """Recognise a format by the suffix, else by the first bytes.
+
+    Raises:
+        DataError: the file cannot be read, or is of a kind that is no table.
+    """
+    suffix, start = suffix_of(source), source.start
     if start.startswith(b"PAR1") or suffix == ".parquet":
         return "parquet"
-    if suffix in _JSON or (suffix not in _TEXT and start.lstrip().startswith(b"{")):
+    for magic, what in _FOREIGN.items():
+        if start.startswith(magic):
+            raise DataError(f"{source.path}: it is {what}")
+    if suffix in _JSON or (suffix not in _TEXT and re.match(rb"(\xef\xbb\xbf)?\s*\{", start)):
         return "json"
     return "text"
-
-
-def _separator(source: Source, layouts: Sequence[Layout]) -> str:
-    """Recognise the character between columns by the first lines; the tab if they do not say."""
-    lines = [line for _, line in islice(Source(source.path, skip_bad=True).lines(), _FIRST_LINES)]
-    # a tab decides, since answers may have a bar between them
-    if not any("\t" in line for line in lines):
-        rows = (line.split(LIST_MARK) for line in lines)
-        if any(layout_by_width(len(cells), layouts) or layout_by_header(cells, layouts)[0] for cells in rows):
-            return LIST_MARK
-    return "\t"

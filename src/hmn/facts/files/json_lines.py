@@ -7,7 +7,18 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
-from hmn.facts.files.layout import BadRowError, Layout, Row, Rows, blank_value, nearest, no_rows, shown
+from hmn.facts.files.headers import columns_named
+from hmn.facts.files.layout import (
+    BadRowError,
+    Layout,
+    Row,
+    Rows,
+    blank_value,
+    layout_by_header,
+    nearest,
+    no_rows,
+    shown,
+)
 from hmn.facts.files.source import Source
 
 
@@ -45,17 +56,21 @@ def _object(line: str, layouts: Sequence[Layout]) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise BadRowError(f"bad JSON ({error}): expected one object per line") from error
     if not isinstance(item, dict):
+        hint = "; 'jq -c .[] FILE' writes a list as lines" if isinstance(item, list) else ""
         raise BadRowError(
-            f"a JSON {type(item).__name__}, expected one object per line with {_either(layouts)}"
+            f"a JSON {type(item).__name__}, expected one object per line with {_either(layouts)}{hint}"
         )
     return item
 
 
 def _layout_of(item: dict[str, Any], layouts: Sequence[Layout]) -> Layout:
+    names = list(item)
     for layout in layouts:
         if all(name in item for name in layout.columns):
             return layout
-    names = list(item)
+    named = layout_by_header(names, layouts)
+    if named is not None:
+        return named[0]
     hint = nearest(names, layouts)
     raise BadRowError(f"the JSON object has keys {shown(names)}, expected {_either(layouts)}{hint}")
 
@@ -63,8 +78,8 @@ def _layout_of(item: dict[str, Any], layouts: Sequence[Layout]) -> Layout:
 def _cells(item: dict[str, Any], layout: Layout) -> list[str]:
     """Take the wanted values of an object as text."""
     cells: list[str] = []
-    for name in layout.columns:
-        content = item[name]
+    for name, key in zip(layout.columns, _keys(item, layout), strict=True):
+        content = item[key]
         values = content if name == layout.list_column and isinstance(content, list) else [content]
         for value in values:
             if not isinstance(value, str):
@@ -79,6 +94,14 @@ def _cells(item: dict[str, Any], layout: Layout) -> list[str]:
     if not all(map(str.strip, cells)):
         raise BadRowError(blank_value(layout, cells))
     return cells
+
+
+def _keys(item: dict[str, Any], layout: Layout) -> Sequence[str]:
+    """The keys that an object has for the columns of a layout."""
+    if all(name in item for name in layout.columns):
+        return layout.columns
+    names = list(item)
+    return [names[place] for place in columns_named(names, layout.columns) or ()]
 
 
 def _either(layouts: Sequence[Layout]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from hmn.errors import DataError, closest
+from hmn.facts.files.headers import columns_named, is_sure
 from hmn.facts.files.source import Source
 
 Row = tuple[int, list[str]]
@@ -52,16 +53,37 @@ class BadRowError(ValueError):
     """A row cannot be used; the message says why."""
 
 
-def layout_by_header(
-    cells: Sequence[str], layouts: Sequence[Layout]
-) -> tuple[Layout, list[int]] | tuple[None, None]:
+def layout_by_header(cells: Sequence[str], layouts: Sequence[Layout]) -> tuple[Layout, list[int]] | None:
     """Find the layout whose columns are all named in a first row; also gives where each stands in the row."""
-    names = [cell.strip().casefold() for cell in cells]
     for layout in layouts:
-        wanted = [name.strip().casefold() for name in layout.columns]
-        if set(wanted) <= set(names):
-            return layout, [names.index(name) for name in wanted]
-    return None, None
+        places = columns_named(cells, layout.columns)
+        if places is not None:
+            return layout, places
+    return None
+
+
+def is_header(rows: Sequence[Sequence[str]], layout: Layout) -> bool:
+    """Whether a first row that names the columns of a layout is a header, and not a fact in such words.
+
+    It is a fact if its relation is that of a later row too, and if a name that is only likely, such as ``s``,
+    stands anywhere else. The whole row may come again, as in files that were put one behind the other.
+    """
+    places = columns_named(rows[0], layout.columns)
+    if places is None:
+        return False
+    first = list(rows[0])
+    others = [row for row in rows[1:] if list(row) != first]
+    if not is_sure(first, layout.columns):
+        return not any(cell in first for row in others for cell in row)
+    if "relation" not in layout.columns:
+        return True
+    place = places[layout.columns.index("relation")]
+    return not any(len(row) > place and row[place] == first[place] for row in others)
+
+
+def names_some(cells: Sequence[str], layout: Layout) -> bool:
+    """Whether a first row names several columns of a layout by their own names, but not all."""
+    return len({cell.strip().casefold() for cell in cells} & set(layout.columns)) >= 2
 
 
 def layout_by_width(width: int, layouts: Sequence[Layout]) -> Layout | None:
@@ -76,7 +98,8 @@ def widths(*layouts: Layout) -> str:
 
 def wrong_width(got: int, expected: str, separator: str) -> str:
     """Say that a line has too few or too many columns."""
-    return f"wrong column count: got {got}, expected {expected} with {separator!r} between them"
+    between = f" with {separator!r} between them" if separator else ""
+    return f"wrong column count: got {got}, expected {expected}{between}"
 
 
 def blank_value(layout: Layout, cells: Sequence[str]) -> str:

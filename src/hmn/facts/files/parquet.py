@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from hmn.errors import DataError
-from hmn.facts.files.layout import BadRowError, Layout, Row, Rows, nearest, shown
+from hmn.facts.files.layout import BadRowError, Layout, Row, Rows, layout_by_header, nearest, shown
 from hmn.facts.files.source import Source
 
 BATCH = 1 << 16
@@ -25,21 +26,20 @@ def read_parquet(source: Source, layouts: Sequence[Layout]) -> Rows:
         DataError: the file is not Parquet or is damaged; it has no rows, or the columns of no layout; a
             column holds something other than text or numbers; or a row is bad, and bad rows are not skipped.
     """
-    layout = _layout_of(source, layouts)
-    return Rows(layout, _rows(source, layout))
+    layout, names = _layout_of(source, layouts)
+    return Rows(layout, _rows(source, layout, names))
 
 
-def _layout_of(source: Source, layouts: Sequence[Layout]) -> Layout:
-    """Find the first layout whose columns the file has, in any case."""
-    with source.readable(), pq.ParquetFile(source.path) as file:
+def _layout_of(source: Source, layouts: Sequence[Layout]) -> tuple[Layout, list[str]]:
+    """Find the first layout whose columns the file has; also gives the file's names of them."""
+    with _opened(source) as file:
         names = file.schema_arrow.names
         num_rows = file.metadata.num_rows
     if num_rows == 0:
         raise DataError(f"{source.path}: no rows, expected a table: check the file")
-    folded = {name.casefold() for name in names}
-    for layout in layouts:
-        if all(name.casefold() in folded for name in layout.columns):
-            return layout
+    named = layout_by_header(names, layouts)
+    if named is not None:
+        return named[0], [names[place] for place in named[1]]
     expected = " or ".join(map(str, layouts))
     raise DataError(
         f"{source.path}: it has columns {shown(names)}, expected {expected}: give the names it has"
@@ -47,9 +47,21 @@ def _layout_of(source: Source, layouts: Sequence[Layout]) -> Layout:
     )
 
 
-def _rows(source: Source, layout: Layout) -> Iterator[Row]:
+@contextmanager
+def _opened(source: Source) -> Iterator[pq.ParquetFile]:
+    """Open a file; what is packed or comes through a pipe is held in memory."""
+    with source.readable():
+        if source.is_plain:
+            with pq.ParquetFile(source.path) as file:
+                yield file
+        else:
+            with pq.ParquetFile(pa.BufferReader(source.held)) as file:
+                yield file
+
+
+def _rows(source: Source, layout: Layout, names: Sequence[str]) -> Iterator[Row]:
     number = 0
-    for columns in _batches(source, layout):
+    for columns in batches(source, names):
         for values in zip(*columns, strict=True):
             number += 1
             try:
@@ -60,22 +72,20 @@ def _rows(source: Source, layout: Layout) -> Iterator[Row]:
                 yield number, cells
 
 
-def _batches(source: Source, layout: Layout) -> Iterator[list[list[Any]]]:
-    """Give the wanted columns of each batch of rows, as bytes."""
+def batches(source: Source, names: Sequence[str]) -> Iterator[list[list[Any]]]:
+    """Give columns of each batch of rows, as bytes."""
     console = Console(stderr=True)
-    with source.readable(), pq.ParquetFile(source.path) as file:
-        by_name = {name.casefold(): name for name in file.schema_arrow.names}
-        wanted = [by_name[name.casefold()] for name in layout.columns]
-        batches = track(
-            file.iter_batches(batch_size=BATCH, columns=wanted),
+    with _opened(source) as file:
+        tracked = track(
+            file.iter_batches(batch_size=BATCH, columns=list(names)),
             f"reading {source.path.name}",
             total=-(-file.metadata.num_rows // BATCH),
             console=console,
             disable=not (source.progress and console.is_terminal),
             transient=True,
         )
-        for batch in batches:
-            yield [_as_bytes(source, name, batch.column(name)) for name in wanted]
+        for batch in tracked:
+            yield [_as_bytes(source, name, batch.column(name)) for name in names]
 
 
 def _as_bytes(source: Source, name: str, column: Any) -> list[Any]:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.facts.files.written import GOOD, quick, read, read_skipping, zst
 
 from hmn.errors import DataError
-from hmn.facts.files import lines
+from hmn.facts.files.raw import lines
 from hmn.facts.files.source import Source
 
 
