@@ -111,7 +111,9 @@ def _chains(results: dict[str, Any]) -> list[str]:
         "|---|---|---|---|---|",
     ]
     for stop_by, run in runs.items():
-        for topics in ("found", "given") if run else ():
+        if run is None:
+            continue
+        for topics in ("found", "given"):
             hits = [run[f"{steps} steps, topics {topics}"]["hits_at_1"] for steps in (1, 2, 3, 4)]
             lines.append(
                 f"| stop by {stop_by}, topic {topics} | " + " | ".join(f"{hit:.3f}" for hit in hits) + " |"
