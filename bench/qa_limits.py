@@ -26,7 +26,8 @@ from hmn.index.structures.exact import ExactIndex
 from hmn.qa.cells import Cells
 from hmn.qa.factoid_qa import FactoidQA
 from hmn.qa.metrics import Evaluation, Outcome, evaluate
-from hmn.qa.text import Texts, words
+from hmn.qa.text import Texts
+from hmn.qa.words.scripts import words
 
 PRETRAINED = "kmips + MiniLM"
 """Row of ``bench.qa`` with a pretrained encoder."""
@@ -92,7 +93,7 @@ def queries(model: FactoidQA, questions: QuestionSet) -> Tensor:
     """Query vectors ``(Q, D)`` of all questions."""
     network, parts = model.network.eval(), []
     for start in range(0, len(questions), BATCH):
-        texts = Texts(questions.text[start : start + BATCH], model.config.table_bits)
+        texts = Texts(questions.text[start : start + BATCH], model.config.table_bits, model.cells.splitting)
         parts.append(network.input_module(texts.word_bags(np.arange(len(texts)))))
     return torch.cat(parts)
 

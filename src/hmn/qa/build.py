@@ -25,6 +25,7 @@ from hmn.qa.hops.graph import Graph
 from hmn.qa.hops.network import HopNetwork
 from hmn.qa.hops.reader import ChainReader
 from hmn.qa.training.progress_bar import Display
+from hmn.qa.words.splitting import splitting
 
 Network = MemoryNetwork[list[list[Answer]]]
 """Network that turns bags of words into the answers to each question."""
@@ -59,7 +60,8 @@ def build_network(
         texts = torch.zeros(len(cells), encoder.features, dtype=torch.float16)
         if fresh:
             sentences, texts = _encode_texts(pretrained, facts, cells, display or Display(quiet=True))
-    table = NameTable(config.table_bits, config.name_features, sparse=config.reader != "softmax")
+    kinds = splitting(config.splitting).kinds
+    table = NameTable(config.table_bits, config.name_features, kinds, sparse=config.reader != "softmax")
     words = WordTable(config)
     memory = EncodedMemory(FactEncoder(config, cells, relations, table, words, sentences, texts))
     with torch.device("cpu"):  # an index needs real storage even if the weights are on the device meta

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from hmn.facts.growing import Rows
 from hmn.facts.ragged import Ragged, offsets
 from hmn.facts.table import FactTable
-from hmn.qa.text import words
+from hmn.qa.words.splitting import AUTO, Splitting
+from hmn.qa.words.splitting import splitting as splitting_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +31,7 @@ class Cells:
         object: ``(N,)`` int64 number of the object's main name, or None if cells leave objects out.
         facts: Facts of each cell, ascending.
         of_fact: Cells of each fact, ascending.
+        splitting: How names are split into words.
     """
 
     names: list[str]
@@ -38,6 +40,7 @@ class Cells:
     object: NDArray[np.int64] | None
     facts: Rows
     of_fact: Rows
+    splitting: Splitting
 
     def texts(self, relations: Sequence[str], cells: NDArray[np.int64] | None = None) -> list[str]:
         """Cells in words: subject, relation and, if cells have it, object.
@@ -56,17 +59,19 @@ class Cells:
         ]
 
     @classmethod
-    def of(cls, facts: FactTable, *, objects: bool = False) -> Cells:
+    def of(cls, facts: FactTable, *, objects: bool = False, splitting: str = AUTO) -> Cells:
         """Lay out the cells of a table.
 
         Args:
             facts: The table.
             objects: Put the object's name into a cell's text too, so that facts of one subject and relation
                 differ.
+            splitting: How names are split into words, by its name in the settings.
         """
+        split = splitting_of(splitting)
         number: dict[str, int] = {}
         subjects = np.unique(facts.subject)
-        named = Ragged.of(_numbers(facts.names_of(int(entity)), number) for entity in subjects)
+        named = Ragged.of(_numbers(facts.names_of(int(entity)), number, split) for entity in subjects)
         position = np.searchsorted(subjects, facts.subject)  # (facts,)
         # one row per fact and name of its subject
         fact = np.repeat(np.arange(len(facts)), named.length[position])  # (rows,)
@@ -74,7 +79,9 @@ class Cells:
         columns = [subject, facts.relation[fact].astype(np.int64)]
         if objects:
             entities, of_fact = np.unique(facts.object, return_inverse=True)
-            main = np.array([_numbers(facts.names_of(int(entity))[:1], number)[0] for entity in entities])
+            main = np.array(
+                [_numbers(facts.names_of(int(entity))[:1], number, split)[0] for entity in entities]
+            )
             columns.append(main[of_fact][fact])
         cells, cell = distinct_rows(columns)
         return cls(
@@ -84,6 +91,7 @@ class Cells:
             object=cells[2] if objects else None,
             facts=_grouped(cell, fact, len(cells[0])),
             of_fact=_grouped(fact, cell, len(facts)),
+            splitting=split,
         )
 
     def __len__(self) -> int:
@@ -91,14 +99,16 @@ class Cells:
         return len(self.subject)
 
 
-def _numbers(names: list[str], number: dict[str, int]) -> list[int]:
+def _numbers(names: list[str], number: dict[str, int], splitting: Splitting) -> list[int]:
     """Numbers of an entity's names, in which names that read the same to the encoders are one."""
-    return list(dict.fromkeys(number.setdefault(name, len(number)) for name in folded_names(names)))
+    return list(
+        dict.fromkeys(number.setdefault(name, len(number)) for name in folded_names(names, splitting))
+    )
 
 
-def folded_names(names: list[str]) -> list[str]:
+def folded_names(names: list[str], splitting: Splitting) -> list[str]:
     """Names as the words that the encoders see, each once."""
-    return list(dict.fromkeys(" ".join(words(name)) or name for name in names))
+    return list(dict.fromkeys(" ".join(splitting.words(name)) or name for name in names))
 
 
 def distinct_rows(columns: list[NDArray[np.int64]]) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:

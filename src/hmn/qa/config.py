@@ -107,6 +107,13 @@ class ModelConfig:
     objects: bool = setting(
         False, "Put the object's name into the text of its cell, for questions that name the kind of answer."
     )
+    splitting: str = setting(
+        "auto",
+        "How text is split into words: scripts (as each script needs, with signs and accents that break "
+        "ties), scripts+chinese (traditional and simplified Chinese are one; needs OpenCC), letters (as in "
+        "version 0.1), or auto (scripts+chinese if the names are Chinese and OpenCC is installed, otherwise "
+        "scripts).",
+    )
     encoder: str = setting(
         HASHED,
         "Encoder of questions: hashed (trained from scratch), minilm, or a sentence-transformers folder.",

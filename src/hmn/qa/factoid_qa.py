@@ -28,12 +28,13 @@ from hmn.qa.hops.evaluate import evaluate_chains
 from hmn.qa.hops.network import HopNetwork, about, reading
 from hmn.qa.metrics import Evaluation, Outcome, evaluate
 from hmn.qa.saved_model import SavedModel, save_model
-from hmn.qa.text import Texts, checked_texts, words
+from hmn.qa.text import Texts, checked_texts
 from hmn.qa.training.fit import fingerprint, fit, seeded
 from hmn.qa.training.progress_bar import Display
 from hmn.qa.training.run_folder import OnProgress, Run
 from hmn.qa.training.search_depth import SearchDepth
 from hmn.qa.use_index import use_hops, use_index
+from hmn.qa.words.splitting import chosen_splitting
 from hmn.store.atomic import resolved
 
 QUERIES_AT_A_TIME = 256
@@ -65,8 +66,10 @@ class FactoidQA:
     def __init__(self, facts: FactTable | Path | str, **settings: Any) -> None:
         self.facts = facts if isinstance(facts, FactTable) else FactTable.read(facts)
         self._settings = settings
-        self.config: ModelConfig = make_configs(settings)[1]
-        self.cells = Cells.of(self.facts, objects=self.config.objects)
+        config = make_configs(settings)[1]
+        self._settings["splitting"] = chosen_splitting(config.splitting, self.facts.names.text)
+        self.config: ModelConfig = make_configs(self._settings)[1]
+        self.cells = Cells.of(self.facts, objects=config.objects, splitting=self.config.splitting)
         self.history: list[dict[str, Any]] = []
         self._network: Network | None = None
         self._sentence_encoder: SentenceEncoder | None = None
@@ -179,7 +182,7 @@ class FactoidQA:
         k = checked_k(k)
         asked = checked_texts(questions)
         for question in asked:
-            if not words(question):
+            if not self.cells.splitting.words(question):
                 raise DataError(
                     f"the question {question!r:.80} has no word in it, expected a question in words"
                 )
@@ -187,7 +190,7 @@ class FactoidQA:
         if not asked:
             return []
         read = min(max(k, self.config.k), len(self.cells))
-        given: object = Texts(asked, self.config.table_bits).word_bags(np.arange(len(asked)))
+        given: object = self._texts(asked).word_bags(np.arange(len(asked)))
         if isinstance(network, HopNetwork):
             given = about(asked, self.facts, self.config)
         return [ranked[:k] for ranked in network(given, read)]
@@ -378,8 +381,11 @@ class FactoidQA:
 
         return SearchDepth(index, text, recall, self.config.k, queries, learned=learned)
 
+    def _texts(self, questions: Sequence[str]) -> Texts:
+        return Texts(questions, self.config.table_bits, self.cells.splitting)
+
     def _queries(self, questions: Sequence[str]) -> Tensor:
-        texts = Texts(questions, self.config.table_bits)
+        texts = self._texts(questions)
         query: Tensor = self.network.input_module(texts.word_bags(np.arange(len(texts))))
         return query
 

@@ -27,6 +27,7 @@ from hmn.qa.changes.settle import settled_model
 from hmn.qa.config import HASHED, ModelConfig, make_configs, settings_of
 from hmn.qa.encoders.pretrained import SentenceEncoder, remake_encoder
 from hmn.qa.encoders.tables import check_counts
+from hmn.qa.words.splitting import LETTERS
 from hmn.store.bundle import BundleReader, write_json, write_tensors, writing_bundle
 
 KIND = "factoid-qa"
@@ -96,6 +97,7 @@ class SavedModel:
             raise BundleError(
                 f"{folder}/{CONFIG_FILE}: not a question-answering model: train one with hmn train"
             )
+        self.settings.setdefault("splitting", LETTERS)  # models of version 0.1 had no choice
         with self.checked(CONFIG_FILE):
             make_configs(self.settings)
 

@@ -6,8 +6,6 @@ it, and a table of facts may grow after training.
 
 from __future__ import annotations
 
-import re
-import unicodedata
 import zlib
 from collections.abc import Iterable
 from functools import lru_cache
@@ -18,9 +16,7 @@ from numpy.typing import NDArray
 
 from hmn.errors import DataError
 from hmn.facts.ragged import Ragged, offsets
-
-_WORD = re.compile(r"\w+")
-"""Pattern of a word."""
+from hmn.qa.words.splitting import Splitting
 
 SMALLEST = 3
 """Length of the shortest n-grams, in characters."""
@@ -31,18 +27,8 @@ WHOLE_WORD = 0
 """Kind of the features that stand for whole words. Kinds 1 to 3 are n-grams of 3 to 5 characters."""
 TWO_WORDS = LARGEST - SMALLEST + 2
 """Kind of the features that stand for two words in a row."""
-KINDS = TWO_WORDS + 1
-"""Number of kinds of features."""
-
-
-def words(text: str) -> list[str]:
-    """Split a text into words in lower case, without accents and punctuation."""
-    if text.isascii():
-        return _WORD.findall(text.lower().replace("_", " "))
-    # decompose twice: casefold leaves signs such as "™" alone, whose decomposition has capitals
-    folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
-    plain = "".join(character for character in folded if not unicodedata.combining(character))
-    return _WORD.findall(plain.replace("_", " "))
+SPELLING = TWO_WORDS + 1
+"""Kind of the features that stand for a word with its accents and signs, if it has any."""
 
 
 class WordBags(NamedTuple):
@@ -81,21 +67,23 @@ class Texts:
     Args:
         texts: The texts.
         bits: Logarithm of the number of rows that features are hashed into: ``2 ** bits``.
+        splitting: How texts are split into words.
 
     Attributes:
         word: Numbers of the words, in M rows.
-        vocabulary: Distinct words; a word's number is its position here.
+        vocabulary: Distinct words as they are spelled; a word's number is its position here.
         feature: Features of each distinct word.
         kind: Kinds of these features.
     """
 
-    def __init__(self, texts: Iterable[str], bits: int) -> None:
-        self.bits = bits
+    def __init__(self, texts: Iterable[str], bits: int, splitting: Splitting) -> None:
+        self.bits, self.splitting = bits, splitting
         number: dict[str, int] = {}
+        words = splitting.words
         split = ([number.setdefault(word, len(number)) for word in words(text) or [""]] for text in texts)
         self.word = Ragged.of(split)
         self.vocabulary = list(number)
-        featurised = [word_features(word, bits) for word in number]
+        featurised = [word_features(word, splitting.plain(word), bits) for word in number]
         self.feature = Ragged.of(features for features, _ in featurised)
         self.kind = Ragged.of(kinds for _, kinds in featurised).flat
 
@@ -145,14 +133,24 @@ class Texts:
 
 
 @lru_cache(maxsize=1 << 16)
-def word_features(word: str, bits: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Hashed features of a word and their kinds: the word, and its n-grams with both ends marked."""
-    features, kinds = [hashed("w:" + word, bits)], [WHOLE_WORD]
-    marked = f"<{word}>"
+def word_features(word: str, plain: str, bits: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Hashed features of a word and their kinds: the word, its n-grams with both ends marked, its spelling.
+
+    Args:
+        word: The word as it is spelled.
+        plain: Its plain form, which gives all features but the last; empty for signs alone.
+        bits: Logarithm of the number of rows.
+    """
+    whole = plain or word
+    features, kinds = [hashed("w:" + whole, bits)], [WHOLE_WORD]
+    marked = f"<{whole}>"
     for size in range(SMALLEST, LARGEST + 1):
         for start in range(len(marked) - size + 1):
             features.append(hashed(marked[start : start + size], bits))
             kinds.append(1 + size - SMALLEST)
+    if whole != word:
+        features.append(hashed("s:" + word, bits))
+        kinds.append(SPELLING)
     return np.array(features, np.int64), np.array(kinds, np.int64)
 
 

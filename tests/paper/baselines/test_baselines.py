@@ -28,7 +28,7 @@ from hmn.paper.data import Data
 from hmn.paper.grid import ROWS, Row
 from hmn.qa.cells import Cells
 from hmn.qa.encoders.pretrained import SentenceEncoder, open_encoder
-from hmn.qa.text import words
+from hmn.qa.words.letters import words
 from hmn.store.bundle import BundleReader
 
 Split = tuple[QuestionSet, QuestionSet]

@@ -15,7 +15,8 @@ from torch import Tensor
 from hmn.paper.data import Data
 from hmn.paper.network.measure import measure
 from hmn.qa.cells import Cells
-from hmn.qa.text import words
+from hmn.qa.words.letters import words
+from hmn.qa.words.splitting import LETTERS
 from hmn.results import SearchResult
 
 SATURATION = 1.5
@@ -74,7 +75,7 @@ def run_bm25(data: Data) -> dict[str, Any]:
 
     ``reads`` counts the list entries that are read, each far smaller than a key.
     """
-    cells = Cells.of(data.facts)
+    cells = Cells.of(data.facts, splitting=LETTERS)
     relations = [data.facts.relation_text(number) for number in range(len(data.facts.relations))]
     began = time.perf_counter()
     index = BM25(cells.texts(relations))

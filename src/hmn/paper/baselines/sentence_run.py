@@ -25,6 +25,7 @@ from hmn.paper.preset import Preset
 from hmn.paper.process import peak_mib
 from hmn.qa.cells import Cells
 from hmn.qa.encoders.pretrained import open_encoder
+from hmn.qa.words.splitting import LETTERS
 from hmn.store.bundle import BundleReader, write_tensors, writing_bundle
 from hmn.store.contents import fitting
 
@@ -64,7 +65,7 @@ def run_sentences(
     Raises:
         MissingPackageError: the extra ``pretrained`` or ``faiss`` is not installed.
     """
-    cells = Cells.of(data.facts)
+    cells = Cells.of(data.facts, splitting=LETTERS)
     relations = [data.facts.relation_text(number) for number in range(len(data.facts.relations))]
     lists = max(1, len(cells) // CELLS_PER_LIST)
     index = make_index(f"faiss:IVF{lists},Flat,num_probes={min(PROBES, lists)}", seed=seed)

@@ -22,6 +22,7 @@ from hmn.paper.data import Data
 from hmn.paper.grid import FORMAT, SUMMED
 from hmn.paper.preset import Preset
 from hmn.qa.cells import Cells
+from hmn.qa.words.splitting import LETTERS, splitting
 from hmn.store.atomic import write_atomically
 from hmn.store.contents import check_finite, fitting
 
@@ -33,7 +34,7 @@ def one_per_fact(facts: FactTable) -> Cells:
     subject, relation, object_ = (
         column.astype(np.int64) for column in (facts.subject, facts.relation, facts.object)
     )
-    return Cells([], subject, relation, object_, same, same)
+    return Cells([], subject, relation, object_, same, same, splitting(LETTERS))
 
 
 def keys_of(facts: FactTable, vectors: TransEVectors, layout: str) -> Tensor:

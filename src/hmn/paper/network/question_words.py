@@ -13,8 +13,8 @@ from hmn.facts.questions import QuestionSet
 from hmn.facts.ragged import Ragged
 from hmn.facts.table import FactTable
 from hmn.qa.cells import Cells
-from hmn.qa.text import words
 from hmn.qa.training.targets import Targets
+from hmn.qa.words.letters import words
 
 
 class Vocabulary:

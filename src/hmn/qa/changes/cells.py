@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hmn.facts.growing import ChangingRagged, Column
 from hmn.facts.table import FactTable
 from hmn.qa.cells import Cells, folded_names
+from hmn.qa.words.splitting import Splitting
 
 Text = tuple[int, int, int]
 """Numbers of the subject's name, the relation, and the object's name (-1 if cells leave objects out)."""
@@ -82,6 +83,11 @@ class ChangingCells(Cells):
         return self._of_fact
 
     @property
+    def splitting(self) -> Splitting:
+        """How names are split into words."""
+        return self._base.splitting
+
+    @property
     def taken(self) -> NDArray[np.int64]:
         """Cells that are not free, ascending."""
         return np.flatnonzero(self._facts.length)
@@ -136,7 +142,7 @@ class ChangingCells(Cells):
     def _numbers(self, names: list[str]) -> list[int]:
         """Numbers of names; new ones get the next."""
         numbers = []
-        for name in folded_names(names):
+        for name in folded_names(names, self.splitting):
             number = self._number.setdefault(name, len(self._names))
             if number == len(self._names):
                 self._names.append(name)

@@ -72,12 +72,18 @@ def settled_questions(
     settled = facts.settled()
     train = train.renumbered(settled.cell, settled.entity)
     valid = None if valid is None else valid.renumbered(settled.cell, settled.entity)
-    return settled.facts, Cells.of(settled.facts, objects=cells.object is not None), train, valid
+    return settled.facts, _cells(settled, cells), train, valid
+
+
+def _cells(settled: Settled, cells: Cells) -> Cells:
+    """The cells of a settled table, of the same kind as those of before."""
+    objects = cells.object is not None
+    return Cells.of(settled.facts, objects=objects, splitting=cells.splitting.name)
 
 
 def _old_cells(cells: ChangingCells, settled: Settled) -> NDArray[np.int64]:
     """``(N,)`` the cell that each cell of a settled table was before: the one with the same text."""
-    now, taken = Cells.of(settled.facts, objects=cells.object is not None), cells.taken
+    now, taken = _cells(settled, cells), cells.taken
     number = {name: number for number, name in enumerate(cells.names)}
     name = np.array([number[name] for name in now.names], np.int64)
     relation = np.argsort(settled.relation)[(settled.relation < 0).sum() :]

@@ -17,7 +17,8 @@ from hmn.nn.memory.growing import GrowingRows
 from hmn.qa.cells import Cells
 from hmn.qa.config import ModelConfig
 from hmn.qa.encoders.tables import NameTable, WordTable, bag, tensors
-from hmn.qa.text import TextBags, Texts, WordBags, hashed, words
+from hmn.qa.text import TextBags, Texts, WordBags, hashed
+from hmn.qa.words.splitting import Splitting, splitting
 
 NAMES_PER_PART = 8192
 """Number of names or cells encoded at a time when all keys are computed."""
@@ -82,10 +83,10 @@ class FactEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.table, self.words, self.cells, self.bits = table, words, cells, config.table_bits
-        self._word_bits = config.word_bits
+        self._word_bits, self._splitting = config.word_bits, splitting(config.splitting)
         self._relations = [" ".join(relation_parts(relation)) for relation in relations]
-        self._relation_words = Texts(self._relations, config.table_bits)
-        bags = Ragged.of(relation_features(name, config.word_bits) for name in relations)
+        self._relation_words = Texts(self._relations, config.table_bits, self._splitting)
+        bags = Ragged.of(relation_features(name, config.word_bits, self._splitting) for name in relations)
         self._relation_bags = ChangingRagged(bags)
         rows = 1 << config.word_bits
         self.word = nn.Parameter(torch.randn(rows, 2 * config.relation_features) * 0.2)
@@ -109,7 +110,7 @@ class FactEncoder(nn.Module):
     def names(self) -> Texts:
         """The names with their features, made on first use: a model that only answers never needs them."""
         if self._names is None:
-            self._names = Texts(self.cells.names, self.bits)
+            self._names = Texts(self.cells.names, self.bits, self._splitting)
         return self._names
 
     def count_names(self) -> None:
@@ -129,7 +130,7 @@ class FactEncoder(nn.Module):
         """
         for relation in relations:
             self._relations.append(" ".join(relation_parts(relation)))
-            self._relation_bags.add_row(relation_features(relation, self._word_bits))
+            self._relation_bags.add_row(relation_features(relation, self._word_bits, self._splitting))
         new = self.own.new_zeros(len(relations), self.own.shape[1])
         self.own = nn.Parameter(torch.cat([self.own, new]))
         if self.sentences is not None and sentences is not None:
@@ -172,14 +173,15 @@ class FactEncoder(nn.Module):
         """Features of names, without those of all others where these are not at hand."""
         if self._names is not None and names.max(initial=-1) < len(self._names):
             return self._names.text_bags(names)
-        return Texts([self.cells.names[name] for name in names], self.bits).text_bags(np.arange(len(names)))
+        spelled = [self.cells.names[name] for name in names]
+        return Texts(spelled, self.bits, self._splitting).text_bags(np.arange(len(names)))
 
     def _words_of(self, relations: NDArray[np.int64]) -> WordBags:
         """Words of relations, some of which may have come later."""
         if relations.max(initial=-1) < len(self._relation_words):
             return self._relation_words.word_bags(relations)
         spelled = [self._relations[relation] for relation in relations]
-        return Texts(spelled, self.bits).word_bags(np.arange(len(spelled)))
+        return Texts(spelled, self.bits, self._splitting).word_bags(np.arange(len(spelled)))
 
     def encode_relations(self, relations: NDArray[np.int64]) -> Tensor:
         """Vectors ``(n, R)`` of relations ``(n,)``: from their features, words and a part of their own."""
@@ -218,12 +220,13 @@ class FactEncoder(nn.Module):
             yield torch.cat(blocks, dim=1)
 
 
-def relation_features(relation: str, bits: int) -> list[int]:
+def relation_features(relation: str, bits: int, splitting: Splitting) -> list[int]:
     """Hashed features of a relation: its words, its words by position, its parts, and the whole of it."""
     parts = relation_parts(relation)
     direction = "~" if relation.startswith("~") else ""
     features = [f"id:{relation}", f"direction:{direction}"]
     for position, part in enumerate(reversed(parts)):
         features.append(f"{position}:{part}")
-        features += [feature for word in words(part) for feature in (word, f"{position}:{direction}:{word}")]
+        for word in splitting.words(part):
+            features += [word, f"{position}:{direction}:{word}"]
     return [hashed("r:" + feature, bits) for feature in features]

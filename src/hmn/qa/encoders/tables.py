@@ -16,8 +16,8 @@ from hmn.qa.text import Texts, WordBags
 
 FREQUENCY_STEPS = 24
 """Number of classes of document frequency, on a logarithmic scale of base 2."""
-FIRST_WEIGHT = (1.0, 0.3, 0.3, 0.3, 0.5)
-"""Initial weight of each kind of features, in the order of ``hmn.qa.text.KINDS``."""
+FIRST_WEIGHT = (1.0, 0.3, 0.3, 0.3, 0.5, 0.3)
+"""Initial weight of each kind of features; the kinds are those of ``hmn.qa.text``."""
 
 
 class NameTable(nn.Module):
@@ -29,17 +29,20 @@ class NameTable(nn.Module):
     Args:
         bits: Logarithm of the number of rows: ``2 ** bits``.
         features: Features of a row, L.
+        kinds: Number of kinds of features.
         sparse: Give the table a sparse gradient. A dense one is cheaper if every step touches most rows.
     """
 
     document_frequency: Tensor
     num_names: Tensor
 
-    def __init__(self, bits: int, features: int, *, sparse: bool = True) -> None:
+    def __init__(self, bits: int, features: int, kinds: int, *, sparse: bool = True) -> None:
         super().__init__()
         first = torch.randn(1 << bits, features)
         self.weight = nn.Parameter(F.normalize(first, dim=1))
-        self.gate = nn.Parameter(torch.tensor(FIRST_WEIGHT).log().unsqueeze(1).repeat(1, FREQUENCY_STEPS))
+        self.gate = nn.Parameter(
+            torch.tensor(FIRST_WEIGHT[:kinds]).log().unsqueeze(1).repeat(1, FREQUENCY_STEPS)
+        )
         self.sparse = sparse
         self.register_buffer("document_frequency", torch.zeros(1 << bits))
         self.register_buffer("num_names", torch.ones(()))

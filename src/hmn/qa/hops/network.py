@@ -26,6 +26,7 @@ from hmn.qa.hops.encoder import HopEncoder, HopQueries
 from hmn.qa.hops.reader import ChainReader, Chains
 from hmn.qa.hops.stops import Stops
 from hmn.qa.text import Texts, WordBags
+from hmn.qa.words.splitting import splitting
 
 LEAST_REACHED = 0.01
 """Probability that a question needs a further hop, below which it is not read."""
@@ -131,7 +132,7 @@ class HopNetwork(MemoryNetwork[list[list[Answer]]]):
 def about(asked: list[str], facts: FactTable, config: ModelConfig) -> Asked:
     """Questions in words as the network takes them; they may name their topics in brackets."""
     split = [split_topic(text, facts) for text in asked]
-    texts = Texts([text for text, _ in split], config.table_bits)
+    texts = Texts([text for text, _ in split], config.table_bits, splitting(config.splitting))
     return Asked(texts.word_bags(np.arange(len(texts))), np.array([topic for _, topic in split]))
 
 
@@ -154,7 +155,8 @@ def reading(
     """
 
     def read(numbers: NDArray[np.int64]) -> Chains:
-        texts = Texts([questions.text[number] for number in numbers], config.table_bits)
+        asked_texts = [questions.text[number] for number in numbers]
+        texts = Texts(asked_texts, config.table_bits, splitting(config.splitting))
         topic = questions.topic[numbers].astype(np.int64) if topics else None
         asked = Asked(texts.word_bags(np.arange(len(texts))), topic)
         return network.read(asked, min(config.k, len(network.memory)), search=search)

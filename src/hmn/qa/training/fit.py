@@ -139,7 +139,7 @@ def _trainer(
 ) -> Trainer:
     facts, cells = model.facts, model.cells
     relations = [facts.relation_text(number) for number in range(len(facts.relations))]
-    texts = Texts([*questions.text, *cells.names, *relations], model.config.table_bits)
+    texts = Texts([*questions.text, *cells.names, *relations], model.config.table_bits, cells.splitting)
     artificial = ArtificialQuestions(
         questions,
         facts,

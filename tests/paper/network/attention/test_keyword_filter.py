@@ -12,7 +12,7 @@ from hmn.paper.cells.fixed import one_per_fact
 from hmn.paper.network.attention.keyword_filter import LEAST, LONGEST, RARE, KeywordFilter
 from hmn.paper.network.attention.keywords import KeywordAttention
 from hmn.paper.network.question_words import Asked, Vocabulary
-from hmn.qa.text import words
+from hmn.qa.words.letters import words
 
 PIECES = ["red", "old", "tom", "sea", "king", "lake", "the"]
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hmn.facts.ragged import Ragged
 from hmn.facts.table import FactTable
-from hmn.qa.text import words
+from hmn.qa.words.letters import words
 
 LONGEST = 3
 """Words of the longest n-gram."""
