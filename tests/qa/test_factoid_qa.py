@@ -43,10 +43,8 @@ def test_probabilities_are_those_of_a_softmax_over_the_k_best_cells(qa: FactoidQ
     found = qa.ask(question, 10)
     assert sum(answer.probability for answer in found) == pytest.approx(1)
     key = qa.memory.snapshot().double()
-    from hmn.qa.text import Texts
-
     with torch.no_grad():
-        query = qa.network.input_module(Texts([question], SIZES["table_bits"]).word_bags(np.arange(1)))
+        query = qa.network.input_module(qa._bags([question]))
     score = (key @ query[0].double()).sort(descending=True).values[:10]
     expected = torch.softmax(score, 0)
     assert [answer.probability for answer in found] == pytest.approx(expected.tolist(), abs=1e-5)

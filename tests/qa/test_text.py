@@ -13,41 +13,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hmn.facts.ragged import Ragged, offsets
-from hmn.qa.text import KINDS, Texts, hashed, word_features, words
+from hmn.qa.text import TWO_WORDS, Texts, hashed, word_features
+from hmn.qa.words.folding import plain
+from hmn.qa.words.splitting import LETTERS, SCRIPTS, Splitting, splitting
 
 quick = settings(max_examples=60, deadline=None)
 some_rows = st.lists(st.lists(st.integers(0, 1000), max_size=5), max_size=8)
 some_texts = st.lists(
     st.lists(
-        st.sampled_from(["new", "New", "york", "é", "o'neil", "of", "?!", "x_y", "2", "Straße"]), max_size=5
+        st.sampled_from(
+            ["new", "New", "york", "é", "o'neil", "of", "?!", "x_y", "2", "Straße", "C++", "東京!", "p!nk"]
+        ),
+        max_size=5,
     ),
     min_size=1,
     max_size=5,
 ).map(lambda rows: [" ".join(row) for row in rows])
-
-
-@pytest.mark.parametrize(
-    ("text", "wanted"),
-    [
-        ("Who wrote  The Æneid?", ["who", "wrote", "the", "æneid"]),
-        ("Zoë  ÅNGSTRÖM Straße", ["zoe", "angstrom", "strasse"]),
-        ("O'Neil's rock-n-roll, no. 2", ["o", "neil", "s", "rock", "n", "roll", "no", "2"]),
-        ("New_York\tx__y\nz", ["new", "york", "x", "y", "z"]),
-        ("İstanbul ｆｕｌｌ ﬁne", ["istanbul", "full", "fine"]),
-        ("東京 Москва", ["東京", "москва"]),
-        ("?! … _", []),
-        ("", []),
-    ],
-)
-def test_words(text: str, wanted: list[str]) -> None:
-    assert words(text) == wanted
-
-
-def test_folded_text_folds_to_itself() -> None:
-    """Also where NFKD makes capitals of signs that have no lower case of their own (the trade mark sign)."""
-    assert words("Acme™ № 5") == ["acmetm", "no", "5"]
-    every = (chr(code) for code in range(0x20000) if not 0xD800 <= code < 0xE000)
-    assert not [one for one in every if words(" ".join(words(one))) != words(one)]
 
 
 @quick
@@ -80,29 +61,38 @@ def slow_crc(data: bytes) -> int:
     return crc ^ 0xFFFFFFFF
 
 
-def slow_word(word: str, bits: int) -> list[tuple[int, int]]:
-    """(feature, kind) of a word: 0 itself, 1 to 3 its n-grams of 3 to 5 characters between < and >."""
+def slow_word(spelled: str, bits: int, way: Splitting) -> list[tuple[int, int]]:
+    """(feature, kind) of a word: 0 itself, 1 to 3 its n-grams of 3 to 5 characters, 5 its spelling."""
+    word = way.plain(spelled) or spelled
     marked = "<" + word + ">"
     grams = [(marked[at:end], end - at) for at in range(len(marked)) for end in range(at + 3, at + 6)]
     found = [("w:" + word, 0)] + [(gram, size - 2) for gram, size in grams if len(gram) == size]
+    found += [("s:" + spelled, 5)] * (spelled != word)
     return [(slow_crc(one.encode()) % 2**bits, kind) for one, kind in found]
 
 
-def slow_pair(first: str, second: str, bits: int) -> int:
-    one, two = (slow_word(word, bits)[0][0] for word in (first, second))
+def slow_pair(first: str, second: str, bits: int, way: Splitting) -> int:
+    one, two = (slow_word(word, bits, way)[0][0] for word in (first, second))
     mixed = ((one * 0x9E3779B97F4A7C15 + two) * 0xC2B2AE3D27D4EB4F) % 2**64
     return int(mixed >> (64 - bits))
 
 
 @quick
-@given(texts=some_texts, bits=st.sampled_from([3, 8, 18, 26]), data=st.data())
-def test_bags_agree_with_the_slow_reading(texts: list[str], bits: int, data: st.DataObject) -> None:
-    many = Texts(texts, bits)
+@given(
+    texts=some_texts,
+    bits=st.sampled_from([3, 8, 18, 26]),
+    way=st.sampled_from([splitting(LETTERS), splitting(SCRIPTS)]),
+    data=st.data(),
+)
+def test_bags_agree_with_the_slow_reading(
+    texts: list[str], bits: int, way: Splitting, data: st.DataObject
+) -> None:
+    many = Texts(texts, bits, way)
     assert len(many) == len(texts)
     numbers = data.draw(st.lists(st.integers(0, len(texts) - 1), max_size=6))
     taken = np.array(numbers, np.int64)
-    split = [words(texts[number]) or [""] for number in numbers]
-    pairs = [[slow_pair(*two, bits) for two in pairwise(row)] for row in split]
+    split = [way.words(texts[number]) or [""] for number in numbers]
+    pairs = [[slow_pair(*two, bits, way) for two in pairwise(row)] for row in split]
 
     by_word = many.word_bags(taken)
     assert by_word.words == split
@@ -111,7 +101,7 @@ def test_bags_agree_with_the_slow_reading(texts: list[str], bits: int, data: st.
     found = list(zip(by_word.feature.flat.tolist(), by_word.kind.tolist(), strict=True))
     start = by_word.feature.start
     for at, word in enumerate(word for row in split for word in row):
-        assert sorted(found[start[at] : start[at + 1]]) == sorted(slow_word(word, bits))
+        assert sorted(found[start[at] : start[at + 1]]) == sorted(slow_word(word, bits, way))
     assert start[-1] == len(found)
 
     by_text = many.text_bags(taken)
@@ -119,12 +109,21 @@ def test_bags_agree_with_the_slow_reading(texts: list[str], bits: int, data: st.
     start = by_text.feature.start
     assert len(start) == len(numbers) + 1 and start[-1] == len(found)
     for at, (row, two) in enumerate(zip(split, pairs, strict=True)):
-        wanted = [one for word in row for one in slow_word(word, bits)] + [(pair, 4) for pair in two]
+        wanted = [one for word in row for one in slow_word(word, bits, way)] + [(pair, 4) for pair in two]
         assert sorted(found[start[at] : start[at + 1]]) == sorted(wanted)
 
 
+def test_words_that_differ_in_spelling_alone_are_alike() -> None:
+    texts = Texts(["zoë c++", "Zoe C ★ ☆", "c# ★"], 8, splitting(SCRIPTS))
+    numbers = {word: number for number, word in enumerate(texts.vocabulary)}
+    alike = {word: texts.vocabulary[texts.alike[number]] for word, number in numbers.items()}
+    assert alike == {"zoë": "zoë", "zoe": "zoë", "c++": "c++", "c": "c++", "c#": "c++", "★": "★", "☆": "☆"}
+    same = Texts(["zoë", "Zoe"], 8, splitting(LETTERS))
+    assert same.vocabulary == ["zoe"] and same.alike.tolist() == [0]
+
+
 def test_an_empty_text_is_one_empty_word() -> None:
-    bags = Texts(["", "?"], 8).word_bags(np.array([0, 1]))
+    bags = Texts(["", "?"], 8, splitting(SCRIPTS)).word_bags(np.array([0, 1]))
     assert bags.length.tolist() == [1, 1]
     assert bags.words == [[""], [""]]
     assert bags.pair.tolist() == []
@@ -133,19 +132,19 @@ def test_an_empty_text_is_one_empty_word() -> None:
 
 def test_no_texts_at_all() -> None:
     nothing = np.zeros(0, np.int64)
-    assert Texts([], 8).text_bags(nothing).feature.rows == 0
-    assert Texts(["a b"], 8).word_bags(nothing).pair.tolist() == []
+    assert Texts([], 8, splitting(SCRIPTS)).text_bags(nothing).feature.rows == 0
+    assert Texts(["a b"], 8, splitting(SCRIPTS)).word_bags(nothing).pair.tolist() == []
 
 
 @pytest.mark.slow
 @quick
 @given(text=st.text(max_size=12), bits=st.integers(1, 26))
 def test_features_stay_in_the_table(text: str, bits: int) -> None:
-    features, kinds = word_features(text, bits)
+    features, kinds = word_features(text, plain(text), bits)
     assert len(features) == len(kinds)
     assert all(0 <= one < 2**bits for one in features)
-    assert set(kinds) <= set(range(KINDS - 1))
-    pair = Texts([f"{text} and {text}"], bits).word_bags(np.array([0])).pair
+    assert set(kinds) <= set(range(splitting(SCRIPTS).kinds)) - {TWO_WORDS}
+    pair = Texts([f"{text} and {text}"], bits, splitting(SCRIPTS)).word_bags(np.array([0])).pair
     assert ((pair >= 0) & (pair < 2**bits)).all()
 
 
@@ -155,8 +154,9 @@ def test_hashing_spreads_features() -> None:
 
 def test_every_process_makes_the_same_numbers() -> None:
     check = (
-        "import numpy as np; from hmn.qa.text import Texts; "
-        "t = Texts(['who wrote Ada', 'Zoë of New York'], 18).text_bags(np.arange(2)); "
+        "import numpy as np; from hmn.qa.text import Texts; from hmn.qa.words.splitting import splitting; "
+        "texts = ['who wrote Ada', 'Zoë of New York', '東京 C++']; "
+        "t = Texts(texts, 18, splitting('scripts')).text_bags(np.arange(3)); "
         "print(t.feature.flat.tolist(), t.kind.tolist())"
     )
     printed = {

@@ -23,6 +23,7 @@ def test_every_recorded_model_is_there() -> None:
 def test_answers_are_those_of_version_0_1(bundle: Path) -> None:
     expected = RECORDED["answers"][bundle.name.removeprefix("bundle-")]
     model = FactoidQA.from_pretrained(bundle)
+    assert model.config.splitting == "letters"
     index = model.network.reader.index
     assert isinstance(index, Structure)
     index.fills = False  # version 0.1 left places empty where lists were short

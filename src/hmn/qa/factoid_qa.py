@@ -28,7 +28,7 @@ from hmn.qa.hops.evaluate import evaluate_chains
 from hmn.qa.hops.network import HopNetwork, about, reading
 from hmn.qa.metrics import Evaluation, Outcome, evaluate
 from hmn.qa.saved_model import SavedModel, save_model
-from hmn.qa.text import Texts, checked_texts
+from hmn.qa.text import Texts, WordBags, checked_questions, checked_texts
 from hmn.qa.training.fit import fingerprint, fit, seeded
 from hmn.qa.training.progress_bar import Display
 from hmn.qa.training.run_folder import OnProgress, Run
@@ -65,9 +65,8 @@ class FactoidQA:
 
     def __init__(self, facts: FactTable | Path | str, **settings: Any) -> None:
         self.facts = facts if isinstance(facts, FactTable) else FactTable.read(facts)
-        self._settings = settings
         config = make_configs(settings)[1]
-        self._settings["splitting"] = chosen_splitting(config.splitting, self.facts.names.text)
+        self._settings = settings | {"splitting": chosen_splitting(config.splitting, self.facts)}
         self.config: ModelConfig = make_configs(self._settings)[1]
         self.cells = Cells.of(self.facts, objects=config.objects, splitting=self.config.splitting)
         self.history: list[dict[str, Any]] = []
@@ -180,17 +179,12 @@ class FactoidQA:
     def ask_all(self, questions: Iterable[str], k: int = 5) -> list[list[Answer]]:
         """Answer several questions at once; see ``ask``."""
         k = checked_k(k)
-        asked = checked_texts(questions)
-        for question in asked:
-            if not self.cells.splitting.words(question):
-                raise DataError(
-                    f"the question {question!r:.80} has no word in it, expected a question in words"
-                )
+        asked = checked_questions(questions, self.cells.splitting)
         network = self.network.eval()
         if not asked:
             return []
         read = min(max(k, self.config.k), len(self.cells))
-        given: object = self._texts(asked).word_bags(np.arange(len(asked)))
+        given: object = self._bags(asked)
         if isinstance(network, HopNetwork):
             given = about(asked, self.facts, self.config)
         return [ranked[:k] for ranked in network(given, read)]
@@ -381,12 +375,12 @@ class FactoidQA:
 
         return SearchDepth(index, text, recall, self.config.k, queries, learned=learned)
 
-    def _texts(self, questions: Sequence[str]) -> Texts:
-        return Texts(questions, self.config.table_bits, self.cells.splitting)
+    def _bags(self, questions: Sequence[str]) -> WordBags:
+        texts = Texts(questions, self.config.table_bits, self.cells.splitting)
+        return texts.word_bags(np.arange(len(texts)))
 
     def _queries(self, questions: Sequence[str]) -> Tensor:
-        texts = self._texts(questions)
-        query: Tensor = self.network.input_module(texts.word_bags(np.arange(len(texts))))
+        query: Tensor = self.network.input_module(self._bags(questions))
         return query
 
     def _questions(self, questions: QuestionSet | QuestionFiles) -> QuestionSet:

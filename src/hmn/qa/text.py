@@ -72,6 +72,7 @@ class Texts:
     Attributes:
         word: Numbers of the words, in M rows.
         vocabulary: Distinct words as they are spelled; a word's number is its position here.
+        alike: ``(len(vocabulary),)`` number of the first word with the same plain form.
         feature: Features of each distinct word.
         kind: Kinds of these features.
     """
@@ -83,7 +84,12 @@ class Texts:
         split = ([number.setdefault(word, len(number)) for word in words(text) or [""]] for text in texts)
         self.word = Ragged.of(split)
         self.vocabulary = list(number)
-        featurised = [word_features(word, splitting.plain(word), bits) for word in number]
+        plain = [splitting.plain(word) for word in number]
+        first = {form: number for number, form in reversed(list(enumerate(plain)))}
+        self.alike = np.array(
+            [first[form] if form else number for number, form in enumerate(plain)], np.int64
+        )
+        featurised = [word_features(word, form, bits) for word, form in zip(number, plain, strict=True)]
         self.feature = Ragged.of(features for features, _ in featurised)
         self.kind = Ragged.of(kinds for _, kinds in featurised).flat
 
@@ -173,4 +179,17 @@ def checked_texts(questions: object) -> list[str]:
             raise DataError(
                 f"a question is {text!r:.80}, expected text: decode bytes, and leave out missing questions"
             )
+    return texts
+
+
+def checked_questions(questions: object, splitting: Splitting) -> list[str]:
+    """Questions that are to be answered, as a list.
+
+    Raises:
+        DataError: They are not several texts, or one has no word in it.
+    """
+    texts = checked_texts(questions)
+    for text in texts:
+        if not any(map(splitting.plain, splitting.words(text))):
+            raise DataError(f"the question {text!r:.80} has no word in it, expected a question in words")
     return texts

@@ -14,6 +14,7 @@ from hmn.qa.build import build_network
 from hmn.qa.encoders.pretrained import PretrainedPhrasing, SentenceEncoder, open_encoder, remake_encoder
 from hmn.qa.factoid_qa import FactoidQA
 from hmn.qa.text import Texts
+from hmn.qa.words.splitting import AUTO, splitting
 
 sentence_transformers = pytest.importorskip(
     "sentence_transformers", reason="the extra 'pretrained' is not installed"
@@ -49,7 +50,7 @@ def test_sentences_are_the_means_that_sentence_transformers_gives(
 
 
 def test_words_have_the_mean_of_their_pieces_and_their_own_vector_beside(minilm: SentenceEncoder) -> None:
-    texts = Texts(["who founded volcanology", "ada"], 10)
+    texts = Texts(["who founded volcanology", "ada"], 10, splitting(AUTO))
     bags = texts.word_bags(np.arange(2))
     reader = PretrainedPhrasing(minilm, 1, 0.0).eval()
     beside = torch.arange(4.0).unsqueeze(1)
@@ -117,7 +118,7 @@ def test_a_cell_is_found_by_what_it_means(minilm: SentenceEncoder) -> None:
     meanings = slice(-qa.config.meaning_features, None)
     asked = {"a car consists of what": "automobile", "where does a doctor do her job": "physician"}
     with torch.no_grad():
-        query = network.input_module(Texts(list(asked), qa.config.table_bits).word_bags(np.arange(2)))
+        query = network.input_module(qa._bags(list(asked)))
         best = (query[:, meanings] @ network.memory.renew()[:, meanings].T).argmax(dim=1)
     assert [qa.cells.names[qa.cells.subject[cell]] for cell in best] == list(asked.values())
 

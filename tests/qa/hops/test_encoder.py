@@ -10,6 +10,7 @@ from hmn.qa.encoders.question import Phrasing
 from hmn.qa.encoders.tables import NameTable, WordTable
 from hmn.qa.hops.encoder import HopEncoder
 from hmn.qa.text import Texts, WordBags
+from hmn.qa.words.splitting import AUTO, splitting
 
 TEXTS = ["who directed the films of ada", "where", "in which town does the friend of person 3 live"]
 
@@ -22,12 +23,12 @@ def encoder(request: pytest.FixtureRequest) -> HopEncoder:
 def made(stop_by: str) -> HopEncoder:
     torch.manual_seed(0)
     config = ModelConfig(hops=3, stop_by=stop_by, **SIZES)
-    table = NameTable(config.table_bits, config.name_features)
+    table = NameTable(config.table_bits, config.name_features, splitting(AUTO).kinds)
     return HopEncoder(config, table, WordTable(config), Phrasing(config)).eval()
 
 
 def bags(texts: list[str]) -> WordBags:
-    return Texts(texts, SIZES["table_bits"]).word_bags(np.arange(len(texts)))
+    return Texts(texts, SIZES["table_bits"], splitting(AUTO)).word_bags(np.arange(len(texts)))
 
 
 def test_first_query_is_name_and_first_relation_block(encoder: HopEncoder) -> None:

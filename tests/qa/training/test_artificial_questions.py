@@ -7,6 +7,7 @@ from hmn.facts.table import FactTable
 from hmn.qa.cells import Cells
 from hmn.qa.text import Texts
 from hmn.qa.training.artificial_questions import ArtificialQuestions
+from hmn.qa.words.splitting import AUTO, splitting
 
 TRIPLES = [
     ("m.1", "person/born_in", "m.9"),
@@ -24,7 +25,7 @@ def made(other_subject: float, relation_words: float) -> tuple[ArtificialQuestio
     facts = FactTable.from_triples(TRIPLES, NAMES)
     cells, questions = Cells.of(facts), QuestionSet.from_rows(facts, ASKED)
     relations = [facts.relation_text(number) for number in range(len(facts.relations))]
-    texts = Texts([*questions.text, *cells.names, *relations], 12)
+    texts = Texts([*questions.text, *cells.names, *relations], 12, splitting(AUTO))
     artificial = ArtificialQuestions(
         questions, facts, cells, texts, other_subject=other_subject, relation_words=relation_words
     )
@@ -84,7 +85,7 @@ def test_questions_of_which_only_answers_are_known_stay() -> None:
     facts = FactTable.from_triples(TRIPLES, NAMES)
     questions = QuestionSet.from_rows(facts, [("what did mary write", "It")])
     cells = Cells.of(facts)
-    texts = Texts([*questions.text, *cells.names, "a", "b"], 12)
+    texts = Texts([*questions.text, *cells.names, "a", "b"], 12, splitting(AUTO))
     artificial = ArtificialQuestions(questions, facts, cells, texts, other_subject=1, relation_words=0)
     word, pair, _ = artificial.draw(np.array([0]), np.random.default_rng(0))
     assert pair.tolist() == [-1]
@@ -110,7 +111,7 @@ def joined(seed: int) -> tuple[str, str, list[str], str]:
     ]
     cells, questions = Cells.of(facts), QuestionSet.from_rows(facts, rows)
     relations = [facts.relation_text(number) for number in range(len(facts.relations))]
-    texts = Texts([*questions.text, *cells.names, *relations], 12)
+    texts = Texts([*questions.text, *cells.names, *relations], 12, splitting(AUTO))
     artificial = ArtificialQuestions(
         questions, facts, cells, texts, other_subject=0, relation_words=0, joined=1
     )

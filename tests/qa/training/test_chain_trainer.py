@@ -17,7 +17,6 @@ from hmn.facts.questions import QuestionSet
 from hmn.facts.ragged import Ragged
 from hmn.qa.factoid_qa import FactoidQA
 from hmn.qa.hops.network import HopNetwork
-from hmn.qa.text import Texts
 from hmn.qa.training.artificial_questions import Drawn
 from hmn.qa.training.chain_trainer import ChainTrainer
 
@@ -53,9 +52,7 @@ def mass(qa: FactoidQA, questions: QuestionSet, number: int) -> float:
     """Weight of the right answers of a question, by brute force."""
     network, facts = qa.network, qa.facts
     assert isinstance(network, HopNetwork)
-    asked = network.input_module.hops(
-        Texts([questions.text[number]], qa.config.table_bits).word_bags(np.arange(1)), 2
-    )
+    asked = network.input_module.hops(qa._bags([questions.text[number]]), 2)
     topic = int(questions.topic[number])
     attention = (asked.first @ qa.memory.snapshot().T).softmax(dim=1)[0].tolist()
     weight: dict[int, float] = defaultdict(float)

@@ -72,6 +72,8 @@ class ArtificialQuestions:
         self._other_subject, self._relation_words, self._joined = other_subject, relation_words, joined
         self._facts, self._cells = facts, cells
         self._count, self._word = len(questions), texts.word
+        # a name is found in any of its spellings
+        self._plain = Ragged(texts.word.start, texts.alike[texts.word.flat])
         self._gold = questions.cell
         self.mention = np.array([self._find(number) for number in range(self._count)]).reshape(-1, 2)
         by_relation = np.argsort(facts.relation, kind="stable")
@@ -85,11 +87,11 @@ class ArtificialQuestions:
         """Find the longest name of its subject in a question; see ``mention``."""
         if self._gold[number] < 0:
             return -1, -1
-        asked = self._word.row(number).tolist()
+        asked = self._plain.row(number).tolist()
         names = self._cells.subject[self._cells.of_fact.row(int(self._gold[number]))]
         best = (-1, -1)
         for name in names:
-            words = self._word.row(self._count + int(name)).tolist()
+            words = self._plain.row(self._count + int(name)).tolist()
             for first in range(len(asked) - len(words) + 1):
                 if asked[first : first + len(words)] == words and len(words) > best[1] - best[0]:
                     best = (first, first + len(words))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from importlib.util import find_spec
-from itertools import islice
 
 import regex
 
@@ -13,14 +12,15 @@ from hmn.errors import MissingPackageError
 
 INSTALL = 'pip install "hmn[chinese]"'
 """Command that installs the packages of the extra ``chinese``."""
-LOOKED_AT = 10_000
-"""Number of names that decide whether a table is Chinese."""
 MOST_KANA = 0.02
 """Largest share of kana among the letters of Chinese names; Japanese ones have more."""
 
 _HAN = regex.compile(r"\p{Han}")
+"""Pattern of a Chinese character, in Japanese too."""
 _KANA = regex.compile(r"[\p{Hiragana}\p{Katakana}]")
+"""Pattern of a kana, which is Japanese."""
 _LETTER = regex.compile(r"\p{L}")
+"""Pattern of a letter of any script."""
 
 
 def installed() -> bool:
@@ -30,7 +30,7 @@ def installed() -> bool:
 
 def is_chinese(names: Iterable[str]) -> bool:
     """Whether most letters of some names are Chinese."""
-    text = "".join(islice(names, LOOKED_AT))
+    text = "".join(names)
     if text.isascii():
         return False
     letters = len(_LETTER.findall(text))

@@ -21,7 +21,7 @@ _LETTERS = rf"[[\p{{L}}\p{{M}}\p{{N}}]--{_CHARACTERS}]"
 _SIGNS = r"[[+#*$@!%&=\p{Sm}\p{Sc}\p{So}]--[<>|~^`⁄−]]"
 """Set of the signs that tell names apart."""
 _OPENING = r"""\s(\[{"'“‘«「『《"""
-"""What may stand before a point that begins a name, as in .NET."""
+"""Characters that may stand before a point that begins a name, as in .NET."""
 
 _TOKEN = regex.compile(
     rf"{_CHARACTERS}\p{{M}}*{_SIGNS}*|(?:(?<![^{_OPENING}])\.(?={_LETTERS}))?[{_LETTERS}{_SIGNS}]+", regex.V1

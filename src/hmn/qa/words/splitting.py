@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-
-import pyarrow as pa
+from typing import TYPE_CHECKING
 
 from hmn.errors import ConfigError, expected_one_of
 from hmn.qa.words import letters, scripts
-from hmn.qa.words.chinese import LOOKED_AT, installed, is_chinese, simplified
+from hmn.qa.words.chinese import installed, is_chinese, simplified
 from hmn.qa.words.folding import plain
+
+if TYPE_CHECKING:
+    from hmn.facts.table import FactTable
 
 AUTO = "auto"
 """Setting that chooses the newest way, with Chinese where the table is Chinese and OpenCC is installed."""
@@ -21,6 +23,10 @@ SCRIPTS = "scripts"
 """The way of today: by script, with accents and signs that break ties."""
 CHINESE = "scripts+chinese"
 """The way of today, in which traditional and simplified Chinese are one."""
+
+
+LOOKED_AT = 5000
+"""Number of entities whose names decide whether a table is Chinese."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +64,18 @@ def splitting(name: str) -> Splitting:
     raise ConfigError(f"splitting is {name!r}, {expected_one_of(name, (AUTO, LETTERS, SCRIPTS, CHINESE))}")
 
 
-def chosen_splitting(name: str, names: pa.Array) -> str:
-    """The way that a setting means for a table with these names: itself, unless it is ``auto``.
+def chosen_splitting(name: str, facts: FactTable) -> str:
+    """The way that a setting means for a table: itself, unless it is ``auto``.
 
     Raises:
         ConfigError, MissingPackageError: See ``splitting``.
     """
-    if name == AUTO and installed() and is_chinese(names.slice(0, LOOKED_AT).to_pylist()):
+    if name == AUTO and installed() and is_chinese(some_names(facts)):
         name = CHINESE
     return splitting(name).name
+
+
+def some_names(facts: FactTable) -> list[str]:
+    """Names of some entities from everywhere in a table."""
+    step = max(1, len(facts.entities) // LOOKED_AT)
+    return [name for entity in range(0, len(facts.entities), step) for name in facts.names_of(entity)]
