@@ -20,11 +20,13 @@ ORDER = {
     " < paper serve < cli < __init__",
     "hmn._native": "_kernels backend finite < arguments < level < codes < fallback < buckets lists search"
     " < __init__",
-    "hmn.cli": "flags output < ask demo evaluate facts paper serve train < app < __init__ __main__",
-    "hmn.facts": "files ids ragged < growing names numbering < lookup < table < topic changing < questions"
-    " < __init__",
-    "hmn.facts.files": "raw headers < source < layout < separators < delimited json_lines parquet < formats"
-    " < __init__",
+    "hmn.cli": "output < flags < ask demo evaluate facts paper serve train < app < __init__ __main__",
+    "hmn.facts": "files ids ragged < wide < growing names numbering < given < lookup < table < topic"
+    " changing < questions < __init__",
+    "hmn.facts.given": "wide < facts < __init__",
+    "hmn.facts.wide": "cells < recognition < facts < __init__",
+    "hmn.facts.files": "raw headers < source < layout < separators < delimited excel json_lines parquet"
+    " < formats < __init__",
     "hmn.facts.files.raw": "packed < encodings opening < lines < __init__",
     "hmn.index": "protocol checks locking precision < storage < clustering < structures < registry tuning"
     " < __init__",

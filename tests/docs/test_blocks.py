@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from tests.docs.pages import PAGES, ROOT, Block, blocks_of, commands
+from tests.facts.files.sheets import xlsx
 from typer.testing import CliRunner
 
 from hmn.cli.app import app
@@ -23,6 +24,8 @@ from hmn.qa.factoid_qa import FactoidQA
 
 Rows = list[tuple[str, str, str, str]]
 
+BOOKS = [["subject", "relation", "object"], ["dune", "published in", 1965], ["emma", "published in", 1815]]
+"""Facts of the spreadsheet that docs/data.md reads."""
 TINY_MODEL = {
     "table_bits": 11,
     "name_features": 32,
@@ -73,6 +76,8 @@ def folder(small_files: Path, small_rows: Rows, tiny_model: Path, monkeypatch: p
     text = "".join(f"{name}\t{name.replace('_', ' ').title()}\n" for name in names)
     (small_files / "names.tsv").write_text(text, encoding="utf-8")
     (small_files / "questions.txt").write_text("who wrote dune?\n", encoding="utf-8")
+    sheets = {"Facts": BOOKS, "Names": [["entity", "name"], ["dune", "Dune"]]}
+    (small_files / "books.xlsx").write_bytes(xlsx(sheets))
     shutil.copytree(tiny_model, small_files / "demo" / "model")
     shutil.copy(small_files / "valid.tsv", small_files / "demo" / "test.tsv")
     monkeypatch.chdir(small_files)
@@ -84,6 +89,9 @@ def folder(small_files: Path, small_rows: Rows, tiny_model: Path, monkeypatch: p
 def test_every_block_of_the_page(
     page: str, folder: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    if page == "docs/data.md":
+        for package, extra in (("python_calamine", "excel"), ("pyoxigraph", "rdf")):
+            pytest.importorskip(package, reason=f"the extra {extra!r} is not installed")
     if page == "docs/serving.md":
         shutil.copytree(tiny_model, folder / "model")
     sizes = SMALLER.get(page, {})
@@ -173,6 +181,8 @@ def write_file(block: Block) -> None:
         FactTable.read(path)
     elif header == ["entity", "name"]:
         FactTable.read("facts.csv", path)
+    elif "question" not in header:
+        assert "read as a wide table" in FactTable.read(path).notes[0]
     else:
         facts = FactTable.read("facts.csv", "names.csv")
         assert len(QuestionSet.read(path, facts)) == len(block.text.splitlines()) - 1

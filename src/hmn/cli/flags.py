@@ -1,22 +1,30 @@
-"""Flags that commands share: one for each setting, and those that choose another index or strategy."""
+"""Flags that commands share, one for each setting, and reading the files that they name."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import Field, fields
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
 from typer.core import TyperCommand
 
+from hmn.cli.output import log, log_left_out, log_skipped
 from hmn.qa.config import DataConfig, ModelConfig, TrainConfig
+
+if TYPE_CHECKING:
+    from hmn.facts.questions import QuestionSet
+    from hmn.facts.table import FactTable
 
 GROUPS = {"Data": DataConfig, "Model": ModelConfig, "Training": TrainConfig}
 """Configurations whose settings become flags, under the heading that each has in the help."""
 
 FILES = {"facts", "names", "questions", "valid"}
 """Settings that are the path of a file; the help says so."""
+
+READING = ("names", "columns", "separator", "wide", "subject", "sheet", "encoding", "skip_bad")
+"""Settings that say how files of facts are read."""
 
 OtherIndex = Annotated[
     str | None,
@@ -57,8 +65,8 @@ class GroupedCommand(TyperCommand):
                 formatter.write_dl(records)
 
 
-def with_settings(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command one flag per setting of the configurations.
+def with_settings(command: Callable[..., None], only: Collection[str] = ()) -> Callable[..., None]:
+    """Give a command one flag per setting of the configurations, or per setting of ``only``.
 
     The settings that are given on the command line reach the command as the dictionary ``settings``. Typer
     reads flags from a signature, so this builds a function with the signature that has all of them.
@@ -67,6 +75,7 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
         _flag(field, get_type_hints(config)[field.name])
         for config in GROUPS.values()
         for field in fields(config)
+        if not only or field.name in only
     ]
     names = {flag.name for flag in flags}
 
@@ -84,6 +93,42 @@ def with_settings(command: Callable[..., None]) -> Callable[..., None]:
     with_flags.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *flags]}
     with_flags.__doc__, with_flags.__name__ = command.__doc__, command.__name__
     return with_flags
+
+
+def read_table(data: DataConfig, *, quiet: bool, inverse: bool = False) -> FactTable:
+    """Read the facts and the names of their entities."""
+    from hmn.facts.table import FactTable
+
+    facts = FactTable.read(
+        str(data.facts),
+        data.names,
+        columns=data.columns.split(","),
+        separator=data.separator,
+        encoding=data.encoding,
+        wide=data.wide,
+        subject=data.subject,
+        sheet=data.sheet,
+        inverse=inverse,
+        skip_bad=data.skip_bad,
+        progress=not quiet,
+    )
+    for note in facts.notes:
+        log(note)
+    log_skipped("facts and names", facts.skipped)
+    if facts.repeated.total:
+        log(f"{facts.repeated.total:,} facts came again and are kept once: {facts.repeated.messages[0]}")
+    return facts
+
+
+def read_questions(data: DataConfig, path: str, facts: FactTable) -> QuestionSet:
+    """Read questions about a table."""
+    from hmn.facts.questions import QuestionSet
+
+    questions = QuestionSet.read(
+        path, facts, separator=data.separator, encoding=data.encoding, skip_bad=data.skip_bad
+    )
+    log_left_out(path, questions)
+    return questions
 
 
 def _flag(field: Field[Any], kind: Any) -> inspect.Parameter:

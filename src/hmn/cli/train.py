@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hmn.cli.flags import with_settings
-from hmn.cli.output import exit_on_error, log, log_left_out, log_skipped
+from hmn.cli.flags import read_questions, read_table, with_settings
+from hmn.cli.output import exit_on_error, log
 from hmn.qa.config import DataConfig, make_configs, read_config
 
 if TYPE_CHECKING:
@@ -63,32 +63,7 @@ def _read(
     data: DataConfig, quiet: bool, *, several_hops: bool
 ) -> tuple[FactTable, QuestionSet, QuestionSet | None]:
     """Read the facts, the training questions and, if there are any, the held-out questions."""
-    from hmn.facts.questions import QuestionSet
-    from hmn.facts.table import FactTable
-
-    facts = FactTable.read(
-        str(data.facts),
-        data.names,
-        columns=data.columns.split(","),
-        separator=data.separator,
-        encoding=data.encoding,
-        inverse=several_hops if data.inverse is None else data.inverse,
-        skip_bad=data.skip_bad,
-        progress=not quiet,
-    )
-    log_skipped("facts and names", facts.skipped)
-    if facts.repeated.total:
-        log(f"{facts.repeated.total:,} facts came again and are kept once: {facts.repeated.messages[0]}")
-    questions, valid = (
-        None
-        if path is None
-        else QuestionSet.read(
-            path, facts, separator=data.separator, encoding=data.encoding, skip_bad=data.skip_bad
-        )
-        for path in (data.questions, data.valid)
-    )
-    assert questions is not None
-    log_left_out(str(data.questions), questions)
-    if valid is not None:
-        log_left_out(str(data.valid), valid)
-    return facts, questions, valid
+    inverse = several_hops if data.inverse is None else data.inverse
+    facts = read_table(data, quiet=quiet, inverse=inverse)
+    questions = read_questions(data, str(data.questions), facts)
+    return facts, questions, None if data.valid is None else read_questions(data, data.valid, facts)

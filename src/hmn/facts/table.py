@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
@@ -16,10 +17,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from hmn.errors import DataError, check_flag
-from hmn.facts.files.formats import read_rows
-from hmn.facts.files.layout import Layout, shown
-from hmn.facts.files.raw.opening import readable
-from hmn.facts.files.source import Skipped, Source
+from hmn.facts.files.layout import Layout
+from hmn.facts.files.parquet import read_text_columns
+from hmn.facts.files.source import NONE_SKIPPED, Skipped, Source
+from hmn.facts.given.facts import read_facts
 from hmn.facts.ids import is_text, relation_text
 from hmn.facts.lookup import FactLookup, NameLookup, frozen
 from hmn.facts.names import NAME, Names, RankedName, checked_names, collect_names, read_names
@@ -64,6 +65,7 @@ class FactTable:
         names: the names of the entities.
         skipped: bad lines that were skipped while the files were read.
         repeated: facts that came again, by their lines; the table holds each once.
+        notes: what to know about how the files were read, such as a wide table that was recognised.
     """
 
     entities: pa.Array
@@ -72,8 +74,9 @@ class FactTable:
     relation: NDArray[np.int32]
     object: NDArray[np.int32]
     names: Names
-    skipped: Skipped = field(default_factory=Skipped)
-    repeated: Skipped = field(default_factory=Skipped)
+    skipped: Skipped = NONE_SKIPPED
+    repeated: Skipped = NONE_SKIPPED
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def read(
@@ -84,6 +87,9 @@ class FactTable:
         columns: Sequence[str] = FACT.columns,
         separator: str | None = None,
         encoding: str | None = None,
+        wide: bool | None = None,
+        subject: str | None = None,
+        sheet: str | None = None,
         inverse: bool = False,
         skip_bad: bool = False,
         progress: bool = False,
@@ -94,11 +100,14 @@ class FactTable:
         of FB2M with several objects become several facts. Repeated facts are counted in ``repeated``.
 
         Args:
-            path: the facts; see ``hmn.facts.files.formats.read_rows`` for the formats.
+            path: the facts, where ``-`` is standard input; see ``hmn.facts.files.formats.read_rows``.
             names: (entity, name) rows, or Freebase's ``<fb:m.x> <fb:type.object.name> "x"@en .``.
             columns: the file's names for subject, relation and object; names of your own need a header.
             separator: the text between columns, for files that have it; that of others is recognised.
             encoding: the encoding of files that are not UTF-8.
+            wide: each row is an entity and each column a relation; recognised if it is not given.
+            subject: the column of a wide table that names the entities, if it is not to be recognised.
+            sheet: the sheet of a spreadsheet that holds the facts.
             inverse: also add the inverse of every fact, with relation ``~relation``.
             skip_bad: count bad lines and go on, instead of raising at the first one.
             progress: show a bar on a terminal.
@@ -113,11 +122,11 @@ class FactTable:
         if len(set(layout.columns)) != 3 or not all(map(is_text, layout.columns)):
             raise DataError(f"columns is {columns!r:.200}, expected three names: subject, relation, object")
         check_flag("inverse", inverse)
-        source = Source(path, skip_bad, progress=progress, encoding=encoding)
-        table = read_rows(source, [layout], separator=separator, header=layout != FACT)
-        facts, repeated = distinct_facts(table.rows, source)
+        source = Source(path, skip_bad, progress=progress, encoding=encoding, sheet=sheet)
+        given = read_facts(source, layout, separator=separator, wide=wide, subject=subject)
+        facts, repeated = distinct_facts(given.rows, source)
         ranked_names = () if names is None else read_names(source.sibling(names), separator)
-        return cls._build(facts, ranked_names, inverse, source, repeated)
+        return cls._build(facts, chain(given.names, ranked_names), inverse, source, repeated)
 
     @classmethod
     def from_triples(
@@ -153,14 +162,24 @@ class FactTable:
         repeated: Skipped,
     ) -> FactTable:
         names = collect_names(ranked_names, facts.entities)  # reads the file, so that bad lines are counted
-        return cls.of(with_inverse(facts) if inverse else facts, names, source.skipped, repeated)
+        facts = with_inverse(facts) if inverse else facts
+        return cls.of(facts, names, source.skipped, repeated, source.notes)
 
     @classmethod
-    def of(cls, facts: NumberedFacts, names: Names, *left_out: Skipped) -> FactTable:
+    def of(
+        cls,
+        facts: NumberedFacts,
+        names: Names,
+        skipped: Skipped = NONE_SKIPPED,
+        repeated: Skipped = NONE_SKIPPED,
+        notes: Sequence[str] = (),
+    ) -> FactTable:
         """Make a table of facts in canonical order."""
         entities = pa.array(facts.entities, pa.large_string())
         subject, relation, object_ = map(frozen, (facts.subject, facts.relation, facts.object))
-        return cls(entities, facts.relations, subject, relation, object_, names, *left_out)
+        return cls(
+            entities, facts.relations, subject, relation, object_, names, skipped, repeated, tuple(notes)
+        )
 
     def __repr__(self) -> str:
         """The size of the table."""
@@ -338,14 +357,13 @@ class FactTable:
         if not isinstance(folder, (str, Path)):
             raise DataError(f"folder is {folder!r:.80}, expected the path of a folder as text or Path")
         folder = Path(folder)
-        facts, repeated = canonical(from_columns(*_read_columns(folder / FACTS_FILE, FACT)))
+        facts, repeated = canonical(from_columns(*_columns(folder / FACTS_FILE, FACT)))
         if len(repeated):
             raise DataError(
                 f"{folder / FACTS_FILE}: it repeats facts, so FactTable.write did not write it: save it again"
             )
         entity, text = (
-            column.cast(pa.large_string()).combine_chunks()
-            for column in _read_columns(folder / NAMES_FILE, NAME)
+            column.cast(pa.large_string()).combine_chunks() for column in _columns(folder / NAMES_FILE, NAME)
         )
         owner = pc.index_in(entity, value_set=pa.array(facts.entities, pa.large_string()))
         if owner.null_count:
@@ -366,33 +384,9 @@ def _is_whole(value: object) -> bool:
     return not isinstance(value, bool) and isinstance(value, Integral)
 
 
-def _read_columns(path: Path, layout: Layout) -> list[pa.ChunkedArray]:
+def _columns(path: Path, layout: Layout) -> list[pa.ChunkedArray]:
     """Read columns of text, dictionary-encoded, from a Parquet file that ``write`` wrote."""
-    with readable(path):
-        table = pq.read_table(path, read_dictionary=list(layout.columns))
-        names = table.column_names
-        if names != list(layout.columns):
-            raise DataError(f"{path}: it has columns {shown(names)}, expected {layout}: save the table again")
-        table.validate(full=True)  # Parquet checks neither text nor the places of a dictionary
-    for name in layout.columns:
-        if not _is_text(table[name]):
-            raise DataError(
-                f"{path}: column {name!r} holds {table[name].type!s:.80} with "
-                f"{table[name].null_count} gaps, expected a text in every row: save the table again"
-            )
-    if not table.num_rows and layout == FACT:
+    columns = read_text_columns(path, layout, "save the table again")
+    if not len(columns[0]) and layout == FACT:
         raise DataError(f"{path}: it holds no fact: save the table again")
-    return [table[name] for name in layout.columns]
-
-
-def _is_text(column: pa.ChunkedArray) -> bool:
-    """Whether a dictionary-encoded column holds a text in every row, none of them blank."""
-    kind = column.type
-    if not pa.types.is_dictionary(kind) or column.null_count:
-        return False
-    if not (pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type)):
-        return False
-    return all(
-        not chunk.dictionary.null_count and not pc.any(pc.equal(chunk.dictionary, "")).as_py()
-        for chunk in column.chunks
-    )
+    return columns

@@ -62,6 +62,14 @@ class DataConfig:
     separator: str | None = setting(
         None, "Text between columns, for the text files that have it. That of others is recognised."
     )
+    wide: bool | None = setting(
+        None,
+        "Each row of the facts is an entity, each column a relation. If not given: recognised by the header.",
+    )
+    subject: str | None = setting(
+        None, "Column of a wide table that names the entities. If not given: the first that can."
+    )
+    sheet: str | None = setting(None, "Sheet of a spreadsheet that holds the facts.")
     encoding: str | None = setting(
         None, "Encoding of the text files that are not UTF-8, such as windows-1252 or utf-16."
     )

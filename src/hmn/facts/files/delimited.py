@@ -124,16 +124,20 @@ def _shape_of(
                 f"{source.path}:{number}: the header has columns {shown(cells)}, expected {layouts[0]}: "
                 f"give the file's own names, in the order subject, relation, object{nearest(cells, layouts)}"
             )
-        layout = layout_by_width(len(cells), layouts)
-        if layout is not None and named is None and names_some(cells, layout):
+        partly = next((layout for layout in layouts if names_some(cells, layout)), None)
+        if partly is not None and named is None:
             raise DataError(
-                f"{source.path}:{number}: the first row, {shown(cells)}, names some of the columns {layout}, "
+                f"{source.path}:{number}: the first row, {shown(cells)}, names some of the columns {partly}, "
                 f"expected a header that names all of them, or none: correct it{nearest(cells, layouts)}"
             )
+        layout = layout_by_width(len(cells), layouts)
         if layout is not None:
             return _Shape(layout, len(cells), widths(layout), None), chain([(number, cells)], records)
         hint = f"; if a text other than {separator!r} separates the columns, give it as separator"
-        source.bad(number, wrong_width(len(cells), widths(*layouts), separator) + (hint if separator else ""))
+        reason = wrong_width(len(cells), widths(*layouts), separator) + (hint if separator else "")
+        if len(cells) > 1 and "relation" in layouts[0].columns and len(layouts) == 1:
+            reason += "; if each row is an entity and each column a relation, give --wide"
+        source.bad(number, reason)
     raise no_rows(source)
 
 

@@ -10,14 +10,16 @@ from collections.abc import Sequence
 from typing import Literal
 
 from hmn.errors import DataError
-from hmn.facts.files.delimited import read_delimited
+from hmn.facts.files.delimited import pick_columns, read_delimited
+from hmn.facts.files.excel import SUFFIXES as SHEETS
+from hmn.facts.files.excel import read_sheet
 from hmn.facts.files.json_lines import read_json_lines
 from hmn.facts.files.layout import Layout, Rows
 from hmn.facts.files.parquet import read_parquet
 from hmn.facts.files.separators import QUOTED, check_separator, separator_of
 from hmn.facts.files.source import Source
 
-Format = Literal["parquet", "json", "text"]
+Format = Literal["parquet", "json", "excel", "text"]
 """Name of a format."""
 
 _USUAL = {".tsv": "\t", ".tab": "\t", ".csv": ",", ".psv": "|"}
@@ -29,7 +31,7 @@ _JSON = {".jsonl", ".ndjson", ".json"}
 _PACKED = {".gz", ".zst", ".bz2", ".xz"}
 """Suffixes of packed files."""
 _FOREIGN = {
-    b"PK\x03\x04": "a zip archive, expected a table: unpack it and give the file in it",
+    b"PK\x03\x04": "a zip archive, expected a table: unpack it, or name a spreadsheet .xlsx",
     b"\x7fELF": "a program, expected a table: check the path",
     b"%PDF": "a PDF, expected a table: export the table as CSV",
     b"SQLite format 3\0": "an SQLite database, expected a table: export the table as CSV",
@@ -42,12 +44,12 @@ def read_rows(
 ) -> Rows:
     """Read the wanted columns of a file in any known format.
 
-    The suffix decides the format (``.tsv .csv .psv .txt .jsonl .ndjson .json .parquet``, optionally followed
-    by ``.gz``, ``.zst``, ``.bz2`` or ``.xz``), or else the first bytes do. Any other file is text. What
-    separates its columns is seen in its first lines; see ``hmn.facts.files.separators``.
+    The suffix decides the format (``.tsv .csv .psv .txt .jsonl .ndjson .json .parquet .xlsx .xls .ods``,
+    optionally followed by ``.gz``, ``.zst``, ``.bz2`` or ``.xz``), or else the first bytes do. Any other file
+    is text. What separates its columns is seen in its first lines; see ``hmn.facts.files.separators``.
 
-    A text file may have a header; see ``hmn.facts.files.delimited.read_delimited``. JSON and Parquet always
-    go by names.
+    A text file and a sheet may have a header; see ``hmn.facts.files.delimited.read_delimited``. JSON and
+    Parquet always go by names.
 
     Args:
         source: the file.
@@ -65,16 +67,22 @@ def read_rows(
         return read_parquet(source, layouts)
     if file_format == "json" and (separator is None or suffix_of(source) in _JSON):
         return read_json_lines(source, layouts)
-    found, quotes = recognised(source, layouts, separator)
-    return read_delimited(source, layouts, found, quotes=quotes, header=header)
+    if file_format == "excel":
+        rows = read_sheet(source, layouts)
+        return pick_columns(source, iter(rows), [cells for _, cells in rows], layouts, "", header)
+    found = recognised(source, layouts, separator)
+    return read_delimited(source, layouts, found, quotes=has_quotes(source, found), header=header)
 
 
-def recognised(source: Source, layouts: Sequence[Layout], given: str | None) -> tuple[str, bool]:
-    """The separator of a text file, and whether cells may be in quotes."""
-    is_csv = suffix_of(source) == ".csv"
+def recognised(source: Source, layouts: Sequence[Layout], given: str | None) -> str:
+    """The separator of a text file; ``given`` is the user's, if the file has it."""
     usual = _USUAL.get(suffix_of(source))
-    separator = separator_of(source, layouts, usual=usual, given=given, quotes=is_csv)
-    return separator, is_csv or separator in QUOTED
+    return separator_of(source, layouts, usual=usual, given=given, quotes=has_quotes(source, ""))
+
+
+def has_quotes(source: Source, separator: str) -> bool:
+    """Whether the cells of a text file may be in quotes."""
+    return suffix_of(source) == ".csv" or separator in QUOTED
 
 
 def suffix_of(source: Source) -> str:
@@ -94,6 +102,8 @@ def format_of(source: Source) -> Format:
     suffix, start = suffix_of(source), source.start
     if start.startswith(b"PAR1") or suffix == ".parquet":
         return "parquet"
+    if suffix in SHEETS:
+        return "excel"
     for magic, what in _FOREIGN.items():
         if start.startswith(magic):
             raise DataError(f"{source.path}: it is {what}")

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import track
 
 from hmn.errors import DataError
 from hmn.facts.files.layout import BadRowError, Layout, Row, Rows, layout_by_header, nearest, shown
+from hmn.facts.files.raw.opening import readable
 from hmn.facts.files.source import Source
 
 BATCH = 1 << 16
 """Number of rows read at a time."""
+_MIDNIGHT = re.compile(r" 00:00:00(\.0+)?Z?$")
+"""Pattern of a time at midnight behind a date."""
 
 
 def read_parquet(source: Source, layouts: Sequence[Layout]) -> Rows:
@@ -86,6 +92,77 @@ def batches(source: Source, names: Sequence[str]) -> Iterator[list[list[Any]]]:
         )
         for batch in tracked:
             yield [_as_bytes(source, name, batch.column(name)) for name in names]
+
+
+def column_names(source: Source) -> list[str]:
+    """The columns that hold text, numbers, dates, or lists of them; others are left out, with a note."""
+    with _opened(source) as file:
+        schema = file.schema_arrow
+    usable = [column.name for column in schema if _is_usable(column.type)]
+    if len(usable) < len(schema.names):
+        left_out = [name for name in schema.names if name not in usable]
+        source.note(f"{source.path}: columns that hold no text are left out: {shown(left_out)}")
+    return usable
+
+
+def text_batches(source: Source, names: Sequence[str]) -> Iterator[list[list[Any]]]:
+    """Give columns of each batch of rows as texts, lists of texts, and None.
+
+    Raises:
+        DataError: a text is not UTF-8.
+    """
+    for columns in batches(source, names):
+        try:
+            yield [[_decoded(cell) for cell in column] for column in columns]
+        except UnicodeDecodeError as error:
+            raise DataError(f"{source.path}: invalid UTF-8 ({error}): write the file again") from None
+
+
+def _is_usable(kind: Any) -> bool:
+    while pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return not (pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+
+
+def _decoded(cell: Any) -> Any:
+    """A cell as text; a time at midnight is a date."""
+    if isinstance(cell, list):
+        return [_decoded(each) for each in cell if each is not None]
+    return None if cell is None else _MIDNIGHT.sub("", cell.decode())
+
+
+def read_text_columns(path: Path, layout: Layout, advice: str) -> list[pa.ChunkedArray]:
+    """Read all columns of a file, which must be those of a layout, as dictionary-encoded text without gaps.
+
+    Raises:
+        DataError: the file cannot be read or has other columns; or a value is missing, blank or no text.
+    """
+    with readable(path):
+        table = pq.read_table(path, read_dictionary=list(layout.columns))
+        names = table.column_names
+        if names != list(layout.columns):
+            raise DataError(f"{path}: it has columns {shown(names)}, expected {layout}: {advice}")
+        table.validate(full=True)  # Parquet checks neither text nor the places of a dictionary
+    for name in layout.columns:
+        if not _is_text(table[name]):
+            raise DataError(
+                f"{path}: column {name!r} holds {table[name].type!s:.80} with "
+                f"{table[name].null_count} gaps, expected a text in every row: {advice}"
+            )
+    return [table[name] for name in layout.columns]
+
+
+def _is_text(column: pa.ChunkedArray) -> bool:
+    """Whether a dictionary-encoded column holds a text in every row, none of them blank."""
+    kind = column.type
+    if not pa.types.is_dictionary(kind) or column.null_count:
+        return False
+    if not (pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type)):
+        return False
+    return all(
+        not chunk.dictionary.null_count and not pc.any(pc.equal(chunk.dictionary, "")).as_py()
+        for chunk in column.chunks
+    )
 
 
 def _as_bytes(source: Source, name: str, column: Any) -> list[Any]:

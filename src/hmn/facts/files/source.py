@@ -37,6 +37,10 @@ class Skipped:
     messages: tuple[str, ...] = ()
 
 
+NONE_SKIPPED = Skipped()
+"""Count of lines where none was skipped."""
+
+
 class Source:
     """A file, or rows given in Python, whose bad lines either raise an error or are counted and skipped.
 
@@ -46,6 +50,7 @@ class Source:
         skip_bad: count bad lines and go on, instead of raising at the first one.
         progress: show a bar while the file is read, if standard error is a terminal.
         encoding: the encoding of text that is not UTF-8.
+        sheet: the sheet of a spreadsheet.
 
     Raises:
         DataError: the path is none, or there is no such encoding.
@@ -58,20 +63,23 @@ class Source:
         *,
         progress: bool = False,
         encoding: str | None = None,
+        sheet: str | None = None,
     ) -> None:
         if not isinstance(path, (str, PathLike)):
             raise DataError(f"path is {path!r:.80}, expected the path of a file as text or Path")
         self.path, self.progress = Path(path), progress
         self.skip_bad, self.encoding = check_flag("skip_bad", skip_bad), check_encoding(encoding)
+        self.sheet = sheet
+        self.notes: list[str] = []
         self._count = _Count()
         self._stream: tuple[ExitStack, ReadBytes] | None = (
             None  # what can be read only once, while it is open
         )
 
     def sibling(self, path: Path | str) -> Source:
-        """Another file, treated the same; bad lines of both files are counted together."""
+        """Another file, treated the same; bad lines and notes of both files are kept together."""
         other = Source(path, self.skip_bad, progress=self.progress, encoding=self.encoding)
-        other._count = self._count
+        other._count, other.notes = self._count, self.notes
         return other
 
     @cached_property
@@ -159,6 +167,11 @@ class Source:
         if is_cut:
             lines.pop()
         return [(number, line) for number, line in lines if line and not isinstance(line, BadText)]
+
+    def note(self, text: str) -> None:
+        """Keep what a user should know about how the file was read."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     def bad(self, line: int, reason: str) -> None:
         """Report a bad line, numbered from 1.

@@ -1,0 +1,1 @@
+"""Tables of facts as their files give them: rows of three columns, wide tables, or RDF."""

@@ -1,0 +1,157 @@
+"""Wide tables in files of any format, recognised or asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any
+
+from hmn.errors import DataError
+from hmn.facts.files.delimited import split_lines
+from hmn.facts.files.excel import read_sheet
+from hmn.facts.files.formats import format_of, has_quotes, recognised
+from hmn.facts.files.layout import BadRowError, Layout, layout_by_header, names_some, no_rows, shown
+from hmn.facts.files.parquet import column_names, text_batches
+from hmn.facts.files.separators import SEPARATORS, first_rows, fit
+from hmn.facts.files.source import Source
+from hmn.facts.wide.cells import Cell
+from hmn.facts.wide.facts import WideRow, WideTable
+from hmn.facts.wide.recognition import FEWEST_COLUMNS, looks_wide
+
+SHOWN_ROWS = 200
+"""Number of rows of a spreadsheet by which a wide table is recognised."""
+
+
+def wide_table(source: Source, layout: Layout, separator: str | None, wide: bool | None) -> WideTable | None:
+    """The wide table that a file holds; None if it holds rows of facts.
+
+    Args:
+        source: the file.
+        layout: the columns of facts.
+        separator: the text between columns, if it is given.
+        wide: whether the user says that it is a wide table; None if that is to be recognised.
+    """
+    if wide is False:
+        return None
+    kind = format_of(source)
+    if kind == "parquet":
+        names = column_names(source)
+        return WideTable(names, _parquet_rows(source, names)) if _is_wide(names, layout, wide) else None
+    if kind == "json":
+        return _json_table(source) if _is_wide(_keys(source), layout, wide) else None
+    if kind == "excel":
+        rows = read_sheet(source, [layout])
+        first = [cells for _, cells in rows[:SHOWN_ROWS]]
+        if wide or (fit(first, [layout], "") < 1 and looks_wide(first)):
+            return _with_header(source, iter(rows))
+        return None
+    found = _separator(source, layout, separator, wide)
+    return (
+        None if found is None else _with_header(source, split_lines(source, found, has_quotes(source, found)))
+    )
+
+
+def _is_wide(names: Sequence[str], layout: Layout, wide: bool | None) -> bool:
+    """Whether named columns are those of a wide table."""
+    if wide is not None:
+        return wide
+    if layout_by_header(names, [layout]) is not None or names_some(names, layout):
+        return False
+    return len(names) >= FEWEST_COLUMNS
+
+
+def _separator(source: Source, layout: Layout, given: str | None, wide: bool | None) -> str | None:
+    """The separator of a wide table in a text file; None if it holds rows of facts."""
+    usual = recognised(source, [layout], given)
+    rows = first_rows(source, usual, has_quotes(source, usual))
+    if wide is None and (fit(rows, [layout], usual) >= 1 or (rows and names_some(rows[0], layout))):
+        return None
+    known = (
+        [given] if given is not None and any(given in line for _, line in source.first_lines) else SEPARATORS
+    )
+    tables = {
+        each: first_rows(source, each, has_quotes(source, each)) for each in dict.fromkeys([usual, *known])
+    }
+    widths = {each: len(rows[0]) for each, rows in tables.items() if rows and (wide or looks_wide(rows))}
+    return max(widths, key=lambda each: widths[each]) if widths else (usual if wide else None)
+
+
+def _with_header(source: Source, records: Iterator[tuple[int, list[str]]]) -> WideTable:
+    """A table whose first row names its columns.
+
+    Raises:
+        DataError: there is no row, or one column alone.
+    """
+    number, header = next(records, (0, []))
+    if not number:
+        raise no_rows(source)
+    if len(header) < 2:
+        raise DataError(
+            f"{source.path}:{number}: the header has 1 column, {shown(header)}, expected those of the "
+            "entity's name and of each relation: give the text between columns (--separator)"
+        )
+    return WideTable(header, ((line, list(cells)) for line, cells in records))
+
+
+def _keys(source: Source) -> list[str]:
+    """The keys of the first objects of a file of JSON lines, in the order in which they come."""
+    keys: dict[str, None] = {}
+    for _, line in source.first_lines:
+        try:
+            item = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(item, dict):
+            keys.update(dict.fromkeys(item))
+    return list(keys)
+
+
+def _json_table(source: Source) -> WideTable:
+    """The objects of a file; the columns are all keys, in the order in which they come."""
+    items: list[tuple[int, dict[str, Any]]] = []
+    names: dict[str, None] = {}
+    for number, line in source.lines():
+        try:
+            item = json.loads(line, parse_int=str, parse_float=str)
+        except (ValueError, RecursionError) as error:
+            source.bad(number, f"bad JSON ({error}): expected one object per line")
+            continue
+        if isinstance(item, dict):
+            names.update(dict.fromkeys(item))
+            items.append((number, item))
+        else:
+            source.bad(number, f"a JSON {type(item).__name__}, expected one object per line")
+    return WideTable(list(names), _json_rows(source, items, list(names)))
+
+
+def _json_rows(
+    source: Source, items: Sequence[tuple[int, dict[str, Any]]], names: list[str]
+) -> Iterator[WideRow]:
+    for number, item in items:
+        try:
+            yield number, [_json_cell(name, item.get(name)) for name in names]
+        except BadRowError as error:
+            source.bad(number, str(error))
+
+
+def _json_cell(name: str, value: Any) -> Cell:
+    """A value of an object as text, or as the texts of a list."""
+    if isinstance(value, list):
+        return [cell for each in value if isinstance(cell := _json_cell(name, each), str)]
+    if value is None:
+        return ""
+    text = str(value).lower() if isinstance(value, bool) else value
+    if not isinstance(text, str):
+        raise BadRowError(
+            f"the value of {name!r:.80} is a JSON {type(value).__name__}, expected text or a list"
+        )
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise BadRowError(f"NUL, or half of a surrogate pair, in the value of {name!r:.80}")
+    return text
+
+
+def _parquet_rows(source: Source, names: Sequence[str]) -> Iterator[WideRow]:
+    rows = chain.from_iterable(zip(*columns, strict=True) for columns in text_batches(source, names))
+    for number, row in enumerate(rows, 1):
+        yield number, ["" if cell is None else cell for cell in row]

@@ -1,0 +1,1 @@
+"""Wide tables: each row is an entity, each column a relation."""

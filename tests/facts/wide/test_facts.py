@@ -1,0 +1,178 @@
+"""Facts of wide tables, in every format."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from hmn.errors import DataError
+from hmn.facts.table import FactTable
+
+ROWS = [
+    ["country", "capital", "area", "languages", "language", "note", ""],
+    ["France", "Paris", "551,695 km²", "French", "", "NA", "1"],
+    ["Georgia", "Tbilisi", "69,700 km²", "Georgian; Abkhaz", "Russian", "", "2"],
+    ["Georgia", "Atlanta", "153,910 km²", "English", "", "a_state", "3"],
+    ["Japan", "Tokyo", "377,975 km²", "Japanese", "–", "null", "4"],
+    ["Tokyo", "", "2,194 km²", "Japanese", "", "", "5"],
+    ["", "", "", "", "", "", ""],
+    ["France", "Paris", "551,695 km²", "French", "", "NA", "1"],
+]
+FACTS = [
+    ("France", "area", "551,695 km²"),
+    ("France", "capital", "Paris"),
+    ("France", "languages", "French"),
+    ("Georgia (line 3)", "area", "69,700 km²"),
+    ("Georgia (line 3)", "capital", "Tbilisi"),
+    ("Georgia (line 3)", "language", "Russian"),
+    ("Georgia (line 3)", "languages", "Abkhaz"),
+    ("Georgia (line 3)", "languages", "Georgian"),
+    ("Georgia (line 4)", "area", "153,910 km²"),
+    ("Georgia (line 4)", "capital", "Atlanta"),
+    ("Georgia (line 4)", "languages", "English"),
+    ("Georgia (line 4)", "note", "a_state"),
+    ("Japan", "area", "377,975 km²"),
+    ("Japan", "capital", "Tokyo"),
+    ("Japan", "languages", "Japanese"),
+    ("Tokyo", "area", "2,194 km²"),
+    ("Tokyo", "languages", "Japanese"),
+]
+
+
+def facts_of(table: FactTable) -> list[tuple[str, str, str]]:
+    return [table.fact(cell)[:3] for cell in range(len(table))]
+
+
+def written(path: Path, separator: str) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, delimiter=separator).writerows(ROWS)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "separator"), [("c.csv", ","), ("c.csv", ";"), ("c.tsv", "\t"), ("c.txt", "|"), ("c.csv", "\t")]
+)
+def test_text(tmp_path: Path, name: str, separator: str) -> None:
+    path = written(tmp_path / name, separator)
+    table = FactTable.read(path)
+    assert facts_of(table) == FACTS
+    assert table.repeated.total == 3
+    assert [table.names_of(table.entity_number(f"Georgia (line {line})")) for line in (3, 4)] == [
+        ["Georgia"]
+    ] * 2
+    assert table.names_of(table.entity_number("a_state")) == ["a_state"]
+    assert table.notes == (
+        f"{path}: 6 rows of 7 columns, read as a wide table: each row an entity named by 'country'; "
+        "'Georgia' stands for several rows, which stay apart; a column without a name is left out "
+        "(--subject names another column, --no-wide reads rows of facts)",
+    )
+
+
+def test_json_lines_and_parquet(tmp_path: Path) -> None:
+    header = [name for name in ROWS[0] if name]
+    items = [
+        {
+            name: cell.split("; ") if "; " in cell else cell if cell not in ("", "null") else None
+            for name, cell in zip(header, row, strict=False)
+        }
+        for row in ROWS[1:]
+    ]
+    lines = [
+        {name: cell for name, cell in item.items() if cell is not None or name == "country"} for item in items
+    ]
+    (tmp_path / "c.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    columns: dict[str, list[object]] = {name: [item[name] for item in items] for name in header}
+    columns["languages"] = [[cell] if isinstance(cell, str) else cell for cell in columns["languages"]]
+    pq.write_table(pa.table({**columns, "place": [{"x": 1}] * len(items)}), tmp_path / "c.parquet")
+    expected = [
+        tuple(text.replace(" (line 3)", "").replace(" (line 4)", "") for text in fact) for fact in FACTS
+    ]
+    for name in ("c.jsonl", "c.parquet"):
+        table = FactTable.read(tmp_path / name)
+        found = [
+            (fact.subject_name, fact.relation, fact.object_name)
+            for fact in map(table.fact, range(len(table)))
+        ]
+        assert sorted(found) == sorted(expected), name
+    assert table.notes[0].endswith("c.parquet: columns that hold no text are left out: 'place'")
+
+
+def test_parquet_numbers_dates_and_truth(tmp_path: Path) -> None:
+    days = pa.array([-1, 3653], pa.date32())
+    times = pa.array([86_400_000_000, 90_000_000_000], pa.timestamp("us"))
+    columns = {"name": ["A", "B"], "n": [1.0, 2.5], "day": days, "time": times, "yes": [True, False]}
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
+    assert [fact[2] for fact in facts_of(FactTable.read(tmp_path / "t.parquet"))] == [
+        *("1969-12-31", "1", "1970-01-02", "true", "1980-01-02", "2.5", "1970-01-02 01:00:00.000000", "false")
+    ]
+
+
+def test_a_wide_table_of_few_columns_must_be_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "c.csv"
+    path.write_text("country,capital\nFrance,Paris\nJapan,Tokyo\n")
+    with pytest.raises(DataError, match=r"c\.csv:1: wrong column count: got 2, .*give --wide"):
+        FactTable.read(path)
+    expected = [("France", "capital", "Paris"), ("Japan", "capital", "Tokyo")]
+    assert facts_of(FactTable.read(path, wide=True)) == expected
+    assert facts_of(FactTable.read(path, subject="capital"))[0] == ("Paris", "country", "France")
+    path.write_text("country;capital;area\nFrance;Paris;5,5\nJapan;Tokyo;7,7\n")
+    assert len(FactTable.read(path)) == 3  # rows of facts, unless asked for
+    assert len(FactTable.read(path, wide=True)) == 4
+    assert "--no-wide" not in FactTable.read(path, wide=True).notes[0]
+
+
+def test_rows_of_facts_are_never_taken_for_a_wide_table(tmp_path: Path) -> None:
+    path = tmp_path / "facts.csv"
+    path.write_text("source,subject,relation,object\nx,a,r,b\ny,c,s,d\nz,e,t,f\n")
+    assert facts_of(FactTable.read(path)) == [("a", "r", "b"), ("c", "s", "d"), ("e", "t", "f")]
+    path.write_text("id,subject,relation,objct\nx,a,r,b\ny,c,s,d\nz,e,t,f\n")
+    with pytest.raises(DataError, match=r"facts\.csv:1: .*did you mean object instead of 'objct'"):
+        FactTable.read(path)
+    path.write_text("a,r,b,x\nc,r,d,y\ne,r,f,z\n")
+    with pytest.raises(DataError, match=r"facts\.csv:1: wrong column count: got 4"):
+        FactTable.read(path)
+    written(path, ",")
+    with pytest.raises(DataError, match=r"facts\.csv:1: wrong column count: got 7"):
+        FactTable.read(path, wide=False)
+
+
+def test_bad_rows(tmp_path: Path) -> None:
+    path = tmp_path / "c.csv"
+    path.write_text(
+        "country,capital,area,code\nFrance,Paris,5,FR\n,Rome,7,IT\nJapan,Tokyo,7,JP\nChad,Ndjamena\n"
+    )
+    with pytest.raises(
+        DataError, match=r"c\.csv:5: wrong column count: got 2, expected 4 .*; correct the line"
+    ):
+        FactTable.read(path, subject="country")
+    table = FactTable.read(path, subject="country", skip_bad=True)
+    assert (len(table), table.skipped.total) == (6, 2)
+    assert table.skipped.messages[1] == f"{path}:3: empty field: country, which names the entity"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"wide": "yes"}, "wide is 'yes', expected"),
+        ({"wide": False, "subject": "x"}, "subject is 'x' but wide is False"),
+        ({"wide": True, "columns": ("a", "b", "c")}, "a wide table has none of them"),
+        ({"subject": "x"}, "there is no column 'x'"),
+    ],
+)
+def test_settings_that_do_not_fit(tmp_path: Path, options: dict[str, object], message: str) -> None:
+    path = written(tmp_path / "c.csv", ",")
+    with pytest.raises(DataError, match=message):
+        FactTable.read(path, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("content", ["", "country,capital\n", "country\nFrance\n"])
+def test_no_table(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "c.csv"
+    path.write_text(content)
+    with pytest.raises(DataError, match=r"c\.csv"):
+        FactTable.read(path, wide=True)
