@@ -201,7 +201,14 @@ def write_metaqa(block: Block) -> None:
         assert (questions.topic >= 0).all()
 
 
+def write_graph(block: Block) -> None:
+    """Write an RDF file and read it."""
+    Path(block.title).write_text(block.text, encoding="utf-8")
+    assert len(FactTable.read(block.title))
+
+
 RUN: dict[str, Callable[[Block], None]] = {
+    "turtle": write_graph,
     "sh": run_commands,
     "console": run_commands,
     "csv": write_file,

@@ -23,7 +23,7 @@ GROUPS = {"Data": DataConfig, "Model": ModelConfig, "Training": TrainConfig}
 FILES = {"facts", "names", "questions", "valid"}
 """Settings that are the path of a file; the help says so."""
 
-READING = ("names", "columns", "separator", "wide", "subject", "sheet", "encoding", "skip_bad")
+READING = ("names", "columns", "separator", "wide", "subject", "sheet", "language", "encoding", "skip_bad")
 """Settings that say how files of facts are read."""
 
 OtherIndex = Annotated[
@@ -108,6 +108,7 @@ def read_table(data: DataConfig, *, quiet: bool, inverse: bool = False) -> FactT
         wide=data.wide,
         subject=data.subject,
         sheet=data.sheet,
+        language=data.language,
         inverse=inverse,
         skip_bad=data.skip_bad,
         progress=not quiet,

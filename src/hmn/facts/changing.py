@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from hmn.errors import DataError
 from hmn.facts.files.source import Skipped
 from hmn.facts.growing import ChangingRagged, Column
-from hmn.facts.ids import canonical_id, inverse_of, readable_id
-from hmn.facts.lookup import folded
+from hmn.facts.ids import canonical_id, inverse_of, readable_id, without_label
+from hmn.facts.lookup import folded, relation_known
 from hmn.facts.names import Names
 from hmn.facts.numbering import NumberedFacts
 from hmn.facts.ragged import Ragged
@@ -57,7 +57,9 @@ class ChangingTable(FactTable):
         self._of_object: ChangingRagged | None = None  # made when it is first needed
         self._relations = list(facts.relations)
         self.has_inverses = {inverse_of(relation) for relation in facts.relations} == set(facts.relations)
-        self._relation_numbers = {relation: number for number, relation in enumerate(facts.relations)}
+        self._relation_numbers = {
+            without_label(relation): number for number, relation in enumerate(facts.relations)
+        }
         # what came later: entities, names, pairs and facts
         self._ids: list[str] = []
         self._entity_numbers: dict[str, int] = {}
@@ -194,7 +196,7 @@ class ChangingTable(FactTable):
                 numbers[entity] = self.entity_number(entity)
         cells = np.full(len(subjects), -1, np.int64)
         for row, (subject, relation, object_) in enumerate(zip(subjects, relations, objects, strict=True)):
-            number = self._relation_numbers.get(canonical_id(relation), -1)
+            number = relation_known(self._relation_numbers, relation)
             cell = self._find(numbers[subject], number, numbers[object_])
             cells[row] = -1 if cell in self._gone else cell
         return cells
@@ -236,7 +238,9 @@ class ChangingTable(FactTable):
         """Cells of the inverses of facts, of those that are there."""
         found = []
         for cell in cells.tolist():
-            backwards = self._relation_numbers.get(inverse_of(self._relations[self._relation[cell]]), -1)
+            backwards = self._relation_numbers.get(
+                without_label(inverse_of(self._relations[self._relation[cell]])), -1
+            )
             found.append(self._find(self._object[cell], backwards, self._subject[cell]))
         return np.array([cell for cell in found if cell >= 0 and cell not in self._gone], np.int64)
 
@@ -317,7 +321,7 @@ class ChangingTable(FactTable):
         return self._base.own_names(entity) if names is None else names
 
     def _add_relation(self, relation: str) -> int:
-        number = self._relation_numbers.setdefault(relation, len(self._relations))
+        number = self._relation_numbers.setdefault(without_label(relation), len(self._relations))
         if number == len(self._relations):
             self._relations.append(relation)
         return number

@@ -12,6 +12,14 @@ _PREFIX = re.compile(r"<?(?:(?:https?://)?(?:www\.|rdf\.)?freebase\.com/(?:ns/)?
 """Pattern of a Freebase id with its prefix; group 1 is the id without it."""
 _SHORT = re.compile(r"/[mg]/\w+|m/0\w+|/\w+(?:/\w+){2,}")
 """Pattern of a Freebase id without a prefix."""
+_WIKIDATA = re.compile(
+    r"<?(?:https?://(?:www\.)?wikidata\.org/(?:entity|wiki|prop(?:/direct)?)/(?:Property:)?|wdt?:)([QPL]\d+)>?"
+)
+"""Pattern of a Wikidata id with its prefix; group 1 is the id without it."""
+_BACKWARDS = re.compile(r"R(\d+)")
+"""Pattern of a Wikidata property that is read backwards, as in SimpleQuestions for Wikidata."""
+_LABELLED = re.compile(r"(~?)(.+) <([^<>\s]+)>")
+"""Pattern of a relation with its label; groups are the mark of an inverse, the label and the id."""
 _COMMON_PREFIX = "www.freebase.com/"
 """Prefix used by SimpleQuestions, which needs no regular expression: ids are spelled by the million."""
 _MACHINE = ("m/", "m.", "g/", "g.")
@@ -38,7 +46,8 @@ def canonical_id(text: str) -> str:
 
     ``www.freebase.com/m/0abc``, ``fb:m.0abc``, ``<fb:m.0abc>``, ``/m/0abc`` and ``m.0abc`` are all
     ``m.0abc``. ``www.freebase.com/people/person/gender``, ``fb:people.person.gender``,
-    ``/people/person/gender`` and ``people/person/gender`` are all ``people/person/gender``.
+    ``/people/person/gender`` and ``people/person/gender`` are all ``people/person/gender``. Likewise,
+    ``http://www.wikidata.org/entity/Q42`` and ``wd:Q42`` are ``Q42``.
     """
     text = text.strip()
     if text.startswith(_COMMON_PREFIX):
@@ -46,6 +55,9 @@ def canonical_id(text: str) -> str:
     if text.startswith(INVERSE):
         inner = text[len(INVERSE) :]
         return INVERSE + canonical_id(inner) if inner else text
+    if "wikidata.org/" in text or text.startswith(("wd:", "wdt:")):
+        match = _WIKIDATA.fullmatch(text)
+        return match[1] if match else text
     if match := _PREFIX.fullmatch(text):
         return _without_prefix(match[1]) or text
     return _without_prefix(text) if _SHORT.fullmatch(text) else text
@@ -77,13 +89,36 @@ def readable_id(entity: str) -> str:
     return " ".join(text.replace("_", " ").split()) or entity
 
 
+def labelled(relation: str, label: str) -> str:
+    """Put a label into the id of a relation: ``place of birth <P19>``, and ``~place of birth <P19>``."""
+    mark = INVERSE if relation.startswith(INVERSE) else ""
+    own = relation.removeprefix(INVERSE).removeprefix("<").removesuffix(">")
+    return f"{mark}{label} <{own}>"
+
+
+def without_label(relation: str) -> str:
+    """The id of a relation without its label: ``P19`` for ``place of birth <P19>``."""
+    match = _LABELLED.fullmatch(relation) if relation.endswith(">") else None
+    return f"{match[1]}{match[3]}" if match else relation
+
+
+def backwards(relation: str) -> str | None:
+    """The inverse that Wikidata's ``R19`` stands for, ``~P19``; None for other relations."""
+    match = _BACKWARDS.fullmatch(relation)
+    return f"{INVERSE}P{match[1]}" if match else None
+
+
 def relation_parts(relation: str) -> list[str]:
     """Split a relation into its parts in words: ``["people", "person", "place of birth"]``, domain first.
 
     ``people/person/place_of_birth``, ``people.person.place_of_birth`` and ``~people/person/place_of_birth``
-    give the same. ``placeOfBirth`` gives ``["place of birth"]``; a web address gives its last segment.
+    give the same. ``placeOfBirth`` gives ``["place of birth"]``; a web address gives its last segment, and a
+    relation with a label the label.
     """
     text = relation.removeprefix(INVERSE)
+    match = _LABELLED.fullmatch(text) if text.endswith(">") else None
+    if match:
+        text = match[2]
     if re.match(r"<?https?://", text):
         text = readable_id(text)
     parts = (" ".join(_camel_words(part).replace("_", " ").split()) for part in re.split(r"[/.:#]", text))

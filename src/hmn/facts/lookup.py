@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from hmn.errors import DataError
-from hmn.facts.ids import canonical_id, is_text, readable_id
+from hmn.facts.ids import backwards, canonical_id, is_text, readable_id, without_label
 from hmn.facts.names import Names
 from hmn.facts.ragged import Ragged, offsets, spans
 
@@ -42,11 +42,20 @@ class FactLookup:
 
     def entity_number(self, entity: str) -> int:
         """The number of an entity by its id, in any spelling; -1 if it is not in the table."""
-        return _place(self.entities, _id(entity), key=lambda value: value.as_py())
+        number = _place(self.entities, _id(entity), key=lambda value: value.as_py())
+        return (
+            number if number >= 0 else _place(self.entities, entity.strip(), key=lambda value: value.as_py())
+        )
 
     def relation_number(self, relation: str) -> int:
-        """The number of a relation by its id, in any spelling; -1 if it is not in the table."""
-        return _place(self.relations, _id(relation))
+        """The number of a relation by its id, in any spelling, with or without label; -1 if there is none."""
+        number = _place(self.relations, _id(relation))
+        return number if number >= 0 else relation_known(self._by_key, relation)
+
+    @cached_property
+    def _by_key(self) -> dict[str, int]:
+        """Numbers of relations by their ids without labels."""
+        return {without_label(relation): number for number, relation in enumerate(self.relations)}
 
     def cell_of(self, subject: str, relation: str, object: str) -> int:
         """The cell of a fact by its ids; -1 if it is not in the table."""
@@ -63,9 +72,15 @@ class FactLookup:
             raise DataError(f"got {got}, expected as many of each: one row per fact")
         return self._cells(
             _numbers(self.entities, subjects),
-            _numbers(pa.array(self.relations, pa.large_string()), relations),
+            self._relation_numbers(relations),
             _numbers(self.entities, objects),
         )
+
+    def _relation_numbers(self, relations: Sequence[str]) -> NDArray[np.int64]:
+        known = {
+            relation: self.relation_number(relation) for relation in dict.fromkeys(map(_text, relations))
+        }
+        return np.array([known[relation] for relation in relations], np.int64)
 
     @cached_property
     def pair(self) -> NDArray[np.int64]:
@@ -194,6 +209,11 @@ def _numbers(known: pa.Array, ids: Sequence[str]) -> NDArray[np.int64]:
         wanted = pa.array([text if is_text(text) else None for text in texts], pa.large_string())
     places = pc.fill_null(pc.index_in(wanted, value_set=known), -1)
     numbers: NDArray[np.int64] = places.to_numpy(zero_copy_only=False).astype(np.int64)
+    for row in np.flatnonzero(
+        numbers < 0
+    ).tolist():  # in a table of an older version, the spelling of the file
+        if texts[row] != ids[row] and "wikidata.org/" in ids[row]:
+            numbers[row] = _place(known, ids[row].strip(), key=lambda value: value.as_py())
     return numbers
 
 
@@ -209,6 +229,16 @@ def _one(keys: NDArray[np.int64], wanted: int) -> int:
     return place if place < len(keys) and keys[place] == wanted else -1
 
 
+def relation_known(numbers: Mapping[str, int], relation: str) -> int:
+    """The number of a relation among those by their ids without labels; -1 if it is not there.
+
+    Wikidata's ``R19`` is the inverse of ``P19``, unless there is a relation of this name.
+    """
+    key = without_label(canonical_id(relation))
+    number = numbers.get(key, -1)
+    return numbers.get(backwards(key) or key, -1) if number < 0 else number
+
+
 def _place(ids: Any, wanted: str, key: Callable[[Any], str] = str) -> int:
     """The place of an id in a sorted sequence, -1 if it is not there."""
     place = bisect_left(ids, wanted, key=key)
@@ -217,9 +247,14 @@ def _place(ids: Any, wanted: str, key: Callable[[Any], str] = str) -> int:
 
 def _id(text: object) -> str:
     """An id in the spelling of tables; refuses anything but text."""
+    return canonical_id(_text(text))
+
+
+def _text(text: object) -> str:
+    """An id as it is; refuses anything but text."""
     if not isinstance(text, str):
         raise DataError(f"an id is {text!r:.80}, expected text: decode bytes, and leave out missing ids")
-    return canonical_id(text)
+    return text
 
 
 def folded(text: str) -> str:

@@ -16,6 +16,7 @@ from hmn.facts.files.formats import format_of, read_rows
 from hmn.facts.files.layout import Layout
 from hmn.facts.files.source import Source
 from hmn.facts.ids import canonical_id, is_text
+from hmn.facts.rdf.graph import read_graph
 
 NAME = Layout(("entity", "name"))
 """Columns of a file of names."""
@@ -124,18 +125,23 @@ def checked_names(names: Mapping[str, Sequence[str]]) -> Iterator[RankedName]:
             yield entity, rank, name
 
 
-def read_names(source: Source, separator: str | None) -> Iterator[RankedName]:
+def read_names(source: Source, separator: str | None, language: str | None = None) -> Iterator[RankedName]:
     """Read the names in a file; those of two columns have rank 0, Freebase's aliases rank 1.
 
     Args:
         source: the file.
         separator: the text between columns, for files that have it.
+        language: the language of names in RDF.
 
     Raises:
         DataError: the file cannot be read; or it has a bad line, and bad lines are not skipped.
     """
-    if format_of(source) == "text" and source.first_lines and _TRIPLE.match(source.first_lines[0][1]):
+    kind = format_of(source)
+    if kind in ("text", "rdf") and source.first_lines and _TRIPLE.match(source.first_lines[0][1]):
         yield from _read_triples(source)
+        return
+    if kind == "rdf":
+        yield from read_graph(source, language).names
         return
     for _, (entity, name) in read_rows(source, [NAME], separator=separator).rows:
         yield entity, 0, name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -15,11 +16,13 @@ from hmn.errors import DataError
 from hmn.facts.files.layout import Layout, Row
 from hmn.facts.files.source import KEPT_MESSAGES as KEPT
 from hmn.facts.files.source import Skipped, Source
-from hmn.facts.ids import canonical_id, inverse_of, is_text, several_entities
+from hmn.facts.ids import backwards, canonical_id, inverse_of, is_text, several_entities
 
 FACT = Layout(("subject", "relation", "object"))
 """Columns of a file of facts."""
 
+_ITEM = re.compile(r"Q\d+")
+"""Pattern of an entity of Wikidata."""
 FEW = 100
 """Upper limit of the ids that are numbered without pyarrow."""
 
@@ -127,9 +130,15 @@ def _gathered(rows: Iterable[Row]) -> tuple[NumberedFacts, NDArray[np.int64]]:
             relation.append(relation_number.setdefault(relation_id, len(relation_number)))
             object_.append(entity_number.setdefault(object_id, len(entity_number)))
             line.append(number)
+    entities = [canonical_id(entity) for entity in entity_number]
+    relations = [canonical_id(relation_id) for relation_id in relation_number]
+    for number, relation_id in enumerate(relations):
+        inverse = backwards(relation_id)
+        if inverse is not None and _ITEM.fullmatch(entities[subject[relation.index(number)]]):
+            relations[number] = inverse
     facts = NumberedFacts(
-        [canonical_id(entity) for entity in entity_number],
-        [canonical_id(relation_id) for relation_id in relation_number],
+        entities,
+        relations,
         np.frombuffer(subject, np.int32),
         np.frombuffer(relation, np.int32),
         np.frombuffer(object_, np.int32),

@@ -13,7 +13,7 @@ from hmn.errors import DataError
 from hmn.facts.files.formats import read_rows
 from hmn.facts.files.layout import Layout, Row
 from hmn.facts.files.source import KEPT_MESSAGES, Skipped, Source
-from hmn.facts.ids import is_text
+from hmn.facts.ids import INVERSE, backwards, is_text
 from hmn.facts.ragged import offsets, spans
 from hmn.facts.table import FactTable
 from hmn.facts.topic import NO_TOPIC, split_topic
@@ -257,7 +257,12 @@ def _with_facts(source: Source, facts: FactTable, rows: Iterable[Row]) -> Questi
     cell = facts.cells_of(*columns[:3])
     for row in np.flatnonzero(cell < 0):
         line, cells = numbered[row]
-        source.bad(line, f"the fact ({', '.join(cells[:3])}) is not in the table of facts")
+        subject, relation, object_ = cells[:3]
+        reason = f"the fact ({', '.join(cells[:3])}) is not in the table of facts"
+        forward = (backwards(relation.strip()) or relation).strip().removeprefix(INVERSE)
+        if facts.cell_of(object_, forward, subject) >= 0:
+            reason += f"; ({object_}, {forward}, {subject}) is, and inverse (--inverse) adds its inverse"
+        source.bad(line, reason)
     good = np.flatnonzero(cell >= 0)
     if not len(good):
         raise DataError(

@@ -21,6 +21,7 @@ from hmn.facts.files.layout import Layout
 from hmn.facts.files.parquet import read_text_columns
 from hmn.facts.files.source import NONE_SKIPPED, Skipped, Source
 from hmn.facts.given.facts import read_facts
+from hmn.facts.given.relations import Labels
 from hmn.facts.ids import is_text, relation_text
 from hmn.facts.lookup import FactLookup, NameLookup, frozen
 from hmn.facts.names import NAME, Names, RankedName, checked_names, collect_names, read_names
@@ -90,6 +91,7 @@ class FactTable:
         wide: bool | None = None,
         subject: str | None = None,
         sheet: str | None = None,
+        language: str | None = None,
         inverse: bool = False,
         skip_bad: bool = False,
         progress: bool = False,
@@ -108,6 +110,7 @@ class FactTable:
             wide: each row is an entity and each column a relation; recognised if it is not given.
             subject: the column of a wide table that names the entities, if it is not to be recognised.
             sheet: the sheet of a spreadsheet that holds the facts.
+            language: the language of names and values in RDF; the most frequent one if it is not given.
             inverse: also add the inverse of every fact, with relation ``~relation``.
             skip_bad: count bad lines and go on, instead of raising at the first one.
             progress: show a bar on a terminal.
@@ -123,9 +126,9 @@ class FactTable:
             raise DataError(f"columns is {columns!r:.200}, expected three names: subject, relation, object")
         check_flag("inverse", inverse)
         source = Source(path, skip_bad, progress=progress, encoding=encoding, sheet=sheet)
-        given = read_facts(source, layout, separator=separator, wide=wide, subject=subject)
+        given = read_facts(source, layout, separator=separator, wide=wide, subject=subject, language=language)
         facts, repeated = distinct_facts(given.rows, source)
-        ranked_names = () if names is None else read_names(source.sibling(names), separator)
+        ranked_names = () if names is None else read_names(source.sibling(names), separator, language)
         return cls._build(facts, chain(given.names, ranked_names), inverse, source, repeated)
 
     @classmethod
@@ -161,7 +164,11 @@ class FactTable:
         source: Source,
         repeated: Skipped,
     ) -> FactTable:
-        names = collect_names(ranked_names, facts.entities)  # reads the file, so that bad lines are counted
+        labels = Labels(facts.relations)
+        names = collect_names(
+            labels.noted(ranked_names), facts.entities
+        )  # reads the file, and counts bad lines
+        facts = labels.applied(facts)
         facts = with_inverse(facts) if inverse else facts
         return cls.of(facts, names, source.skipped, repeated, source.notes)
 

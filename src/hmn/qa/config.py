@@ -70,6 +70,9 @@ class DataConfig:
         None, "Column of a wide table that names the entities. If not given: the first that can."
     )
     sheet: str | None = setting(None, "Sheet of a spreadsheet that holds the facts.")
+    language: str | None = setting(
+        None, "Language of names and values in RDF, such as de. If not given: the one that most names have."
+    )
     encoding: str | None = setting(
         None, "Encoding of the text files that are not UTF-8, such as windows-1252 or utf-16."
     )

@@ -19,7 +19,7 @@ from hmn.facts.files.parquet import read_parquet
 from hmn.facts.files.separators import QUOTED, check_separator, separator_of
 from hmn.facts.files.source import Source
 
-Format = Literal["parquet", "json", "excel", "text"]
+Format = Literal["parquet", "json", "excel", "rdf", "text"]
 """Name of a format."""
 
 _USUAL = {".tsv": "\t", ".tab": "\t", ".csv": ",", ".psv": "|"}
@@ -28,6 +28,14 @@ _TEXT = {*_USUAL, ".txt"}
 """Suffixes of text with a separator between the columns."""
 _JSON = {".jsonl", ".ndjson", ".json"}
 """Suffixes of JSON lines."""
+_RDF = {".nt", ".nq", ".ttl", ".n3", ".trig", ".rdf", ".owl", ".xml", ".jsonld"}
+"""Suffixes of RDF."""
+_RDF_START = re.compile(
+    rb"(\xef\xbb\xbf)?\s*(<\?xml|<rdf:RDF|@prefix\s|@base\s|prefix\s+\w*:\s*<|base\s+<"
+    rb"|<\w+:[^<>\s]*>\s+(a|<\w+:[^<>\s]*>)\s+(<\w+:[^<>\s]*>|_:\w+|\"[^\n]*\")[^\n]*[.;,]\s*(\n|$))",
+    re.IGNORECASE,
+)
+"""Pattern of the beginning of RDF in a file without a known suffix."""
 _PACKED = {".gz", ".zst", ".bz2", ".xz"}
 """Suffixes of packed files."""
 _FOREIGN = {
@@ -67,6 +75,11 @@ def read_rows(
         return read_parquet(source, layouts)
     if file_format == "json" and (separator is None or suffix_of(source) in _JSON):
         return read_json_lines(source, layouts)
+    if file_format == "rdf":
+        expected = " or ".join(map(str, layouts))
+        raise DataError(
+            f"{source.path}: it is RDF, expected a table with the columns {expected}: export it as TSV"
+        )
     if file_format == "excel":
         rows = read_sheet(source, layouts)
         return pick_columns(source, iter(rows), [cells for _, cells in rows], layouts, "", header)
@@ -104,6 +117,8 @@ def format_of(source: Source) -> Format:
         return "parquet"
     if suffix in SHEETS:
         return "excel"
+    if suffix in _RDF or (suffix not in _TEXT | _JSON and _RDF_START.match(start)):
+        return "rdf"
     for magic, what in _FOREIGN.items():
         if start.startswith(magic):
             raise DataError(f"{source.path}: it is {what}")

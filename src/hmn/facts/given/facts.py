@@ -1,4 +1,4 @@
-"""Facts as a file gives them: rows of three columns, or a wide table."""
+"""Facts as a file gives them: rows of three columns, a wide table, or RDF."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from hmn.errors import DataError
-from hmn.facts.files.formats import read_rows
+from hmn.facts.files.formats import format_of, read_rows
 from hmn.facts.files.layout import Layout, Row
 from hmn.facts.files.separators import check_separator
 from hmn.facts.files.source import Source
 from hmn.facts.given.wide import wide_table
 from hmn.facts.names import RankedName
 from hmn.facts.numbering import FACT
+from hmn.facts.rdf.graph import read_graph
 from hmn.facts.wide.facts import wide_facts
 
 
@@ -29,7 +30,13 @@ class GivenFacts(NamedTuple):
 
 
 def read_facts(
-    source: Source, layout: Layout, *, separator: str | None, wide: bool | None, subject: str | None
+    source: Source,
+    layout: Layout,
+    *,
+    separator: str | None,
+    wide: bool | None,
+    subject: str | None,
+    language: str | None,
 ) -> GivenFacts:
     """Read the facts of a file.
 
@@ -39,6 +46,7 @@ def read_facts(
         separator: the text between columns, if the file has it.
         wide: whether each row is an entity and each column a relation; None if that is to be recognised.
         subject: the column of a wide table that names the entities; with it, the table is wide.
+        language: the language of names and values in RDF.
 
     Raises:
         DataError: the file cannot be read, or the settings do not fit together.
@@ -52,6 +60,8 @@ def read_facts(
     wide = True if subject is not None else wide
     if wide and layout != FACT:
         raise DataError(f"columns are {layout}, but a wide table has none of them: leave columns or wide out")
+    if format_of(source) == "rdf":
+        return GivenFacts(*read_graph(source, language))
     table = None
     if layout == FACT:
         table = wide_table(source, layout, check_separator(separator), wide)

@@ -1,0 +1,1 @@
+"""Facts and names from RDF: N-Triples, N-Quads, Turtle, TriG, RDF/XML and JSON-LD."""
