@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from hmn.cli.output import log_left_out
+from hmn.cli.output import log_left_out, log_names
 from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
+from hmn.qa.factoid_qa import FactoidQA
 
 FACTS = FactTable.from_triples([("dune", "written_by", "Herbert"), ("emma", "written_by", "Austen")])
 
@@ -28,4 +29,19 @@ def test_left_out_answers_and_questions(tmp_path: Path, capsys: pytest.CaptureFi
     assert unanswerable.startswith("train: 1 questions have no other answer: not trained on, and wrong when")
     path.write_text("who\tAusten\n")
     log_left_out("train", QuestionSet.read(path, FACTS))
+    assert capsys.readouterr().err == ""
+
+
+def test_names_that_read_the_same_are_reported(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {"a": ["北京市"], "b": ["北京 市。"], "c": ["天津市"]}
+    facts = FactTable.from_triples([(entity, "位于", "中国") for entity in "abc"], names)
+    log_names(FactoidQA(facts))
+    said = "2 of 3 names read the same as another one: '北京市' like '北京 市。'"
+    assert capsys.readouterr().err == f"{said}; questions cannot tell their facts apart\n"
+    monkeypatch.setattr("hmn.qa.words.splitting.installed", lambda: False)
+    log_names(FactoidQA(facts))
+    assert capsys.readouterr().err.splitlines()[1].endswith('as one, pip install "hmn[chinese]"')
+    log_names(FactoidQA(FACTS))
     assert capsys.readouterr().err == ""

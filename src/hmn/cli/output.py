@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from hmn.facts.files.source import Skipped
     from hmn.facts.questions import QuestionSet
     from hmn.qa.answer import Answer
+    from hmn.qa.factoid_qa import FactoidQA
 
 NAMES_PER_LINE = 5
 """Names of an answer's objects that a line shows; the rest is counted."""
@@ -97,3 +98,16 @@ def exit_on_error(interrupted: str) -> Iterator[None]:
         if interrupted:
             log(interrupted)
         raise typer.Exit(130) from None
+
+
+def log_names(qa: FactoidQA) -> None:
+    """Say what in a table's names may lead to poor answers, if there is anything."""
+    from hmn.qa.words.alike import names_alike
+    from hmn.qa.words.chinese import INSTALL, is_chinese
+    from hmn.qa.words.splitting import SCRIPTS, some_names
+
+    found = names_alike(qa.facts, qa.cells.splitting)
+    if found.many:
+        log(f"{found}; questions cannot tell their facts apart")
+    if qa.config.splitting == SCRIPTS and is_chinese(some_names(qa.facts)):
+        log(f"the names are Chinese: to take traditional and simplified characters as one, {INSTALL}")

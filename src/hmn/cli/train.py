@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hmn.cli.flags import read_questions, read_table, with_settings
-from hmn.cli.output import exit_on_error, log
+from hmn.cli.output import exit_on_error, log, log_names
 from hmn.qa.config import DataConfig, make_configs, read_config
 
 if TYPE_CHECKING:
@@ -47,7 +47,9 @@ def train(
 
         facts, questions, valid = _read(data, quiet, several_hops=model.hops > 1)
         log(f"{len(facts):,} facts, {len(questions):,} questions")
-        FactoidQA(facts, **asdict(model)).fit(
+        qa = FactoidQA(facts, **asdict(model))
+        log_names(qa)
+        qa.fit(
             questions,
             valid,
             out=data.out,
