@@ -93,7 +93,7 @@ def queries(model: FactoidQA, questions: QuestionSet) -> Tensor:
     """Query vectors ``(Q, D)`` of all questions."""
     network, parts = model.network.eval(), []
     for start in range(0, len(questions), BATCH):
-        texts = Texts(questions.text[start : start + BATCH], model.config.table_bits, model.cells.splitting)
+        texts = Texts(questions.text[start : start + BATCH], model.config.feature_bits, model.cells.splitting)
         parts.append(network.input_module(texts.word_bags(np.arange(len(texts)))))
     return torch.cat(parts)
 

@@ -84,7 +84,7 @@ def of_model(model: Path, questions: Path) -> tuple[Floats, Floats, dict[str, An
     network, parts = qa.network.eval(), []
     with torch.no_grad():
         for part in np.array_split(chosen, max(1, len(chosen) // 64)):
-            texts = Texts([asked.text[number] for number in part], qa.config.table_bits, qa.cells.splitting)
+            texts = Texts([asked.text[number] for number in part], qa.config.feature_bits, qa.cells.splitting)
             parts.append(network.input_module(texts.word_bags(np.arange(len(texts)))).numpy())
     keys = qa.memory.snapshot().float().contiguous().numpy()
     about = {

@@ -10,7 +10,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from hmn.errors import ConfigError
-from hmn.qa.config import DataConfig, ModelConfig, TrainConfig, make_configs, read_config, settings_of
+from hmn.qa.config import DataConfig, ModelConfig, TrainConfig, make_configs, read_config, settings_of, sized
 
 KINDS = (DataConfig, ModelConfig, TrainConfig)
 EVERY = [(kind, one.name) for kind in KINDS for one in fields(kind)]
@@ -115,6 +115,7 @@ RANGES: dict[str, tuple[Any, Any]] = {
     "hidden": (1, None),
     "table_bits": (8, 26),
     "word_bits": (8, 26),
+    "count_bits": (8, 26),
     "dropout": (0.0, 0.95),
     "word_dropout": (0.0, 0.95),
     "name_scale": (0.01, 1000.0),
@@ -191,3 +192,31 @@ def test_configurations_are_frozen() -> None:
 def test_settings_that_do_not_fit_are_refused_at_once(settings: dict[str, str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         ModelConfig(**settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "sizes"),
+    [
+        (1, {}, (12, 12, 18)),
+        (4096, {}, (12, 12, 18)),
+        (4097, {}, (15, 16, 18)),
+        (8192, {}, (15, 16, 18)),
+        (8193, {}, (16, 16, 18)),
+        (10**7, {}, (18, 16, 18)),
+        (10**7, {"table_bits": 20}, (20, 16, 0)),
+        (5, {"table_bits": 9, "word_bits": 10}, (9, 10, 0)),
+        (5, {"count_bits": 13}, (12, 12, 13)),
+    ],
+)
+def test_tables_are_as_large_as_the_names_need(
+    names: int, given: dict[str, int], sizes: tuple[int, int, int]
+) -> None:
+    config = sized(ModelConfig(**given), names)  # type: ignore[arg-type]
+    assert (config.table_bits, config.word_bits, config.count_bits) == sizes
+    assert config.feature_bits == (sizes[2] or sizes[0])
+    assert sized(config, 10**6) == config
+
+
+def test_counts_are_at_least_as_many_as_rows() -> None:
+    with pytest.raises(ConfigError, match="count_bits is 11, expected 12 to 26"):
+        sized(ModelConfig(count_bits=11), 5)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.fuzz.bundles import PRETRAINED, make_bundle, reseal
-from tests.qa.small import CLUSTER, figures, fitted
+from tests.qa.small import CLUSTER, SIZES, TRAINING, contents, fitted
 from torch import Tensor
 
 from hmn.errors import BundleError
@@ -27,6 +27,15 @@ from hmn.store.bundle import writing_bundle
 Split = tuple[QuestionSet, QuestionSet]
 
 
+def assert_alike(one: FactoidQA, other: FactoidQA, questions: Sequence[str]) -> None:
+    """Two models answer alike, up to the rounding of half precision."""
+    for ours, theirs in zip(one.ask_all(questions, 5), other.ask_all(questions, 5), strict=True):
+        assert ours[0].answers == theirs[0].answers
+        expected = {answer.facts[0]: answer.probability for answer in theirs}
+        for answer in ours:
+            assert answer.probability == pytest.approx(expected.get(answer.facts[0], 0.0), abs=5e-3)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("index", ["exact", CLUSTER])
 def test_a_loaded_model_answers_as_the_saved_one(
@@ -36,9 +45,41 @@ def test_a_loaded_model_answers_as_the_saved_one(
     qa.save_pretrained(tmp_path / "model")
     again = FactoidQA.from_pretrained(tmp_path / "model")
     texts = small_split[1].text[:50]
-    assert again.ask_all(texts, 5) == qa.ask_all(texts, 5)
-    assert figures(again.evaluate(small_split[1])) == figures(qa.evaluate(small_split[1]))
+    assert_alike(again, qa, texts)
     assert again.config == qa.config
+    # half precision rounds once: what is saved of a loaded model is what it was loaded from
+    again.save_pretrained(tmp_path / "again")
+    assert contents(tmp_path / "again") == contents(tmp_path / "model")
+
+
+def test_tables_and_keys_are_saved_in_half_precision_and_rows_that_were_not_touched_are_not(
+    small_facts: FactTable, small_split: Split, tmp_path: Path
+) -> None:
+    qa = FactoidQA(small_facts, **{**SIZES, "table_bits": 16, "word_bits": 16})
+    qa.fit(*small_split, quiet=True, **{**TRAINING, "epochs": 1})
+    qa.save_pretrained(tmp_path / "model")
+    table = qa.network.state_dict()["input_module.table.weight"]
+    saved = load_file(tmp_path / "model" / "model.safetensors")
+    moved = (table - table.sign() * 32**-0.5).abs().amax(dim=1) > 0
+    assert saved["input_module.table.weight|rows"].tolist() == moved.nonzero().flatten().tolist()
+    assert saved["input_module.table.weight|values"].dtype == torch.float16
+    keys = load_file(tmp_path / "model" / "memory.safetensors")
+    assert {name: (len(value), value.dtype) for name, value in keys.items()} == {
+        "names|rows": (len(qa.cells.names), torch.float16),
+        "names|row_of": (len(qa.cells), torch.int32),
+        "relations|rows": (len(small_facts.relations), torch.float16),
+        "relations|row_of": (len(qa.cells), torch.int32),
+    }
+    assert sum(file.stat().st_size for file in (tmp_path / "model").iterdir()) < 600_000 < table.nbytes
+    again = FactoidQA.from_pretrained(tmp_path / "model")
+    assert_alike(again, qa, small_split[1].text[:50])
+    # names that come later get the first values of their words and n-grams
+    others = ~moved
+    assert torch.equal(again.network.state_dict()["input_module.table.weight"][others], table[others])
+    for model in (qa, again):
+        model.add_facts([("zyxwv", "person/born_in", "vwxyz")])
+    assert again.ask("in which town was zyxwv born")[0].answers == ["vwxyz"]
+    assert_alike(again, qa, ["in which town was zyxwv born"])
 
 
 @pytest.mark.parametrize(
@@ -70,12 +111,12 @@ def test_a_loaded_model_searches_the_structure_that_was_saved(
         make_index(CLUSTER).build(clustered.memory.snapshot())
     query = clustered.encode(small_split[1].text)
     one, two = (model.network.reader.index.search(query, 30) for model in (clustered, again))
-    assert all(torch.equal(left, right) for left, right in zip(one, two, strict=True))
-    keys, state = load_file(saved / "memory.safetensors")["keys"], load_file(saved / "index.safetensors")
+    assert float((one.cell == two.cell).float().mean()) > 0.95  # the keys were rounded
+    assert torch.allclose(one.score, two.score, rtol=1e-3, atol=1e-2)
+    keys, state = again.memory.snapshot(), load_file(saved / "index.safetensors")
     assert "rows.keys" not in state
     assert not any(value.shape == keys.shape and value.is_floating_point() for value in state.values())
-    assert figures(again.evaluate(small_split[1])) == figures(clustered.evaluate(small_split[1]))
-    assert again.ask_all(small_split[1].text[:20]) == clustered.ask_all(small_split[1].text[:20])
+    assert_alike(again, clustered, small_split[1].text[:20])
     assert (again.config.index, again.config.strategy) == (CLUSTER, "top-k:1+sample-k:2")
 
 
@@ -89,7 +130,8 @@ def test_the_keys_are_there_once(saved: Path) -> None:
 def test_a_structure_that_does_not_fit_is_reported(saved: Path, damage: str, tmp_path: Path) -> None:
     state = load_file(saved / "index.safetensors")
     other = make_index("pca-tree" if damage == "another structure" else "cluster:num_clusters=4")
-    other.build(load_file(saved / "memory.safetensors")["keys"][: -5 if damage == "fewer cells" else None])
+    keys = FactoidQA.from_pretrained(saved).memory.snapshot()
+    other.build(keys[: -5 if damage == "fewer cells" else None])
     if damage in ("fewer cells", "another structure"):
         state = other.state_dict(with_keys=False)
     if damage == "other settings":
@@ -129,7 +171,7 @@ def test_exact_search_keeps_no_structure_and_models_of_before_load(
                 (folder / file.name).write_bytes(file.read_bytes())
         (folder / "config.json").write_text(json.dumps(config))
     again = FactoidQA.from_pretrained(tmp_path / "old")
-    assert again.ask_all(small_split[1].text[:9]) == qa.ask_all(small_split[1].text[:9])
+    assert_alike(again, qa, small_split[1].text[:9])
 
 
 def _edit_json(file: str, **fields: Any) -> Callable[[Path], None]:
@@ -163,6 +205,9 @@ def _write(file: str, content: bytes) -> Callable[[Path], None]:
 
 
 WEIGHT = "input_module.relation.0.weight"
+TABLE = "input_module.table.weight"
+COUNTS = "input_module.table.document_frequency"
+KEYS = "names|rows"
 DAMAGES = [
     (_edit_json("config.json", hidden=2**31), r"config\.json: hidden is 2147483648, expected 1 to 65536"),
     (_edit_json("config.json", hidden=[1]), r"config\.json: hidden is \[1\], expected int"),
@@ -172,19 +217,31 @@ DAMAGES = [
     (_write("examples.json", b"{}"), r"examples\.json: questions is None, expected a list of texts"),
     (_write("examples.json", b'{"questions": [1]}'), r"examples\.json: questions is \[1\]"),
     (_write("examples.json", b'{"questions": NaN}'), r"examples\.json: not valid JSON \(NaN"),
+    (_edit_tensors("memory.safetensors", lambda old: old.sum(), KEYS), r"memory\.safetensors: .*is \(\) of"),
+    (_edit_tensors("memory.safetensors", lambda old: old[:, 1:], KEYS), r"memory\.safetensors: .*expected"),
+    (_edit_tensors("memory.safetensors", lambda old: old.long(), KEYS), r"memory\.safetensors: .*int64"),
+    (_edit_tensors("memory.safetensors", lambda old: old / 0, KEYS), r"memory\.safetensors: .*NaN"),
     (
-        _edit_tensors("memory.safetensors", lambda old: old.sum(), "keys"),
-        r"memory\.safetensors: .*are \(\) of",
+        _edit_tensors("memory.safetensors", lambda old: old.float() * 1e38, KEYS),
+        r"memory\.safetensors: .*length",
     ),
-    (_edit_tensors("memory.safetensors", lambda old: old[:, 1:], "keys"), r"memory\.safetensors: .*expected"),
-    (_edit_tensors("memory.safetensors", lambda old: old.long(), "keys"), r"memory\.safetensors: .*int64"),
-    (_edit_tensors("memory.safetensors", lambda old: old / 0, "keys"), r"memory\.safetensors: .*NaN"),
-    (_edit_tensors("memory.safetensors", lambda old: old * 1e38, "keys"), r"memory\.safetensors: .*length"),
+    (
+        _edit_tensors("memory.safetensors", lambda old: old[1:], "names|row_of"),
+        r"memory\.safetensors: names\|row_of has .* expected one per key",
+    ),
+    (
+        _edit_tensors("model.safetensors", lambda old: old + 2048, TABLE + "|rows"),
+        r"model\.safetensors: .*weight\|rows holds .* expected row numbers from 0 to 2047",
+    ),
+    (
+        _edit_tensors("model.safetensors", lambda old: old[1:], TABLE + "|values"),
+        r"model\.safetensors: .*weight\|values is .* expected",
+    ),
     (_edit_tensors("model.safetensors", lambda old: old.half(), WEIGHT), r"model\.safetensors: .*float16"),
     (_edit_tensors("model.safetensors", lambda old: old.int(), WEIGHT), r"model\.safetensors: .*int32"),
     (_edit_tensors("model.safetensors", lambda old: old * torch.inf, WEIGHT), r"model\.safetensors: .*NaN"),
     (
-        _edit_tensors("model.safetensors", lambda old: old - 99, "input_module.table.document_frequency"),
+        _edit_tensors("model.safetensors", lambda old: 0 * old - 99, COUNTS + "|values"),
         r"model\.safetensors: input_module\.table\.document_frequency holds -99, expected counts",
     ),
     (_edit_tensors("index.safetensors", lambda old: old.sum(), "centroid"), r"index\.safetensors: not the"),
@@ -233,12 +290,12 @@ def test_names_in_another_order_are_not_given_to_others(tmp_path: Path) -> None:
 
 
 def test_a_model_of_another_precision_loads(saved: Path) -> None:
-    expected = FactoidQA.from_pretrained(saved).ask("where was anybody born")
+    expected = FactoidQA.from_pretrained(saved, index="exact").ask("where was anybody born", 3)
     for file in ("model.safetensors", "memory.safetensors"):
         tensors = load_file(saved / file)
         save_file({n: v.double() if v.is_floating_point() else v for n, v in tensors.items()}, saved / file)
     reseal(saved)
-    answers = FactoidQA.from_pretrained(saved, index="exact").ask("where was anybody born")
+    answers = FactoidQA.from_pretrained(saved, index="exact").ask("where was anybody born", 3)
     assert [answer.answers for answer in answers] == [answer.answers for answer in expected]
 
 

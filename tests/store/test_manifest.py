@@ -23,7 +23,7 @@ def test_manifest_holds_what_other_programs_measure(tmp_path: Path) -> None:
         (folder / "empty.bin").touch()
     assert manifest_of(tmp_path / "b") == {
         "format": "hmn-bundle",
-        "version": 1,
+        "version": 2,
         "files": {
             "big.bin": {"size": len(big), "crc32": f"{zlib.crc32(big):08x}"},
             "empty.bin": {"size": 0, "crc32": "00000000"},
@@ -99,9 +99,9 @@ def test_a_path_without_a_bundle_is_reported(tmp_path: Path) -> None:
 
 def test_a_newer_version_asks_for_a_newer_hmn(tmp_path: Path) -> None:
     save(tmp_path, 1)
-    forge(tmp_path, {"format": "hmn-bundle", "version": 2, "parts": []})
+    forge(tmp_path, {"format": "hmn-bundle", "version": 3, "parts": []})
     with pytest.raises(
-        BundleError, match=r"manifest\.json: format version 2, .* up to 1: install a newer hmn"
+        BundleError, match=r"manifest\.json: format version 3, .* up to 2: install a newer hmn"
     ):
         BundleReader(tmp_path)
 

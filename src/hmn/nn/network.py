@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, cast
+from typing import TYPE_CHECKING, Any, Generic, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,10 @@ from hmn.nn.candidates.strategy import Candidates
 from hmn.nn.memory.indexed import IndexedMemory
 from hmn.nn.parts import CellMemory, Output, OutputModule, Reader, Writer
 from hmn.nn.products import inner_products
-from hmn.nn.writing.heads import CellReader
-from hmn.nn.writing.memory import WrittenMemory
+
+if TYPE_CHECKING:  # a memory that is written imports torch._dynamo, which takes longer than all else
+    from hmn.nn.writing.heads import CellReader
+    from hmn.nn.writing.memory import WrittenMemory
 
 
 class MemoryNetwork(nn.Module, Generic[Output]):
@@ -57,7 +59,7 @@ class MemoryNetwork(nn.Module, Generic[Output]):
         self.input_module = input_module
         # networks that are trained by candidates, as for question answering, have no written memory
         self.indexed = cast(IndexedMemory[CellMemory], indexed)
-        self.memory: CellMemory = indexed if isinstance(indexed, WrittenMemory) else indexed.memory
+        self.memory: CellMemory = indexed.memory if isinstance(indexed, IndexedMemory) else indexed
         self.reader = cast(Reader, reader)
         self.output_module = output_module
         self.writer = writer
@@ -72,11 +74,12 @@ class MemoryNetwork(nn.Module, Generic[Output]):
     def __setattr__(self, name: str, value: Any) -> None:
         """Search another memory where ``memory`` is replaced."""
         if name == "memory" and "memory" in vars(self) | self._modules and "_is_replica" not in vars(self):
-            if isinstance(self.reader, CellReader):
-                self.reader.indexed = value
-                self.indexed = cast(IndexedMemory[CellMemory], value)
+            indexed: object = self.indexed
+            if isinstance(indexed, IndexedMemory):
+                indexed.memory = value
             else:
-                self.indexed.memory = value
+                cast("CellReader", self.reader).indexed = value
+                self.indexed = cast(IndexedMemory[CellMemory], value)
         super().__setattr__(name, value)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -108,7 +111,8 @@ class MemoryNetwork(nn.Module, Generic[Output]):
         Raises:
             ConfigError: the memory is written; it is trained through ``forward``.
         """
-        if isinstance(self.reader, CellReader):
+        indexed: object = self.indexed
+        if not isinstance(indexed, IndexedMemory):
             raise ConfigError(
                 "the network reads a WrittenMemory, which has no candidates, expected an IndexedMemory: "
                 "train it through its outputs"

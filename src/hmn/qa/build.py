@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor, nn
 
@@ -24,8 +27,10 @@ from hmn.qa.hops.encoder import HopEncoder
 from hmn.qa.hops.graph import Graph
 from hmn.qa.hops.network import HopNetwork
 from hmn.qa.hops.reader import ChainReader
-from hmn.qa.training.progress_bar import Display
 from hmn.qa.words.splitting import splitting
+
+if TYPE_CHECKING:
+    from hmn.qa.training.progress_bar import Display
 
 Network = MemoryNetwork[list[list[Answer]]]
 """Network that turns bags of words into the answers to each question."""
@@ -59,9 +64,14 @@ def build_network(
         sentences = torch.zeros(len(relations), encoder.features)
         texts = torch.zeros(len(cells), encoder.features, dtype=torch.float16)
         if fresh:
-            sentences, texts = _encode_texts(pretrained, facts, cells, display or Display(quiet=True))
-    kinds = splitting(config.splitting).kinds
-    table = NameTable(config.table_bits, config.name_features, kinds, sparse=config.reader != "softmax")
+            sentences, texts = _encode_texts(pretrained, facts, cells, display)
+    table = NameTable(
+        config.table_bits,
+        config.name_features,
+        splitting(config.splitting).kinds,
+        count_bits=config.feature_bits,
+        sparse=config.reader != "softmax",
+    )
     words = WordTable(config)
     memory = EncodedMemory(FactEncoder(config, cells, relations, table, words, sentences, texts))
     with torch.device("cpu"):  # an index needs real storage even if the weights are on the device meta
@@ -80,10 +90,10 @@ def build_network(
 
 
 def _encode_texts(
-    pretrained: PretrainedPhrasing, facts: FactTable, cells: Cells, display: Display
+    pretrained: PretrainedPhrasing, facts: FactTable, cells: Cells, display: Display | None
 ) -> tuple[Tensor, Tensor]:
     """Vectors of the relations ``(relations, H)`` and of the cells ``(N, H)``, in float16."""
     relations = [facts.relation_text(number) for number in range(len(facts.relations))]
     sentences = pretrained.eval().sentences(relations)
-    with display.reading() as on_progress:
+    with nullcontext() if display is None else display.reading() as on_progress:
         return sentences, pretrained.sentences(cells.texts(relations), on_progress).half()

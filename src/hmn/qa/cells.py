@@ -7,17 +7,21 @@ texts, and facts that no reader could distinguish tie exactly.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from hmn.errors import ShapeError
 from hmn.facts.growing import Rows
 from hmn.facts.ragged import Ragged, offsets
 from hmn.facts.table import FactTable
 from hmn.qa.words.splitting import AUTO, Splitting
 from hmn.qa.words.splitting import splitting as splitting_of
+from hmn.store.rows import row_numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,6 +101,53 @@ class Cells:
     def __len__(self) -> int:
         """Number of cells, N."""
         return len(self.subject)
+
+    def packed(self) -> dict[str, Tensor]:
+        """The cells as tensors to save; none if a name has several lines, so that they are laid out again."""
+        if any("\n" in name for name in self.names):
+            return {}
+        names = "\n".join(self.names).encode("utf-8", "surrogatepass")
+        all_facts = self.of_fact.take(np.arange(self.of_fact.rows))
+        columns = {"subject": self.subject, "relation": self.relation, "cell": all_facts.flat}
+        if self.object is not None:
+            columns["object"] = self.object
+        columns["cells_of_fact"] = all_facts.length
+        packed = {name: torch.from_numpy(column.astype(np.int32)) for name, column in columns.items()}
+        return {**packed, "names": torch.frombuffer(bytearray(names), dtype=torch.uint8)}
+
+    @classmethod
+    def unpacked(
+        cls, saved: Mapping[str, Tensor], facts: FactTable, *, objects: bool, splitting: str
+    ) -> Cells:
+        """The cells of a table, which ``packed`` gave; see ``of`` for the arguments.
+
+        Raises:
+            ShapeError: a tensor is missing, or does not fit the table.
+        """
+        text = saved.get("names", torch.empty(0))
+        if text.dtype != torch.uint8:
+            raise ShapeError(f"names is {tuple(text.shape)} of {text.dtype}, expected bytes of text")
+        try:
+            names = bytes(text.numpy()).decode("utf-8", "surrogatepass").split("\n")
+        except UnicodeDecodeError as error:
+            raise ShapeError(f"names is no text in UTF-8 ({error})") from None
+        limits = {"subject": len(names), "relation": len(facts.relations), "object": len(names)}
+        columns = {
+            name: row_numbers(saved, name, limit).numpy()
+            for name, limit in limits.items()
+            if name != "object" or objects
+        }
+        count = len(columns["subject"])
+        cell = row_numbers(saved, "cell", count).numpy()
+        length = row_numbers(saved, "cells_of_fact", len(cell) + 1).numpy()
+        if {len(column) for column in columns.values()} != {count} or len(length) != len(facts):
+            raise ShapeError(f"there are {len(length)} facts of {count} cells, expected those of the table")
+        if int(length.sum()) != len(cell) or len(np.unique(cell)) != count or not length.all():
+            raise ShapeError("a fact has no cell or a cell no fact, expected the cells of each fact")
+        grouped = _grouped(cell, np.repeat(np.arange(len(facts)), length), count)
+        object_, of_fact = columns.get("object"), Ragged(offsets(length), cell)
+        split = splitting_of(splitting)
+        return cls(names, columns["subject"], columns["relation"], object_, grouped, of_fact, split)
 
 
 def _numbers(names: list[str], number: dict[str, int], splitting: Splitting) -> list[int]:

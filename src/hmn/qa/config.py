@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -23,6 +23,14 @@ MOST_CELLS = 2**31 - 1
 """Upper limit of cells that are read or shown."""
 MOST_FEATURES = 2**16
 """Upper limit of the features of a block and of hidden units."""
+SMALL_TABLE = 4096
+"""Number of names up to which tables are small, unless their sizes are given."""
+SMALL_BITS = 12
+"""Size of small tables."""
+MOST_TABLE_BITS = 18
+"""Upper limit of the size of the table of names that is chosen by the number of names."""
+MOST_WORD_BITS = 16
+"""Size of the tables of words, unless they are small."""
 MOST_HOPS = 16
 """Upper limit of hops."""
 READING = "reading"
@@ -130,7 +138,14 @@ class ModelConfig:
         "Encoder of questions: hashed (trained from scratch), minilm, or a sentence-transformers folder.",
     )
     table_bits: int = setting(
-        18, "Size of the table that words and n-grams of names are hashed into: 2 to this power rows."
+        0,
+        "Size of the table that words and n-grams of names are hashed into: 2 to this power rows. 0: by the "
+        "number of names, at most 18.",
+    )
+    count_bits: int = setting(
+        0,
+        "Size of the table that says in how many names a word or n-gram is: 2 to this power rows. 0: as "
+        "table_bits, or 18 if that is 0 too.",
     )
     name_features: int = setting(192, "Features of the block that compares names.")
     relation_features: int = setting(
@@ -140,8 +155,9 @@ class ModelConfig:
         128, "Features of the block that compares question and cell by a pretrained encoder's vectors."
     )
     word_bits: int = setting(
-        16,
-        "Size of the table that the words of questions and relations are hashed into: 2 to this power rows.",
+        0,
+        "Size of the table that the words of questions and relations are hashed into: 2 to this power rows. "
+        "0: by the number of names, at most 16.",
     )
     word_features: int = setting(64, "Features of a word's vector, before it is read in context.")
     hidden: int = setting(128, "Hidden units per direction of the GRU that reads the question.")
@@ -163,9 +179,18 @@ class ModelConfig:
         _between(self, 1, MOST_FEATURES, "word_features", "hidden")
         if (self.index, self.strategy) != (EXACT, BEST_CELLS):
             self._check_search()
-        _between(self, 8, 26, "table_bits", "word_bits")
+        for name in ("table_bits", "word_bits", "count_bits"):
+            if getattr(self, name):
+                _between(self, 8, 26, name)
+        if self.count_bits:
+            _between(self, max(self.table_bits, self.word_bits), 26, "count_bits")
         _between(self, 0.0, 0.95, "dropout", "word_dropout")
         _between(self, 0.01, 1000.0, "name_scale")
+
+    @property
+    def feature_bits(self) -> int:
+        """Logarithm of the number of rows that words and n-grams are hashed into, before tables fold them."""
+        return self.count_bits or self.table_bits
 
     @property
     def key_features(self) -> int:
@@ -243,6 +268,19 @@ class TrainConfig:
         _between(self, 0, 2**63 - 1, "seed")
         _between(self, 0.0, 1.0, "other_subject", "relation_words", "joined", "recall")
         _between(self, 1e-8, 10.0, "learning_rate", "table_learning_rate", "encoder_learning_rate")
+
+
+def sized(config: ModelConfig, names: int) -> ModelConfig:
+    """A configuration whose tables have a size, chosen by the number of names where none is given.
+
+    A checkpoint holds 2,304 bytes per row of names by default, so small tables get few rows. Words and
+    n-grams that share a row still differ in how rare they are, which is counted in a table of its own.
+    """
+    small = names <= SMALL_TABLE
+    table = config.table_bits or (SMALL_BITS if small else min(MOST_TABLE_BITS, (4 * names - 1).bit_length()))
+    word = config.word_bits or (SMALL_BITS if small else MOST_WORD_BITS)
+    count = config.count_bits or (0 if config.table_bits else MOST_TABLE_BITS)
+    return replace(config, table_bits=table, word_bits=word, count_bits=count)
 
 
 def checked_k(k: object) -> int:

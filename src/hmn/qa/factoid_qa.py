@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from hmn.qa.cells import Cells
 from hmn.qa.changes import changes
 from hmn.qa.changes.changes import FactChange, GivenFacts, GivenNames
 from hmn.qa.changes.settle import settled_questions
-from hmn.qa.config import HASHED, ModelConfig, checked_k, make_configs, settings_of
+from hmn.qa.config import HASHED, ModelConfig, checked_k, make_configs, settings_of, sized
 from hmn.qa.encoders.fact import FactEncoder
 from hmn.qa.encoders.pretrained import SentenceEncoder, open_encoder
 from hmn.qa.hops.evaluate import evaluate_chains
@@ -29,13 +29,13 @@ from hmn.qa.hops.network import HopNetwork, about, reading
 from hmn.qa.metrics import Evaluation, Outcome, evaluate
 from hmn.qa.saved_model import SavedModel, save_model
 from hmn.qa.text import Texts, WordBags, checked_questions, checked_texts
-from hmn.qa.training.fit import fingerprint, fit, seeded
-from hmn.qa.training.progress_bar import Display
-from hmn.qa.training.run_folder import OnProgress, Run
-from hmn.qa.training.search_depth import SearchDepth
 from hmn.qa.use_index import use_hops, use_index
 from hmn.qa.words.splitting import chosen_splitting
 from hmn.store.atomic import resolved
+
+if TYPE_CHECKING:  # a model that answers needs nothing of this
+    from hmn.qa.training.run_folder import OnProgress
+    from hmn.qa.training.search_depth import SearchDepth
 
 QUERIES_AT_A_TIME = 256
 """Number of questions that are encoded together."""
@@ -64,11 +64,14 @@ class FactoidQA:
     """
 
     def __init__(self, facts: FactTable | Path | str, **settings: Any) -> None:
-        self.facts = facts if isinstance(facts, FactTable) else FactTable.read(facts)
+        self._begin(facts if isinstance(facts, FactTable) else FactTable.read(facts), None, settings)
+
+    def _begin(self, facts: FactTable, cells: Cells | None, settings: dict[str, Any]) -> None:
         config = make_configs(settings)[1]
-        self._settings = settings | {"splitting": chosen_splitting(config.splitting, self.facts)}
-        self.config: ModelConfig = make_configs(self._settings)[1]
-        self.cells = Cells.of(self.facts, objects=config.objects, splitting=self.config.splitting)
+        splitting = chosen_splitting(config.splitting, facts)
+        self.facts, self._settings = facts, settings | {"splitting": splitting}
+        self.cells = cells or Cells.of(facts, objects=config.objects, splitting=splitting)
+        self.config: ModelConfig = sized(make_configs(self._settings)[1], len(self.cells.names))
         self.history: list[dict[str, Any]] = []
         self._network: Network | None = None
         self._sentence_encoder: SentenceEncoder | None = None
@@ -125,11 +128,15 @@ class FactoidQA:
             ConfigError: A setting is wrong; or ``out`` already holds a model, or a checkpoint of another run.
             DataError: Questions cannot be read or do not fit the facts.
         """
-        self.config = make_configs(self._settings)[1]  # as it was before an earlier fit tuned the index
+        from hmn.qa.training.fit import fingerprint, fit, seeded
+        from hmn.qa.training.progress_bar import Display
+        from hmn.qa.training.run_folder import Run
+
         config = make_configs({**self._settings, **settings})[2]
         questions = self._questions(train).answerable()
         held_out = None if valid is None else self._questions(valid)
         facts, cells, questions, held_out = settled_questions(self.facts, self.cells, questions, held_out)
+        self.config = sized(make_configs(self._settings)[1], len(cells.names))  # no index is tuned yet
         run = Run(
             None if out is None else resolved(out),
             settings=settings_of(self.config, config),
@@ -145,14 +152,8 @@ class FactoidQA:
             name = self.config.encoder
             self._sentence_encoder = None if name == HASHED else open_encoder(name)
             self.facts, self.cells = facts, cells
-            self._network = build_network(
-                self.config,
-                facts,
-                cells,
-                self._sentence_encoder,
-                fresh=checkpoint is None,
-                display=Display(quiet),
-            )
+            fresh, display, given = checkpoint is None, Display(quiet), (facts, cells, self._sentence_encoder)
+            self._network = build_network(self.config, *given, fresh=fresh, display=display)
             encoder = self.memory.encoder
             assert isinstance(encoder, FactEncoder)
             encoder.count_names()
@@ -222,16 +223,9 @@ class FactoidQA:
         searcher = network.reader.searcher
         # exact search reads and finds the same for any k, so one search serves accuracies and ranks
         exact = searcher is network.indexed and not network.indexed.index.has_structure
-        return evaluate(
-            encode,
-            searcher,
-            self.facts,
-            self.cells,
-            question_set,
-            k=k,
-            read=None if exact else min(self.config.k, len(self.cells)),
-            outcomes=outcomes,
-        )
+        read_cells = None if exact else min(self.config.k, len(self.cells))
+        about_facts = (self.facts, self.cells, question_set)
+        return evaluate(encode, searcher, *about_facts, k=k, read=read_cells, outcomes=outcomes)
 
     @torch.no_grad()
     def encode(self, questions: Iterable[str]) -> Tensor:
@@ -351,7 +345,8 @@ class FactoidQA:
             ConfigError, MissingPackageError: See ``use_index``.
         """
         saved = SavedModel(folder)
-        model = cls(saved.facts(), **saved.settings)
+        model, facts = cls.__new__(cls), saved.facts()
+        model._begin(facts, saved.cells(facts), saved.settings)
         encoder = saved.encoder(model.config)
         network = saved.network(model.config, model.facts, model.cells, encoder)
         saved.load_keys(network, model.config)
@@ -373,10 +368,12 @@ class FactoidQA:
             self.network.train(training)
             return encoded
 
+        from hmn.qa.training.search_depth import SearchDepth
+
         return SearchDepth(index, text, recall, self.config.k, queries, learned=learned)
 
     def _bags(self, questions: Sequence[str]) -> WordBags:
-        texts = Texts(questions, self.config.table_bits, self.cells.splitting)
+        texts = Texts(questions, self.config.feature_bits, self.cells.splitting)
         return texts.word_bags(np.arange(len(texts)))
 
     def _queries(self, questions: Sequence[str]) -> Tensor:

@@ -19,16 +19,20 @@ from torch import Tensor
 from hmn.errors import BundleError, ConfigError, DataError, NonFiniteError, ShapeError
 from hmn.facts.table import FACTS_FILE, NAMES_FILE, FactTable
 from hmn.index.checks import check_keys
+from hmn.index.storage.key_rows import KeyRows
 from hmn.nn.memory.encoded import EncodedMemory
 from hmn.nn.weights import FLOATS, load_weights
 from hmn.qa.build import Network, build_network
 from hmn.qa.cells import Cells
 from hmn.qa.changes.settle import settled_model
 from hmn.qa.config import HASHED, ModelConfig, make_configs, settings_of
+from hmn.qa.encoders.fact import FactEncoder
 from hmn.qa.encoders.pretrained import SentenceEncoder, remake_encoder
+from hmn.qa.encoders.saved_tables import packed_tables, unpacked_tables
 from hmn.qa.encoders.tables import check_counts
 from hmn.qa.words.splitting import LETTERS
 from hmn.store.bundle import BundleReader, write_json, write_tensors, writing_bundle
+from hmn.store.rows import packed_blocks, unpacked_blocks
 
 KIND = "factoid-qa"
 """Kind of model that ``config.json`` names."""
@@ -40,6 +44,8 @@ KEYS_FILE = "memory.safetensors"
 """Name of the file of the memory's keys."""
 INDEX_FILE = "index.safetensors"
 """Name of the file of the index; exact search has none."""
+CELLS_FILE = "cells.safetensors"
+"""Name of the file of the cells, which could be laid out again from the facts, more slowly."""
 EXAMPLES_FILE = "examples.json"
 """Name of the file of training questions."""
 ENCODER_FILE = "encoder.json"
@@ -66,14 +72,19 @@ def save_model(
     saved = settled_model(facts, network)
     with writing_bundle(folder) as bundle:
         write_json(bundle, CONFIG_FILE, {"kind": KIND, **settings_of(config)})
-        write_tensors(bundle, WEIGHTS_FILE, saved.weights)
+        write_tensors(bundle, WEIGHTS_FILE, packed_tables(network, saved.weights, half=True))
         if encoder is not None:
             write_json(bundle, ENCODER_FILE, encoder.config)
             write_json(bundle, TOKENIZER_FILE, json.loads(encoder.tokenizer))
-        write_tensors(bundle, KEYS_FILE, {"keys": saved.keys})
+        keys = packed_blocks(saved.keys, _blocks(network), half=True)
+        write_tensors(bundle, KEYS_FILE, keys)
+        if cells := saved.cells.packed():
+            write_tensors(bundle, CELLS_FILE, cells)
         write_json(bundle, EXAMPLES_FILE, {"questions": examples})
         if saved.structure is not None:
-            write_tensors(bundle, INDEX_FILE, saved.structure)
+            kept = unpacked_blocks(keys, _blocks(network), len(saved.keys), saved.keys.dtype)
+            storage = getattr(network.indexed.index, "storage", None)
+            write_tensors(bundle, INDEX_FILE, _state_of_keys(saved.structure, kept, storage))
         saved.facts.write(bundle)
 
 
@@ -125,6 +136,15 @@ class SavedModel:
             self._bundle.file(name)  # the bytes that were read are those that were checked
         return table
 
+    def cells(self, facts: FactTable) -> Cells | None:
+        """The cells of the table; None in a model of an early version."""
+        if not self._bundle.has(CELLS_FILE):
+            return None
+        with self.checked(CELLS_FILE):
+            saved = self._bundle.tensors(CELLS_FILE)
+            objects, splitting = self.settings.get("objects", False), self.settings["splitting"]
+            return Cells.unpacked(saved, facts, objects=objects, splitting=splitting)
+
     def examples(self) -> list[str]:
         """Training questions that were kept; none in a model of an early version."""
         if not self._bundle.has(EXAMPLES_FILE):
@@ -158,8 +178,9 @@ class SavedModel:
         with torch.device("meta"):
             network = build_network(config, facts, cells, encoder, fresh=False)
         with self.checked(WEIGHTS_FILE):
-            check_counts(self._weights)
-            load_weights(network, self._weights, assign=True)
+            weights = unpacked_tables(network, self._weights)
+            check_counts(weights)
+            load_weights(network, weights, assign=True)
         return network.eval()
 
     def load_keys(self, network: Network, config: ModelConfig) -> None:
@@ -168,14 +189,18 @@ class SavedModel:
         Raises:
             BundleError: The keys are missing, not finite, or do not fit the cells and the configuration.
         """
-        memory, keys = network.memory, self._bundle.tensors(KEYS_FILE).get("keys")
+        memory, saved = network.memory, self._bundle.tensors(KEYS_FILE)
         assert isinstance(memory, EncodedMemory)
+        keys = saved.get("keys")  # as version 0.1 wrote them
+        if keys is None:
+            kind = next(memory.parameters()).dtype
+            with self.checked(KEYS_FILE):
+                keys = unpacked_blocks(saved, _blocks(network), len(memory), kind)
         shape = (len(memory), config.key_features)
-        if keys is None or keys.shape != shape or keys.dtype not in FLOATS:
-            got = "missing" if keys is None else f"{tuple(keys.shape)} of {keys.dtype}"
+        if keys.shape != shape or keys.dtype not in FLOATS:
             raise BundleError(
-                f"{self._folder}/{KEYS_FILE}: the keys are {got}, expected {shape} floating-point numbers to "
-                "fit the facts and the settings: save the model again"
+                f"{self._folder}/{KEYS_FILE}: the keys are {tuple(keys.shape)} of {keys.dtype}, expected "
+                f"{shape} floating-point numbers to fit the facts and the settings: save the model again"
             )
         with self.checked(KEYS_FILE):
             memory.restore(check_keys(keys))
@@ -203,3 +228,20 @@ class SavedModel:
                 f"{self._bundle.file(INDEX_FILE)}: not the structure of index {config.index!r} ({error}): "
                 "give another index to search with, such as index='exact', or save the model again"
             ) from None
+
+
+def _blocks(network: Network) -> dict[str, int]:
+    """Features of the blocks of a network's keys, by name."""
+    memory = network.memory
+    assert isinstance(memory, EncodedMemory) and isinstance(memory.encoder, FactEncoder)
+    return memory.encoder.blocks
+
+
+def _state_of_keys(state: dict[str, Tensor], keys: Tensor, storage: torch.dtype | None) -> dict[str, Tensor]:
+    """The state of an index with the checksum of keys ``(N, D)``, which saving may have rounded."""
+    if "rows.checksum" not in state:
+        return state
+    state = {name: value.cpu() for name, value in state.items() if name != "rows.checksum"}
+    by_row = keys[state["rows.cell"].clamp(min=0)] if "rows.cell" in state else keys
+    checksum = KeyRows.from_state(state, by_row, storage).checksum()
+    return {**state, "rows.checksum": torch.tensor(checksum, dtype=torch.int64)}

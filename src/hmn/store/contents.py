@@ -64,7 +64,9 @@ def check_finite(tensors: Mapping[str, Tensor]) -> None:
     """
     for name, tensor in tensors.items():
         # a finite sum proves all numbers finite, and is faster; an infinite one may only have overflowed
-        if tensor.dtype in (torch.float32, torch.float64) and math.isfinite(float(tensor.sum())):
+        if tensor.dtype in (torch.float16, torch.float32, torch.float64) and math.isfinite(
+            float(tensor.sum())
+        ):
             continue
         numbers = tensor.float() if tensor.dtype.itemsize == 1 and tensor.is_floating_point() else tensor
         if not bool(torch.isfinite(numbers).all()):

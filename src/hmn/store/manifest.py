@@ -2,7 +2,7 @@
 
 ::
 
-    {"format": "hmn-bundle", "version": 1, "files": {"config.json": {"crc32": "0a1b2c3d", "size": 412}}}
+    {"format": "hmn-bundle", "version": 2, "files": {"config.json": {"crc32": "0a1b2c3d", "size": 412}}}
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from hmn.store.atomic import sync_folder, write_synced
 
 FORMAT = "hmn-bundle"
 """Name of the format, as manifests have it."""
-FORMAT_VERSION = 1
-"""Version of the format that this version writes; newer ones are refused."""
+FORMAT_VERSION = 2
+"""Version of the format that this version writes; newer ones are refused. Since 2, models and checkpoints may
+hold only some rows of a table; see ``hmn.store.rows``."""
 MANIFEST = "manifest.json"
 """File of the manifest in a bundle's folder."""
 

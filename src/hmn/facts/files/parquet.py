@@ -11,8 +11,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from rich.console import Console
-from rich.progress import track
 
 from hmn.errors import DataError
 from hmn.facts.files.layout import BadRowError, Layout, Row, Rows, layout_by_header, nearest, shown
@@ -80,6 +78,10 @@ def _rows(source: Source, layout: Layout, names: Sequence[str]) -> Iterator[Row]
 
 def batches(source: Source, names: Sequence[str]) -> Iterator[list[list[Any]]]:
     """Give columns of each batch of rows, as bytes."""
+    # a saved model is read without them
+    from rich.console import Console
+    from rich.progress import track
+
     console = Console(stderr=True)
     with _opened(source) as file:
         tracked = track(

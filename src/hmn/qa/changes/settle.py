@@ -30,12 +30,14 @@ class SettledModel(NamedTuple):
     Attributes:
         facts: The table, in canonical order.
         weights: Weights by name.
-        keys: ``(N, D)`` keys of the table's cells.
+        cells: The cells of the table.
+        keys: ``(N, D)`` keys of the cells.
         structure: State of the index; None if it has no structure.
     """
 
     facts: FactTable
     weights: dict[str, Tensor]
+    cells: Cells
     keys: Tensor
     structure: dict[str, Tensor] | None
 
@@ -50,9 +52,10 @@ def settled_model(facts: FactTable, network: Network) -> SettledModel:
     weights, keys = weights_of(network), network.memory.snapshot()
     state = index.state_dict(with_keys=False) if index.has_structure else None
     if not isinstance(facts, ChangingTable):
-        return SettledModel(facts, weights, keys, state)
+        return SettledModel(facts, weights, encoder.cells, keys, state)
     settled = facts.settled()
-    old_cell = torch.from_numpy(_old_cells(encoder.cells, settled)).to(keys.device)
+    cells = _cells(settled, encoder.cells)
+    old_cell = torch.from_numpy(_old_cells(encoder.cells, cells, settled)).to(keys.device)
     old_relation = np.argsort(settled.relation)[(settled.relation < 0).sum() :]
     for names, rows in ((BY_RELATION, torch.from_numpy(old_relation)), (BY_CELL, old_cell)):
         for name in names:
@@ -60,7 +63,7 @@ def settled_model(facts: FactTable, network: Network) -> SettledModel:
                 weights[name] = weights[name][rows.to(weights[name].device)]
     if state is not None:
         state = _renumbered(state, index.state_dict().get("rows.keys"), old_cell, len(keys))
-    return SettledModel(settled.facts, weights, keys[old_cell], state)
+    return SettledModel(settled.facts, weights, cells, keys[old_cell], state)
 
 
 def settled_questions(
@@ -81,9 +84,9 @@ def _cells(settled: Settled, cells: Cells) -> Cells:
     return Cells.of(settled.facts, objects=objects, splitting=cells.splitting.name)
 
 
-def _old_cells(cells: ChangingCells, settled: Settled) -> NDArray[np.int64]:
+def _old_cells(cells: ChangingCells, now: Cells, settled: Settled) -> NDArray[np.int64]:
     """``(N,)`` the cell that each cell of a settled table was before: the one with the same text."""
-    now, taken = _cells(settled, cells), cells.taken
+    taken = cells.taken
     number = {name: number for number, name in enumerate(cells.names)}
     name = np.array([number[name] for name in now.names], np.int64)
     relation = np.argsort(settled.relation)[(settled.relation < 0).sum() :]

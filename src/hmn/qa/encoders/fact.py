@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -16,9 +17,11 @@ from hmn.facts.ragged import Ragged
 from hmn.nn.memory.growing import GrowingRows
 from hmn.qa.cells import Cells
 from hmn.qa.config import ModelConfig
+from hmn.qa.encoders.first_values import FirstValues, new_seed
 from hmn.qa.encoders.tables import NameTable, WordTable, bag, tensors
 from hmn.qa.text import TextBags, Texts, WordBags, hashed
 from hmn.qa.words.splitting import Splitting, splitting
+from hmn.store.rows import halved
 
 NAMES_PER_PART = 8192
 """Number of names or cells encoded at a time when all keys are computed."""
@@ -68,6 +71,7 @@ class FactEncoder(nn.Module):
         texts: ``(N, H)`` float16 vectors of the cells' texts by the same encoder.
     """
 
+    seed: Tensor
     sentences: Tensor | None
     texts: Tensor | None
 
@@ -82,14 +86,13 @@ class FactEncoder(nn.Module):
         texts: Tensor | None = None,
     ) -> None:
         super().__init__()
-        self.table, self.words, self.cells, self.bits = table, words, cells, config.table_bits
+        self.table, self.words, self.cells, self.bits = table, words, cells, config.feature_bits
         self._word_bits, self._splitting = config.word_bits, splitting(config.splitting)
-        self._relations = [" ".join(relation_parts(relation)) for relation in relations]
-        self._relation_words = Texts(self._relations, config.table_bits, self._splitting)
-        bags = Ragged.of(relation_features(name, config.word_bits, self._splitting) for name in relations)
-        self._relation_bags = ChangingRagged(bags)
-        rows = 1 << config.word_bits
-        self.word = nn.Parameter(torch.randn(rows, 2 * config.relation_features) * 0.2)
+        self._relation_ids = list(relations)
+        self.register_buffer("seed", new_seed())
+        first = FirstValues("relations", 2 * config.relation_features, 0.2)
+        self.first_values = {"word": first}
+        self.word = nn.Parameter(first.table(self.seed, 1 << config.word_bits))
         # what training learns about a relation beyond its words
         self.own = nn.Parameter(torch.zeros(len(relations), config.relation_features))
         self.relation = nn.Linear(2 * config.relation_features, config.relation_features)
@@ -105,6 +108,26 @@ class FactEncoder(nn.Module):
     def num_cells(self) -> int:
         """Number of cells, N."""
         return len(self.cells)
+
+    @property
+    def blocks(self) -> dict[str, int]:
+        """Features of the blocks of a key, by name."""
+        blocks = {"names": self.table.weight.shape[1], "relations": self.own.shape[1]}
+        return blocks if self.whole is None else {**blocks, "meanings": self.whole.project.out_features}
+
+    @cached_property
+    def _relations(self) -> list[str]:
+        """The relations in words. As all that follows, they are not needed for an answer."""
+        return [" ".join(relation_parts(relation)) for relation in self._relation_ids]
+
+    @cached_property
+    def _relation_words(self) -> Texts:
+        return Texts(self._relations, self.bits, self._splitting)
+
+    @cached_property
+    def _relation_bags(self) -> ChangingRagged:
+        names, bits = self._relation_ids, self._word_bits
+        return ChangingRagged(Ragged.of(relation_features(name, bits, self._splitting) for name in names))
 
     @property
     def names(self) -> Texts:
@@ -128,9 +151,11 @@ class FactEncoder(nn.Module):
             relations: Ids of the new relations.
             sentences: ``(len(relations), H)`` vectors of their texts, where there are any.
         """
+        known, bags = self._relations, self._relation_bags
         for relation in relations:
-            self._relations.append(" ".join(relation_parts(relation)))
-            self._relation_bags.add_row(relation_features(relation, self._word_bits, self._splitting))
+            self._relation_ids.append(relation)
+            known.append(" ".join(relation_parts(relation)))
+            bags.add_row(relation_features(relation, self._word_bits, self._splitting))
         new = self.own.new_zeros(len(relations), self.own.shape[1])
         self.own = nn.Parameter(torch.cat([self.own, new]))
         if self.sentences is not None and sentences is not None:
@@ -146,7 +171,7 @@ class FactEncoder(nn.Module):
     def forward(self, cells: Tensor) -> Tensor:
         """Keys ``(C, L + R)`` of cells ``(C,)``; ``(C, L + R + M)`` with a pretrained encoder.
 
-        Each distinct name and relation is encoded once.
+        Each distinct name and relation is encoded once. Without gradients the keys are rounded.
         """
         chosen, device = cells.cpu().numpy(), self.word.device
         subject, subject_of = np.unique(self.cells.subject[chosen], return_inverse=True)
@@ -159,7 +184,8 @@ class FactEncoder(nn.Module):
         blocks = [names, self.encode_relations(relation)[of_relation]]  # (C, L), (C, R)
         if self.whole is not None and self.texts is not None:
             blocks.append(self.whole(self.texts[cells.to(device)].float()))  # (C, M)
-        return torch.cat(blocks, dim=1)
+        keys = torch.cat(blocks, dim=1)
+        return keys if torch.is_grad_enabled() else rounded(keys)
 
     def encode_names(self, names: NDArray[np.int64]) -> Tensor:
         """Unit vectors ``(n, L)`` of names ``(n,)``."""
@@ -217,7 +243,12 @@ class FactEncoder(nn.Module):
             blocks = [names, relation[of_cell[part]]]
             if self.whole is not None and self.texts is not None:
                 blocks.append(self.whole(self.texts[part].float()))
-            yield torch.cat(blocks, dim=1)
+            yield rounded(torch.cat(blocks, dim=1))
+
+
+def rounded(keys: Tensor) -> Tensor:
+    """Keys that half precision can hold, in which they are saved: so a loaded model has the same ones."""
+    return halved(keys).to(keys.dtype)
 
 
 def relation_features(relation: str, bits: int, splitting: Splitting) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -102,9 +103,9 @@ class QuestionEncoder(nn.Module):
             nn.Linear(2 * config.hidden, config.relation_features),
         )
         self.match_scale = nn.Parameter(torch.tensor(3.0))
-        self.log_scale = nn.Parameter(torch.tensor(float(config.name_scale)).log())
+        self.log_scale = nn.Parameter(torch.tensor(math.log(config.name_scale)))
         self.meaning = Meaning(sentence, config) if sentence else None
-        self.meaning_scale = nn.Parameter(torch.tensor(MEANING_SCALE).log()) if sentence else None
+        self.meaning_scale = nn.Parameter(torch.tensor(math.log(MEANING_SCALE))) if sentence else None
 
     def forward(self, bags: WordBags) -> Tensor:
         """Queries ``(B, L + R)`` of B questions; ``(B, L + R + M)`` with a pretrained encoder."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from hmn.errors import ShapeError
 from hmn.qa.config import ModelConfig
+from hmn.qa.encoders.first_values import FirstValues, new_seed
 from hmn.qa.text import Texts, WordBags
 
 FREQUENCY_STEPS = 24
@@ -30,21 +32,29 @@ class NameTable(nn.Module):
         bits: Logarithm of the number of rows: ``2 ** bits``.
         features: Features of a row, L.
         kinds: Number of kinds of features.
+        count_bits: Logarithm of the number of counts, if there are more of them than rows: features that
+            share a row may differ in how rare they are.
         sparse: Give the table a sparse gradient. A dense one is cheaper if every step touches most rows.
     """
 
+    seed: Tensor
     document_frequency: Tensor
     num_names: Tensor
 
-    def __init__(self, bits: int, features: int, kinds: int, *, sparse: bool = True) -> None:
+    def __init__(
+        self, bits: int, features: int, kinds: int, *, count_bits: int | None = None, sparse: bool = True
+    ) -> None:
         super().__init__()
-        first = torch.randn(1 << bits, features)
-        self.weight = nn.Parameter(F.normalize(first, dim=1))
+        self.register_buffer("seed", new_seed())
+        first = FirstValues("names", features, features**-0.5)
+        self.first_values: dict[str, FirstValues | None] = {"weight": first, "document_frequency": None}
+        self.weight = nn.Parameter(first.table(self.seed, 1 << bits))
+        # in Python, since a logarithm on the device meta imports half of PyTorch
         self.gate = nn.Parameter(
-            torch.tensor(FIRST_WEIGHT[:kinds]).log().unsqueeze(1).repeat(1, FREQUENCY_STEPS)
+            torch.tensor([[math.log(weight)] * FREQUENCY_STEPS for weight in FIRST_WEIGHT[:kinds]])
         )
         self.sparse = sparse
-        self.register_buffer("document_frequency", torch.zeros(1 << bits))
+        self.register_buffer("document_frequency", torch.zeros(1 << (count_bits or bits)))
         self.register_buffer("num_names", torch.ones(()))
 
     def count(self, names: Texts) -> None:
@@ -52,9 +62,10 @@ class NameTable(nn.Module):
         bags = names.text_bags(np.arange(len(names)))
         name = np.repeat(np.arange(len(names)), bags.feature.length)
         # a feature that occurs twice in a name counts once
-        mixed = np.sort(name * self.weight.shape[0] + bags.feature.flat)
-        distinct = mixed[np.diff(mixed, prepend=-1) > 0] % self.weight.shape[0]
-        counts = np.bincount(distinct, minlength=self.weight.shape[0])
+        rows = len(self.document_frequency)
+        mixed = np.sort(name * rows + bags.feature.flat)
+        distinct = mixed[np.diff(mixed, prepend=-1) > 0] % rows
+        counts = np.bincount(distinct, minlength=rows)
         self.document_frequency.copy_(torch.from_numpy(counts))
         self.num_names.fill_(len(names))
 
@@ -66,7 +77,7 @@ class NameTable(nn.Module):
         """Sum the weighted embeddings of each bag.
 
         Args:
-            feature: ``(F,)`` rows of the table, bag by bag.
+            feature: ``(F,)`` hashed features, bag by bag.
             kind: ``(F,)`` kinds of the features.
             start: ``(bags,)`` position of each bag's first feature.
             scale: ``(F,)`` additional weights.
@@ -78,7 +89,7 @@ class NameTable(nn.Module):
         weight = self.rarity(feature) * self.gate[kind, step].exp()  # (F,)
         if scale is not None:
             weight = weight * scale
-        return bag(feature, start, self.weight, scale=weight, sparse=self.sparse)
+        return bag(feature % len(self.weight), start, self.weight, scale=weight, sparse=self.sparse)
 
 
 def check_counts(weights: Mapping[str, Tensor]) -> None:
@@ -124,13 +135,18 @@ class WordTable(nn.Module):
         config: Sizes of the model.
     """
 
+    seed: Tensor
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.sparse = config.reader != "softmax"
         self.word_dropout = config.word_dropout
         rows, size = 1 << config.word_bits, config.word_features
-        self.word = nn.Parameter(torch.randn(rows, size) * 0.1)
-        self.ngram = nn.Parameter(torch.randn(rows, size) * 0.03)
+        self.register_buffer("seed", new_seed())
+        word, ngram = FirstValues("words", size, 0.1), FirstValues("ngrams", size, 0.03)
+        self.first_values = {"word": word, "ngram": ngram}
+        self.word = nn.Parameter(word.table(self.seed, rows))
+        self.ngram = nn.Parameter(ngram.table(self.seed, rows))
         self.match = nn.Linear(size, config.relation_features, bias=False)
 
     def forward(self, bags: WordBags) -> Tensor:

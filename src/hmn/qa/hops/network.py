@@ -132,7 +132,7 @@ class HopNetwork(MemoryNetwork[list[list[Answer]]]):
 def about(asked: list[str], facts: FactTable, config: ModelConfig) -> Asked:
     """Questions in words as the network takes them; they may name their topics in brackets."""
     split = [split_topic(text, facts) for text in asked]
-    texts = Texts([text for text, _ in split], config.table_bits, splitting(config.splitting))
+    texts = Texts([text for text, _ in split], config.feature_bits, splitting(config.splitting))
     return Asked(texts.word_bags(np.arange(len(texts))), np.array([topic for _, topic in split]))
 
 
@@ -156,7 +156,7 @@ def reading(
 
     def read(numbers: NDArray[np.int64]) -> Chains:
         asked_texts = [questions.text[number] for number in numbers]
-        texts = Texts(asked_texts, config.table_bits, splitting(config.splitting))
+        texts = Texts(asked_texts, config.feature_bits, splitting(config.splitting))
         topic = questions.topic[numbers].astype(np.int64) if topics else None
         asked = Asked(texts.word_bags(np.arange(len(texts))), topic)
         return network.read(asked, min(config.k, len(network.memory)), search=search)

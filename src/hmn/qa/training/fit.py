@@ -17,6 +17,7 @@ from hmn.facts.table import FactTable
 from hmn.index.protocol import Teachable
 from hmn.nn.weights import load_weights, weights_of
 from hmn.qa.config import TrainConfig
+from hmn.qa.encoders.saved_tables import round_tables
 from hmn.qa.hops.evaluate import evaluate_chains
 from hmn.qa.hops.network import HopNetwork, reading
 from hmn.qa.metrics import Evaluation
@@ -97,6 +98,10 @@ def fit(
             model.memory.restore(best.pop("snapshot"))
             load_weights(model.network, best)
             model.network.indexed.rebuild()
+        # as they are saved
+        round_tables(model.network)
+        model.memory.renew()
+        model.network.indexed.refile()
         trainer.query_log.teach()
         search_depth.tune()
         model.config = replace(model.config, index=search_depth.text)
@@ -139,7 +144,7 @@ def _trainer(
 ) -> Trainer:
     facts, cells = model.facts, model.cells
     relations = [facts.relation_text(number) for number in range(len(facts.relations))]
-    texts = Texts([*questions.text, *cells.names, *relations], model.config.table_bits, cells.splitting)
+    texts = Texts([*questions.text, *cells.names, *relations], model.config.feature_bits, cells.splitting)
     artificial = ArtificialQuestions(
         questions,
         facts,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from hmn.nn.row_adam import RowAdam
 from hmn.qa.config import TrainConfig
 from hmn.store.contents import tensor_like
+from hmn.store.rows import NUMBERS, packed_rows, unpacked_rows, zero_rows
 
 TABLES = ("table.weight", "words.word", "words.ngram", "encoder.word")
 """Endings of the names of tables, of which a step touches few rows. The first is the table of names."""
@@ -73,12 +74,14 @@ class Optimisers:
         return warm * max(0.01, 1 - step / self.total_steps)
 
     def state(self) -> dict[str, Tensor]:
-        """State as tensors, by parameter and name."""
-        state = {}
+        """State as tensors, by parameter and name; of tables, the rows that training has touched."""
+        state: dict[str, Tensor] = {}
         for optimiser in self._all:
             for weight in _weights(optimiser):
                 for name, value in optimiser.state[weight].items():
-                    state[f"{self.names[weight]}|{name}"] = torch.as_tensor(value)
+                    key, moment = f"{self.names[weight]}|{name}", torch.as_tensor(value)
+                    in_rows = moment.dim() and self.names[weight].endswith(TABLES)
+                    state |= packed_rows(key, moment, zero_rows(moment)) if in_rows else {key: moment}
         return state
 
     def load(self, state: Mapping[str, Tensor]) -> None:
@@ -91,20 +94,26 @@ class Optimisers:
         for optimiser in self._all:
             for weight in _weights(optimiser):
                 prefix = f"{self.names[weight]}|"
-                values = {n.removeprefix(prefix) for n in state if n.startswith(prefix)}
-                if not values:
+                held = [name for name in state if name.startswith(prefix)]
+                if not held:
                     continue
-                loaded += len(values)
+                loaded += len(held)
+                values = {name.removeprefix(prefix).partition("|")[0] for name in held}
                 if values != MOMENTS.keys():
                     raise ValueError(f"{prefix} has {sorted(values)}, expected {sorted(MOMENTS)}")
-                kept = {
-                    name: tensor_like(state, prefix + name, like(weight)) for name, like in MOMENTS.items()
-                }
+                kept = {name: _moment(state, prefix + name, like(weight)) for name, like in MOMENTS.items()}
                 if not kept["step"] >= 1 or not bool((kept["exp_avg_sq"] >= 0).all()):
                     raise ValueError(f"{prefix} holds numbers that Adam cannot have reached")
                 optimiser.state[weight] = kept
         if loaded < len(state):
             raise ValueError("the state of an optimiser names parameters that the network lacks")
+
+
+def _moment(state: Mapping[str, Tensor], name: str, like: Tensor) -> Tensor:
+    """What Adam keeps for a parameter, of the type and shape of a tensor."""
+    if name + NUMBERS in state:
+        return unpacked_rows(state, name, like, zero_rows(like))
+    return tensor_like(state, name, like)
 
 
 def _weights(optimiser: torch.optim.Optimizer) -> Iterable[nn.Parameter]:

@@ -21,6 +21,8 @@ from hmn.nn.network import MemoryNetwork
 from hmn.nn.weights import load_weights, weights_of
 from hmn.qa.answer import Answer
 from hmn.qa.config import TrainConfig
+from hmn.qa.encoders.fact import FactEncoder
+from hmn.qa.encoders.saved_tables import packed_tables, unpacked_tables
 from hmn.qa.encoders.tables import check_counts
 from hmn.qa.metrics import Evaluation
 from hmn.qa.text import Texts
@@ -30,6 +32,7 @@ from hmn.qa.training.query_log import QueryLog
 from hmn.qa.training.search_depth import SearchDepth
 from hmn.qa.training.targets import Targets
 from hmn.store.contents import check_finite, record_of, tensor_like
+from hmn.store.rows import packed_blocks, unpacked_blocks
 
 RECORD_STEPS = 20
 """Number of steps between two records of the log."""
@@ -126,6 +129,13 @@ class Trainer:
         memory = self.network.memory
         assert isinstance(memory, EncodedMemory)
         return memory
+
+    @property
+    def encoder(self) -> FactEncoder:
+        """The encoder of the memory's cells."""
+        encoder = self.memory.encoder
+        assert isinstance(encoder, FactEncoder)
+        return encoder
 
     def run(self, watcher: Watcher) -> Progress:
         """Train until the epochs are over or the held-out figure stops rising.
@@ -268,14 +278,16 @@ class Trainer:
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Whole state of training: progress, and tensors from weights to random numbers."""
-        tensors = {f"network.{name}": value for name, value in weights_of(self.network).items()}
+        weights = packed_tables(self.network, weights_of(self.network))
+        tensors = {f"network.{name}": value for name, value in weights.items()}
         tensors |= {f"optimiser.{name}": value for name, value in self.optimisers.state().items()}
         tensors |= {f"lessons.{name}": value for name, value in self.query_log.state().items()}
         if self.renewal is not None:
             tensors |= {f"renewal.{name}": value for name, value in self.renewal.state().items()}
         tensors["random"] = torch.get_rng_state()
         if self.progress.step:
-            tensors["snapshot"] = self.memory.snapshot()
+            blocks = packed_blocks(self.memory.snapshot(), self.encoder.blocks)
+            tensors |= {f"snapshot.{name}": value for name, value in blocks.items()}
             index = self.network.reader.index
             # cells were filed again since the index was built, so the snapshot alone does not determine it
             if index.has_structure:
@@ -297,14 +309,15 @@ class Trainer:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
         check_finite({name: value for name, value in tensors.items() if not name.startswith("index.")})
-        check_counts(part("network."))
-        load_weights(self.network, part("network."))
+        weights = unpacked_tables(self.network, part("network."))
+        check_counts(weights)
+        load_weights(self.network, weights)
         self.optimisers.load(part("optimiser."))
         self.query_log.load(part("lessons."), len(self.memory))
         if self.renewal is not None:
             self.renewal.load(part("renewal."))
         if self.progress.step:
-            self.memory.restore(self._snapshot(tensors))
+            self.memory.restore(self._snapshot(part("snapshot.") or tensors))
             if index := part("index."):
                 self.network.indexed.load_index(index)
             self.search_depth.restore(self.progress.depth)
@@ -312,7 +325,9 @@ class Trainer:
         torch.set_rng_state(tensor_like(tensors, "random", torch.get_rng_state()))
 
     def _snapshot(self, tensors: dict[str, Tensor]) -> Tensor:
-        """The saved snapshot ``(N, D)`` of the keys."""
+        """The saved snapshot ``(N, D)`` of the keys, which version 0.1 saved as it is."""
         with torch.no_grad():
             fresh = self.memory.keys_of(torch.zeros(1, dtype=torch.int64))  # (1, D)
-        return tensor_like(tensors, "snapshot", fresh.expand(len(self.memory), -1))
+        if "snapshot" in tensors:
+            return tensor_like(tensors, "snapshot", fresh.expand(len(self.memory), -1))
+        return unpacked_blocks(tensors, self.encoder.blocks, len(self.memory), fresh.dtype)

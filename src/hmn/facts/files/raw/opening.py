@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
-from rich.console import Console
-from rich.progress import Progress
 
 from hmn.errors import DataError
 from hmn.facts.files.raw.packed import MAGIC, ReadBytes, compression_of, unpacked
@@ -63,6 +61,10 @@ def open_bytes(path: Path, progress: bool = False) -> Iterator[ReadBytes]:
     Raises:
         DataError: the file does not exist or cannot be read, or its packed data is damaged or incomplete.
     """
+    # a saved model is read without them
+    from rich.console import Console
+    from rich.progress import Progress
+
     console = Console(stderr=True)
     hidden = not (progress and console.is_terminal)
     with readable(path), ExitStack() as stack:
