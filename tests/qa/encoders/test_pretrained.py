@@ -104,7 +104,7 @@ def test_a_model_with_a_pretrained_encoder_trains_saves_and_loads(
     again = FactoidQA.from_pretrained(tmp_path / "model")
     assert again.ask_all(valid.text[:5]) == qa.ask_all(valid.text[:5])
     cell = torch.arange(len(qa.cells))
-    torch.testing.assert_close(again.memory.keys_of(cell), again.memory.snapshot(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(again.memory.keys_of(cell), again.memory.snapshot(), rtol=1e-3, atol=1e-3)
 
 
 def test_a_cell_is_found_by_what_it_means(minilm: SentenceEncoder) -> None:

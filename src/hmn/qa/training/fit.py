@@ -98,10 +98,7 @@ def fit(
             model.memory.restore(best.pop("snapshot"))
             load_weights(model.network, best)
             model.network.indexed.rebuild()
-        # as they are saved
         round_tables(model.network)
-        model.memory.renew()
-        model.network.indexed.refile()
         trainer.query_log.teach()
         search_depth.tune()
         model.config = replace(model.config, index=search_depth.text)
