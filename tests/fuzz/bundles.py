@@ -234,7 +234,14 @@ def try_damaged(
 
 FILES = (
     *(MANIFEST, "config.json", "model.safetensors", "memory.safetensors", "index.safetensors"),
-    *("examples.json", "facts.parquet", "names.parquet", "encoder.json", "tokenizer.json"),
+    *(
+        "cells.safetensors",
+        "examples.json",
+        "facts.parquet",
+        "names.parquet",
+        "encoder.json",
+        "tokenizer.json",
+    ),
     *("state.json", "state.safetensors"),
 )
 """Names of the files that bundles hold."""

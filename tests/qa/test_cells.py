@@ -5,9 +5,13 @@ from __future__ import annotations
 import random
 
 import numpy as np
+import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
+from hmn.errors import ShapeError
 from hmn.facts.table import FactTable
 from hmn.qa.cells import Cells
 from hmn.qa.words.splitting import LETTERS
@@ -119,3 +123,52 @@ def test_objects_tell_facts_of_one_pair_apart() -> None:
 def test_an_entity_without_a_name_is_read_by_its_id() -> None:
     facts = FactTable.from_triples([("New_York", "r", "x")])
     assert texts_of(Cells.of(facts), facts) == [("new york", "r")]
+
+
+@quick
+@given(triples, naming, st.booleans())
+def test_cells_that_were_saved_are_those_that_would_be_laid_out(
+    rows: list[Triple], names: Naming, objects: bool
+) -> None:
+    facts = FactTable.from_triples(rows, names)
+    cells = Cells.of(facts, objects=objects)
+    again = Cells.unpacked(cells.packed(), facts, objects=objects, splitting=cells.splitting.name)
+    assert again.names == cells.names and again.splitting == cells.splitting
+    for name in ("subject", "relation", "object"):
+        one, other = getattr(again, name), getattr(cells, name)
+        assert (one is None) is (other is None) and (one is None or np.array_equal(one, other))
+        assert one is None or one.dtype == other.dtype
+    for rows_of in ("facts", "of_fact"):
+        one, other = getattr(again, rows_of), getattr(cells, rows_of)
+        assert np.array_equal(one.start, other.start) and np.array_equal(one.flat, other.flat)
+
+
+def test_a_name_of_two_lines_is_not_saved() -> None:
+    facts = FactTable.from_triples([("a\nb", "r", "c")])
+    cells = Cells.of(facts)
+    assert (cells.packed() == {}) is any("\n" in name for name in cells.names)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ({"names": torch.tensor([255], dtype=torch.uint8)}, "names is no text in UTF-8"),
+        ({"names": torch.zeros(3)}, r"names is \(3,\) of torch.float32, expected bytes of text"),
+        ({"subject": torch.tensor([0, 1, 9])}, "subject holds 0 to 9, expected row numbers from 0 to 2"),
+        ({"relation": torch.tensor([0, 0, 2])}, "relation holds 0 to 2, expected row numbers from 0 to 0"),
+        ({"relation": torch.tensor([0, 0])}, "expected those of the table"),
+        ({"cell": torch.tensor([0, 1, 1])}, "a fact has no cell or a cell no fact"),
+        ({"cells_of_fact": torch.tensor([3, 0])}, "a fact has no cell or a cell no fact"),
+        ({"cells_of_fact": torch.tensor([1, 1])}, "a fact has no cell or a cell no fact"),
+        ({"cells_of_fact": torch.tensor([3])}, "there are 1 facts of 3 cells"),
+    ],
+)
+def test_cells_that_do_not_fit_their_table_are_refused(damage: dict[str, Tensor], message: str) -> None:
+    facts = FactTable.from_triples([("e1", "r", "x"), ("e2", "r", "x")], {"e1": ["ann", "bob"]})
+    packed = Cells.of(facts).packed()
+    with pytest.raises(ShapeError, match=message):
+        Cells.unpacked({**packed, **damage}, facts, objects=False, splitting="scripts")
+    with pytest.raises(ShapeError, match="cell is missing"):
+        Cells.unpacked(
+            {n: v for n, v in packed.items() if n != "cell"}, facts, objects=False, splitting="scripts"
+        )

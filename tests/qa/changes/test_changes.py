@@ -62,11 +62,11 @@ def at_once(qa: FactoidQA, triples: set[Triple], names: dict[str, list[str]]) ->
     return made
 
 
-def assert_same(found: list[Answer], wanted: list[Answer]) -> None:
+def assert_same(found: list[Answer], wanted: list[Answer], tolerance: float = 1e-5) -> None:
     assert [one.facts for one in found] == [one.facts for one in wanted]
     assert [one.count for one in found] == [one.count for one in wanted]
     np.testing.assert_allclose(
-        [one.probability for one in found], [one.probability for one in wanted], atol=1e-5
+        [one.probability for one in found], [one.probability for one in wanted], atol=tolerance
     )
 
 
@@ -141,7 +141,8 @@ def test_a_model_that_changed_is_the_model_of_its_facts(
     if index in CHANGED:  # which find all that exact search finds
         reference = at_once(qa, wanted, names)
         for question in ASKED:
-            assert_same(qa.ask(question), reference.ask(question))
+            # whose keys come from tables that were rounded already
+            assert_same(qa.ask(question), reference.ask(question), tolerance=1e-3)
     qa.save_pretrained(tmp_path / "model")
     again = FactoidQA.from_pretrained(tmp_path / "model")
     assert len(again.cells) == len(again.network.indexed.index) == len(qa.network.indexed.index)
