@@ -445,6 +445,9 @@ def _damaged_tensor(tensor: Tensor, rng: random.Random) -> tuple[Tensor, str]:
         limits = torch.iinfo(tensor.dtype) if tensor.dtype != torch.bool else torch.iinfo(torch.uint8)
         number = max(limits.min, min(limits.max, 0 if math.isnan(number) else number))
         number = int(number) if math.isfinite(number) else limits.max
+    elif math.isfinite(number):
+        most = torch.finfo(tensor.dtype).max
+        number = max(-most, min(most, number))
     if action == 2 or not changed.numel():
         return changed.fill_(number), f"all {number}"
     if action == 3:

@@ -142,7 +142,7 @@ class Cells:
         length = row_numbers(saved, "cells_of_fact", len(cell) + 1).numpy()
         if {len(column) for column in columns.values()} != {count} or len(length) != len(facts):
             raise ShapeError(f"there are {len(length)} facts of {count} cells, expected those of the table")
-        if int(length.sum()) != len(cell) or len(np.unique(cell)) != count or not length.all():
+        if int(length.sum()) != len(cell) or not length.all() or not np.bincount(cell, minlength=count).all():
             raise ShapeError("a fact has no cell or a cell no fact, expected the cells of each fact")
         grouped = _grouped(cell, np.repeat(np.arange(len(facts)), length), count)
         object_, of_fact = columns.get("object"), Ragged(offsets(length), cell)

@@ -77,7 +77,8 @@ def unpacked_tables(network: nn.Module, saved: Mapping[str, Tensor]) -> dict[str
             raise ShapeError(
                 f"{table.seed} is {tuple(seed.shape)} of {seed.dtype}, expected () of torch.int64"
             )
-        like = torch.empty_like(own[table.name], dtype=kind, device="meta")
+        # not torch.empty_like, which imports half of PyTorch on the device meta
+        like = torch.empty(own[table.name].shape, dtype=kind or own[table.name].dtype, device="meta")
         whole = unpacked_rows(saved, table.name, like, table.usual(like, seed))
         weights = {name: weights[name] for name in weights if not name.startswith(table.name + "|")}
         weights |= {table.seed: seed, table.name: whole}
