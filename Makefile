@@ -20,7 +20,7 @@ NEED_KERNELS := $(if $(shell command -v $(CXX)),HMN_NEED_KERNELS=1)
 .NOTPARALLEL:
 .PHONY: help demo check test lint language types fast unit sanitize sanitize-native miniature fuzz hooks \
 	paper paper-quick bench-qa \
-	bench-qa-limits bench-hops bench-new-facts bench-facts bench-index bench-hierarchy bench-lock bench-writer docs wheel clean
+	bench-qa-limits bench-hops bench-new-facts bench-facts bench-size bench-index bench-hierarchy bench-lock bench-writer docs wheel clean
 
 help:
 	@echo "make demo             set up, train on built-in facts, measure, answer six questions (about 5 minutes)"
@@ -40,6 +40,7 @@ help:
 	@echo "make bench-hops       questions of one to four hops (needs the MetaQA data, about an hour)"
 	@echo "make bench-new-facts  facts that come after training, written or trained into weights (three hours)"
 	@echo "make bench-facts      how fast ten million facts load (some minutes)"
+	@echo "make bench-size       how large models and checkpoints are, and how soon they answer (a quarter of an hour)"
 	@echo "make bench-lock       what the lock of an index costs a search (a minute)"
 	@echo "make bench-hierarchy    the hierarchy: reads, accuracy, training, speed, growth, writes (an hour, 20 GB)"
 	@echo "make bench-writer     memories that are written: cost per step, recall with overwriting, three tasks (hours, 16 GB)"
@@ -119,6 +120,9 @@ bench-new-facts: $(READY)
 
 bench-facts: $(READY)
 	$(BIN)/python -m bench.facts_load
+
+bench-size: $(READY)
+	$(BIN)/python -m bench.size
 
 bench-lock: $(READY)
 	$(BIN)/python -m bench.lock

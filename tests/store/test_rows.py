@@ -87,7 +87,7 @@ def test_keys_come_back_and_equal_blocks_are_saved_once(parts: list[tuple[int, i
 
 
 ROWS = {"t|rows": torch.tensor([1, 4], dtype=torch.int32), "t|values": torch.ones(2, 3)}
-"""What is saved of a table."""
+"""Tensors that are saved of a table."""
 
 
 @pytest.mark.parametrize(

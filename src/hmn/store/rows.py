@@ -164,7 +164,7 @@ def _floats(saved: Mapping[str, Tensor], name: str, shape: Sequence[int]) -> Ten
     fits = values.dim() == len(shape) and all(
         wanted in (-1, got) for got, wanted in zip(values.shape, shape, strict=True)
     )
-    if not fits or not values.is_floating_point():
+    if not fits or not values.is_floating_point() or values.dtype.itemsize == 1:
         raise ShapeError(f"{name} is {_described(values)}, expected {tuple(shape)} floating-point numbers")
     return values
 

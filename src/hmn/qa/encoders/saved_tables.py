@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hmn.errors import ShapeError
-from hmn.nn.weights import load_weights, weights_of
+from hmn.nn.weights import FLOATS, load_weights, weights_of
 from hmn.qa.encoders.first_values import FirstValues
 from hmn.store.rows import NUMBERS, Usual, packed_rows, unpacked_rows, zero_rows
 
@@ -64,9 +64,8 @@ def unpacked_tables(network: nn.Module, saved: Mapping[str, Tensor]) -> dict[str
     tables, weights = list(_tables_of(network)), dict(saved)
     own, names = weights_of(network), {table.name for table in _tables_of(network)}
     # only tables are saved in half precision, so the type of any other weight is that of all
-    kind = next(
-        (saved[name].dtype for name, _ in network.named_parameters() if name in saved.keys() - names), None
-    )
+    others = [name for name, _ in network.named_parameters() if name in saved.keys() - names]
+    kind = saved[others[0]].dtype if others and saved[others[0]].dtype in FLOATS else torch.float32
     for table in tables:
         seed = saved.get(table.seed)
         if seed is None and table.first and table.name + NUMBERS in saved:
@@ -78,7 +77,7 @@ def unpacked_tables(network: nn.Module, saved: Mapping[str, Tensor]) -> dict[str
                 f"{table.seed} is {tuple(seed.shape)} of {seed.dtype}, expected () of torch.int64"
             )
         # not torch.empty_like, which imports half of PyTorch on the device meta
-        like = torch.empty(own[table.name].shape, dtype=kind or own[table.name].dtype, device="meta")
+        like = torch.empty(own[table.name].shape, dtype=kind, device="meta")
         whole = unpacked_rows(saved, table.name, like, table.usual(like, seed))
         weights = {name: weights[name] for name in weights if not name.startswith(table.name + "|")}
         weights |= {table.seed: seed, table.name: whole}
