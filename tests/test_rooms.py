@@ -74,6 +74,7 @@ TESTS_OF_NO_MODULE = {
     "test_defaults.py": "the default dtype and device of PyTorch, which change no structure and no layer",
     "test_rooms.py": "the shape of the package",
     "fuzz/test_fuzz.py": "the fuzzer",
+    "fuzz/test_files.py": "damaged files of facts",
     "fuzz/test_bundles.py": "bundles and checkpoints with damaged content",
     "index/test_filled_places.py": "k results as long as there are k cells, in every structure",
     "index/test_damaged_states.py": "index states whose tensors are damaged, in every structure",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hypothesis
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
-from tests.fuzz import bundles, states
+from tests.fuzz import bundles, files, states
 from tests.fuzz.operations import Operations
 
 SETTINGS = settings(
@@ -25,5 +25,5 @@ def operations(seed: int, examples: int = SETTINGS.max_examples) -> None:
     run_state_machine_as_test(hypothesis.seed(seed)(Operations), settings=with_examples)
 
 
-BATCHES = {"operations": operations, "states": states.batch, "bundles": bundles.batch}
+BATCHES = {"operations": operations, "states": states.batch, "bundles": bundles.batch, "files": files.batch}
 """Functions that run one batch of cases, drawn from a seed, by the name of what they try."""

@@ -52,7 +52,7 @@ class DataConfig:
 
     facts: str | None = setting(
         None,
-        "Table of facts: TSV, CSV, JSON lines or Parquet; plain, .gz, .zst, .bz2 or .xz; - for stdin.",
+        "Table of facts: TSV, CSV, JSON, Parquet, Excel or RDF; plain, .gz, .zst, .bz2, .xz; - for stdin.",
     )
     names: str | None = setting(None, "Names of the entities: rows of (entity, name).")
     questions: str | None = setting(

@@ -47,3 +47,15 @@ def test_json_numbers_keep_their_text(tmp_path: Path) -> None:
     path = tmp_path / "facts.json"
     path.write_text('{"subject": 12345678901234567890, "relation": 1.10, "object": "b", "more": []}\n')
     assert read(path) == [(1, ["12345678901234567890", "1.10", "b"])]
+
+
+def test_one_list_of_objects(tmp_path: Path) -> None:
+    path = tmp_path / "facts.json"
+    path.write_text('[{"head": "a",\n "relation": "r", "tail": 1.50},\n {"head": "c", "relation": "r"}, 7]\n')
+    rows, skipped = read_skipping(path)
+    assert (rows, skipped.total) == ([["a", "r", "1.50"]], 2)
+    assert skipped.messages[0].startswith(f"{path}:2: the JSON object has keys 'head', 'relation', expected")
+    for content in ("[{]", "[" * 200_000, "[]"):
+        path.write_text(content)
+        with pytest.raises(DataError, match=r"facts\.json: (bad JSON|no rows)"):
+            read(path)

@@ -91,3 +91,16 @@ def test_no_separator_fits(tmp_path: Path) -> None:
     path.write_text("a b c\nd e f\n")
     with pytest.raises(DataError, match=r"facts\.txt:1: wrong column count: got 1, .* give it as separator"):
         read(path)
+
+
+def test_remarks_and_blank_lines(tmp_path: Path) -> None:
+    path = tmp_path / "facts.csv"
+    path.write_text("# our facts\n\n  \nhead,relation,tail\na,r,b\n,,\n \nc,r,d\n")
+    assert read(path) == [(5, ["a", "r", "b"]), (8, ["c", "r", "d"])]
+
+
+def test_the_encoding_is_named_before_the_separator(tmp_path: Path) -> None:
+    path = tmp_path / "facts.csv"
+    path.write_bytes("head;relation;tail\nAnna;lebt in;Köln\n".encode("windows-1252"))
+    with pytest.raises(DataError, match=r"facts\.csv:2: invalid UTF-8 .*\(--encoding windows-1252\)"):
+        read(path)

@@ -86,13 +86,14 @@ def test_json_lines_and_parquet(tmp_path: Path) -> None:
         {name: cell for name, cell in item.items() if cell is not None or name == "country"} for item in items
     ]
     (tmp_path / "c.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    (tmp_path / "c.json").write_text(json.dumps(lines, indent=1))
     columns: dict[str, list[object]] = {name: [item[name] for item in items] for name in header}
     columns["languages"] = [[cell] if isinstance(cell, str) else cell for cell in columns["languages"]]
     pq.write_table(pa.table({**columns, "place": [{"x": 1}] * len(items)}), tmp_path / "c.parquet")
     expected = [
         tuple(text.replace(" (line 3)", "").replace(" (line 4)", "") for text in fact) for fact in FACTS
     ]
-    for name in ("c.jsonl", "c.parquet"):
+    for name in ("c.jsonl", "c.json", "c.parquet"):
         table = FactTable.read(tmp_path / name)
         found = [
             (fact.subject_name, fact.relation, fact.object_name)

@@ -24,7 +24,7 @@ from hmn.facts.files.layout import (
     wrong_width,
 )
 from hmn.facts.files.raw.lines import MAX_LINE
-from hmn.facts.files.separators import LIST_MARK, declared_separator, first_rows
+from hmn.facts.files.separators import LIST_MARK, declared_separator, first_rows, is_comment
 from hmn.facts.files.source import Source
 
 
@@ -133,12 +133,22 @@ def _shape_of(
         layout = layout_by_width(len(cells), layouts)
         if layout is not None:
             return _Shape(layout, len(cells), widths(layout), None), chain([(number, cells)], records)
-        hint = f"; if a text other than {separator!r} separates the columns, give it as separator"
-        reason = wrong_width(len(cells), widths(*layouts), separator) + (hint if separator else "")
-        if len(cells) > 1 and "relation" in layouts[0].columns and len(layouts) == 1:
-            reason += "; if each row is an entity and each column a relation, give --wide"
-        source.bad(number, reason)
+        if is_comment(cells[0]) and not any(map(str.strip, cells[1:])):
+            continue
+        source.bad(number, _why_none_fits(cells, layouts, separator))
     raise no_rows(source)
+
+
+def _why_none_fits(cells: Sequence[str], layouts: Sequence[Layout], separator: str) -> str:
+    """Say that a first row has as many columns as no layout, and what may be meant."""
+    reason = wrong_width(len(cells), widths(*layouts), separator)
+    if len(cells) > 1 and len(layouts) == 1 and "relation" in layouts[0].columns:
+        return f"{reason}; if each row is an entity and each column a relation, give --wide"
+    if separator:
+        reason += (
+            f"; if a text other than {separator!r} separates the columns, give it as separator (--separator)"
+        )
+    return reason
 
 
 def _rows(source: Source, records: Iterator[Row], shape: _Shape, separator: str) -> Iterator[Row]:
@@ -147,7 +157,8 @@ def _rows(source: Source, records: Iterator[Row], shape: _Shape, separator: str)
     splits_list = layout.has_list and separator != LIST_MARK
     for number, cells in records:
         if len(cells) != width:
-            source.bad(number, wrong_width(len(cells), expected, separator))
+            if any(map(str.strip, cells)):
+                source.bad(number, wrong_width(len(cells), expected, separator))
             continue
         if order is not None:
             cells = [cells[place] for place in order]
@@ -155,7 +166,7 @@ def _rows(source: Source, records: Iterator[Row], shape: _Shape, separator: str)
             cells[-1:] = [value for value in cells[-1].split(LIST_MARK) if value.strip()] or [""]
         if all(map(str.strip, cells)):
             yield number, cells
-        else:
+        elif any(map(str.strip, cells)):
             source.bad(number, blank_value(layout, cells))
 
 

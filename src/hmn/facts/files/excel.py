@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Any
 
@@ -29,9 +30,10 @@ def read_sheet(source: Source, layouts: Sequence[Layout]) -> list[Row]:
         MissingPackageError: python-calamine is missing.
         DataError: the file cannot be read; it has no such sheet, or none with values.
     """
-    workbook = _opened(source)
-    sheets = _sheets(source, workbook)
-    tables = {name: table for name in sheets if (table := list(_rows(workbook, name)))}
+    with _readable(source):
+        workbook = _opened(source)
+        sheets = _sheets(source, workbook)
+        tables = {name: table for name in sheets if (table := list(_rows(workbook, name)))}
     if not tables:
         raise DataError(f"{source.path}: no rows, expected a sheet with one row per line: check the file")
     named = (name for name, table in tables.items() if layout_by_header(table[0][1], layouts) is not None)
@@ -52,9 +54,17 @@ def _opened(source: Source) -> CalamineWorkbook:
         ) from None
     data = source.held
     _check_size(source, data)
+    return python_calamine.load_workbook(io.BytesIO(data))
+
+
+@contextmanager
+def _readable(source: Source) -> Iterator[None]:
+    """Turn any failure of the package, which has many names for them, into a ``DataError``."""
     try:
-        return python_calamine.load_workbook(io.BytesIO(data))
-    except (python_calamine.CalamineError, OSError) as error:
+        yield
+    except (DataError, MissingPackageError):
+        raise
+    except Exception as error:
         raise DataError(
             f"{source.path}: cannot be read as a spreadsheet ({error}): open it and export the sheet as CSV"
         ) from None
@@ -66,7 +76,7 @@ def _check_size(source: Source, data: bytes) -> None:
         return
     try:
         size = sum(part.file_size for part in zipfile.ZipFile(io.BytesIO(data)).infolist())
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, NotImplementedError, OSError, ValueError):
         return  # which calamine reports
     if size > UNCHECKED and size > MOST_RATIO * len(data):
         raise DataError(

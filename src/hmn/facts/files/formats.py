@@ -41,6 +41,9 @@ _PACKED = {".gz", ".zst", ".bz2", ".xz"}
 _FOREIGN = {
     b"PK\x03\x04": "a zip archive, expected a table: unpack it, or name a spreadsheet .xlsx",
     b"\x7fELF": "a program, expected a table: check the path",
+    b"<!DOCTYPE html": "a web page, expected a table: get the table that the page shows or links",
+    b"<!doctype html": "a web page, expected a table: get the table that the page shows or links",
+    b"<html": "a web page, expected a table: get the table that the page shows or links",
     b"%PDF": "a PDF, expected a table: export the table as CSV",
     b"SQLite format 3\0": "an SQLite database, expected a table: export the table as CSV",
 }

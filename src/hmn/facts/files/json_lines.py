@@ -1,12 +1,14 @@
-"""Rows from a file with one JSON object per line."""
+"""Rows from a file with one JSON object per line, or with a list of them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import Any
 
+from hmn.errors import DataError
 from hmn.facts.files.headers import columns_named
 from hmn.facts.files.layout import (
     BadRowError,
@@ -20,6 +22,9 @@ from hmn.facts.files.layout import (
     shown,
 )
 from hmn.facts.files.source import Source
+
+_FIRST = 200
+"""Number of objects of a list by which a wide table is recognised."""
 
 
 def read_json_lines(source: Source, layouts: Sequence[Layout]) -> Rows:
@@ -37,10 +42,57 @@ def read_json_lines(source: Source, layouts: Sequence[Layout]) -> Rows:
     return Rows(first[0], (row for _, row in chain([first], rows)))
 
 
-def _rows(source: Source, layouts: Sequence[Layout]) -> Iterator[tuple[Layout, Row]]:
+def json_items(source: Source) -> Iterator[tuple[int, Any]]:
+    """Give the values of a file with their lines; those of one list that is the whole file by their places.
+
+    Raises:
+        DataError: a value is no JSON, and bad lines are not skipped; or the file is a list that is damaged.
+    """
+    if _is_list(source):
+        yield from enumerate(_listed(source), 1)
+        return
     for number, line in source.lines():
         try:
-            item = _object(line, layouts)
+            item = json.loads(line, parse_int=str, parse_float=str)
+        except (ValueError, RecursionError) as error:
+            source.bad(number, f"bad JSON ({error}): expected one object per line")
+        else:
+            yield number, item
+
+
+def first_items(source: Source) -> list[Any]:
+    """The values on the first lines of a file, or at the start of the list that it is."""
+    if _is_list(source):
+        return _listed(source)[:_FIRST]
+    items = []
+    for _, line in source.first_lines:
+        with suppress(ValueError, RecursionError):  # reported when the file is read
+            items.append(json.loads(line))
+    return items
+
+
+def _is_list(source: Source) -> bool:
+    return source.start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"[")
+
+
+def _listed(source: Source) -> list[Any]:
+    """The values of a list that is the whole file."""
+    try:
+        items: list[Any] = json.loads(source.held, parse_int=str, parse_float=str)
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"{source.path}: bad JSON ({error}): expected a list of objects, or one object per line"
+        ) from None
+    return items
+
+
+def _rows(source: Source, layouts: Sequence[Layout]) -> Iterator[tuple[Layout, Row]]:
+    for number, item in json_items(source):
+        try:
+            if not isinstance(item, dict):
+                raise BadRowError(
+                    f"a JSON {type(item).__name__}, expected one object per line with {_either(layouts)}"
+                )
             layout = _layout_of(item, layouts)
             cells = _cells(item, layout)
         except BadRowError as error:
@@ -48,19 +100,6 @@ def _rows(source: Source, layouts: Sequence[Layout]) -> Iterator[tuple[Layout, R
         else:
             layouts = [layout]
             yield layout, (number, cells)
-
-
-def _object(line: str, layouts: Sequence[Layout]) -> dict[str, Any]:
-    try:
-        item = json.loads(line, parse_int=str, parse_float=str)
-    except (ValueError, RecursionError) as error:
-        raise BadRowError(f"bad JSON ({error}): expected one object per line") from error
-    if not isinstance(item, dict):
-        hint = "; 'jq -c .[] FILE' writes a list as lines" if isinstance(item, list) else ""
-        raise BadRowError(
-            f"a JSON {type(item).__name__}, expected one object per line with {_either(layouts)}{hint}"
-        )
-    return item
 
 
 def _layout_of(item: dict[str, Any], layouts: Sequence[Layout]) -> Layout:

@@ -6,7 +6,7 @@ import csv
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import islice
+from itertools import dropwhile, islice
 
 from hmn.errors import DataError
 from hmn.facts.files.layout import Layout, is_header, layout_by_header
@@ -83,9 +83,15 @@ def separator_of(
     return best if fits[best] > 0 else given or usual or TAB
 
 
+def is_comment(line: str) -> bool:
+    """Whether a line at the start of a file is a remark, or blank."""
+    return line.startswith("# ") or not line.strip()
+
+
 def first_rows(source: Source, separator: str, quotes: bool) -> list[list[str]]:
     """The rows of a file's first lines, split."""
     lines = [line for number, line in source.first_lines if number > 1 or declared_separator(line) is None]
+    lines = [line for line in dropwhile(is_comment, lines) if line.strip()]
     if not quotes or len(separator) > 1:
         return [line.split(separator) for line in lines[:_MOST_ROWS]]
     rows: list[list[str]] = []

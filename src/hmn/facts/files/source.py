@@ -159,13 +159,20 @@ class Source:
 
     @cached_property
     def first_lines(self) -> list[tuple[int, str]]:
-        """Good lines of the start, as ``lines`` gives them; a last one that is cut is left out."""
+        """Good lines of the start, as ``lines`` gives them; a last one that is cut is left out.
+
+        Raises:
+            DataError: as ``lines`` does.
+        """
         encoding = encoding_of(self.start, self.encoding, self.path)
         is_cut = len(self.start) == FIRST_BYTES
         read = as_utf8(io.BytesIO(self.start).read, encoding, self.path, is_cut=is_cut)
         lines = list(enumerate(read_lines(read), 1))
         if is_cut:
             lines.pop()
+        for number, line in lines:
+            if isinstance(line, BadText) and not self.skip_bad:
+                self.bad(number, line.reason)  # at once, before other things are said of the file
         return [(number, line) for number, line in lines if line and not isinstance(line, BadText)]
 
     def note(self, text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
@@ -11,6 +10,7 @@ from hmn.errors import DataError
 from hmn.facts.files.delimited import split_lines
 from hmn.facts.files.excel import read_sheet
 from hmn.facts.files.formats import format_of, has_quotes, recognised
+from hmn.facts.files.json_lines import first_items, json_items
 from hmn.facts.files.layout import BadRowError, Layout, layout_by_header, names_some, no_rows, shown
 from hmn.facts.files.parquet import column_names, text_batches
 from hmn.facts.files.separators import SEPARATORS, first_rows, fit
@@ -95,13 +95,9 @@ def _with_header(source: Source, records: Iterator[tuple[int, list[str]]]) -> Wi
 
 
 def _keys(source: Source) -> list[str]:
-    """The keys of the first objects of a file of JSON lines, in the order in which they come."""
+    """The keys of the first objects of a JSON file, in the order in which they come."""
     keys: dict[str, None] = {}
-    for _, line in source.first_lines:
-        try:
-            item = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
+    for item in first_items(source):
         if isinstance(item, dict):
             keys.update(dict.fromkeys(item))
     return list(keys)
@@ -111,12 +107,7 @@ def _json_table(source: Source) -> WideTable:
     """The objects of a file; the columns are all keys, in the order in which they come."""
     items: list[tuple[int, dict[str, Any]]] = []
     names: dict[str, None] = {}
-    for number, line in source.lines():
-        try:
-            item = json.loads(line, parse_int=str, parse_float=str)
-        except (ValueError, RecursionError) as error:
-            source.bad(number, f"bad JSON ({error}): expected one object per line")
-            continue
+    for number, item in json_items(source):
         if isinstance(item, dict):
             names.update(dict.fromkeys(item))
             items.append((number, item))

@@ -20,7 +20,7 @@ _DISTINCT = 0.75
 """Share of distinct values in the column that names the entities."""
 _YEAR = re.compile(r"[12]\d{3}( ?\[.*\])?")
 """Pattern of a year as the name of a column."""
-_ID_NAMES = re.compile(r"(.*[ _-])?(id|key|code|qid|no|nr|number|index|uuid|iri|uri|url|iso\d*)")
+_ID_NAMES = re.compile(r"(.*[ _-])?(id|entity|item|key|code|qid|no|nr|number|index|uuid|iri|uri|url|iso\d*)")
 """Pattern of the name of a column of ids, which nobody asks by."""
 _NAME_NAMES = {"name", "label", "title", "full name", "common name", "display name"}
 """Names of a column that names the entities, if the first column holds ids."""
