@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -297,6 +299,21 @@ def test_a_model_of_another_precision_loads(saved: Path) -> None:
     reseal(saved)
     answers = FactoidQA.from_pretrained(saved, index="exact").ask("where was anybody born", 3)
     assert [answer.answers for answer in answers] == [answer.answers for answer in expected]
+
+
+NOT_NEEDED = ("torch._dynamo", "sympy", "rich", "hmn.qa.training.trainer", "hmn.nn.writing.memory")
+"""Modules that take long to import and that an answer does not need."""
+
+
+def test_answering_imports_only_what_it_needs(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "model")
+    script = (
+        "import sys; from hmn.qa.factoid_qa import FactoidQA; "
+        f"FactoidQA.from_pretrained({str(bundle)!r}).ask('where was person 3 born'); "
+        f"print([name for name in {NOT_NEEDED!r} if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
 
 
 def test_a_pretrained_encoder_is_compared_with_its_weights_before_it_is_made(tmp_path: Path) -> None:

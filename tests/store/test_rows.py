@@ -84,6 +84,8 @@ def test_keys_come_back_and_equal_blocks_are_saved_once(parts: list[tuple[int, i
         assert len(saved[name + "|rows"]) == len({part[place] for part in parts})
     half = unpacked_blocks(packed_blocks(keys, WIDTHS, half=True), WIDTHS, len(parts), torch.float32)
     assert torch.equal(half, keys.half().float())
+    assert packed_blocks(half, WIDTHS)["names|rows"].dtype == torch.float16, "which rounds nothing"
+    assert torch.equal(unpacked_blocks(packed_blocks(half, WIDTHS), WIDTHS, len(parts), torch.float32), half)
 
 
 ROWS = {"t|rows": torch.tensor([1, 4], dtype=torch.int32), "t|values": torch.ones(2, 3)}

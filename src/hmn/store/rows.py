@@ -99,12 +99,14 @@ def packed_blocks(keys: Tensor, widths: Mapping[str, int], *, half: bool = False
     Args:
         keys: the keys.
         widths: number of columns of each block, by its name, from left to right.
-        half: keep them in half precision.
+        half: keep them in half precision, even if that rounds them.
     """
     packed: dict[str, Tensor] = {}
     blocks = torch.split(keys.detach().cpu(), list(widths.values()), dim=1)
     for name, block in zip(widths, blocks, strict=True):
-        rows, row_of = _distinct((halved(block) if half else block).contiguous())
+        small = halved(block)
+        exact = small.dtype != block.dtype and torch.equal(small.to(block.dtype), block)
+        rows, row_of = _distinct((small if half or exact else block).contiguous())
         packed |= {name + NUMBERS: rows, name + ROW_OF: row_of.int()}
     return packed
 

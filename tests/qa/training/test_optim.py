@@ -126,6 +126,20 @@ def test_the_state_is_plain_tensors_by_parameter() -> None:
     assert float(state["table.weight|step"]) == float(state["out.bias|step"]) == 2
 
 
+def test_the_state_holds_the_rows_of_tables_that_were_touched() -> None:
+    network, optimisers = fresh(TrainConfig())
+    network(torch.tensor([2, 7])).backward()
+    optimisers.step(0)
+    state = optimisers.state()
+    for table in ("table.weight", "encoder.word"):
+        for moment in ("exp_avg", "exp_avg_sq"):
+            assert state[f"{table}|{moment}|rows"].tolist() == [2, 7]
+            assert state[f"{table}|{moment}|values"].shape == (2, FEATURES)
+    damaged = {**state, "table.weight|exp_avg|rows": torch.tensor([2, ROWS])}
+    with pytest.raises(ValueError, match=r"table\.weight\|exp_avg\|rows holds 2 to 12"):
+        fresh(TrainConfig())[1].load(damaged)
+
+
 def test_each_part_has_its_own_learning_rate() -> None:
     """Adam's first step is the learning rate along the sign of the gradient."""
     rates = {"table.weight": 1e-3, "encoder.word": 2e-2, "out.weight": 2e-2, "phrasing.pretrained.bias": 5e-5}
