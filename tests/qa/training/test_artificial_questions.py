@@ -139,3 +139,13 @@ def test_a_question_is_asked_about_what_another_one_asks_for() -> None:
         # from the United Kingdom to its capital and back again is no question
         assert relations[0] in ("person/born_in", "sight/city")
     assert {relations[0] for _, _, relations, _ in seen} == {"person/born_in", "sight/city"}
+
+
+def test_a_name_is_found_in_any_of_its_spellings() -> None:
+    facts = FactTable.from_triples([("z", "wrote", "x"), ("c", "made_by", "y")], {"z": ["Zoë"], "c": ["C++"]})
+    cells = Cells.of(facts)
+    asked = [("z", "wrote", "x", "what has zoe done"), ("c", "made_by", "y", "who made c ?")]
+    texts = Texts([*(row[3] for row in asked), *cells.names, "wrote", "made by"], 12, splitting(AUTO))
+    questions = QuestionSet.from_rows(facts, asked)
+    artificial = ArtificialQuestions(questions, facts, cells, texts, other_subject=1, relation_words=0)
+    assert artificial.mention.tolist() == [[2, 3], [2, 3]]
