@@ -41,3 +41,22 @@ def test_facts_are_added_replaced_and_removed(tmp_path: Path) -> None:
     assert again.exit_code == 2
     assert "error: the table does not have ('q1', 'person/wrote', 'letters'), expected" in again.stderr
     assert changed("remove", other, letters, "--ignore-missing").startswith("0 facts added, 0 removed, 1 un")
+
+
+def test_files_as_people_have_them(tmp_path: Path) -> None:
+    model, films, other = make_bundle(tmp_path / "model"), tmp_path / "films.csv", tmp_path / "other"
+    films.write_bytes("film;jahr;länge\nDas Boot;1981;149 min\nM;1931;–\n".encode("windows-1252"))
+
+    def added(*arguments: object, given: str | None = None) -> list[str]:
+        done = RUNNER.invoke(app, ["facts", "add", str(model), *map(str, arguments)], input=given)
+        return done.stderr.strip().splitlines()
+
+    assert "(--encoding windows-1252)" in added(films, "--wide", "--out", other)[-1]
+    lines = added(films, "--wide", "--encoding", "windows-1252", "--out", other)
+    assert (
+        lines[0] == f"{films}: 2 rows of 3 columns, read as a wide table: each row an entity named by 'film'"
+    )
+    assert lines[-1].startswith("3 facts added, 0 removed, 0 unchanged; wrote")
+    lines = added("-", "--out", other, given="sep=;\nhead;relation;tail\na;r;b\na;r;b\n")
+    assert lines[0].startswith("1 facts came again and are kept once: -:4: an earlier line has the same fact")
+    assert lines[-1].startswith("1 facts added")

@@ -201,10 +201,11 @@ def test_many_questions_without_a_known_answer_are_an_error_or_skipped(tmp_path:
 
 def test_any_number_of_unknown_answers_is_left_out_beside_known_ones(tmp_path: Path) -> None:
     path = tmp_path / "questions.tsv"
-    path.write_text("who\tnobody|Bob\n" * 7)
+    path.write_text("who\tnobody|Bob\n" * 29 + "who\tnobody\n")
     questions = QuestionSet.read(path, FACTS)
-    assert (len(questions), questions.skipped.total, questions.unknown.total) == (7, 0, 7)
+    assert (len(questions), questions.skipped.total, questions.unknown.total) == (30, 0, 30)
     assert ids(questions.answers(6)) == ["m.0b", "m.0c"]
+    assert questions.unanswerable.tolist() == [29]
 
 
 def test_an_id_comes_before_a_name() -> None:

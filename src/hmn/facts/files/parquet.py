@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from hmn.errors import DataError
 from hmn.facts.files.layout import BadRowError, Layout, Row, Rows, layout_by_header, nearest, shown
 from hmn.facts.files.raw.opening import readable
+from hmn.facts.files.raw.packed import MOST_RATIO
 from hmn.facts.files.source import Source
 
 BATCH = 1 << 16
@@ -57,10 +58,21 @@ def _opened(source: Source) -> Iterator[pq.ParquetFile]:
     with source.readable():
         if source.is_plain:
             with pq.ParquetFile(source.path) as file:
+                _check_rows(source, file, source.path.stat().st_size)
                 yield file
         else:
             with pq.ParquetFile(pa.BufferReader(source.held)) as file:
+                _check_rows(source, file, len(source.held))
                 yield file
+
+
+def _check_rows(source: Source, file: pq.ParquetFile, size: int) -> None:
+    """Refuse a file with more rows than a table of its size could have."""
+    if file.metadata.num_rows > MOST_RATIO * size:
+        raise DataError(
+            f"{source.path}: it claims {file.metadata.num_rows:,} rows in {size:,} bytes, expected a table: "
+            "write the file again"
+        )
 
 
 def _rows(source: Source, layout: Layout, names: Sequence[str]) -> Iterator[Row]:
