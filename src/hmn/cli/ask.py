@@ -14,6 +14,8 @@ from hmn.cli.flags import OtherHops, OtherIndex, OtherStrategy
 from hmn.cli.output import exit_on_error, log, print_answers
 from hmn.errors import HMNError
 
+NOT_KNOWN = 1
+"""Exit status if the answer to the question is not in the table."""
 STDIN = "-"
 """Question that stands for one question per line of standard input."""
 
@@ -31,15 +33,28 @@ def ask(
     index: OtherIndex = None,
     strategy: OtherStrategy = None,
     hops: OtherHops = None,
+    precision: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of right ones among the answers that count as known; the others are reported as not "
+            "in the table.  [default: the model's]"
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per question.")] = False,
 ) -> None:
-    """Answer questions, with supporting facts."""
+    """Answer questions, with supporting facts.
+
+    If the answer to QUESTION is not in the table, as far as the model can tell,
+    the nearest facts are shown all the same, and the exit status is 1.
+    """
     with exit_on_error(interrupted=""):
         from hmn.qa.factoid_qa import FactoidQA
 
         qa = FactoidQA.from_pretrained(model, index=index, strategy=strategy)
         if hops is not None:
             qa.use_hops(hops)
+        if precision is not None:
+            qa.use_precision(precision)
         single = question not in {None, STDIN}
         for text in _questions(question):
             try:
@@ -50,11 +65,12 @@ def ask(
                 log(f"error: {error}")
                 continue
             if as_json:
-                found = {"question": text, "answers": [answer.as_dict() for answer in answers]}
-                print(json.dumps(found, ensure_ascii=False))
+                print(json.dumps({"question": text, **answers.as_dict()}, ensure_ascii=False))
             else:
                 print_answers(answers, text if question == STDIN else None)
             sys.stdout.flush()
+            if single and answers.known is False:
+                raise typer.Exit(NOT_KNOWN)
 
 
 def _questions(question: str | None) -> Iterable[str]:

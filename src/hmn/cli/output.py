@@ -14,25 +14,28 @@ from hmn.errors import HMNError
 if TYPE_CHECKING:
     from hmn.facts.files.source import Skipped
     from hmn.facts.questions import QuestionSet
-    from hmn.qa.answer import Answer
+    from hmn.qa.answer import Answer, Answers
     from hmn.qa.factoid_qa import FactoidQA
 
 NAMES_PER_LINE = 5
 """Names of an answer's objects that a line shows; the rest is counted."""
 
 
-def print_answers(answers: list[Answer], question: str | None = None) -> None:
+def print_answers(answers: Answers, question: str | None = None) -> None:
     """Print answers, one per line, best first; under their question if it is given."""
     if question is not None:
         print(question)
     if not answers:
         print("  the index found no cell for this question: raise num_probes, num_leaves or the like")
+    elif answers.known is False:
+        print(f"not in the table (probability that it is: {answers.known_probability:.1%}); nearest facts:")
     for rank, answer in enumerate(answers):
+        mark = "  " if rank or answers.known is False else "> "
         names = ", ".join(answer.answers[:NAMES_PER_LINE])
         hidden = answer.count - min(len(answer.answers), NAMES_PER_LINE)
         if hidden:
             names += f" and {hidden} more"
-        print(f"{'  ' if rank else '> '}{names}  {answer.probability:.1%}   {_support(answer)}")
+        print(f"{mark}{names}  {answer.probability:.1%}   {_support(answer)}")
     print()
 
 

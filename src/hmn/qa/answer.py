@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ class Answer:
 
     Attributes:
         answers: Names of the objects, at most 20.
-        probability: Share of attention that the facts received.
+        probability: Share of attention that the facts received, times the probability that the table holds
+            the answer, if the model learned to tell.
         facts: The supporting facts, one for each of ``answers``.
         count: Number of facts with this subject and relation; of several hops, number of entities.
         chains: Of several hops, the facts that lead to each of ``answers``, one after another.
@@ -38,6 +40,14 @@ class Answer:
     chains: list[list[Fact]] = field(default_factory=list)
     probabilities: list[float] = field(default_factory=list)
 
+    def scaled(self, share: float) -> Answer:
+        """The same answer, with a share of its probability."""
+        return replace(
+            self,
+            probability=self.probability * share,
+            probabilities=[probability * share for probability in self.probabilities],
+        )
+
     def as_dict(self) -> dict[str, Any]:
         """The answer for JSON."""
         chains = [[fact._asdict() for fact in chain] for chain in self.chains]
@@ -47,6 +57,40 @@ class Answer:
             "count": self.count,
             "facts": [fact._asdict() for fact in self.facts],
             **({"probabilities": self.probabilities, "chains": chains} if chains else {}),
+        }
+
+
+class Answers(list[Answer]):
+    """Answers to a question, best first, and whether the table holds the right one.
+
+    Args:
+        answers: The answers, as if the table held the right one.
+        known_probability: Probability that it does; None if the model did not learn to tell.
+        threshold: Probability from which it counts as known.
+
+    Attributes:
+        known: Whether the right answer is in the table, as far as the model can tell; None if it did not
+            learn to tell.
+        known_probability: Probability that it is.
+    """
+
+    def __init__(
+        self,
+        answers: Iterable[Answer] = (),
+        known_probability: float | None = None,
+        threshold: float = 0.0,
+    ) -> None:
+        share = 1.0 if known_probability is None else known_probability
+        super().__init__(answer.scaled(share) for answer in answers)
+        self.known_probability = known_probability
+        self.known = None if known_probability is None else known_probability >= threshold
+
+    def as_dict(self) -> dict[str, Any]:
+        """The answers for JSON."""
+        return {
+            "known": self.known,
+            "known_probability": self.known_probability,
+            "answers": [answer.as_dict() for answer in self],
         }
 
 

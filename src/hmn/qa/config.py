@@ -165,6 +165,12 @@ class ModelConfig:
     dropout: float = setting(0.3, "Share of features dropped in training.")
     word_dropout: float = setting(0.15, "Share of words that are known only by their n-grams in training.")
 
+    precision: float = setting(
+        0.95,
+        "Share of right ones among the answers that count as known, where half of the questions ask for what "
+        "is not in the table. All others count as not in the table.",
+    )
+
     def __post_init__(self) -> None:
         """Refuse values that are out of range."""
         if self.reader not in READERS:
@@ -185,6 +191,7 @@ class ModelConfig:
         if self.count_bits:
             _between(self, max(self.table_bits, self.word_bits), 26, "count_bits")
         _between(self, 0.0, 0.95, "dropout", "word_dropout")
+        _between(self, 0.0, 0.99, "precision")
         _between(self, 0.01, 1000.0, "name_scale")
 
     @property

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,20 +14,20 @@ from hmn.facts.questions import QuestionFiles, QuestionSet
 from hmn.facts.table import FactTable
 from hmn.index.protocol import Index
 from hmn.nn.memory.encoded import EncodedMemory
-from hmn.qa.answer import Answer
+from hmn.qa.answer import Answers
+from hmn.qa.asking import ask_all, evaluate_all
 from hmn.qa.build import Network, build_network
 from hmn.qa.cells import Cells
 from hmn.qa.changes import changes
 from hmn.qa.changes.changes import FactChange, GivenFacts, GivenNames
 from hmn.qa.changes.settle import settled_questions
-from hmn.qa.config import HASHED, ModelConfig, checked_k, make_configs, settings_of, sized
+from hmn.qa.config import HASHED, ModelConfig, make_configs, settings_of, sized
 from hmn.qa.encoders.fact import FactEncoder
 from hmn.qa.encoders.pretrained import SentenceEncoder, open_encoder
-from hmn.qa.hops.evaluate import evaluate_chains
-from hmn.qa.hops.network import HopNetwork, about, reading
-from hmn.qa.metrics import Evaluation, Outcome, evaluate
+from hmn.qa.known.judge import Judge
+from hmn.qa.metrics import Evaluation, Outcome
 from hmn.qa.saved_model import SavedModel, save_model
-from hmn.qa.text import Texts, WordBags, checked_questions, checked_texts
+from hmn.qa.text import bags_of, checked_texts
 from hmn.qa.use_index import use_hops, use_index
 from hmn.qa.words.splitting import chosen_splitting
 from hmn.store.atomic import resolved
@@ -57,6 +56,7 @@ class FactoidQA:
         cells: The cells of the table.
         config: Settings of the model. After training, ``index`` says how far the index searches.
         history: Figures of each epoch of training.
+        judge: What tells whether an answer is in the table; None in a model that did not learn to tell.
 
     Raises:
         ConfigError: A setting does not exist or is out of range.
@@ -73,6 +73,7 @@ class FactoidQA:
         self.cells = cells or Cells.of(facts, objects=config.objects, splitting=splitting)
         self.config: ModelConfig = sized(make_configs(self._settings)[1], len(self.cells.names))
         self.history: list[dict[str, Any]] = []
+        self.judge: Judge | None = None
         self._network: Network | None = None
         self._sentence_encoder: SentenceEncoder | None = None
         self._examples: list[str] = []
@@ -160,7 +161,7 @@ class FactoidQA:
             fit(self, questions, held_out, config, run, checkpoint, on_progress)
         return self
 
-    def ask(self, question: str, k: int = 5) -> list[Answer]:
+    def ask(self, question: str, k: int = 5) -> Answers:
         """Answer a question.
 
         Args:
@@ -168,7 +169,8 @@ class FactoidQA:
             k: Maximum number of answers.
 
         Returns:
-            Answers with probability and supporting facts, best first.
+            Answers with probability and supporting facts, best first. ``known`` says whether the table holds
+            the right one, as far as the model can tell.
 
         Raises:
             DataError: The question has no word in it.
@@ -177,18 +179,9 @@ class FactoidQA:
         return self.ask_all([question], k)[0]
 
     @torch.no_grad()
-    def ask_all(self, questions: Iterable[str], k: int = 5) -> list[list[Answer]]:
+    def ask_all(self, questions: Iterable[str], k: int = 5) -> list[Answers]:
         """Answer several questions at once; see ``ask``."""
-        k = checked_k(k)
-        asked = checked_questions(questions, self.cells.splitting)
-        network = self.network.eval()
-        if not asked:
-            return []
-        read = min(max(k, self.config.k), len(self.cells))
-        given: object = self._bags(asked)
-        if isinstance(network, HopNetwork):
-            given = about(asked, self.facts, self.config)
-        return [ranked[:k] for ranked in network(given, read)]
+        return ask_all(self, questions, k)
 
     @torch.no_grad()
     def evaluate(
@@ -211,21 +204,7 @@ class FactoidQA:
             DataError: Questions cannot be read or do not fit the facts.
             NotFittedError: The model was not trained.
         """
-        k = checked_k(k)
-        network, question_set = self.network.eval(), self._questions(questions)
-        if isinstance(network, HopNetwork):
-            read = reading(network, question_set, self.config, topics=topics)
-            return evaluate_chains(read, network.output_module, question_set, k=k, outcomes=outcomes)
-
-        def encode(numbers: np.ndarray[Any, np.dtype[np.int64]]) -> Tensor:
-            return self._queries([question_set.text[number] for number in numbers])
-
-        searcher = network.reader.searcher
-        # exact search reads and finds the same for any k, so one search serves accuracies and ranks
-        exact = searcher is network.indexed and not network.indexed.index.has_structure
-        read_cells = None if exact else min(self.config.k, len(self.cells))
-        about_facts = (self.facts, self.cells, question_set)
-        return evaluate(encode, searcher, *about_facts, k=k, read=read_cells, outcomes=outcomes)
+        return evaluate_all(self, self._questions(questions), k, topics, outcomes)
 
     @torch.no_grad()
     def encode(self, questions: Iterable[str]) -> Tensor:
@@ -284,6 +263,16 @@ class FactoidQA:
         use_hops(self, hops)
         return self
 
+    def use_precision(self, precision: float) -> FactoidQA:
+        """Say "not in the table" more often or less often from now on; see ``ModelConfig.precision``.
+
+        Raises:
+            ConfigError: The precision is out of range.
+        """
+        self.config = make_configs({**settings_of(self.config), "precision": precision})[1]
+        self._settings["precision"] = precision
+        return self
+
     def add_facts(self, facts: GivenFacts, names: GivenNames | None = None) -> FactChange:
         """Add facts, which are answered at once: no training, and a cost per fact that N does not change.
 
@@ -327,7 +316,9 @@ class FactoidQA:
             BundleError: The folder holds something else, or the disk refuses.
             NotFittedError: The model was not trained.
         """
-        save_model(folder, self.config, self.facts, self.network, self._sentence_encoder, self._examples)
+        save_model(
+            folder, self.config, self.facts, self.network, self._sentence_encoder, self._examples, self.judge
+        )
 
     @classmethod
     def from_pretrained(
@@ -351,6 +342,7 @@ class FactoidQA:
         network = saved.network(model.config, model.facts, model.cells, encoder)
         saved.load_keys(network, model.config)
         model._network, model._sentence_encoder, model._examples = network, encoder, saved.examples()
+        model.judge = saved.judge(network, model.config)
         if index is None:
             saved.load_index(network, model.config)
         if index is not None or strategy is not None:
@@ -372,12 +364,9 @@ class FactoidQA:
 
         return SearchDepth(index, text, recall, self.config.k, queries, learned=learned)
 
-    def _bags(self, questions: Sequence[str]) -> WordBags:
-        texts = Texts(questions, self.config.feature_bits, self.cells.splitting)
-        return texts.word_bags(np.arange(len(texts)))
-
     def _queries(self, questions: Sequence[str]) -> Tensor:
-        query: Tensor = self.network.input_module(self._bags(questions))
+        bags = bags_of(questions, self.config.feature_bits, self.cells.splitting)
+        query: Tensor = self.network.input_module(bags)
         return query
 
     def _questions(self, questions: QuestionSet | QuestionFiles) -> QuestionSet:
@@ -394,4 +383,4 @@ class FactoidQA:
         """Take the network and the settings of another model."""
         self._network, self._sentence_encoder = other.network, other._sentence_encoder
         self.config, self._examples = other.config, other._examples
-        self.facts, self.cells = other.facts, other.cells
+        self.facts, self.cells, self.judge = other.facts, other.cells, other.judge

@@ -22,6 +22,7 @@ from hmn.index.checks import check_keys
 from hmn.index.storage.key_rows import KeyRows
 from hmn.nn.memory.encoded import EncodedMemory
 from hmn.nn.weights import FLOATS, load_weights
+from hmn.qa.asking import make_judge
 from hmn.qa.build import Network, build_network
 from hmn.qa.cells import Cells
 from hmn.qa.changes.settle import settled_model
@@ -30,6 +31,7 @@ from hmn.qa.encoders.fact import FactEncoder
 from hmn.qa.encoders.pretrained import SentenceEncoder, remake_encoder
 from hmn.qa.encoders.saved_tables import packed_tables, unpacked_tables
 from hmn.qa.encoders.tables import check_counts
+from hmn.qa.known.judge import Judge
 from hmn.qa.words.splitting import LETTERS
 from hmn.store.bundle import BundleReader, write_json, write_tensors, writing_bundle
 from hmn.store.rows import packed_blocks, unpacked_blocks
@@ -52,6 +54,8 @@ ENCODER_FILE = "encoder.json"
 """Name of the file with a pretrained encoder's architecture."""
 ENCODER_WEIGHTS = "input_module.phrasing.pretrained."
 """Beginning of the names of a pretrained encoder's weights."""
+KNOWN_FILE = "known.safetensors"
+"""Name of the file of what tells whether an answer is in the table; models of early versions have none."""
 TOKENIZER_FILE = "tokenizer.json"
 """Name of the file with a pretrained encoder's tokenizer."""
 
@@ -63,6 +67,7 @@ def save_model(
     network: Network,
     encoder: SentenceEncoder | None,
     examples: list[str],
+    judge: Judge | None = None,
 ) -> None:
     """Write a model as a bundle, completely or not at all. A bundle that exists is replaced.
 
@@ -85,6 +90,8 @@ def save_model(
             kept = unpacked_blocks(keys, _blocks(network), len(saved.keys), saved.keys.dtype)
             storage = getattr(network.indexed.index, "storage", None)
             write_tensors(bundle, INDEX_FILE, _state_of_keys(saved.structure, kept, storage))
+        if judge is not None:
+            write_tensors(bundle, KNOWN_FILE, judge.head.state_dict())
         saved.facts.write(bundle)
 
 
@@ -182,6 +189,15 @@ class SavedModel:
             check_counts(weights)
             load_weights(network, weights, assign=True)
         return network.eval()
+
+    def judge(self, network: Network, config: ModelConfig) -> Judge | None:
+        """What tells whether an answer is in the table; None in a model that did not learn to tell."""
+        if not self._bundle.has(KNOWN_FILE):
+            return None
+        judge = make_judge(network, config.k)
+        with self.checked(KNOWN_FILE):
+            load_weights(judge.head, self._bundle.tensors(KNOWN_FILE, finite=True))
+        return judge
 
     def load_keys(self, network: Network, config: ModelConfig) -> None:
         """Load the keys of the memory.

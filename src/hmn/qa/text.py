@@ -7,7 +7,7 @@ it, and a table of facts may grow after training.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -163,6 +163,11 @@ def word_features(word: str, plain: str, bits: int) -> tuple[NDArray[np.int64], 
 def hashed(feature: str, bits: int) -> int:
     """Row of a feature, from 0 to ``2 ** bits - 1``. It is the same on every machine."""
     return zlib.crc32(feature.encode("utf-8", "surrogatepass")) & ((1 << bits) - 1)
+
+
+def bags_of(texts: Sequence[str], bits: int, splitting: Splitting) -> WordBags:
+    """Texts ``(B,)`` word by word; see ``Texts`` for the arguments."""
+    return Texts(texts, bits, splitting).word_bags(np.arange(len(texts)))
 
 
 def checked_texts(questions: object) -> list[str]:

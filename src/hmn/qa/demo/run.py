@@ -10,7 +10,7 @@ from typing import Any
 
 from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
-from hmn.qa.answer import Answer
+from hmn.qa.answer import Answers
 from hmn.qa.config import READING
 from hmn.qa.demo.two_steps import SAMPLE_QUESTIONS as TWO_STEP_SAMPLES
 from hmn.qa.demo.two_steps import TwoStepQuestions, backward_facts, two_step_questions, write_two_steps
@@ -30,9 +30,7 @@ TWO_STEP_QUESTIONS = 2000
 """Number of training questions that take two facts, beside 8,000 that take one."""
 
 
-def run_demo(
-    out: Path, seed: int, show: Callable[[list[Answer], str], None], *, two_steps: bool = False
-) -> None:
+def run_demo(out: Path, seed: int, show: Callable[[Answers, str], None], *, two_steps: bool = False) -> None:
     """Build the facts, train, measure on held-out questions, and answer some.
 
     Args:

@@ -87,7 +87,7 @@ class FactEncoder(nn.Module):
     ) -> None:
         super().__init__()
         self.table, self.words, self.cells, self.bits = table, words, cells, config.feature_bits
-        self._word_bits, self._splitting = config.word_bits, splitting(config.splitting)
+        self._word_bits, self.splitting = config.word_bits, splitting(config.splitting)
         self._relation_ids = list(relations)
         self.register_buffer("seed", new_seed())
         first = FirstValues("relations", 2 * config.relation_features, 0.2)
@@ -110,6 +110,11 @@ class FactEncoder(nn.Module):
         return len(self.cells)
 
     @property
+    def num_relations(self) -> int:
+        """Number of relations, those that came later included."""
+        return self._relation_bags.rows
+
+    @property
     def blocks(self) -> dict[str, int]:
         """Features of the blocks of a key, by name."""
         blocks = {"names": self.table.weight.shape[1], "relations": self.own.shape[1]}
@@ -122,18 +127,18 @@ class FactEncoder(nn.Module):
 
     @cached_property
     def _relation_words(self) -> Texts:
-        return Texts(self._relations, self.bits, self._splitting)
+        return Texts(self._relations, self.bits, self.splitting)
 
     @cached_property
     def _relation_bags(self) -> ChangingRagged:
         names, bits = self._relation_ids, self._word_bits
-        return ChangingRagged(Ragged.of(relation_features(name, bits, self._splitting) for name in names))
+        return ChangingRagged(Ragged.of(relation_features(name, bits, self.splitting) for name in names))
 
     @property
     def names(self) -> Texts:
         """The names with their features, made on first use: a model that only answers never needs them."""
         if self._names is None:
-            self._names = Texts(self.cells.names, self.bits, self._splitting)
+            self._names = Texts(self.cells.names, self.bits, self.splitting)
         return self._names
 
     def count_names(self) -> None:
@@ -155,7 +160,7 @@ class FactEncoder(nn.Module):
         for relation in relations:
             self._relation_ids.append(relation)
             known.append(" ".join(relation_parts(relation)))
-            bags.add_row(relation_features(relation, self._word_bits, self._splitting))
+            bags.add_row(relation_features(relation, self._word_bits, self.splitting))
         new = self.own.new_zeros(len(relations), self.own.shape[1])
         self.own = nn.Parameter(torch.cat([self.own, new]))
         if self.sentences is not None and sentences is not None:
@@ -200,14 +205,14 @@ class FactEncoder(nn.Module):
         if self._names is not None and names.max(initial=-1) < len(self._names):
             return self._names.text_bags(names)
         spelled = [self.cells.names[name] for name in names]
-        return Texts(spelled, self.bits, self._splitting).text_bags(np.arange(len(names)))
+        return Texts(spelled, self.bits, self.splitting).text_bags(np.arange(len(names)))
 
     def _words_of(self, relations: NDArray[np.int64]) -> WordBags:
         """Words of relations, some of which may have come later."""
         if relations.max(initial=-1) < len(self._relation_words):
             return self._relation_words.word_bags(relations)
         spelled = [self._relations[relation] for relation in relations]
-        return Texts(spelled, self.bits, self._splitting).word_bags(np.arange(len(spelled)))
+        return Texts(spelled, self.bits, self.splitting).word_bags(np.arange(len(spelled)))
 
     def encode_relations(self, relations: NDArray[np.int64]) -> Tensor:
         """Vectors ``(n, R)`` of relations ``(n,)``: from their features, words and a part of their own."""
@@ -232,7 +237,7 @@ class FactEncoder(nn.Module):
             np.arange(first, min(first + NAMES_PER_PART, count)) for first in range(0, count, NAMES_PER_PART)
         )
         name = torch.cat([self.encode_names(part) for part in parts])  # (names, L)
-        relation = self.encode_relations(np.arange(self._relation_bags.rows))  # (relations, R)
+        relation = self.encode_relations(np.arange(self.num_relations))  # (relations, R)
         subject, of_cell = tensors(name.device, self.cells.subject, self.cells.relation)
         object_ = None if self.cells.object is None else tensors(name.device, self.cells.object)[0]
         for first in range(0, len(self.cells), NAMES_PER_PART):

@@ -109,13 +109,17 @@ class QuestionEncoder(nn.Module):
 
     def forward(self, bags: WordBags) -> Tensor:
         """Queries ``(B, L + R)`` of B questions; ``(B, L + R + M)`` with a pretrained encoder."""
+        return self.encode(bags)[0]
+
+    def encode(self, bags: WordBags) -> tuple[Tensor, WordsRead]:
+        """Queries of B questions, as ``forward`` gives them, and the words as they were read."""
         # 1. Read the words in context; the gated words make the block of names.
         # 2. The phrasing, and the words outside the name, make the relation block.
         read = self.read(bags)
         share = self.share(read.context).squeeze(2).masked_fill(~read.within, -torch.inf).softmax(dim=1)
         relation = self.relation(self.phrased(read, share))  # (B, R)
         relation = relation + self.match_scale * self.matched(read, 1 - read.gate)
-        return torch.cat([read.name, relation, *self.meanings(read)], dim=1)
+        return torch.cat([read.name, relation, *self.meanings(read)], dim=1), read
 
     def read(self, bags: WordBags) -> WordsRead:
         """Read the words in context: each gets a gate, and the gated words are looked up as names are."""

@@ -50,7 +50,11 @@ class HopAnswers:
 
     def __call__(self, chains: Chains) -> list[list[Answer]]:
         """Answers to each question, best first."""
-        return [[self._answer(reading) for reading in found] for found in self.readings(chains)]
+        return self.shown(self.readings(chains))
+
+    def shown(self, readings: list[list[Reading]]) -> list[list[Answer]]:
+        """Readings of questions as answers."""
+        return [[self._answer(reading) for reading in found] for found in readings]
 
     def readings(self, chains: Chains) -> list[list[Reading]]:
         """Readings of each question, the most probable first."""

@@ -72,9 +72,17 @@ class HopEncoder(QuestionEncoder):
         """Queries ``(B, D)`` of the first hop."""
         return self.hops(bags, 1).first
 
+    def encode(self, bags: WordBags) -> tuple[Tensor, WordsRead]:
+        """Queries ``(B, D)`` of the first hop, and the words as they were read."""
+        read = self.read(bags)
+        return self._asked(read, 1).first, read
+
     def hops(self, bags: WordBags, hops: int) -> HopQueries:
         """What B questions ask in ``hops`` hops."""
-        read = self.read(bags)
+        return self._asked(self.read(bags), hops)
+
+    def _asked(self, read: WordsRead, hops: int) -> HopQueries:
+        """What B questions ask in ``hops`` hops, from their words."""
         words = read.masked  # (B, T, H)
         base = self.share(words).squeeze(2)  # (B, T)
         state = torch.tanh(self.begin(self.phrased(read, self._shares(read, base))))  # (B, S)

@@ -23,7 +23,7 @@ from hmn.qa.encoders.fact import FactEncoder
 from hmn.qa.hops.answers import HopAnswers
 from hmn.qa.hops.beam import Beam
 from hmn.qa.hops.encoder import HopEncoder, HopQueries
-from hmn.qa.hops.reader import ChainReader, Chains
+from hmn.qa.hops.reader import ChainReader, Chains, Without
 from hmn.qa.hops.stops import Stops
 from hmn.qa.text import Texts, WordBags
 from hmn.qa.words.splitting import splitting
@@ -77,26 +77,31 @@ class HopNetwork(MemoryNetwork[list[list[Answer]]]):
         assert isinstance(asked, Asked)
         return self.output_module(self.read(asked, k))
 
-    def read(self, questions: Asked, k: int, *, search: bool = True) -> Chains:
+    def read(
+        self, questions: Asked, k: int, *, search: bool = True, without: Without | None = None
+    ) -> Chains:
         """Read the chains that B questions ask for.
 
         Args:
             questions: the questions.
             k: number of cells that the first hop reads where it finds the topic.
             search: let every entity of a hop search the memory; see ``ChainReader.follow``.
+            without: facts that are read as if they were not there.
         """
         asked = self.input_module.hops(questions.bags, self.hops)
         topic = questions.topic
         if topic is None:
             topic = np.full(len(questions.bags.length), NO_TOPIC)
         relations = self.relations()
-        beam, reads = self._first(asked, topic, relations, k, search)
+        beam, reads = self._first(asked, topic, relations, k, search, without)
         beams, costs = [beam], [reads]
         stops = self.stops(asked, relations)
         for hop in range(1, self.hops):
             stops.decide(beam)
             going_on = (stops.reached >= LEAST_REACHED).cpu().numpy()
-            beam, reads = self.chains.follow(beam, hop, asked, relations, search=search, going_on=going_on)
+            beam, reads = self.chains.follow(
+                beam, hop, asked, relations, search=search, going_on=going_on, without=without
+            )
             beams.append(beam)
             costs.append(reads)
         by_words = self.input_module.end is None
@@ -113,11 +118,17 @@ class HopNetwork(MemoryNetwork[list[list[Answer]]]):
         return self.memory.encoder.encode_relations(np.arange(len(self.chains.graph.facts.relations)))
 
     def _first(
-        self, asked: HopQueries, topic: NDArray[np.int64], relations: Tensor, k: int, search: bool
+        self,
+        asked: HopQueries,
+        topic: NDArray[np.int64],
+        relations: Tensor,
+        k: int,
+        search: bool,
+        without: Without | None,
     ) -> tuple[Beam, NDArray[np.float64]]:
         """The beam after the first hop, and the reads ``(B,)`` for it."""
         at_topic = Beam.at(topic, asked.first.device)
-        beam, reads = self.chains.follow(at_topic, 0, asked, relations, search=search)
+        beam, reads = self.chains.follow(at_topic, 0, asked, relations, search=search, without=without)
         asking = np.flatnonzero(topic < 0)
         if not len(asking):
             return beam, reads
@@ -126,7 +137,7 @@ class HopNetwork(MemoryNetwork[list[list[Answer]]]):
         cell = found.cell.cpu().numpy()
         row, place = np.nonzero(cell >= 0)
         weight = found.weight[torch.from_numpy(row), torch.from_numpy(place)]
-        return beam.joined(self.chains.first(asking[row], cell[row, place], weight)), reads
+        return beam.joined(self.chains.first(asking[row], cell[row, place], weight, without)), reads
 
 
 def about(asked: list[str], facts: FactTable, config: ModelConfig) -> Asked:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hmn.facts.ragged import Ragged, offsets
 from hmn.nn.memory.indexed import IndexedMemory
 from hmn.nn.parts import CellMemory
 from hmn.qa.hops.beam import Beam
@@ -50,6 +51,25 @@ class Chains(NamedTuple):
     scaled: bool = False
 
 
+class Without(NamedTuple):
+    """What B questions are read without, as if the table lacked it.
+
+    Attributes:
+        subject: entities per question, whose facts the first hop lacks.
+        object: entities per question, to which no fact leads.
+    """
+
+    subject: Ragged
+    object: Ragged
+
+    def left(
+        self, question: NDArray[np.int64], subject: NDArray[Any] | None, objects: NDArray[Any]
+    ) -> NDArray[np.bool_]:
+        """Mask ``(m,)`` of facts of questions that are left, by their objects and, if given, subjects."""
+        left = ~_held(self.object, question, objects)
+        return left if subject is None else left & ~_held(self.subject, question, subject)
+
+
 class ChainReader:
     """Follows chains of facts from hop to hop.
 
@@ -73,16 +93,29 @@ class ChainReader:
         self.indexed, self.graph = indexed, graph
         self.names, self.k, self.beam = names, k, beam
 
-    def first(self, question: NDArray[np.int64], cell: NDArray[np.int64], weight: Tensor) -> Beam:
+    def first(
+        self,
+        question: NDArray[np.int64],
+        cell: NDArray[np.int64],
+        weight: Tensor,
+        without: Without | None = None,
+    ) -> Beam:
         """The beam that the cells of the first hop lead to.
 
         Args:
             question: ``(m,)`` number of the question that read each cell.
             cell: ``(m,)`` the cells.
             weight: ``(m,)`` their weights; the facts of a cell share its weight.
+            without: facts that are not there; the cells that are left share the weight of the others.
         """
         held = self.graph.cells.facts.take(cell)
-        return self._along_facts(question, np.repeat(np.arange(len(cell)), held.length), held.flat, weight)
+        row, fact = np.repeat(np.arange(len(cell)), held.length), held.flat
+        if without is not None:
+            facts = self.graph.facts
+            left = without.left(question[row], facts.subject[fact], facts.object[fact])
+            row, fact = row[left], fact[left]
+            weight = _shared_out(weight, question, np.isin(np.arange(len(cell)), row))
+        return self._along_facts(question, row, fact, weight)
 
     def about(
         self, topic: NDArray[np.int64], question: NDArray[np.int64], cell: NDArray[np.int64], weight: Tensor
@@ -111,6 +144,7 @@ class ChainReader:
         *,
         search: bool,
         going_on: NDArray[np.bool_] | None = None,
+        without: Without | None = None,
     ) -> tuple[Beam, NDArray[np.float64]]:
         """The beam one hop further, and the reads ``(B,)`` of each question for it.
 
@@ -122,6 +156,7 @@ class ChainReader:
             search: find each entity's pairs by a search of the memory. Otherwise look at all of them, as
                 training does.
             going_on: ``(B,)`` the questions that are followed; all if not given.
+            without: facts that are not there.
         """
         rows = beam.strongest(self.beam, LEAST)
         if going_on is not None:
@@ -139,10 +174,16 @@ class ChainReader:
         least = LEAST * beam.peaks[question[found.row]]
         strong = np.flatnonzero(~(weight.detach().cpu().numpy() < least))  # NaN is kept, to be seen
         source, pair, weight = rows[found.row[strong]], found.pair[strong], weight[_on(block, strong)]
-        return self._to_objects(beam, source, pair, weight, asked.back[:, hop]), reads
+        return self._to_objects(beam, source, pair, weight, asked.back[:, hop], without), reads
 
     def _to_objects(
-        self, beam: Beam, source: NDArray[np.int64], pair: NDArray[np.int64], weight: Tensor, back: Tensor
+        self,
+        beam: Beam,
+        source: NDArray[np.int64],
+        pair: NDArray[np.int64],
+        weight: Tensor,
+        back: Tensor,
+        without: Without | None,
     ) -> Beam:
         """Follow pairs ``(m,)`` to their objects, which share the weight ``(m,)``.
 
@@ -151,6 +192,10 @@ class ChainReader:
         facts = self.graph.facts.cells_of_pairs(pair)
         row = np.repeat(np.arange(len(pair)), facts.length)
         start, question = beam.start[source], beam.question[source]
+        if without is not None:
+            left = without.left(question[row], None, self.graph.facts.object[facts.flat])
+            row = row[left]
+            facts = Ragged(offsets(np.bincount(row, minlength=len(pair))), facts.flat[left])
         returns = self.graph.facts.object[facts.flat] == start[row]  # (edges,)
         others = facts.length - np.bincount(row, returns, minlength=len(pair)).astype(np.int64)
         gate = back[_on(back, question)]  # (m,)
@@ -202,3 +247,20 @@ class ChainReader:
 def _on(like: Tensor, array: NDArray[np.int64] | NDArray[np.bool_]) -> Tensor:
     """An array as a tensor on the device of another."""
     return torch.from_numpy(array).to(like.device)
+
+
+def _held(entities: Ragged, question: NDArray[np.int64], entity: NDArray[Any]) -> NDArray[np.bool_]:
+    """Mask ``(m,)`` of entities that are among those of their questions."""
+    most = int(max(entities.flat.max(initial=0), entity.max(initial=0))) + 1
+    held = np.repeat(np.arange(entities.rows), entities.length) * most + entities.flat
+    among: NDArray[np.bool_] = np.isin(question * most + entity.astype(np.int64), held)
+    return among
+
+
+def _shared_out(weight: Tensor, question: NDArray[np.int64], left: NDArray[np.bool_]) -> Tensor:
+    """Weights ``(m,)`` after those which are left of a question take over the weight of the others."""
+    number = torch.from_numpy(question).to(weight.device)
+    kept = weight * torch.from_numpy(left).to(weight)
+    count = int(question.max(initial=-1)) + 1
+    before, after = (weight.new_zeros(count).index_add(0, number, values) for values in (weight, kept))
+    return kept * (before / after.clamp(min=torch.finfo(after.dtype).tiny))[number]

@@ -16,10 +16,12 @@ from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
 from hmn.index.protocol import Teachable
 from hmn.nn.weights import load_weights, weights_of
+from hmn.qa.asking import make_judge
 from hmn.qa.config import TrainConfig
 from hmn.qa.encoders.saved_tables import round_tables
 from hmn.qa.hops.evaluate import evaluate_chains
 from hmn.qa.hops.network import HopNetwork, reading
+from hmn.qa.known.judge import Judge
 from hmn.qa.metrics import Evaluation
 from hmn.qa.text import Texts
 from hmn.qa.training.artificial_questions import ArtificialQuestions
@@ -102,7 +104,20 @@ def fit(
         trainer.query_log.teach()
         search_depth.tune()
         model.config = replace(model.config, index=search_depth.text)
+    model.judge = _judge(model, questions, held_out, config.seed)
+    if run.out is not None:
+        model.save_pretrained(run.out)
     run.finish()
+
+
+def _judge(model: FactoidQA, questions: QuestionSet, held_out: QuestionSet | None, seed: int) -> Judge | None:
+    """What tells whether an answer is in the table; None if there are too few questions to learn it from."""
+    judge = make_judge(model.network.eval(), model.config.k)
+    if not judge.learn(questions, seed):
+        return None
+    if held_out is not None:
+        judge.calibrate(held_out, seed)
+    return judge
 
 
 def fingerprint(facts: FactTable, *questions: QuestionSet | None) -> str:

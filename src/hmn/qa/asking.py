@@ -1,0 +1,104 @@
+"""Asks a trained model: answers with whether the table holds them, and figures on questions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hmn.facts.questions import QuestionSet
+from hmn.qa.answer import Answer, Answers
+from hmn.qa.config import checked_k
+from hmn.qa.hops.evaluate import evaluate_chains
+from hmn.qa.hops.network import Asked as Question
+from hmn.qa.hops.network import HopNetwork, about, reading
+from hmn.qa.known.chain_judge import ChainJudge
+from hmn.qa.known.evidence import Asked
+from hmn.qa.known.head import KnownHead
+from hmn.qa.known.judge import CellJudge
+from hmn.qa.metrics import Evaluation, Outcome, evaluate
+from hmn.qa.text import bags_of, checked_questions
+
+if TYPE_CHECKING:
+    from hmn.qa.build import Network
+    from hmn.qa.factoid_qa import FactoidQA
+
+
+def make_judge(network: Network, k: int, head: KnownHead | None = None) -> CellJudge | ChainJudge:
+    """What judges whether the answers of a network are in the table; without a head it has to learn.
+
+    Args:
+        network: The network.
+        k: Number of cells that it reads per question.
+        head: What was learned.
+    """
+    if isinstance(network, HopNetwork):
+        return ChainJudge(network, k, head)
+    return CellJudge(network, k, head)
+
+
+def ask_all(model: FactoidQA, questions: Iterable[str], k: int) -> list[Answers]:
+    """See ``FactoidQA.ask_all``."""
+    k, asked = checked_k(k), checked_questions(questions, model.cells.splitting)
+    network = model.network.eval()
+    if not asked:
+        return []
+    read = min(max(k, model.config.k), len(model.cells))
+    if isinstance(network, HopNetwork):
+        return _follow(model, network, about(asked, model.facts, model.config), read, k)
+    bags = bags_of(asked, model.config.feature_bits, model.cells.splitting)
+    query, as_read = network.input_module.encode(bags)  # type: ignore[operator]
+    found = network.reader.read(query, read)
+    judge = model.judge
+    known = judge(Asked(bags, as_read, query), found) if isinstance(judge, CellJudge) else None
+    return _judged(model, network.output_module(found), known, k)
+
+
+def _follow(model: FactoidQA, network: HopNetwork, question: Question, read: int, k: int) -> list[Answers]:
+    """Answers of a network of several hops."""
+    chains = network.read(question, read)
+    readings = network.output_module.readings(chains)
+    judge = model.judge
+    known = judge(question, chains, readings) if isinstance(judge, ChainJudge) else None
+    return _judged(model, network.output_module.shown(readings), known, k)
+
+
+def _judged(model: FactoidQA, found: list[list[Answer]], known: Tensor | None, k: int) -> list[Answers]:
+    """The ``k`` best answers to each question, with the probability ``(B,)`` that the table holds them."""
+    if known is None or model.judge is None:
+        return [Answers(ranked[:k]) for ranked in found]
+    threshold = model.judge.head.threshold(model.config.precision)
+    return [
+        Answers(ranked[:k], probability, threshold)
+        for ranked, probability in zip(found, known.double().tolist(), strict=True)
+    ]
+
+
+def evaluate_all(
+    model: FactoidQA, questions: QuestionSet, k: int, topics: bool, outcomes: list[Outcome] | None
+) -> Evaluation:
+    """See ``FactoidQA.evaluate``."""
+    k, network = checked_k(k), model.network.eval()
+    if isinstance(network, HopNetwork):
+        read = reading(network, questions, model.config, topics=topics)
+        return evaluate_chains(read, network.output_module, questions, k=k, outcomes=outcomes)
+
+    def encode(numbers: NDArray[np.int64]) -> Tensor:
+        return model._queries([questions.text[number] for number in numbers])
+
+    searcher = network.reader.searcher
+    # exact search reads and finds the same for any k, so one search serves accuracies and ranks
+    exact = searcher is network.indexed and not network.indexed.index.has_structure
+    return evaluate(
+        encode,
+        searcher,
+        model.facts,
+        model.cells,
+        questions,
+        k=k,
+        read=None if exact else min(model.config.k, len(model.cells)),
+        outcomes=outcomes,
+    )

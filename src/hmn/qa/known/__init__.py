@@ -1,0 +1,1 @@
+"""Whether the answer to a question is in the table."""
