@@ -95,7 +95,9 @@ class KnownHead(nn.Module):
             unknown_share: share of the latter among the questions that people ask.
         """
         logit = torch.cat([self.logit(known), self.logit(unknown)]).double()
-        target = torch.cat([torch.ones(len(known)), torch.zeros(len(unknown))]).double()
+        # targets short of 1 and 0, as Platt (1999) has them, so that data which are apart have a finite slope
+        most, least = (len(known) + 1) / (len(known) + 2), 1 / (len(unknown) + 2)
+        target = torch.cat([torch.full((len(known),), most), torch.full((len(unknown),), least)]).double()
         ratio = unknown_share / (1 - unknown_share) * len(known) / len(unknown)
         weight = torch.cat([torch.ones(len(known)), torch.full((len(unknown),), ratio)]).double()
         line = torch.tensor([1.0, 0.0], dtype=torch.float64, requires_grad=True)
@@ -128,6 +130,7 @@ class KnownHead(nn.Module):
         # a threshold says that all questions above it are answered: equal probabilities go together
         ends = np.flatnonzero(np.diff(probability[order], append=-1.0))
         precision, at = precision[ends], probability[order][ends]
+        below = np.append(at[1:], 0.0)
         for step in range(PRECISIONS):
-            enough = np.flatnonzero(precision >= min(step / PRECISIONS, precision.max()))
-            self.thresholds[step] = float(at[enough[-1]])
+            last = np.flatnonzero(precision >= min(step / PRECISIONS, precision.max()))[-1]
+            self.thresholds[step] = (at[last] + below[last]) / 2

@@ -72,7 +72,7 @@ class Judge(ABC):
         assert isinstance(encoder, QuestionEncoder) and isinstance(memory, EncodedMemory)
         self.encoder, self.k = encoder, k
         self.evidence = Evidence(encoder, memory)
-        self.head = KnownHead(self.size) if head is None else head
+        self.head = self._new_head(0) if head is None else head
 
     @property
     def cells(self) -> Cells:
@@ -97,12 +97,15 @@ class Judge(ABC):
         seen = self._gathered(questions, seed)
         if seen is None:
             return False
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.head = KnownHead(self.size)
-            self.head.learn(seen.known, torch.cat([seen.without_fact, seen.without_subject]), seed)
+        self.head = self._new_head(seed)
+        self.head.learn(seen.known, torch.cat([seen.without_fact, seen.without_subject]), seed)
         self._calibrate(seen)
         return True
+
+    def _new_head(self, seed: int) -> KnownHead:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return KnownHead(self.size)
 
     def calibrate(self, questions: QuestionSet, seed: int) -> None:
         """Calibrate on held-out questions; see ``learn`` for the arguments."""

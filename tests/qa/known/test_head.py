@@ -1,0 +1,98 @@
+"""The head that turns evidence into probabilities: what it learns, its calibration and its thresholds."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from hmn.qa.known.head import PRECISIONS, KnownHead
+
+
+@pytest.fixture(scope="module")
+def evidence() -> tuple[torch.Tensor, torch.Tensor]:
+    """Evidence on known and on unknown questions, of which one figure of four says anything."""
+    known, unknown = (torch.randn(600, 4, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    known[:, 2] += 2.0
+    return known * 3 + 5, unknown * 3 + 5
+
+
+@pytest.fixture(scope="module")
+def head(evidence: tuple[torch.Tensor, torch.Tensor]) -> KnownHead:
+    torch.manual_seed(0)
+    head = KnownHead(4)
+    head.learn(*evidence, seed=0)
+    return head
+
+
+def test_known_questions_are_told_apart(head: KnownHead, evidence: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """Nearly as well as by the figure that was shifted, which no judge can beat but by chance."""
+    fresh = torch.randn(2000, 4, generator=torch.Generator().manual_seed(2)) * 3 + 5
+    other = fresh.clone()
+    fresh[:, 2] += 6.0
+    with torch.no_grad():
+        right = (head.logit(fresh).unsqueeze(1) > head.logit(other)).double().mean()
+    best = (fresh[:, 2].unsqueeze(1) > other[:, 2]).double().mean()
+    assert best - 0.02 < right <= best + 0.005
+    assert len(evidence[0]) == 600
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5])
+def test_probabilities_sum_to_the_share_of_known_questions(
+    head: KnownHead, evidence: tuple[torch.Tensor, torch.Tensor], share: float
+) -> None:
+    """Which is what a fit by maximum likelihood gives, whatever the numbers of questions are."""
+    known, unknown = evidence[0], evidence[1][:200]
+    head.calibrate(known, unknown, share)
+    with torch.no_grad():
+        mean = (1 - share) * head(known).mean() + share * head(unknown).mean()
+    assert float(mean) == pytest.approx(1 - share, abs=0.01)
+
+
+def test_calibration_agrees_with_newton_steps_in_float64(
+    head: KnownHead, evidence: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    known, unknown = evidence
+    head.calibrate(known, unknown, 0.2)
+    with torch.no_grad():
+        logit = torch.cat([head.logit(known), head.logit(unknown)]).double().numpy()
+    target = np.repeat([601 / 602, 1 / 602], 600)
+    weight = np.repeat([1.0, 0.25], 600)
+    design, line = np.stack([logit, np.ones(1200)]), np.array([1.0, 0.0])
+    for _ in range(30):
+        probability = 1 / (1 + np.exp(-line @ design))
+        curvature = (design * weight * probability * (1 - probability)) @ design.T
+        line = line + np.linalg.solve(curvature, design @ (weight * (target - probability)))
+    assert [float(head.slope), float(head.shift)] == pytest.approx(line, abs=1e-3)
+
+
+def test_questions_that_lie_apart_have_finite_probabilities(head: KnownHead) -> None:
+    apart = torch.full((5, 4), 20.0), torch.full((5, 4), -20.0)
+    head.calibrate(*apart, 0.05)
+    with torch.no_grad():
+        known, unknown = head(apart[0]), head(apart[1])
+    assert 0.7 < float(known[0]) < 1 and 0 < float(unknown[0]) < 0.9
+
+
+def test_thresholds_are_the_smallest_of_their_precisions(
+    head: KnownHead, evidence: tuple[torch.Tensor, torch.Tensor]
+) -> None:
+    known, unknown = evidence
+    head.calibrate(known, unknown, 0.5)
+    right = torch.from_numpy(np.random.default_rng(0).random(600) < 0.9)
+    head.set_thresholds(known, right, unknown)
+    with torch.no_grad():
+        of_known, of_unknown = head(known).double(), head(unknown).double()
+
+    def precision(threshold: float) -> float:
+        answered = int((of_known >= threshold).sum() + (of_unknown >= threshold).sum())
+        return float(right[of_known >= threshold].sum()) / answered if answered else 1.0
+
+    candidates = torch.cat([of_known, of_unknown]).unique()
+    reached = {float(threshold): precision(float(threshold)) for threshold in candidates}
+    for step in (50, 80, 85):
+        smallest = min(threshold for threshold, share in reached.items() if share >= step / PRECISIONS)
+        assert precision(head.threshold(step / PRECISIONS)) == precision(smallest)
+    # a precision that no threshold gives: the largest there is
+    assert precision(head.threshold(0.99)) == max(reached.values())
+    assert head.threshold(0.501) == float(head.thresholds[51])
