@@ -20,7 +20,7 @@ NEED_KERNELS := $(if $(shell command -v $(CXX)),HMN_NEED_KERNELS=1)
 .NOTPARALLEL:
 .PHONY: help demo check test lint language types fast unit sanitize sanitize-native miniature fuzz hooks \
 	paper paper-quick bench-qa \
-	bench-qa-limits bench-hops bench-new-facts bench-facts bench-size bench-index bench-hierarchy bench-languages \
+	bench-qa-limits bench-hops bench-new-facts bench-known bench-facts bench-size bench-index bench-hierarchy bench-languages \
 	bench-lock bench-writer docs wheel clean
 
 help:
@@ -41,6 +41,7 @@ help:
 	@echo "make bench-hops       questions of one to four hops (needs the MetaQA data, about an hour)"
 	@echo "make bench-new-facts  facts that come after training, written or trained into weights (three hours)"
 	@echo "make bench-languages  one table in nine languages, and the Chinese table (half an hour)"
+	@echo "make bench-known      whether the answer is in the table (needs both data, a quarter of an hour)"
 	@echo "make bench-facts      how fast ten million facts load (some minutes)"
 	@echo "make bench-size       how large models and checkpoints are, and how soon they answer (a quarter of an hour)"
 	@echo "make bench-lock       what the lock of an index costs a search (a minute)"
@@ -123,6 +124,9 @@ bench-new-facts: $(READY)
 bench-languages: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench,chinese,demo]'
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.languages
+
+bench-known: $(READY)
+	$(BIN)/python -m bench.known
 
 bench-facts: $(READY)
 	$(BIN)/python -m bench.facts_load

@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from hmn.nn.writing.heads import CellWriter as CellWriter
     from hmn.nn.writing.memory import WrittenMemory as WrittenMemory
     from hmn.qa.answer import Answer as Answer
+    from hmn.qa.answer import Answers as Answers
     from hmn.qa.changes.changes import FactChange as FactChange
     from hmn.qa.factoid_qa import FactoidQA as FactoidQA
     from hmn.qa.metrics import Evaluation as Evaluation
@@ -120,7 +121,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "hmn.nn.writing.cores": ["RecurrentCore", "TransformerCore"],
         "hmn.nn.writing.heads": ["CellReader", "CellWriter"],
         "hmn.nn.writing.memory": ["WrittenMemory"],
-        "hmn.qa.answer": ["Answer"],
+        "hmn.qa.answer": ["Answer", "Answers"],
         "hmn.qa.changes.changes": ["FactChange"],
         "hmn.qa.factoid_qa": ["FactoidQA"],
         "hmn.qa.metrics": ["Evaluation"],

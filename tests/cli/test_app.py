@@ -83,13 +83,22 @@ def test_train_evaluate_ask(trained: Path) -> None:
     assert subject in shown[0]
     assert shown[1].startswith("  ")
     found = json.loads(hmn(trained, "ask", "model", question, "--json").stdout)
-    assert found["question"] == question
+    assert found["question"] == question and found["known"] is True
     assert found["answers"][0]["facts"][0]["relation"] == relation
 
     lines = hmn(trained, "ask", "model", "-", "--json", stdin=f"{question}\n\n??\n{question}\n")
     assert [json.loads(line)["question"] for line in lines.stdout.splitlines()] == [question] * 2
     assert "no word" in lines.stderr
     assert lines.returncode == 0
+
+    strange = hmn(trained, "ask", "model", "who directed the yellow submarine", "-k", "2")
+    assert strange.returncode == 1
+    first, *facts = strange.stdout.splitlines()
+    assert first.startswith("not in the table (probability that it is: ") and facts[0].startswith("  ")
+    found = json.loads(hmn(trained, "ask", "model", "who directed the yellow submarine", "--json").stdout)
+    assert found["known"] is False and found["known_probability"] < 0.5
+    surely = hmn(trained, "ask", "model", "who directed the yellow submarine", "--precision", "0")
+    assert surely.returncode == 0 and surely.stdout.startswith("> ")
 
 
 @pytest.mark.slow

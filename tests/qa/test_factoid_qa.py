@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
 from typing import Any
@@ -7,15 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.qa.small import SIZES, TRAINING
+from tests.qa.small import SIZES, TRAINING, Split
 
 from hmn.errors import BundleError, ConfigError, DataError, NotFittedError, ShapeError
 from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
 from hmn.qa.factoid_qa import FactoidQA
 from hmn.qa.metrics import Outcome
-
-Split = tuple[QuestionSet, QuestionSet]
+from hmn.qa.text import bags_of
 
 
 @pytest.fixture(scope="module")
@@ -41,13 +41,26 @@ def test_five_lines_of_python(small_files: Path) -> None:
 def test_probabilities_are_those_of_a_softmax_over_the_k_best_cells(qa: FactoidQA) -> None:
     question = "where was anybody born"
     found = qa.ask(question, 10)
-    assert sum(answer.probability for answer in found) == pytest.approx(1)
+    assert found.known_probability is not None
+    assert sum(answer.probability for answer in found) == pytest.approx(found.known_probability)
     key = qa.memory.snapshot().double()
     with torch.no_grad():
-        query = qa.network.input_module(qa._bags([question]))
+        query = qa.network.input_module(bags_of([question], qa.config.table_bits, qa.cells.splitting))
     score = (key @ query[0].double()).sort(descending=True).values[:10]
-    expected = torch.softmax(score, 0)
-    assert [answer.probability for answer in found] == pytest.approx(expected.tolist(), abs=1e-5)
+    expected = torch.softmax(score, 0) * found.known_probability
+    assert [answer.probability for answer in found] == pytest.approx(expected.tolist(), rel=1e-3, abs=1e-9)
+
+
+def test_a_higher_precision_says_known_less_often(qa: FactoidQA, small_split: Split) -> None:
+    texts = [*small_split[1].text, "who directed the yellow submarine", "which book is about lo tor su"]
+
+    def known(precision: float) -> int:
+        return sum(bool(found.known) for found in copy.deepcopy(qa).use_precision(precision).ask_all(texts))
+
+    assert known(0.0) >= known(0.9) >= known(0.99) > 0
+    assert known(0.0) >= known(0.99) and known(0.99) < len(texts)
+    with pytest.raises(ConfigError, match=r"precision is 1\.5, expected 0\.0 to 0\.99"):
+        qa.use_precision(1.5)
 
 
 def test_a_question_must_have_words_and_a_model_training(qa: FactoidQA, small_facts: FactTable) -> None:

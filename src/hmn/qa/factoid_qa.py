@@ -56,7 +56,7 @@ class FactoidQA:
         cells: The cells of the table.
         config: Settings of the model. After training, ``index`` says how far the index searches.
         history: Figures of each epoch of training.
-        judge: What tells whether an answer is in the table; None in a model that did not learn to tell.
+        judge: Judge of whether an answer is in the table; None in a model that did not learn to tell.
 
     Raises:
         ConfigError: A setting does not exist or is out of range.

@@ -55,7 +55,7 @@ ENCODER_FILE = "encoder.json"
 ENCODER_WEIGHTS = "input_module.phrasing.pretrained."
 """Beginning of the names of a pretrained encoder's weights."""
 KNOWN_FILE = "known.safetensors"
-"""Name of the file of what tells whether an answer is in the table; models of early versions have none."""
+"""Name of the file of the judge of whether an answer is in the table; models of early versions have none."""
 TOKENIZER_FILE = "tokenizer.json"
 """Name of the file with a pretrained encoder's tokenizer."""
 
@@ -191,7 +191,7 @@ class SavedModel:
         return network.eval()
 
     def judge(self, network: Network, config: ModelConfig) -> Judge | None:
-        """What tells whether an answer is in the table; None in a model that did not learn to tell."""
+        """Judge of whether an answer is in the table; None in a model that did not learn to tell."""
         if not self._bundle.has(KNOWN_FILE):
             return None
         judge = make_judge(network, config.k)

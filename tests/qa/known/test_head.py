@@ -25,7 +25,7 @@ def head(evidence: tuple[torch.Tensor, torch.Tensor]) -> KnownHead:
     return head
 
 
-def test_known_questions_are_told_apart(head: KnownHead, evidence: tuple[torch.Tensor, torch.Tensor]) -> None:
+def test_known_questions_stand_out(head: KnownHead, evidence: tuple[torch.Tensor, torch.Tensor]) -> None:
     """Nearly as well as by the figure that was shifted, which no judge can beat but by chance."""
     fresh = torch.randn(2000, 4, generator=torch.Generator().manual_seed(2)) * 3 + 5
     other = fresh.clone()

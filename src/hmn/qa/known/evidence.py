@@ -1,4 +1,4 @@
-"""What tells whether the answer to a question is in the table: how well the best cells fit it."""
+"""Evidence on whether the answer to a question is in the table: how well the best cells fit it."""
 
 from __future__ import annotations
 

@@ -47,7 +47,8 @@ class KnownHead(nn.Module):
 
     def logit(self, evidence: Tensor) -> Tensor:
         """Logits ``(B,)`` for evidence ``(B, E)``, before they are calibrated."""
-        hidden = F.gelu(self.first((evidence - self.mean) / self.spread))
+        evidence = (evidence.to(self.mean) - self.mean) / self.spread
+        hidden = F.gelu(self.first(evidence))
         logit: Tensor = self.second(hidden).squeeze(1)
         return logit
 

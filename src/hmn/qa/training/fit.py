@@ -111,7 +111,7 @@ def fit(
 
 
 def _judge(model: FactoidQA, questions: QuestionSet, held_out: QuestionSet | None, seed: int) -> Judge | None:
-    """What tells whether an answer is in the table; None if there are too few questions to learn it from."""
+    """Judge of whether an answer is in the table; None if there are too few questions to learn it from."""
     judge = make_judge(model.network.eval(), model.config.k)
     if not judge.learn(questions, seed):
         return None

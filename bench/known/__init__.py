@@ -1,0 +1,1 @@
+"""How well a model knows whether the answer to a question is in its table."""
