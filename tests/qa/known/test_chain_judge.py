@@ -54,7 +54,7 @@ def test_facts_that_lead_to_the_answers_are_passed_over_as_if_they_were_removed(
     passed_over = weights(model, Without(Ragged.of([np.zeros(0, np.int64)]), Ragged.of([gone])))
     assert passed_over and not {end for _, end in passed_over} & set(answers)
     assert passed_over == pytest.approx(weights(changed, None), rel=1e-3, abs=1e-6)
-    assert passed_over.keys() < weights(model, None).keys()
+    assert passed_over.keys() != weights(model, None).keys()
 
 
 def test_answers_of_several_hops_are_judged(qa: FactoidQA) -> None:
