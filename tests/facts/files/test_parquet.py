@@ -61,6 +61,7 @@ def test_damaged_parquet(tmp_path: Path) -> None:
 def test_far_more_rows_than_bytes(tmp_path: Path) -> None:
     path = tmp_path / "facts.parquet"
     same = pa.DictionaryArray.from_arrays(pa.nulls(1 << 22, pa.int32()).fill_null(0), pa.array(["a"]))
-    pq.write_table(pa.table(dict.fromkeys(("subject", "relation", "object"), same)), path)
+    table = pa.table(dict.fromkeys(("subject", "relation", "object"), same))
+    pq.write_table(table, path, row_group_size=len(same))
     with pytest.raises(DataError, match=r"facts\.parquet: it claims 4,194,304 rows in [\d,]+ bytes"):
         read(path)

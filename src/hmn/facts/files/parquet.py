@@ -15,11 +15,12 @@ import pyarrow.parquet as pq
 from hmn.errors import DataError
 from hmn.facts.files.layout import BadRowError, Layout, Row, Rows, layout_by_header, nearest, shown
 from hmn.facts.files.raw.opening import readable
-from hmn.facts.files.raw.packed import MOST_RATIO
 from hmn.facts.files.source import Source
 
 BATCH = 1 << 16
 """Number of rows read at a time."""
+MOST_ROWS = 20
+"""Upper limit of rows per byte of a file; rows that differ take a bit each at least."""
 _MIDNIGHT = re.compile(r" 00:00:00(\.0+)?Z?$")
 """Pattern of a time at midnight behind a date."""
 
@@ -68,7 +69,7 @@ def _opened(source: Source) -> Iterator[pq.ParquetFile]:
 
 def _check_rows(source: Source, file: pq.ParquetFile, size: int) -> None:
     """Refuse a file with more rows than a table of its size could have."""
-    if file.metadata.num_rows > MOST_RATIO * size:
+    if file.metadata.num_rows > MOST_ROWS * size:
         raise DataError(
             f"{source.path}: it claims {file.metadata.num_rows:,} rows in {size:,} bytes, expected a table: "
             "write the file again"
