@@ -21,7 +21,7 @@ NEED_KERNELS := $(if $(shell command -v $(CXX)),HMN_NEED_KERNELS=1)
 .PHONY: help demo check test lint language types fast unit sanitize sanitize-native miniature fuzz hooks \
 	paper paper-quick bench-qa \
 	bench-qa-limits bench-hops bench-new-facts bench-known bench-facts bench-size bench-index bench-hierarchy bench-languages \
-	bench-lock bench-writer docs wheel clean
+	bench-lock bench-made-questions bench-writer docs wheel clean
 
 help:
 	@echo "make demo             set up, train on built-in facts, measure, answer six questions (about 5 minutes)"
@@ -38,6 +38,7 @@ help:
 	@echo "                      TEST=test.tsv asks the test questions as well)"
 	@echo "make bench-qa         the figures of bench/results/qa.md (needs the SimpleQuestions data, about two hours)"
 	@echo "make bench-qa-limits  why these figures stop where they do (after make bench-qa, some minutes)"
+	@echo "make bench-made-questions  few training questions, or none (needs the SimpleQuestions data, about an hour)"
 	@echo "make bench-hops       questions of one to four hops (needs the MetaQA data, about an hour)"
 	@echo "make bench-new-facts  facts that come after training, written or trained into weights (three hours)"
 	@echo "make bench-languages  one table in nine languages, and the Chinese table (half an hour)"
@@ -114,6 +115,9 @@ bench-qa: $(READY)
 
 bench-qa-limits: $(READY)
 	$(BIN)/python -m bench.qa_limits
+
+bench-made-questions: $(READY)
+	$(BIN)/python -m bench.made_questions
 
 bench-hops: $(READY)
 	$(BIN)/python -m bench.hops

@@ -41,10 +41,11 @@ ORDER = {
     " < controller < __init__",
     "hmn.paper": "cells.transe process published < preset < data grid < cells < network < baselines < runs"
     " < verdicts < report < __init__",
-    "hmn.qa": "config words < text < cells < answer encoders metrics < hops < known < asking < training"
+    "hmn.qa": "config words < text < cells < answer encoders made_questions metrics < hops < known < asking < training"
     " < build < changes use_index < saved_model < factoid_qa < demo sweep < __init__",
     "hmn.qa.hops": "graph < beam encoder < reader stops < answers < network < evaluate < __init__",
     "hmn.qa.known": "evidence head < judge < chain_judge < __init__",
+    "hmn.qa.made_questions": "language made_up_words < writer < mixing < __init__",
     "hmn.qa.training": "artificial_questions optim query_log search_depth targets < trainer"
     " < chain_trainer progress_bar < run_folder < fit < __init__",
     "hmn.qa.words": "folding letters < chinese scripts < splitting < alike < __init__",

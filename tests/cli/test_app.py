@@ -101,6 +101,24 @@ def test_train_evaluate_ask(trained: Path) -> None:
     assert surely.returncode == 0 and surely.stdout.startswith("> ")
 
 
+def test_facts_alone_are_enough(tmp_path: Path) -> None:
+    (tmp_path / "my shop.v2.csv").write_text("product,column,value\nlamp,price,20 EUR\nlamp,colour,red\n")
+    flags = ["--columns", "product,column,value", "--made-questions", "64", "--epochs", "1"]
+    for line in TOML.splitlines()[5:10]:
+        name, _, value = line.partition(" = ")
+        flags += ["--" + name.replace("_", "-"), value]
+    done = hmn(tmp_path, "train", "--facts", "my shop.v2.csv", *flags)
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()
+    assert lines[0] == "2 facts, no questions; the model goes to my shop-model"
+    assert lines[1].startswith("64 questions made from the table, in the language 'en'")
+    assert lines[-1] == 'wrote my shop-model; next: hmn ask my shop-model "a question"'
+    assert hmn(tmp_path, "ask", "my shop-model", "price of the lamp").stdout.startswith("> ")
+    done = hmn(tmp_path, "train", "--facts", "my shop.v2.csv", *flags)
+    assert done.returncode == 2
+    assert "my shop-model holds something already" in done.stderr
+
+
 @pytest.mark.slow
 def test_another_index_for_one_run_and_a_sweep_over_all(trained: Path) -> None:
     evaluate = ["evaluate", "model", "--questions", "valid.tsv"]

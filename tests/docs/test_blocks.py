@@ -138,6 +138,7 @@ def run_commands(block: Block) -> None:
         line, _, source = command.partition(" < ")
         arguments = shlex.split(line)[1:]
         if arguments[0] == "train":
+            arguments += [] if "--made-questions" in arguments else ["--made-questions", "200"]
             arguments += [
                 part
                 for name, value in (TINY_MODEL | TINY_TRAINING).items()
@@ -179,6 +180,8 @@ def write_file(block: Block) -> None:
     header = next(csv.reader(block.text.splitlines()))
     if header == ["subject", "relation", "object"]:
         FactTable.read(path)
+    elif header == ["product", "property", "value"]:
+        FactTable.read(path, columns=header)
     elif header == ["entity", "name"]:
         FactTable.read("facts.csv", path)
     elif "question" not in header:

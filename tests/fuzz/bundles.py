@@ -109,7 +109,14 @@ def _train(index: str, **options: Any) -> FactoidQA:
     rows += [(*triple, f"what is the job of person {n}") for n, triple in enumerate(triples[12:])]
     settings = {"encoder": "minilm"} if index == PRETRAINED else {"index": index}
     model = FactoidQA(facts, k=4, meaning_features=2, **settings, **SIZES)
-    training = {"epochs": 2, "batch_size": 8, "renew_steps": 2, "recall": 0.0, "checkpoint_seconds": 0.0}
+    training = {
+        "epochs": 2,
+        "batch_size": 8,
+        "renew_steps": 2,
+        "recall": 0.0,
+        "checkpoint_seconds": 0.0,
+        "made_questions": 0,
+    }
     return model.fit(QuestionSet.from_rows(facts, rows), quiet=True, **training, **options)
 
 

@@ -21,7 +21,14 @@ SIZES = {
     "word_features": 8,
     "hidden": 8,
 }
-TRAINING = {"epochs": 3, "batch_size": 32, "renew_steps": 10, "learning_rate": 0.02, "warmup": 5}
+TRAINING = {
+    "epochs": 3,
+    "batch_size": 32,
+    "renew_steps": 10,
+    "learning_rate": 0.02,
+    "warmup": 5,
+    "made_questions": 0,
+}
 CLUSTER = "cluster:num_clusters=20,num_probes=6"
 DRAWN = "k-mips+top-k:1+sample-k:2+rand-block:20"
 INDEXES = {

@@ -216,3 +216,50 @@ def test_a_place_that_cannot_be_written_is_refused_before_training(
     with pytest.raises(ConfigError, match="holds something already"):
         qa.fit(*small_split, out=".", quiet=True)
     assert sorted(file.name for file in tmp_path.rglob("*")) == ["file", "full", "thesis.txt"]
+
+
+COUNTRIES = {
+    "France": ("Paris", "Euro", "French", "1958"),
+    "Germany": ("Berlin", "Euro", "German", "1949"),
+    "Japan": ("Tokyo", "Yen", "Japanese", "1947"),
+    "Brazil": ("Brasília", "Real", "Portuguese", "1822"),
+    "Kenya": ("Nairobi", "Shilling", "Swahili", "1963"),
+}
+MADE: dict[str, Any] = {**TRAINING, "made_questions": 1500, "quiet": True}
+
+
+def countries() -> FactTable:
+    relations = ("capital", "currency", "official_language", "year of the constitution")
+    return FactTable.from_triples(
+        [(name, *pair) for name, row in COUNTRIES.items() for pair in zip(relations, row, strict=True)]
+    )
+
+
+def test_a_table_alone_is_enough_to_train(tmp_path: Path) -> None:
+    qa = FactoidQA(countries(), **SIZES).fit(out=tmp_path / "model", **MADE)
+    asked = {
+        f"{start} {name}{end}": row[place]
+        for name, row in COUNTRIES.items()
+        for place, start, end in [
+            (0, "what is the capital of", "?"),
+            (0, "please tell me the capital city of", ""),
+            (1, "which currency do they have in", "?"),
+            (2, "what language is spoken in", ""),
+            (3, "in which year did the constitution come to", ""),
+        ]
+    }
+    answers = qa.ask_all(asked, k=1)
+    right = [answer[0].answers == [name] for answer, name in zip(answers, asked.values(), strict=True)]
+    assert np.mean(right) >= 0.9
+    # the same questions are made again, so the run is known as the same
+    again = FactoidQA(countries(), **SIZES).fit(out=tmp_path / "model", resume=True, **MADE)
+    assert torch.equal(again.memory.snapshot(), qa.memory.snapshot())
+
+
+def test_a_table_that_changed_is_asked_about_as_it_is() -> None:
+    qa = FactoidQA(countries(), **SIZES).fit(**{**MADE, "made_questions": 64, "epochs": 1})
+    qa.remove_facts([("Kenya", "capital", "Nairobi")])
+    qa.add_facts([("Peru", "capital", "Lima")])
+    qa.fit(**{**MADE, "made_questions": 64, "epochs": 1})
+    assert {qa.facts.entity_id(int(entity)) for entity in qa.facts.object} >= {"Lima"}
+    assert len(qa.facts) == 20

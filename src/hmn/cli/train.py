@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from hmn.facts.questions import QuestionSet
     from hmn.facts.table import FactTable
 
-REQUIRED = ("facts", "questions", "out")
-"""Settings that training cannot do without."""
+SUFFIXES = re.compile(r"(\.[A-Za-z]\w{0,7}){1,2}$")
+"""Pattern of the suffixes of a file of facts, which the name of the model's folder leaves out."""
 
 
 @with_settings
@@ -31,41 +32,45 @@ def train(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
 ) -> None:
-    """Train a model on facts and questions.
+    """Train a model on facts and questions, or on facts alone.
 
-    --facts, --questions and --out are required, as flags or in the --config file.
+    Only --facts is required, as a flag or in the --config file. Without --questions,
+    questions are made from the relations and names of the table.
     The defaults of all other settings are a good start.
     """
     with exit_on_error(interrupted="training stopped: run the same command with --resume to continue"):
         data, model, training = make_configs({**(read_config(config) if config else {}), **settings})
-        for name in REQUIRED:
-            if getattr(data, name) is None:
-                raise typer.BadParameter(f"--{name} is missing: give it as a flag or in the --config file")
+        if data.facts is None:
+            raise typer.BadParameter("--facts is missing: give it as a flag or in the --config file")
         from dataclasses import asdict
 
         from hmn.qa.factoid_qa import FactoidQA
 
+        out = data.out or f"{SUFFIXES.sub('', Path(data.facts).name).strip('-') or 'facts'}-model"
         facts, questions, valid = _read(data, quiet, several_hops=model.hops > 1)
-        log(f"{len(facts):,} facts, {len(questions):,} questions")
+        count = "no questions" if questions is None else f"{len(questions):,} questions"
+        log(f"{len(facts):,} facts, {count}" + ("" if data.out else f"; the model goes to {out}"))
         qa = FactoidQA(facts, **asdict(model))
         log_names(qa)
         qa.fit(
             questions,
             valid,
-            out=data.out,
+            out=out,
             resume=resume,
             overwrite=overwrite,
             quiet=quiet,
             **asdict(training),
         )
-        log(f'wrote {data.out}; next: hmn ask {data.out} "a question"')
+        log(f'wrote {out}; next: hmn ask {out} "a question"')
 
 
 def _read(
     data: DataConfig, quiet: bool, *, several_hops: bool
-) -> tuple[FactTable, QuestionSet, QuestionSet | None]:
-    """Read the facts, the training questions and, if there are any, the held-out questions."""
+) -> tuple[FactTable, QuestionSet | None, QuestionSet | None]:
+    """Read the facts and, if there are any, the training questions and the held-out ones."""
     inverse = several_hops if data.inverse is None else data.inverse
     facts = read_table(data, quiet=quiet, inverse=inverse)
-    questions = read_questions(data, str(data.questions), facts)
-    return facts, questions, None if data.valid is None else read_questions(data, data.valid, facts)
+    questions, valid = (
+        None if path is None else read_questions(data, path, facts) for path in (data.questions, data.valid)
+    )
+    return facts, questions, valid

@@ -116,6 +116,16 @@ class QuestionSet:
         return look_up(Source("rows"), facts, list(_checked_rows(rows, width)))
 
     @classmethod
+    def of_cells(
+        cls, facts: FactTable, text: list[str], cell: NDArray[np.int64], skipped: Skipped | None = None
+    ) -> QuestionSet:
+        """Make a set of questions ``(Q,)`` and the cells ``(Q,)`` of their facts."""
+        right = facts.cells_of_pairs(facts.pair[cell])
+        answer = facts.object[right.flat]
+        ascending = np.lexsort((answer, np.repeat(np.arange(right.rows), right.length)))
+        return cls(text, cell, right.start, answer[ascending], skipped or Skipped())
+
+    @classmethod
     def joined(cls, sets: Sequence[QuestionSet]) -> QuestionSet:
         """All questions of several sets about one table, in order.
 
@@ -268,11 +278,8 @@ def _with_facts(source: Source, facts: FactTable, rows: Iterable[Row]) -> Questi
         raise DataError(
             f"{source.path}: it holds no question, expected rows of {WITH_FACT}: check its columns"
         )
-    right = facts.cells_of_pairs(facts.pair[cell[good]])
-    answer = facts.object[right.flat]
-    ascending = np.lexsort((answer, np.repeat(np.arange(right.rows), right.length)))
     text = [columns[3][row].strip() for row in good]
-    return QuestionSet(text, cell[good], right.start, answer[ascending], source.skipped)
+    return QuestionSet.of_cells(facts, text, cell[good], source.skipped)
 
 
 def _with_answers(source: Source, facts: FactTable, rows: Iterable[Row]) -> QuestionSet:

@@ -37,6 +37,8 @@ READING = "reading"
 """Way to decide whether a hop is the last: by what it read, and what is asked next."""
 WORDS = "words"
 """Way to decide whether a hop is the last: by the words of the question. The default."""
+ENCODER_LEARNING_RATE = 5e-5
+"""Peak learning rate of a pretrained encoder that is trained further."""
 BEST_CELLS = "k-mips"
 """Strategy that candidates come from by default."""
 
@@ -58,12 +60,14 @@ class DataConfig:
     questions: str | None = setting(
         None,
         "Training questions: rows of (subject, relation, object, question) or (question, answers). Several "
-        "files have commas between them.",
+        "files have commas between them. Without any, questions are made from the table.",
     )
     valid: str | None = setting(
         None, "Held-out questions that decide when to stop and which epoch's model to keep."
     )
-    out: str | None = setting(None, "Folder to write the trained model to.")
+    out: str | None = setting(
+        None, "Folder to write the trained model to. If not given: countries-model for countries.csv."
+    )
     columns: str = setting(
         "subject,relation,object", "Names of the three columns in the header of the facts."
     )
@@ -240,12 +244,27 @@ class TrainConfig:
         "With several hops, share of training questions that are asked about what another question asks for, "
         "instead of about their subject.",
     )
+    made_questions: int | None = setting(
+        None,
+        "Number of questions that are made from the relations and names of the table. If not given: enough "
+        "for the table (5,000 to 10,000) if there are fewer than 100 of your own per relation and 10,000 in "
+        "all, otherwise none.",
+    )
+    question_language: str | None = setting(
+        None,
+        "Language of made questions: ar, de, el, en, es, fr, hi, it, ja, ko, nl, pl, pt, ru, th, tr, zh, or "
+        "none for bare words. If not given, the words of the table show it.",
+    )
     learning_rate: float = setting(
         2e-3,
         "Peak learning rate of Adam, reached after the warm-up. It then falls linearly, to 1 %.",
     )
     table_learning_rate: float = setting(1e-3, "Peak learning rate of the table of names.")
-    encoder_learning_rate: float = setting(5e-5, "Peak learning rate of a pretrained encoder.")
+    encoder_learning_rate: float | None = setting(
+        None,
+        "Peak learning rate of a pretrained encoder; 0 leaves it as it is. If not given: 5e-5, or 0 if all "
+        "questions are made from the table.",
+    )
     importance_weights: bool = setting(
         False,
         "Weight the loss by how likely the strategy was to draw each cell, so that it estimates the loss "
@@ -272,9 +291,13 @@ class TrainConfig:
         """Refuse values that are out of range."""
         _at_least(self, 1, "epochs", "patience", "batch_size", "renew_steps")
         _at_least(self, 0, "warmup", "threads", "checkpoint_seconds")
+        if self.made_questions is not None:
+            _between(self, 0, MOST_CELLS, "made_questions")
         _between(self, 0, 2**63 - 1, "seed")
         _between(self, 0.0, 1.0, "other_subject", "relation_words", "joined", "recall")
-        _between(self, 1e-8, 10.0, "learning_rate", "table_learning_rate", "encoder_learning_rate")
+        _between(self, 1e-8, 10.0, "learning_rate", "table_learning_rate")
+        if self.encoder_learning_rate is not None:
+            _between(self, 0.0, 10.0, "encoder_learning_rate")
 
 
 def sized(config: ModelConfig, names: int) -> ModelConfig:

@@ -98,7 +98,7 @@ class FactoidQA:
 
     def fit(
         self,
-        train: QuestionSet | QuestionFiles,
+        train: QuestionSet | QuestionFiles | None = None,
         valid: QuestionSet | QuestionFiles | None = None,
         *,
         out: Path | str | None = None,
@@ -108,10 +108,11 @@ class FactoidQA:
         on_progress: OnProgress | None = None,
         **settings: Any,
     ) -> FactoidQA:
-        """Train on questions, and keep the epoch that does best on the held-out ones.
+        """Train on questions, keep the epoch that does best on the held-out ones, and return the model.
 
         Args:
-            train: Questions with their facts or with their answers; a set, a file or a list of files.
+            train: Questions with their facts or with their answers; a set, a file or a list of files. Without
+                them, or beside few, questions are made from the table; see ``TrainConfig.made_questions``.
             valid: Held-out questions. Without them all epochs are trained and the last is kept.
             out: Folder to which the model is written whenever it is the best so far. Its checkpoints and its
                 log of metrics go to the folder ``<out>.run`` next to it.
@@ -122,21 +123,20 @@ class FactoidQA:
                 trained at that moment and must not be changed.
             settings: Settings of the training by name, such as ``epochs`` and ``seed``; see ``TrainConfig``.
 
-        Returns:
-            The model itself.
-
         Raises:
             ConfigError: A setting is wrong; or ``out`` already holds a model, or a checkpoint of another run.
             DataError: Questions cannot be read or do not fit the facts.
         """
+        from hmn.qa.made_questions.mixing import training_questions
         from hmn.qa.training.fit import fingerprint, fit, seeded
         from hmn.qa.training.progress_bar import Display
         from hmn.qa.training.run_folder import Run
 
         config = make_configs({**self._settings, **settings})[2]
-        questions = self._questions(train).answerable()
+        given = None if train is None else self._questions(train).answerable()
         held_out = None if valid is None else self._questions(valid)
-        facts, cells, questions, held_out = settled_questions(self.facts, self.cells, questions, held_out)
+        facts, cells, given, held_out = settled_questions(self.facts, self.cells, given, held_out)
+        questions, config, made = training_questions(given, facts, config, self.config.hops)
         self.config = sized(make_configs(self._settings)[1], len(cells.names))  # no index is tuned yet
         run = Run(
             None if out is None else resolved(out),
@@ -149,12 +149,15 @@ class FactoidQA:
         if run.out is not None and run.finished:
             self._take(FactoidQA.from_pretrained(run.out))
             return self
+        display = Display(quiet)
+        if made:
+            display.log(made)
         with seeded(config):
             name = self.config.encoder
             self._sentence_encoder = None if name == HASHED else open_encoder(name)
             self.facts, self.cells = facts, cells
-            fresh, display, given = checkpoint is None, Display(quiet), (facts, cells, self._sentence_encoder)
-            self._network = build_network(self.config, *given, fresh=fresh, display=display)
+            fresh, known = checkpoint is None, (facts, cells, self._sentence_encoder)
+            self._network = build_network(self.config, *known, fresh=fresh, display=display)
             encoder = self.memory.encoder
             assert isinstance(encoder, FactEncoder)
             encoder.count_names()

@@ -18,10 +18,11 @@ from hmn.qa.training.fit import fingerprint
 
 FACTS = FactTable.from_triples([(f"person{number}", "born_in", f"town{number % 4}") for number in range(24)])
 ROWS = [(f"where was [person{number}] born", f"town{number % 4}") for number in range(24)]
+BRIEF = {"epochs": 1, "batch_size": 8, "made_questions": 0}
 
 
 def trained(questions: QuestionSet | list[Path]) -> FactoidQA:
-    return FactoidQA(FACTS, **SIZES).fit(questions, questions, quiet=True, epochs=1, batch_size=8)
+    return FactoidQA(FACTS, **SIZES).fit(questions, questions, quiet=True, **BRIEF)
 
 
 def test_questions_without_answers_are_not_trained_on(tmp_path: Path) -> None:
@@ -33,8 +34,7 @@ def test_questions_without_answers_are_not_trained_on(tmp_path: Path) -> None:
         QuestionSet.from_rows(FACTS, ROWS * 2),
         QuestionSet.read(files, FACTS),
         quiet=True,
-        epochs=1,
-        batch_size=8,
+        **BRIEF,
     )
     for name, weights in qa.network.state_dict().items():
         assert torch.equal(weights, expected.network.state_dict()[name]), name

@@ -167,3 +167,14 @@ def test_the_rate_rises_in_the_warm_up_and_falls_in_a_line(step: int, wanted: fl
 
 def test_no_warm_up_begins_at_the_peak() -> None:
     assert Optimisers(nn.Linear(1, 1), TrainConfig(warmup=0), 100, sparse=False).share(0) == 1.0
+
+
+def test_an_encoder_with_the_rate_0_stays_as_it_is_and_gets_no_gradient() -> None:
+    network, optimisers = fresh(TrainConfig(encoder_learning_rate=0.0))
+    frozen = network.phrasing["pretrained"]
+    before = {name: weight.clone() for name, weight in network.named_parameters()}
+    network(torch.arange(ROWS)).backward()
+    assert all(weight.grad is None for weight in frozen.parameters())
+    optimisers.step(0)
+    changed = {name for name, weight in network.named_parameters() if not torch.equal(weight, before[name])}
+    assert changed == {name for name in before if "pretrained" not in name}

@@ -67,14 +67,15 @@ def settled_model(facts: FactTable, network: Network) -> SettledModel:
 
 
 def settled_questions(
-    facts: FactTable, cells: Cells, train: QuestionSet, valid: QuestionSet | None
-) -> tuple[FactTable, Cells, QuestionSet, QuestionSet | None]:
+    facts: FactTable, cells: Cells, train: QuestionSet | None, valid: QuestionSet | None
+) -> tuple[FactTable, Cells, QuestionSet | None, QuestionSet | None]:
     """A table, its cells and questions about it, as a training needs them: as they are if nothing changed."""
     if not isinstance(facts, ChangingTable):
         return facts, cells, train, valid
     settled = facts.settled()
-    train = train.renumbered(settled.cell, settled.entity)
-    valid = None if valid is None else valid.renumbered(settled.cell, settled.entity)
+    train, valid = (
+        None if given is None else given.renumbered(settled.cell, settled.entity) for given in (train, valid)
+    )
     return settled.facts, _cells(settled, cells), train, valid
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hmn.nn.row_adam import RowAdam
-from hmn.qa.config import TrainConfig
+from hmn.qa.config import ENCODER_LEARNING_RATE, TrainConfig
 from hmn.store.contents import tensor_like
 from hmn.store.rows import NUMBERS, packed_rows, unpacked_rows, zero_rows
 
@@ -38,6 +38,11 @@ class Optimisers:
 
     def __init__(self, network: nn.Module, config: TrainConfig, total_steps: int, *, sparse: bool) -> None:
         self.config, self.total_steps = config, total_steps
+        rate = config.encoder_learning_rate
+        encoder_rate = ENCODER_LEARNING_RATE if rate is None else rate
+        if not encoder_rate:  # neither trained nor passed through backwards
+            for name, weight in network.named_parameters():
+                weight.requires_grad_(weight.requires_grad and PRETRAINED not in name)
         named = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
         self.names = {weight: name for name, weight in named.items()}
         tables = {name for name in named if name.endswith(TABLES)}
@@ -47,7 +52,7 @@ class Optimisers:
             ({name for name in tables if name.endswith(TABLES[0])}, config.table_learning_rate, sparse),
             ({name for name in tables if not name.endswith(TABLES[0])}, config.learning_rate, sparse),
             (rest, config.learning_rate, False),
-            (pretrained, config.encoder_learning_rate, False),
+            (pretrained, encoder_rate, False),
         ]
         self._rates: list[float] = []
         self._all: list[torch.optim.Optimizer] = []

@@ -1,0 +1,1 @@
+"""Questions made from a table, for training without any or with few."""
