@@ -41,8 +41,8 @@ ORDER = {
     " < controller < __init__",
     "hmn.paper": "cells.transe process published < preset < data grid < cells < network < baselines < runs"
     " < verdicts < report < __init__",
-    "hmn.qa": "config words < text < cells < answer encoders made_questions metrics < hops < known < asking < training"
-    " < build < changes use_index < saved_model < factoid_qa < demo sweep < __init__",
+    "hmn.qa": "config words < text < cells < answer encoders made_questions metrics < hops < known"
+    " < asking < training < build < changes use_index < saved_model < factoid_qa < demo sweep < __init__",
     "hmn.qa.hops": "graph < beam encoder < reader stops < answers < network < evaluate < __init__",
     "hmn.qa.known": "evidence head < judge < chain_judge < __init__",
     "hmn.qa.made_questions": "language made_up_words < writer < mixing < __init__",

@@ -113,7 +113,7 @@ def test_facts_alone_are_enough(tmp_path: Path) -> None:
     assert lines[0] == "2 facts, no questions; the model goes to my shop-model"
     assert lines[1].startswith("64 questions made from the table, in the language 'en'")
     assert lines[-1] == 'wrote my shop-model; next: hmn ask my shop-model "a question"'
-    assert hmn(tmp_path, "ask", "my shop-model", "price of the lamp").stdout.startswith("> ")
+    assert "lamp (lamp) · " in hmn(tmp_path, "ask", "my shop-model", "price of the lamp").stdout
     done = hmn(tmp_path, "train", "--facts", "my shop.v2.csv", *flags)
     assert done.returncode == 2
     assert "my shop-model holds something already" in done.stderr
