@@ -85,7 +85,9 @@ def unpacked_rows(saved: Mapping[str, Tensor], name: str, like: Tensor, usual: U
         raise ShapeError(f"{name + NUMBERS} is not ascending, expected the number of each row once")
     values = _floats(saved, name + VALUES, (len(rows), *like.shape[1:]))
     table = torch.empty(like.shape, dtype=like.dtype, device="cpu")
-    table[rows] = values.to(like.dtype)
+    for first in range(0, len(rows), ROWS_AT_A_TIME):
+        kept = slice(first, first + ROWS_AT_A_TIME)
+        table[rows[kept]] = values[kept].to(like.dtype)
     others = torch.ones(len(table), dtype=torch.bool)
     others[rows] = False
     for part in torch.split(others.nonzero().squeeze(1), ROWS_AT_A_TIME):
