@@ -13,7 +13,7 @@ from hmn.facts.table import FactTable
 from hmn.qa.build import build_network
 from hmn.qa.encoders.pretrained import PretrainedPhrasing, SentenceEncoder, open_encoder, remake_encoder
 from hmn.qa.factoid_qa import FactoidQA
-from hmn.qa.text import Texts
+from hmn.qa.text import Texts, bags_of
 from hmn.qa.words.splitting import AUTO, splitting
 
 sentence_transformers = pytest.importorskip(
@@ -118,7 +118,7 @@ def test_a_cell_is_found_by_what_it_means(minilm: SentenceEncoder) -> None:
     meanings = slice(-qa.config.meaning_features, None)
     asked = {"a car consists of what": "automobile", "where does a doctor do her job": "physician"}
     with torch.no_grad():
-        query = network.input_module(qa._bags(list(asked)))
+        query = network.input_module(bags_of(list(asked), qa.config.table_bits, qa.cells.splitting))
         best = (query[:, meanings] @ network.memory.renew()[:, meanings].T).argmax(dim=1)
     assert [qa.cells.names[qa.cells.subject[cell]] for cell in best] == list(asked.values())
 

@@ -17,6 +17,7 @@ from hmn.facts.questions import QuestionSet
 from hmn.facts.ragged import Ragged
 from hmn.qa.factoid_qa import FactoidQA
 from hmn.qa.hops.network import HopNetwork
+from hmn.qa.text import bags_of
 from hmn.qa.training.artificial_questions import Drawn
 from hmn.qa.training.chain_trainer import ChainTrainer
 
@@ -52,7 +53,8 @@ def mass(qa: FactoidQA, questions: QuestionSet, number: int) -> float:
     """Weight of the right answers of a question, by brute force."""
     network, facts = qa.network, qa.facts
     assert isinstance(network, HopNetwork)
-    asked = network.input_module.hops(qa._bags([questions.text[number]]), 2)
+    bags = bags_of([questions.text[number]], qa.config.table_bits, qa.cells.splitting)
+    asked = network.input_module.hops(bags, 2)
     topic = int(questions.topic[number])
     attention = (asked.first @ qa.memory.snapshot().T).softmax(dim=1)[0].tolist()
     weight: dict[int, float] = defaultdict(float)
