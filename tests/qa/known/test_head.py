@@ -80,7 +80,7 @@ def test_thresholds_are_the_smallest_of_their_precisions(
     known, unknown = evidence
     head.calibrate(known, unknown, 0.5)
     right = torch.from_numpy(np.random.default_rng(0).random(600) < 0.9)
-    head.set_thresholds(known, right, unknown)
+    head.set_thresholds(known, right, unknown, 0.5)
     with torch.no_grad():
         of_known, of_unknown = head(known).double(), head(unknown).double()
 
@@ -92,7 +92,19 @@ def test_thresholds_are_the_smallest_of_their_precisions(
     reached = {float(threshold): precision(float(threshold)) for threshold in candidates}
     for step in (50, 80, 85):
         smallest = min(threshold for threshold, share in reached.items() if share >= step / PRECISIONS)
+        # half of all are known here, so that 0.5 is where both are as likely
+        smallest = max(smallest, min(0.5, float(of_known.quantile(0.1))))
         assert precision(head.threshold(step / PRECISIONS)) == precision(smallest)
     # a precision that no threshold gives: the largest there is
     assert precision(head.threshold(0.99)) == max(reached.values())
     assert head.threshold(0.501) == float(head.thresholds[51])
+
+
+def test_what_counts_as_known_is_more_likely_known_than_not(head: KnownHead) -> None:
+    """Also where held-out questions leave a wide gap; 0.95 if one of twenty is unknown in general."""
+    known, unknown = torch.full((5, 4), 20.0), torch.full((5, 4), -20.0)
+    head.calibrate(known, unknown, 0.05)
+    head.set_thresholds(known, torch.ones(5), unknown, 0.05)
+    with torch.no_grad():
+        assert head.threshold(0.95) == pytest.approx(min(0.95, float(head(known)[0])))
+    assert head.threshold(0.0) < 0.5

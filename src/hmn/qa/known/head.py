@@ -15,6 +15,8 @@ BATCH = 1024
 """Pieces of evidence per step."""
 LEARNING_RATE = 1e-2
 """Learning rate of all steps but the last quarter, which has a tenth of it."""
+USUAL = 0.1
+"""Share of known questions that are less probable than what is usual for one."""
 PRECISIONS = 100
 """Number of precisions whose thresholds are kept: 0, 0.01 and so on, up to 0.99."""
 
@@ -116,13 +118,18 @@ class KnownHead(nn.Module):
         self.shift.copy_(line.detach()[1])
 
     @torch.no_grad()
-    def set_thresholds(self, known: Tensor, right: Tensor, unknown: Tensor) -> None:
+    def set_thresholds(self, known: Tensor, right: Tensor, unknown: Tensor, unknown_share: float) -> None:
         """Find the smallest thresholds that give each precision, or those of the largest precision there is.
+
+        Few held-out questions may be far from all others, which leaves thresholds open. So what counts as
+        known, with a precision of 0.5 or more, must be more likely known than not, if half of all are; or as
+        likely as nine of ten questions whose answer is there.
 
         Args:
             known: ``(n, E)`` evidence on held-out questions whose answer is in the table.
             right: ``(n,)`` whether the best cell is right.
             unknown: ``(m, E)`` evidence on as many whose answer is not, so that half of all are.
+            unknown_share: share of unknown ones that the probabilities suppose; see ``calibrate``.
         """
         probability = torch.cat([self(known), self(unknown)]).double().numpy()
         hit = np.concatenate([right.double().numpy(), np.zeros(len(unknown))])
@@ -132,6 +139,9 @@ class KnownHead(nn.Module):
         ends = np.flatnonzero(np.diff(probability[order], append=-1.0))
         precision, at = precision[ends], probability[order][ends]
         below = np.append(at[1:], 0.0)
+        usual = np.quantile(probability[: len(known)], USUAL)
         for step in range(PRECISIONS):
             last = np.flatnonzero(precision >= min(step / PRECISIONS, precision.max()))[-1]
-            self.thresholds[step] = (at[last] + below[last]) / 2
+            half = min(step / PRECISIONS, 0.5)
+            odds = half / (1 - half) * (1 - unknown_share) / unknown_share
+            self.thresholds[step] = max((at[last] + below[last]) / 2, min(odds / (1 + odds), usual))

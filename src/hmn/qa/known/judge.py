@@ -115,7 +115,7 @@ class Judge(ABC):
 
     def _calibrate(self, seen: Gathered) -> None:
         self.head.calibrate(seen.known, seen.without_fact, UNKNOWN_SHARE)
-        self.head.set_thresholds(seen.known, seen.right, seen.without_fact)
+        self.head.set_thresholds(seen.known, seen.right, seen.without_fact, UNKNOWN_SHARE)
 
     @torch.no_grad()
     def _gathered(self, questions: QuestionSet, seed: int) -> Gathered | None:
