@@ -156,9 +156,10 @@ def test_another_index_for_one_run_and_a_sweep_over_all(trained: Path) -> None:
 
 @pytest.mark.slow
 def test_without_a_question_it_prompts(trained: Path) -> None:
-    done = hmn(trained, "ask", "model", stdin="where was anybody born\n")
-    assert done.returncode == 0
-    assert done.stdout.count("> ") == 1
+    question = (trained / "valid.tsv").read_text().splitlines()[0].split("\t")[3]
+    done = hmn(trained, "ask", "model", stdin=f"{question}\nwho wrote the yellow submarine\n")
+    assert done.returncode == 0  # one of several questions may ask for what is not there
+    assert done.stdout.count("> ") == done.stdout.count("not in the table") == 1
 
 
 @pytest.mark.slow

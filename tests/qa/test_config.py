@@ -133,7 +133,7 @@ RANGES: dict[str, tuple[Any, Any]] = {
     "recall": (0.0, 1.0),
     "learning_rate": (1e-8, 10.0),
     "table_learning_rate": (1e-8, 10.0),
-    "encoder_learning_rate": (1e-8, 10.0),
+    "precision": (0.0, 0.99),
 }
 
 
@@ -151,6 +151,16 @@ def test_ranges(name: str) -> None:
     for value in bad:
         with pytest.raises(ConfigError, match=f"{name} is .*, expected"):
             make_configs({name: value})
+
+
+@pytest.mark.parametrize("rate", [-1e-5, 10.5, math.nan])
+def test_the_learning_rate_of_an_encoder_may_be_left_open_or_be_zero(rate: float) -> None:
+    assert [TrainConfig(encoder_learning_rate=given).encoder_learning_rate for given in (None, 0.0)] == [
+        None,
+        0,
+    ]
+    with pytest.raises(ConfigError, match=r"encoder_learning_rate is .*, expected"):
+        make_configs({"encoder_learning_rate": rate})
 
 
 def test_every_number_has_a_range() -> None:

@@ -15,6 +15,7 @@ from hmn.errors import DataError, NotFittedError
 from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
 from hmn.qa.answer import Answer
+from hmn.qa.asking import make_judge
 from hmn.qa.build import build_network
 from hmn.qa.cells import Cells
 from hmn.qa.changes.changes import FactChange
@@ -59,6 +60,8 @@ def at_once(qa: FactoidQA, triples: set[Triple], names: dict[str, list[str]]) ->
         for number, relation in enumerate(made.facts.relations):
             theirs.own[number] = ours.own[qa.facts.relations.index(relation)]
     made.memory.renew()
+    if qa.judge is not None:
+        made.judge = make_judge(made.network, made.config.k, qa.judge.head)
     return made
 
 

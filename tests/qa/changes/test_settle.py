@@ -56,7 +56,8 @@ def test_texts_of_new_cells_pass_through_the_encoder_of_before_training(
         found, wanted = again.ask(question), qa.ask(question)
         assert [one.facts for one in found] == [one.facts for one in wanted]
     keys = again.memory.snapshot().clone()
-    torch.testing.assert_close(again.memory.renew(), keys), "all that keys are made of was saved"
+    # all that keys are made of was saved, in half precision
+    torch.testing.assert_close(again.memory.renew(), keys, atol=1e-3, rtol=1e-3)
 
 
 def test_a_table_that_never_changed_is_saved_as_it_is(pretrained: FactoidQA, small_facts: FactTable) -> None:

@@ -61,4 +61,5 @@ def test_demonstration(
         measured += [qa.evaluate(file, topics=False).answer_accuracy for file in files]
     assert shown == pytest.approx(measured, abs=5e-4)
     for question in (*SAMPLE_QUESTIONS, *(TWO_STEP_SAMPLES if two_steps else ())):
-        assert f"\n{question}\n> " in printed
+        # a model this small may say of any question that its answer is not in the table
+        assert re.search(rf"^{re.escape(question)}\n(> |not in the table)", printed, re.MULTILINE)

@@ -56,7 +56,8 @@ class KnownHead(nn.Module):
 
     def forward(self, evidence: Tensor) -> Tensor:
         """Probability ``(B,)`` that the answer is in the table, for evidence ``(B, E)``."""
-        return torch.sigmoid(self.slope * self.logit(evidence) + self.shift)
+        # evidence that is too large to be judged, as of a damaged model, counts as none
+        return torch.sigmoid(self.slope * self.logit(evidence) + self.shift).nan_to_num(0.0)
 
     def threshold(self, precision: float) -> float:
         """Probability from which an answer counts as known, for a precision from 0 to 1."""
@@ -140,7 +141,8 @@ class KnownHead(nn.Module):
         precision, at = precision[ends], probability[order][ends]
         below = np.append(at[1:], 0.0)
         usual = np.quantile(probability[: len(known)], USUAL)
-        for step in range(PRECISIONS):
+        self.thresholds[0] = 0.0
+        for step in range(1, PRECISIONS):
             last = np.flatnonzero(precision >= min(step / PRECISIONS, precision.max()))[-1]
             half = min(step / PRECISIONS, 0.5)
             odds = half / (1 - half) * (1 - unknown_share) / unknown_share
