@@ -29,6 +29,8 @@ SAME = {
     "has_tags": ("film/film/subjects", "film/film/genre"),
 }
 """Relations of SimpleQuestions that say what a relation of MetaQA says, in either direction."""
+PRECISION = 0.95
+"""Precision that the threshold is set for."""
 CURVE = 200
 """Number of points of a curve that are kept."""
 
@@ -59,7 +61,7 @@ def asked(qa: FactoidQA, texts: list[str]) -> tuple[Floats, Floats]:
 
 def measure(work: Path, metaqa: Path) -> dict[str, Any]:
     """All figures. The model in memory loses facts in the course of it."""
-    qa = FactoidQA.from_pretrained(work / "model")
+    qa = FactoidQA.from_pretrained(work / "model").use_precision(PRECISION)
     assert qa.judge is not None
     questions = QuestionSet.read(work / "measured.tsv", qa.facts)
     outcomes: list[Outcome] = []
