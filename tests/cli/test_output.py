@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from hmn.cli.output import log_left_out, log_names
+from hmn.cli.output import log_left_out, log_names, print_answers
 from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
+from hmn.qa.answer import Answer, Answers
 from hmn.qa.factoid_qa import FactoidQA
 
 FACTS = FactTable.from_triples([("dune", "written_by", "Herbert"), ("emma", "written_by", "Austen")])
@@ -45,3 +46,22 @@ def test_names_that_read_the_same_are_reported(
     assert capsys.readouterr().err.splitlines()[1].endswith('as one, pip install "hmn[chinese]"')
     log_names(FactoidQA(FACTS))
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("probability", "threshold", "line"),
+    [
+        (None, 0.0, "> Herbert  50.0%   dune (dune) · written by"),
+        (0.9, 0.8, "> Herbert  45.0%   dune (dune) · written by"),
+        (0.9, 0.95, "perhaps not in the table (probability that it is: 90.0%); nearest facts:"),
+        (0.2, 0.95, "not in the table (probability that it is: 20.0%); nearest facts:"),
+    ],
+)
+def test_an_answer_that_is_not_there_is_said_so(
+    probability: float | None, threshold: float, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = Answer(["Herbert"], 0.5, [FACTS.fact(0)], 1)
+    print_answers(Answers([answer], probability, threshold))
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first == line
+    assert rest[0].startswith("  Herbert  ") if "table" in line else rest == [""]

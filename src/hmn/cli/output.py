@@ -28,7 +28,9 @@ def print_answers(answers: Answers, question: str | None = None) -> None:
     if not answers:
         print("  the index found no cell for this question: raise num_probes, num_leaves or the like")
     elif answers.known is False:
-        print(f"not in the table (probability that it is: {answers.known_probability:.1%}); nearest facts:")
+        probability = answers.known_probability or 0.0
+        perhaps = "perhaps " if probability >= 0.5 else ""
+        print(f"{perhaps}not in the table (probability that it is: {probability:.1%}); nearest facts:")
     for rank, answer in enumerate(answers):
         mark = "  " if rank or answers.known is False else "> "
         names = ", ".join(answer.answers[:NAMES_PER_LINE])

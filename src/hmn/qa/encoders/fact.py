@@ -19,7 +19,7 @@ from hmn.qa.cells import Cells
 from hmn.qa.config import ModelConfig
 from hmn.qa.encoders.first_values import FirstValues, new_seed
 from hmn.qa.encoders.tables import NameTable, WordTable, bag, tensors
-from hmn.qa.text import TextBags, Texts, WordBags, hashed
+from hmn.qa.text import TextBags, Texts, WordBags, bags_of, hashed
 from hmn.qa.words.splitting import Splitting, splitting
 from hmn.store.rows import halved
 
@@ -212,7 +212,7 @@ class FactEncoder(nn.Module):
         if relations.max(initial=-1) < len(self._relation_words):
             return self._relation_words.word_bags(relations)
         spelled = [self._relations[relation] for relation in relations]
-        return Texts(spelled, self.bits, self.splitting).word_bags(np.arange(len(spelled)))
+        return bags_of(spelled, self.bits, self.splitting)
 
     def encode_relations(self, relations: NDArray[np.int64]) -> Tensor:
         """Vectors ``(n, R)`` of relations ``(n,)``: from their features, words and a part of their own."""

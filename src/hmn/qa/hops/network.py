@@ -25,7 +25,7 @@ from hmn.qa.hops.beam import Beam
 from hmn.qa.hops.encoder import HopEncoder, HopQueries
 from hmn.qa.hops.reader import ChainReader, Chains, Without
 from hmn.qa.hops.stops import Stops
-from hmn.qa.text import Texts, WordBags
+from hmn.qa.text import WordBags, bags_of
 from hmn.qa.words.splitting import splitting
 
 LEAST_REACHED = 0.01
@@ -143,8 +143,8 @@ class HopNetwork(MemoryNetwork[list[list[Answer]]]):
 def about(asked: list[str], facts: FactTable, config: ModelConfig) -> Asked:
     """Questions in words as the network takes them; they may name their topics in brackets."""
     split = [split_topic(text, facts) for text in asked]
-    texts = Texts([text for text, _ in split], config.feature_bits, splitting(config.splitting))
-    return Asked(texts.word_bags(np.arange(len(texts))), np.array([topic for _, topic in split]))
+    bags = bags_of([text for text, _ in split], config.feature_bits, splitting(config.splitting))
+    return Asked(bags, np.array([topic for _, topic in split]))
 
 
 def reading(
@@ -167,9 +167,9 @@ def reading(
 
     def read(numbers: NDArray[np.int64]) -> Chains:
         asked_texts = [questions.text[number] for number in numbers]
-        texts = Texts(asked_texts, config.feature_bits, splitting(config.splitting))
+        bags = bags_of(asked_texts, config.feature_bits, splitting(config.splitting))
         topic = questions.topic[numbers].astype(np.int64) if topics else None
-        asked = Asked(texts.word_bags(np.arange(len(texts))), topic)
+        asked = Asked(bags, topic)
         return network.read(asked, min(config.k, len(network.memory)), search=search)
 
     return read

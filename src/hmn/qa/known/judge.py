@@ -160,7 +160,7 @@ class CellJudge(Judge):
         """Probability ``(B,)`` that the answers to questions are in the table."""
         looked_at = slice(self._looked_at)
         known: Tensor = self.head(self.evidence(asked, read.cell[:, looked_at], read.weight[:, looked_at]))
-        return known.where(read.cell[:, 0] >= 0, known.new_zeros(()))
+        return known.where((read.cell[:, 0] >= 0).to(known.device), known.new_zeros(()))
 
     def _gather(self, questions: QuestionSet, numbers: NDArray[np.int64]) -> Gathered:
         asked = self._asked([questions.text[number] for number in numbers])
