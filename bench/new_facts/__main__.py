@@ -21,8 +21,8 @@ TENTH = 8_100
 """New facts beside which the old ones are trained: a tenth of all."""
 RELATION_SHARE = 0.05
 """Share of the relations that come later."""
-MOST_EPOCHS = 40
-"""Upper limit of the epochs of networks that know facts by their weights."""
+MOST_EPOCHS = {"product keys": 40, "dense": 12}
+"""Upper limit of the epochs of networks that know facts by their weights: an epoch of dense ones takes minutes."""
 PARTS = ("writing", "others", *KINDS, "speed")
 """Names of the parts that are measured."""
 
@@ -39,7 +39,8 @@ def run(part: str, data: Path, work: Path, share: float) -> dict[str, Any]:
     writing.train(data, folder)
     if part == "writing":
         return writing.measure(data, folder)
-    return others.measure(data, folder, tuple(counts), MOST_EPOCHS, part if part in KINDS else None)
+    kind = part if part in KINDS else None
+    return others.measure(data, folder, tuple(counts), MOST_EPOCHS.get(part, 0), kind)
 
 
 def main() -> None:
