@@ -45,6 +45,7 @@ KEYS = [
     "cells_scored",
     "queries_per_second",
     "hop_reads",
+    "known_share",
 ]
 
 

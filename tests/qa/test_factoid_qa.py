@@ -63,6 +63,38 @@ def test_a_higher_precision_says_known_less_often(qa: FactoidQA, small_split: Sp
         qa.use_precision(1.5)
 
 
+def test_figures_say_how_many_answers_count_as_known(qa: FactoidQA, small_split: Split) -> None:
+    """As many as ``ask`` says, also of questions whose fact is gone, and in more than a batch."""
+    changed, (train, valid) = copy.deepcopy(qa).use_precision(0.95), small_split
+    fact = [changed.facts.fact(int(cell))[:3] for cell in train.cell]
+    changed.remove_facts(sorted(set(fact[: len(fact) // 2]) - set(fact[len(fact) // 2 :])))
+    start = np.zeros(len(train) + 1, np.int64)  # no right answer is needed to know what counts as known
+    questions = QuestionSet(train.text, np.full(len(train), -1), start, np.zeros(0, np.int32))
+    said = [found.known for found in changed.ask_all(questions.text)]
+    found = changed.evaluate(questions)
+    assert found.known_share == found.as_dict()["known_share"] == np.mean(said)
+    assert 0.2 < np.mean(said) < 0.9
+    assert copy.deepcopy(qa).use_precision(0.0).evaluate(valid).known_share == 1.0
+
+
+def test_a_model_that_did_not_learn_to_tell_is_measured_without(
+    qa: FactoidQA, small_split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silent, before = copy.copy(qa), qa.evaluate(small_split[1])
+    silent.judge = None
+    monkeypatch.setattr("hmn.nn.reader.KMIPSReader.read", lambda *_: pytest.fail("questions are read again"))
+    found = silent.evaluate(small_split[1])
+    assert found.known_share is None and before.known_share is not None
+    assert found.pair_accuracy == before.pair_accuracy
+
+
+def test_training_again_is_measured_without_the_judge_of_before(qa: FactoidQA, small_split: Split) -> None:
+    twice = copy.deepcopy(qa)
+    twice.fit(*small_split, quiet=True, **TRAINING)
+    assert [epoch["valid_known_share"] for epoch in twice.history] == [None] * 3
+    assert twice.judge is not None and twice.judge is not qa.judge
+
+
 def test_a_question_must_have_words_and_a_model_training(qa: FactoidQA, small_facts: FactTable) -> None:
     with pytest.raises(DataError, match="no word"):
         qa.ask("?!")

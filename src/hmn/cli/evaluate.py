@@ -74,7 +74,7 @@ def evaluate(
             print(json.dumps(figures))
         else:
             for name, value in figures.items():
-                if value is None and name in {"cells_scored", "hop_reads"}:
+                if value is None and name in {"cells_scored", "hop_reads", "known_share"}:
                     continue
                 print(f"{name:20} {format_figure(value)}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor
 from hmn.facts.questions import QuestionSet
 from hmn.qa.answer import Answer, Answers
 from hmn.qa.config import checked_k
-from hmn.qa.hops.evaluate import evaluate_chains
+from hmn.qa.hops.evaluate import BATCH, evaluate_chains
 from hmn.qa.hops.network import Asked as Question
 from hmn.qa.hops.network import HopNetwork, about, reading
 from hmn.qa.known.chain_judge import ChainJudge
@@ -20,7 +21,8 @@ from hmn.qa.known.evidence import Asked
 from hmn.qa.known.head import KnownHead
 from hmn.qa.known.judge import CellJudge
 from hmn.qa.metrics import Evaluation, Outcome, evaluate
-from hmn.qa.text import bags_of, checked_questions
+from hmn.qa.text import WordBags, bags_of, checked_questions
+from hmn.results import Read
 
 if TYPE_CHECKING:
     from hmn.qa.build import Network
@@ -50,11 +52,16 @@ def ask_all(model: FactoidQA, questions: Iterable[str], k: int) -> list[Answers]
     if isinstance(network, HopNetwork):
         return _follow(model, network, about(asked, model.facts, model.config), read, k)
     bags = bags_of(asked, model.config.feature_bits, model.cells.splitting)
+    found, known = _read(model, bags, read)
+    return _judged(model, network.output_module(found), known, k)
+
+
+def _read(model: FactoidQA, bags: WordBags, read: int) -> tuple[Read[Tensor | None], Tensor | None]:
+    """The cells that a network of one hop reads, and the probability ``(B,)`` that they hold the answer."""
+    network, judge = model.network, model.judge
     query, as_read = network.input_module.encode(bags)  # type: ignore[operator]
     found = network.reader.read(query, read)
-    judge = model.judge
-    known = judge(Asked(bags, as_read, query), found) if isinstance(judge, CellJudge) else None
-    return _judged(model, network.output_module(found), known, k)
+    return found, judge(Asked(bags, as_read, query), found) if isinstance(judge, CellJudge) else None
 
 
 def _follow(model: FactoidQA, network: HopNetwork, question: Question, read: int, k: int) -> list[Answers]:
@@ -84,7 +91,20 @@ def evaluate_all(
     k, network = checked_k(k), model.network.eval()
     if isinstance(network, HopNetwork):
         read = reading(network, questions, model.config, topics=topics)
-        return evaluate_chains(read, network.output_module, questions, k=k, outcomes=outcomes)
+        figures = evaluate_chains(read, network.output_module, questions, k=k, outcomes=outcomes)
+    else:
+        figures = _evaluate_cells(model, network, questions, k, outcomes)
+    return (
+        figures
+        if model.judge is None
+        else replace(figures, known_share=_known_share(model, questions, topics))
+    )
+
+
+def _evaluate_cells(
+    model: FactoidQA, network: Network, questions: QuestionSet, k: int, outcomes: list[Outcome] | None
+) -> Evaluation:
+    """Figures of a network of one hop."""
 
     def encode(numbers: NDArray[np.int64]) -> Tensor:
         return model._queries([questions.text[number] for number in numbers])
@@ -102,3 +122,26 @@ def evaluate_all(
         read=None if exact else min(model.config.k, len(model.cells)),
         outcomes=outcomes,
     )
+
+
+def _known_share(model: FactoidQA, questions: QuestionSet, topics: bool) -> float:
+    """Share of questions whose answer counts as known: they are read again, as ``ask`` reads them."""
+    judge, network, config = model.judge, model.network, model.config
+    assert judge is not None
+    threshold, known = judge.head.threshold(config.precision), 0
+    for first in range(0, len(questions), BATCH):
+        numbers = np.arange(first, min(first + BATCH, len(questions)))
+        bags = bags_of(
+            [questions.text[number] for number in numbers], config.feature_bits, model.cells.splitting
+        )
+        if isinstance(network, HopNetwork):
+            assert isinstance(judge, ChainJudge)
+            asked = Question(bags, questions.topic[numbers].astype(np.int64) if topics else None)
+            chains = network.read(asked, min(config.k, len(model.cells)))
+            probability = judge(asked, chains, network.output_module.readings(chains))
+        else:
+            _, found = _read(model, bags, min(config.k, len(model.cells)))
+            assert found is not None
+            probability = found
+        known += int((probability.double() >= threshold).sum())
+    return known / len(questions)

@@ -156,6 +156,7 @@ class FactoidQA:
             name = self.config.encoder
             self._sentence_encoder = None if name == HASHED else open_encoder(name)
             self.facts, self.cells = facts, cells
+            self.judge = None  # an earlier one knows another network
             fresh, known = checkpoint is None, (facts, cells, self._sentence_encoder)
             self._network = build_network(self.config, *known, fresh=fresh, display=display)
             encoder = self.memory.encoder

@@ -56,6 +56,8 @@ class Evaluation:
     """Questions per second, from text to ranked facts, in batches."""
     hop_reads: tuple[float, ...] | None = None
     """Mean reads of each hop per question, if there are several."""
+    known_share: float | None = None
+    """The answer counts as known at the model's precision; None if the model did not learn to tell."""
 
     def as_dict(self) -> dict[str, Any]:
         """The figures by name, for JSON."""

@@ -15,6 +15,7 @@ from hmn.facts.questions import QuestionSet
 from hmn.facts.ragged import Ragged
 from hmn.facts.table import FactTable
 from hmn.qa.factoid_qa import FactoidQA
+from hmn.qa.hops.evaluate import BATCH
 from hmn.qa.hops.network import HopNetwork, about
 from hmn.qa.hops.reader import Without
 from hmn.qa.known.chain_judge import ChainJudge
@@ -66,6 +67,19 @@ def test_answers_of_several_hops_are_judged(qa: FactoidQA) -> None:
     for found in strange:
         total = sum(answer.probability for answer in found)
         assert total <= (found.known_probability or 0.0) + 1e-6
+
+
+@pytest.mark.parametrize("topics", [True, False])
+def test_figures_say_how_many_answers_count_as_known(qa: FactoidQA, topics: bool) -> None:
+    changed, asked = copy.deepcopy(qa), [text for text, _ in rows(qa.facts, brackets=topics)]
+    batches = [asked[first : first + BATCH] for first in range(0, len(asked), BATCH)]  # which decide ties
+    probability = np.sort([found.known_probability for batch in batches for found in qa.ask_all(batch)])
+    middle = slice(len(asked) // 4, 3 * len(asked) // 4)
+    widest = middle.start + int(np.diff(probability[middle]).argmax())
+    assert changed.judge is not None
+    changed.judge.head.thresholds.fill_(float(probability[widest : widest + 2].mean()))
+    found = changed.evaluate(QuestionSet.from_rows(qa.facts, rows(qa.facts)), topics=topics)
+    assert found.known_share == (len(asked) - widest - 1) / len(asked)
 
 
 def test_a_saved_model_judges_the_same(qa: FactoidQA, tmp_path_factory: pytest.TempPathFactory) -> None:
