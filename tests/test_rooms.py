@@ -21,7 +21,7 @@ ORDER = {
     "hmn._native": "_kernels backend finite < arguments < level < codes < fallback < buckets lists search"
     " < __init__",
     "hmn.cli": "output < flags < ask demo evaluate facts paper serve train < app < __init__ __main__",
-    "hmn.facts": "files ids ragged < rdf wide < growing names numbering < given < lookup < table < topic"
+    "hmn.facts": "ids ragged < files < rdf wide < growing names numbering < given < lookup < table < topic"
     " changing < questions < __init__",
     "hmn.facts.given": "relations wide < facts < __init__",
     "hmn.facts.rdf": "statements < graph < __init__",

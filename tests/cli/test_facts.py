@@ -40,6 +40,13 @@ def test_facts_are_added_replaced_and_removed(tmp_path: Path) -> None:
     again = RUNNER.invoke(app, ["facts", "remove", str(other), str(letters)])
     assert again.exit_code == 2
     assert "error: the table does not have ('q1', 'person/wrote', 'letters'), expected" in again.stderr
+    letters.write_text("Zu\u0308rich\tperson/wrote\tｘ\u00a0y\n", encoding="utf-8")
+    new.write_text("who,what,whom\nZürich,person/wrote,x y\n", encoding="utf-8")
+    assert changed("add", other, new, "--columns", "who,what,whom").startswith(
+        "1 facts added, 0 removed, 0 un"
+    )
+    assert changed("add", other, letters).startswith("0 facts added, 0 removed, 1 unchanged")
+    assert changed("remove", other, letters).startswith("0 facts added, 1 removed, 0 unchanged")
     assert changed("remove", other, letters, "--ignore-missing").startswith("0 facts added, 0 removed, 1 un")
 
 

@@ -40,3 +40,15 @@ def assert_same(first: FactTable, second: FactTable) -> None:
         np.testing.assert_array_equal(left, right)
     np.testing.assert_array_equal(first.names.start, second.names.start)
     assert first.names.text.equals(second.names.text)
+
+
+FORMS = {
+    "Zürich": "Zu\u0308rich",
+    "東京タワー2": "東京ﾀﾜｰ２",
+    "ガス": "ｶﾞｽ",
+    "New York": "New\u00a0York",
+    "Rio de Janeiro": "Rio\u3000de \u2009Janeiro",
+    "한국": "\u1112\u1161\u11ab\u1100\u116e\u11a8",
+    "ABBA(band)": "ＡＢＢＡ（band）",
+}
+"""Names as most people write them, and the same names in another form of Unicode."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.facts.tables import Triple, assert_same, quick, some_triples, triples_of
+from tests.facts.tables import FORMS, Triple, assert_same, quick, some_triples, triples_of
 
 from hmn.errors import DataError
 from hmn.facts.changing import ChangingTable
@@ -142,3 +142,22 @@ def test_what_a_table_that_changes_does_not_have() -> None:
     with pytest.raises(DataError, match="entity is 9"):
         table.cells_with_object(9)
     assert table.entity_number("nobody") == table.cell_of("a", "r", "nobody") == -1
+
+
+@pytest.mark.parametrize(("usual", "other"), FORMS.items())
+def test_a_subject_or_name_in_another_form_of_unicode_is_the_one_that_is_there(
+    usual: str, other: str
+) -> None:
+    for there, given_now in ((usual, other), (other, usual)):
+        table = ChangingTable(FactTable.from_triples([(there, "r", "b")], {"b": [there]}))
+        added, renamed = table.add(
+            FactTable.from_triples([(given_now, "r", "b"), (given_now, "s", "new")], {"b": [given_now]})
+        )
+        assert [table.fact(int(cell))[:3] for cell in added] == [(usual, "s", "new")] and not renamed
+        assert table.names_of(table.entity_number("b")) == [" ".join(there.split())]
+        table.add(FactTable.from_triples([("new", there, "late")], {"late": [there]}))
+        found = sorted(table.entity_id(entity) for entity in table.find_entities(given_now))
+        assert found == sorted([usual, "b", "late"])
+        assert table.cell_of("new", given_now, "late") >= 0
+        table.remove(table.cells_of([given_now], ["r"], ["b"]))
+        assert len(table) == 2

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+import unicodedata
 
-from hmn.facts.ids import canonical_id, readable_id, relation_parts, relation_text
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.facts.tables import FORMS
+
+from hmn.facts.ids import canonical_id, one_form, readable_id, relation_parts, relation_text
 
 
 @pytest.mark.parametrize(
@@ -59,3 +64,24 @@ def test_readable_id(entity: str, words: str) -> None:
 )  # fmt: skip
 def test_relation_in_words(relation: str, words: str) -> None:
     assert relation_text(relation) == words
+
+
+@pytest.mark.parametrize(("usual", "other"), FORMS.items())
+def test_an_id_has_one_form_of_unicode(usual: str, other: str) -> None:
+    assert usual != other
+    assert canonical_id(f" {other}\u00a0") == canonical_id(usual) == one_form(other) == usual
+    assert canonical_id(f"~{other}") == f"~{usual}"
+
+
+@given(st.text())
+def test_the_one_form_is_stable_and_reads_the_same(text: str) -> None:
+    form = one_form(text)
+    assert one_form(form) == form == one_form(unicodedata.normalize("NFD", text))
+    assert "".join(unicodedata.normalize("NFKC", form).split()) == "".join(
+        unicodedata.normalize("NFKC", text).split()
+    )
+
+
+@pytest.mark.parametrize("text", ["E²", "½", "…", "№ 5", "ﬁ", "zoë", "ZOË", "～reversed", "a  b"])
+def test_names_that_read_otherwise_stay_apart(text: str) -> None:
+    assert one_form(text) == text

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.facts.tables import Triple, quick, small_id, some_triples
+from tests.facts.tables import FORMS, Triple, quick, small_id, some_triples
 
 from hmn.errors import DataError
+from hmn.facts.changing import ChangingTable
 from hmn.facts.ids import canonical_id
+from hmn.facts.names import Names
+from hmn.facts.numbering import NumberedFacts
 from hmn.facts.table import FactTable
 
 
@@ -74,3 +78,40 @@ def test_a_number_that_is_no_entity_is_refused() -> None:
             with pytest.raises(DataError, match=f"entity is {number}, expected 0 to 1"):
                 look(number)
     assert facts.names_of(facts.entity_number("b")) == ["b"]
+
+
+@pytest.mark.parametrize(("usual", "other"), FORMS.items())
+def test_a_name_or_id_is_found_in_any_form_of_unicode(usual: str, other: str) -> None:
+    for there, asked in ((usual, other), (other, usual)):
+        facts = FactTable.from_triples([(there, there, "x"), ("x", "r", "y")], {"y": [there]})
+        named = [facts.entity_id(entity) for entity in facts.find_entities(asked.upper())]
+        assert named == sorted([usual, "y"])
+        assert facts.cell_of(asked, asked, "x") == facts.cells_of([asked], [asked], ["x"])[0] >= 0
+        assert facts.entity_number(asked) == facts.entity_number(usual) >= 0
+
+
+@pytest.mark.parametrize(("usual", "other"), FORMS.items())
+def test_a_fact_in_two_forms_of_unicode_is_one(usual: str, other: str) -> None:
+    facts = FactTable.from_triples([("a", "r", usual), ("a", "r", other)])
+    assert len(facts) == facts.repeated.total == 1 and facts.fact(0).object == usual
+
+
+@pytest.mark.parametrize(("usual", "other"), FORMS.items())
+def test_a_table_of_before_keeps_its_ids_and_finds_them(usual: str, other: str) -> None:
+    """Tables that an older version saved have ids as their files spelled them."""
+    facts = FactTable.from_triples([("a", "r", "b"), ("b", "s", "a")])
+    ids, relations = sorted([other, "a"]), sorted([other, "r"])
+    number, relation = np.array([ids.index(other)], np.int32), np.array([relations.index(other)], np.int32)
+    empty = np.zeros(0, np.int32)
+    old = FactTable.of(
+        NumberedFacts(ids, relations, number, relation, number), Names(empty, facts.names.text, 2)
+    )
+    for table in (old, ChangingTable(old)):
+        for asked in (usual, other):
+            assert table.entity_id(table.entity_number(asked)) == other
+            assert table.find_entities(asked).tolist() == number.tolist()
+            assert table.cell_of(asked, asked, asked) == 0
+            assert table.cells_of([asked, "a"], [asked, "r"], [asked, "a"]).tolist() == [0, -1]
+    changing = ChangingTable(old)
+    added, renamed = changing.add(FactTable.from_triples([(usual, usual, usual), (usual, "r", "new")]))
+    assert len(added) == 1 and not renamed and changing.num_entities == 3

@@ -6,9 +6,11 @@ import random
 from pathlib import Path
 
 import pytest
+from tests.facts.tables import FORMS
 
 from hmn.errors import DataError
 from hmn.facts import names, numbering
+from hmn.facts.names import names_beyond
 from hmn.facts.table import FactTable
 
 
@@ -88,3 +90,18 @@ def test_few_names_are_put_in_order_as_many_are(monkeypatch: pytest.MonkeyPatch)
         facts = FactTable.from_triples([("m.0b", "r", "m.0a"), ("\uffff", "r", "\U0001f600")])
         made.append(([collected.of(entity) for entity in range(4)], facts.entities.to_pylist()))
     assert made[0] == made[1]
+
+
+@pytest.mark.parametrize(("usual", "other"), FORMS.items())
+def test_entities_of_a_names_file_are_found_in_any_form_of_unicode(
+    tmp_path: Path, usual: str, other: str
+) -> None:
+    for there, given in ((usual, other), (other, usual)):
+        (tmp_path / "facts.tsv").write_text(f"{there}\tr\tx\n", encoding="utf-8")
+        (tmp_path / "names.tsv").write_text(f"{given}\tits name\n", encoding="utf-8")
+        facts = FactTable.read(tmp_path / "facts.tsv", tmp_path / "names.tsv")
+        assert facts.fact(0).subject_name == "its name"
+
+
+def test_names_beyond_those_that_are_known() -> None:
+    assert names_beyond(["Zürich", "x"], ["Zu\u0308rich", "y", "X", "x\u00a0"]) == ["y", "X"]

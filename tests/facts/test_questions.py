@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.facts.tables import FORMS
 
 from hmn.errors import DataError
 from hmn.facts.questions import QuestionSet
@@ -353,3 +354,16 @@ def test_only_numbers_of_questions_can_be_taken(bad: object) -> None:
     assert questions.take([]).text == []  # type: ignore[arg-type]
     with pytest.raises(DataError, match="expected whole numbers from 0 to 0"):
         questions.take(bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("usual", "other"), FORMS.items())
+def test_facts_and_answers_in_any_form_of_unicode(tmp_path: Path, usual: str, other: str) -> None:
+    for there, asked in ((usual, other), (other, usual)):
+        facts = FactTable.from_triples([("a", "r", there), ("a", "r", "m.01")], {"m.01": [f"the {there}"]})
+        path = tmp_path / "questions.tsv"
+        path.write_text(f"what\t{asked}\nwhich\tthe {asked}\nwho is [a]\t{asked}|nobody\n", encoding="utf-8")
+        questions = QuestionSet.read(path, facts)
+        found = [[facts.entity_id(answer) for answer in questions.answers(row)] for row in range(3)]
+        assert found == [[usual], ["m.01"], [usual]] and questions.unknown.total == 1
+        path.write_text(f"a\tr\t{asked}\twhat\n", encoding="utf-8")
+        assert QuestionSet.read(path, facts).cell.tolist() == [facts.cell_of("a", "r", usual)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.facts.tables import FORMS
 
 from hmn.facts.table import FactTable
 from hmn.facts.topic import entities_meant, split_topic
@@ -57,3 +58,10 @@ def test_entities_meant() -> None:
     assert entities_meant("Mother", FACTS).tolist() == [FACTS.entity_number("Mother")]
     assert len(entities_meant("MOTHER", FACTS)) == len(entities_meant("BOB", FACTS)) == 2
     assert entities_meant("nobody", FACTS).tolist() == []
+
+
+@pytest.mark.parametrize(("usual", "other"), FORMS.items())
+def test_a_topic_in_another_form_of_unicode(usual: str, other: str) -> None:
+    facts = FactTable.from_triples([(usual, "r", "x"), ("m.01", "r", "y")], {"m.01": ["Ａlan\u00a0T"]})
+    assert split_topic(f"where is [{other}]", facts) == (f"where is {other}", facts.entity_number(usual))
+    assert split_topic("who is [alan t]", facts) == ("who is alan t", facts.entity_number("m.01"))

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from hmn.errors import DataError
 from hmn.facts.files.source import Skipped
 from hmn.facts.growing import ChangingRagged, Column
-from hmn.facts.ids import canonical_id, inverse_of, readable_id, without_label
-from hmn.facts.lookup import folded, relation_known
-from hmn.facts.names import Names
+from hmn.facts.ids import canonical_id, inverse_of, readable_id
+from hmn.facts.lookup import folded, relation_key, relation_known
+from hmn.facts.names import Names, names_beyond
 from hmn.facts.numbering import NumberedFacts
 from hmn.facts.ragged import Ragged
 from hmn.facts.table import FactTable
@@ -58,7 +58,7 @@ class ChangingTable(FactTable):
         self._relations = list(facts.relations)
         self.has_inverses = {inverse_of(relation) for relation in facts.relations} == set(facts.relations)
         self._relation_numbers = {
-            without_label(relation): number for number, relation in enumerate(facts.relations)
+            relation_key(relation): number for number, relation in enumerate(facts.relations)
         }
         # what came later: entities, names, pairs and facts
         self._ids: list[str] = []
@@ -239,7 +239,7 @@ class ChangingTable(FactTable):
         found = []
         for cell in cells.tolist():
             backwards = self._relation_numbers.get(
-                without_label(inverse_of(self._relations[self._relation[cell]])), -1
+                relation_key(inverse_of(self._relations[self._relation[cell]])), -1
             )
             found.append(self._find(self._object[cell], backwards, self._subject[cell]))
         return np.array([cell for cell in found if cell >= 0 and cell not in self._gone], np.int64)
@@ -306,7 +306,7 @@ class ChangingTable(FactTable):
             if self._of_object is not None:
                 self._of_object.add_row()
         has = [] if is_new else self.own_names(number)
-        more = [name for name in names if name not in has]
+        more = names_beyond(has, names)
         if not is_new and more:
             renamed.append(number)
         if is_new or more:
@@ -321,7 +321,7 @@ class ChangingTable(FactTable):
         return self._base.own_names(entity) if names is None else names
 
     def _add_relation(self, relation: str) -> int:
-        number = self._relation_numbers.setdefault(without_label(relation), len(self._relations))
+        number = self._relation_numbers.setdefault(relation_key(relation), len(self._relations))
         if number == len(self._relations):
             self._relations.append(relation)
         return number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from urllib.parse import unquote
 
 INVERSE = "~"
@@ -28,6 +29,8 @@ _MACHINE_ID = re.compile(r"[mg][./]\w+")
 """Pattern of a whole id that holds no words."""
 _CAMEL = re.compile(r"(?<=[a-z])[A-Z]+")
 """Pattern of capitals within a word, as in placeOfBirth."""
+_WIDTHS = re.compile("[\u3000\uff00-\uff5d\uff5f-\uffef]+")
+"""Pattern of characters of full or half width, but not of the full-width tilde: a tilde marks an inverse."""
 
 
 def is_text(value: object) -> bool:
@@ -41,15 +44,27 @@ def is_text(value: object) -> bool:
     return True
 
 
+def one_form(text: str) -> str:
+    """A text in one of the forms that Unicode has for what reads the same; case and signs stay as they are.
+
+    Accents are composed with their letters, letters of full or half width are the usual ones, and any spaces
+    between words are a single plain one. In ASCII there is one form: only the space around it goes.
+    """
+    if text.isascii():
+        return text.strip()
+    usual = _WIDTHS.sub(lambda found: unicodedata.normalize("NFKC", found[0]), text)
+    return " ".join(unicodedata.normalize("NFC", usual).split())
+
+
 def canonical_id(text: str) -> str:
-    """Spell a Freebase id in the one way that tables use; other ids only lose the space around them.
+    """Spell a Freebase id in the one way that tables use; other ids are only brought to ``one_form``.
 
     ``www.freebase.com/m/0abc``, ``fb:m.0abc``, ``<fb:m.0abc>``, ``/m/0abc`` and ``m.0abc`` are all
     ``m.0abc``. ``www.freebase.com/people/person/gender``, ``fb:people.person.gender``,
     ``/people/person/gender`` and ``people/person/gender`` are all ``people/person/gender``. Likewise,
     ``http://www.wikidata.org/entity/Q42`` and ``wd:Q42`` are ``Q42``.
     """
-    text = text.strip()
+    text = one_form(text)
     if text.startswith(_COMMON_PREFIX):
         return _without_prefix(text[len(_COMMON_PREFIX) :]) or text
     if text.startswith(INVERSE):

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from hmn.errors import DataError
-from hmn.facts.ids import backwards, canonical_id, is_text, readable_id, without_label
+from hmn.facts.ids import backwards, canonical_id, is_text, one_form, readable_id, without_label
 from hmn.facts.names import Names
 from hmn.facts.ragged import Ragged, offsets, spans
 
@@ -42,10 +42,24 @@ class FactLookup:
 
     def entity_number(self, entity: str) -> int:
         """The number of an entity by its id, in any spelling; -1 if it is not in the table."""
-        number = _place(self.entities, _id(entity), key=lambda value: value.as_py())
-        return (
-            number if number >= 0 else _place(self.entities, entity.strip(), key=lambda value: value.as_py())
-        )
+        wanted = _id(entity)
+        number = _place(self.entities, wanted, key=lambda value: value.as_py())
+        return number if number >= 0 else self._otherwise(entity, wanted)
+
+    def _otherwise(self, entity: str, wanted: str) -> int:
+        """The number of an entity in a table of an older version, where ids are as their file spells them."""
+        number = self._by_form.get(wanted, -1)
+        if number >= 0 or entity == wanted:
+            return number
+        return _place(self.entities, entity.strip(), key=lambda value: value.as_py())
+
+    @cached_property
+    def _by_form(self) -> dict[str, int]:
+        """Numbers of entities whose ids are not in one form, by that form; none in a new table."""
+        numbers = np.flatnonzero(~pc.string_is_ascii(self.entities).to_numpy(zero_copy_only=False))
+        ids = self.entities.take(pa.array(numbers)).to_pylist()
+        forms = zip(map(one_form, ids), ids, numbers.tolist(), strict=True)
+        return {form: number for form, entity, number in forms if form != entity}
 
     def relation_number(self, relation: str) -> int:
         """The number of a relation by its id, in any spelling, with or without label; -1 if there is none."""
@@ -55,7 +69,7 @@ class FactLookup:
     @cached_property
     def _by_key(self) -> dict[str, int]:
         """Numbers of relations by their ids without labels."""
-        return {without_label(relation): number for number, relation in enumerate(self.relations)}
+        return {relation_key(relation): number for number, relation in enumerate(self.relations)}
 
     def cell_of(self, subject: str, relation: str, object: str) -> int:
         """The cell of a fact by its ids; -1 if it is not in the table."""
@@ -71,10 +85,22 @@ class FactLookup:
             got = f"{len(subjects)} subjects, {len(relations)} relations and {len(objects)} objects"
             raise DataError(f"got {got}, expected as many of each: one row per fact")
         return self._cells(
-            _numbers(self.entities, subjects),
+            self._entity_numbers(subjects),
             self._relation_numbers(relations),
-            _numbers(self.entities, objects),
+            self._entity_numbers(objects),
         )
+
+    def _entity_numbers(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        texts = [_id(text) for text in ids]
+        try:
+            wanted = pa.array(texts, pa.large_string())
+        except UnicodeEncodeError:  # a lone surrogate, which no table holds
+            wanted = pa.array([text if is_text(text) else None for text in texts], pa.large_string())
+        places = pc.fill_null(pc.index_in(wanted, value_set=self.entities), -1)
+        numbers: NDArray[np.int64] = places.to_numpy(zero_copy_only=False).astype(np.int64)
+        for row in np.flatnonzero(numbers < 0).tolist():
+            numbers[row] = self._otherwise(ids[row], texts[row])
+        return numbers
 
     def _relation_numbers(self, relations: Sequence[str]) -> NDArray[np.int64]:
         known = {
@@ -163,7 +189,7 @@ class NameLookup:
         return self.names.of(entity) or [readable_id(self.entities[entity].as_py())]
 
     def entities_named(self, name: str) -> set[int]:
-        """Numbers of the entities with a name; case and spacing do not matter."""
+        """Numbers of the entities with a name, which ``folded`` compares."""
         wanted = folded(name)
         hashes, owners = self._by_hash
         start = np.searchsorted(hashes, hash(wanted), side="left")
@@ -200,21 +226,9 @@ def _check_entity(entity: int, entities: int) -> None:
         raise DataError(f"entity is {entity}, expected 0 to {entities - 1}: ask entity_number for it")
 
 
-def _numbers(known: pa.Array, ids: Sequence[str]) -> NDArray[np.int64]:
-    """The places of ids in an array, -1 for unknown ones."""
-    texts = [_id(text) for text in ids]
-    try:
-        wanted = pa.array(texts, pa.large_string())
-    except UnicodeEncodeError:  # a lone surrogate, which no table holds
-        wanted = pa.array([text if is_text(text) else None for text in texts], pa.large_string())
-    places = pc.fill_null(pc.index_in(wanted, value_set=known), -1)
-    numbers: NDArray[np.int64] = places.to_numpy(zero_copy_only=False).astype(np.int64)
-    for row in np.flatnonzero(
-        numbers < 0
-    ).tolist():  # in a table of an older version, the spelling of the file
-        if texts[row] != ids[row] and "wikidata.org/" in ids[row]:
-            numbers[row] = _place(known, ids[row].strip(), key=lambda value: value.as_py())
-    return numbers
+def relation_key(relation: str) -> str:
+    """What a relation is known by: its id without label, in one form."""
+    return one_form(without_label(relation))
 
 
 def _search(keys: NDArray[np.int64], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -234,7 +248,7 @@ def relation_known(numbers: Mapping[str, int], relation: str) -> int:
 
     Wikidata's ``R19`` is the inverse of ``P19``, unless there is a relation of this name.
     """
-    key = without_label(canonical_id(relation))
+    key = relation_key(canonical_id(relation))
     number = numbers.get(key, -1)
     return numbers.get(backwards(key) or key, -1) if number < 0 else number
 
@@ -258,5 +272,7 @@ def _text(text: object) -> str:
 
 
 def folded(text: str) -> str:
-    """A name without the differences that do not matter: case and spacing."""
-    return " ".join(text.casefold().split())
+    """A name without the differences that do not matter: case, spacing, and how Unicode spells a letter."""
+    if text.isascii():
+        return " ".join(text.casefold().split())
+    return one_form(one_form(text).casefold())

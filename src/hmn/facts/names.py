@@ -15,7 +15,7 @@ from hmn.errors import DataError
 from hmn.facts.files.formats import format_of, read_rows
 from hmn.facts.files.layout import Layout
 from hmn.facts.files.source import Source
-from hmn.facts.ids import canonical_id, is_text
+from hmn.facts.ids import canonical_id, is_text, one_form
 from hmn.facts.rdf.graph import read_graph
 
 NAME = Layout(("entity", "name"))
@@ -104,6 +104,12 @@ def _few_names(owner: Sequence[int], ranks: Sequence[int], texts: Sequence[str],
     owners = np.array([entity for entity, *_ in order], np.int32)
     texts = [text for *_, text in order]
     return Names(owners, pa.array(texts, pa.large_string()), num_entities)
+
+
+def names_beyond(known: Sequence[str], names: Iterable[str]) -> list[str]:
+    """Those of some names that are not known yet in any form of Unicode."""
+    forms = set(map(one_form, known))
+    return [name for name in names if one_form(name) not in forms]
 
 
 def checked_names(names: Mapping[str, Sequence[str]]) -> Iterator[RankedName]:

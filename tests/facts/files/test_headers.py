@@ -98,3 +98,9 @@ def test_own_names_are_taken_to_the_letter(tmp_path: Path) -> None:
     path.write_text("subject,relation,object\na,r,b\n")
     with pytest.raises(DataError, match="the header has columns 'subject'"):
         read_rows(Source(path), [Layout(("who", "relation", "object"))], header=True)
+
+
+def test_columns_are_found_in_any_form_of_unicode(tmp_path: Path) -> None:
+    path = tmp_path / "facts.csv"
+    path.write_text("gro\u0308ße,ｗａｓ,wen\nb,r,c\n", encoding="utf-8")
+    assert FactTable.read(path, columns=["größe", "was", "wen\u00a0"]).fact(0)[:3] == ("b", "r", "c")

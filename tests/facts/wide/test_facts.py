@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tests.facts.tables import FORMS
 
 from hmn.errors import DataError
 from hmn.facts.table import FactTable
@@ -177,3 +178,26 @@ def test_no_table(tmp_path: Path, content: str) -> None:
     path.write_text(content)
     with pytest.raises(DataError, match=r"c\.csv"):
         FactTable.read(path, wide=True)
+
+
+@pytest.mark.parametrize(("usual", "other"), FORMS.items())
+def test_names_in_any_form_of_unicode(tmp_path: Path, usual: str, other: str) -> None:
+    path = tmp_path / "places.csv"
+    rows = [f"größe,{usual},next", f"{usual},1,{other}", f"b,２,{other}; c", f"{other},1,{other}"]
+    path.write_text("\n".join(rows), encoding="utf-8")
+    for column in ("größe", "gro\u0308ße", "Größe\u00a0"):
+        table = FactTable.read(path, subject=column)
+        assert facts_of(table) == sorted(
+            [
+                ("b", "next", "c"),
+                ("b", "next", usual),
+                ("b", usual, "2"),
+                (usual, "next", usual),
+                (usual, usual, "1"),
+            ]
+        )
+        assert "several rows" not in table.notes[0]
+    path.write_text("\n".join([*rows[:3], f"{other},3,b"]), encoding="utf-8")
+    table = FactTable.read(path, subject="größe")
+    assert f"{usual!r} stands for several rows, which stay apart" in table.notes[0]
+    assert {f"{usual} (line 2)", f"{usual} (line 4)"} <= set(table.entities.to_pylist())

@@ -13,6 +13,7 @@ from hmn.errors import DataError, MissingPackageError, expected_one_of
 from hmn.facts.files.layout import Layout, Row, layout_by_header
 from hmn.facts.files.raw.packed import MOST_RATIO, UNCHECKED
 from hmn.facts.files.source import Source
+from hmn.facts.ids import one_form
 
 if TYPE_CHECKING:
     from python_calamine import CalamineWorkbook
@@ -93,11 +94,13 @@ def _sheets(source: Source, workbook: CalamineWorkbook) -> list[str]:
     if source.sheet is None:
         visible = [each.name for each in workbook.sheets_metadata if each.visible == SheetVisibleEnum.Visible]
         return visible or names
-    if source.sheet not in names:
+    wanted = one_form(source.sheet)
+    named = [name for name in names if one_form(name) == wanted]
+    if not named:
         raise DataError(
             f"{source.path}: there is no sheet {source.sheet!r}, {expected_one_of(source.sheet, names)}"
         )
-    return [source.sheet]
+    return named[:1]
 
 
 def _rows(workbook: CalamineWorkbook, sheet: str) -> Iterator[Row]:

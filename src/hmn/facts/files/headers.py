@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from hmn.facts.ids import one_form
+
 SURE = {
     "subject": {"head"},
     "relation": {"predicate"},
@@ -31,7 +33,7 @@ _ENDING = re.compile(r"[ _-]?(id|name|label|entity|uri|iri)s?$")
 
 def plain(name: str) -> str:
     """A column's name without the differences that do not matter."""
-    return name.strip().lstrip("#?").strip().casefold()
+    return one_form(one_form(name).lstrip("#?").casefold())
 
 
 def columns_named(names: Sequence[str], wanted: Sequence[str]) -> list[int] | None:

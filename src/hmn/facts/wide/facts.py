@@ -9,7 +9,7 @@ from typing import NamedTuple
 from hmn.facts.files.headers import plain
 from hmn.facts.files.layout import Row, no_rows, wrong_width
 from hmn.facts.files.source import Source
-from hmn.facts.ids import INVERSE, readable_id
+from hmn.facts.ids import INVERSE, one_form, readable_id
 from hmn.facts.wide.cells import MISSING, Cell, Column, is_empty
 from hmn.facts.wide.recognition import subject_column
 
@@ -63,7 +63,7 @@ def wide_facts(
     names = {(entity, 0, name) for entity, (_, name, _) in zip(ids, kept, strict=True) if entity != name}
     facts = []
     for number, column in enumerate(table.header):
-        relation = " ".join(column.split()).lstrip(INVERSE)
+        relation = " ".join(one_form(column).split()).lstrip(INVERSE)
         if number == place or not plain(relation):
             continue
         reader = Column(cells[number] for _, _, cells in kept)
@@ -78,15 +78,19 @@ def wide_facts(
 
 
 def _even(source: Source, table: WideTable) -> Iterator[WideRow]:
-    """The rows that have all columns; those without any value are left out."""
+    """The rows that have all columns, in one form of Unicode; those without any value are left out."""
     width = len(table.header)
     for line, cells in table.rows:
         if is_empty(cells):
             continue
         if len(cells) == width:
-            yield line, cells
+            yield line, list(map(_formed, cells))
         else:
             source.bad(line, wrong_width(len(cells), f"{width} (as in the header)", ""))
+
+
+def _formed(cell: Cell) -> Cell:
+    return one_form(cell) if isinstance(cell, str) else list(map(one_form, cell))
 
 
 def _ids(rows: Sequence[tuple[int, str, list[Cell]]]) -> tuple[list[str], list[str]]:
