@@ -13,6 +13,8 @@ from tests.fuzz.bundles import make_bundle
 from typer.testing import CliRunner
 
 from hmn.cli.app import app
+from hmn.errors import DataError
+from hmn.facts.table import FactTable
 from hmn.qa.config import DataConfig, ModelConfig, TrainConfig
 
 RUNNER = CliRunner()
@@ -331,6 +333,29 @@ def test_odd_text_on_standard_input_or_no_room_for_output(odd_files: Path) -> No
             )  # fmt: skip
         assert done.returncode in (1, 2) and b"Traceback" not in done.stderr
         assert b"error: standard input or output: " in done.stderr
+
+
+def test_notes_about_question_files_go_to_standard_error(
+    odd_files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = odd_files / "again.tsv"
+    model = odd_files / "model"
+    fact = FactTable.load(model).fact(0)
+    path.write_text("\n".join(["\t".join([*fact[:3], "which one is it"])] * 2), encoding="utf-8")
+    note = f"{path}: 1 questions came again and count each time: {path}:2: an earlier line is the same"
+    done = RUNNER.invoke(app, ["evaluate", str(model), "--questions", str(path), "--json"])
+    assert done.exit_code == 0 and done.stderr.splitlines() == [note]
+    assert json.loads(done.stdout)["questions"] == 2
+
+    def stop(*_: object, **__: object) -> None:
+        raise DataError("enough")
+
+    monkeypatch.setattr("hmn.qa.factoid_qa.build_network", stop)
+    path.write_text("p1\tperson/born_in\ttown1\twhere was p1 born\n" * 2)
+    train = ["train", "--facts", str(odd_files / "facts.tsv"), "--out", str(odd_files / "new")]
+    for flags in (["--questions", str(path)], ["--valid", str(path)]):
+        done = RUNNER.invoke(app, [*train, *flags])
+        assert done.exit_code == 2 and note in done.stderr.splitlines(), done.stderr
 
 
 def test_every_setting_is_a_flag() -> None:

@@ -18,7 +18,9 @@ FACTS = FactTable.from_triples([("dune", "written_by", "Herbert"), ("emma", "wri
 def test_left_out_answers_and_questions(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "questions.tsv"
     path.write_text(
-        "who\tAusten\n" * 60 + "one\n" + "whose is this\tnobody\nwhose are these\tHerbert|Homer\n"
+        "".join(f"who {number}\tAusten\n" for number in range(60))
+        + "one\n"
+        + "whose is this\tnobody\nwhose are these\tHerbert|Homer\n"
     )
     log_left_out("train", QuestionSet.read(path, FACTS, skip_bad=True))
     printed = capsys.readouterr()
@@ -31,6 +33,13 @@ def test_left_out_answers_and_questions(tmp_path: Path, capsys: pytest.CaptureFi
     path.write_text("who\tAusten\n")
     log_left_out("train", QuestionSet.read(path, FACTS))
     assert capsys.readouterr().err == ""
+
+
+def test_notes_about_questions(capsys: pytest.CaptureFixture[str]) -> None:
+    log_left_out("train", QuestionSet.from_rows(FACTS, [("who", "Austen")] * 3))
+    printed = capsys.readouterr()
+    said = "rows: 2 questions came again and count each time: rows:2: an earlier line is the same"
+    assert printed.err.splitlines() == [said] and not printed.out
 
 
 def test_names_that_read_the_same_are_reported(

@@ -367,3 +367,19 @@ def test_facts_and_answers_in_any_form_of_unicode(tmp_path: Path, usual: str, ot
         assert found == [[usual], ["m.01"], [usual]] and questions.unknown.total == 1
         path.write_text(f"a\tr\t{asked}\twhat\n", encoding="utf-8")
         assert QuestionSet.read(path, facts).cell.tolist() == [facts.cell_of("a", "r", usual)]
+
+
+def test_rows_that_come_again_are_noted_and_kept(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.tsv", tmp_path / "second.tsv"
+    row = "m.0a\tpeople/person/gender\tm.0f\twhat is ann"
+    first.write_text(f"{row}\n{row} now\n{row}\n{row}\n")
+    second.write_text("who\tbob|Ann\nwho\tbob\nwho\tbob|Ann\n")
+    questions = QuestionSet.read([first, second], FACTS)
+    assert len(questions) == 7
+    assert questions.notes == (
+        f"{first}: 2 questions came again and count each time: {first}:3: an earlier line is the same",
+        f"{second}: 1 questions came again and count each time: {second}:3: an earlier line is the same",
+    )
+    assert questions.take(np.array([0])).notes == questions.answerable().notes == questions.notes
+    assert QuestionSet.read([first, first], FACTS).notes == questions.notes[:1]
+    assert QuestionSet.from_rows(FACTS, [("who", "bob"), ("who", ["Robert"])]).notes == ()

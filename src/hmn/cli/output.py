@@ -72,7 +72,9 @@ def log_skipped(files: str, skipped: Skipped) -> None:
 
 
 def log_left_out(files: str, questions: QuestionSet) -> None:
-    """Report which lines and answers of some files of questions were left out, if any were."""
+    """Report how some files of questions were read: notes, and which lines and answers were left out."""
+    for note in questions.notes:
+        log(note)
     log_skipped(files, questions.skipped)
     unknown = questions.unknown
     if unknown.total:

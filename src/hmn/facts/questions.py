@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,7 @@ class QuestionSet:
         topic: ``(Q,)`` int32 entity that each question names in ``[brackets]``, -1 if none.
         unknown: answers that were left out because they are the object of no fact. A question may be left
             without any: it cannot be trained on, and counts as wrong when the model is evaluated.
+        notes: what to know about how the files were read, such as rows that came again.
     """
 
     text: list[str]
@@ -53,6 +54,7 @@ class QuestionSet:
     skipped: Skipped = field(default_factory=Skipped)
     topic: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
     unknown: Skipped = field(default_factory=Skipped)
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Give no question a topic, if there are none."""
@@ -117,13 +119,19 @@ class QuestionSet:
 
     @classmethod
     def of_cells(
-        cls, facts: FactTable, text: list[str], cell: NDArray[np.int64], skipped: Skipped | None = None
+        cls,
+        facts: FactTable,
+        text: list[str],
+        cell: NDArray[np.int64],
+        skipped: Skipped | None = None,
+        notes: Sequence[str] = (),
     ) -> QuestionSet:
         """Make a set of questions ``(Q,)`` and the cells ``(Q,)`` of their facts."""
         right = facts.cells_of_pairs(facts.pair[cell])
         answer = facts.object[right.flat]
         ascending = np.lexsort((answer, np.repeat(np.arange(right.rows), right.length)))
-        return cls(text, cell, right.start, answer[ascending], skipped or Skipped())
+        answers = answer[ascending]
+        return cls(text, cell, right.start, answers, skipped or Skipped(), notes=tuple(notes))
 
     @classmethod
     def joined(cls, sets: Sequence[QuestionSet]) -> QuestionSet:
@@ -144,6 +152,7 @@ class QuestionSet:
             _summed([each.skipped for each in sets]),
             np.concatenate([each.topic for each in sets]),
             _summed([each.unknown for each in sets]),
+            tuple(dict.fromkeys(note for each in sets for note in each.notes)),
         )
 
     def __len__(self) -> int:
@@ -202,7 +211,7 @@ class QuestionSet:
         start, answer = offsets(np.bincount(row[order], minlength=len(self))), number[order].astype(np.int32)
         cells = np.where(self.cell >= 0, cell[self.cell], -1)
         topic = np.where(self.topic >= 0, entity[self.topic], NO_TOPIC).astype(np.int32)
-        return QuestionSet(self.text, cells, start, answer, self.skipped, topic, self.unknown)
+        return replace(self, cell=cells, answer_start=start, answer=answer, topic=topic)
 
     def take(self, numbers: NDArray[np.int64]) -> QuestionSet:
         """The questions with the given numbers, in that order.
@@ -218,7 +227,7 @@ class QuestionSet:
         start, places = spans(self.answer_start[numbers], self.answer_start[numbers + 1])
         text = [self.text[number] for number in numbers]
         cell, answer, topic = self.cell[numbers], self.answer[places], self.topic[numbers]
-        return QuestionSet(text, cell, start, answer, self.skipped, topic, self.unknown)
+        return replace(self, text=text, cell=cell, answer_start=start, answer=answer, topic=topic)
 
 
 def _files(path: QuestionFiles) -> Sequence[Path | str]:
@@ -262,7 +271,7 @@ def _checked_rows(rows: Sequence[Sequence[str | Sequence[str]]], width: int) -> 
 
 def _with_facts(source: Source, facts: FactTable, rows: Iterable[Row]) -> QuestionSet:
     """Look up the facts of (subject, relation, object, question) rows, all at once."""
-    numbered = list(rows)
+    numbered = _noted(source, rows)
     columns = list(zip(*(cells for _, cells in numbered), strict=True)) or [()] * 4
     cell = facts.cells_of(*columns[:3])
     for row in np.flatnonzero(cell < 0):
@@ -279,12 +288,12 @@ def _with_facts(source: Source, facts: FactTable, rows: Iterable[Row]) -> Questi
             f"{source.path}: it holds no question, expected rows of {WITH_FACT}: check its columns"
         )
     text = [columns[3][row].strip() for row in good]
-    return QuestionSet.of_cells(facts, text, cell[good], source.skipped)
+    return QuestionSet.of_cells(facts, text, cell[good], source.skipped, source.notes)
 
 
 def _with_answers(source: Source, facts: FactTable, rows: Iterable[Row]) -> QuestionSet:
     """Look up the entities of (question, answer, …) rows."""
-    numbered = list(rows)
+    numbered = _noted(source, rows)
     given = {name for _, (_, *names) in numbered for name in names}
     entities = {name: _objects(facts, name) for name in given}
     unknown = [(line, name) for line, (_, *names) in numbered for name in names if not len(entities[name])]
@@ -310,7 +319,26 @@ def _with_answers(source: Source, facts: FactTable, rows: Iterable[Row]) -> Ques
         source.skipped,
         np.array([topic for _, topic in asked], np.int32),
         Skipped(len(unknown), tuple(messages)),
+        tuple(source.notes),
     )
+
+
+def _noted(source: Source, rows: Iterable[Row]) -> list[Row]:
+    """All rows; those that came again are noted."""
+    numbered = list(rows)
+    seen: set[tuple[str, ...]] = set()
+    repeated = []
+    for line, cells in numbered:
+        row = tuple(cells)
+        if row in seen:
+            repeated.append(line)
+        seen.add(row)
+    if repeated:
+        source.note(
+            f"{source.path}: {len(repeated):,} questions came again and count each time: "
+            f"{source.path}:{repeated[0]}: an earlier line is the same"
+        )
+    return numbered
 
 
 def _report(

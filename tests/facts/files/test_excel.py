@@ -40,10 +40,10 @@ def test_facts_names_and_questions_of_one_workbook(tmp_path: Path) -> None:
     table = FactTable.read(path, path)
     assert facts_of(table) == [("dune", "first read", "2020-01-01"), ("dune", "published in", "1965")]
     assert table.names_of(table.entity_number("dune")) == ["Dune"]
-    assert table.notes[0] == (
-        f"{path}: read the sheet 'Facts' of 'Notes', 'Names', 'Facts', 'Train' (--sheet names another)"
-    )
-    assert len(QuestionSet.read(path, table)) == 1
+    hint = "of 'Notes', 'Names', 'Facts', 'Train' (--sheet names that of the facts)"
+    assert table.notes == tuple(f"{path}: read the sheet {sheet!r} {hint}" for sheet in ("Facts", "Names"))
+    read = QuestionSet.read(path, table)
+    assert len(read) == 1 and read.notes == (f"{path}: read the sheet 'Train' {hint}",)
 
 
 def test_a_wide_sheet_with_empty_rows_and_columns(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def read_sheet(source: Source, layouts: Sequence[Layout]) -> list[Row]:
     chosen = next(named, next(iter(tables)))
     if len(tables) > 1:
         shown = ", ".join(map(repr, tables))
-        source.note(f"{source.path}: read the sheet {chosen!r} of {shown} (--sheet names another)")
+        source.note(f"{source.path}: read the sheet {chosen!r} of {shown} (--sheet names that of the facts)")
     return _without_empty_columns(tables[chosen])
 
 
