@@ -12,6 +12,7 @@ import pytest
 from tests.facts.tables import FORMS
 
 from hmn.errors import DataError
+from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
 
 ROWS = [
@@ -141,6 +142,64 @@ def test_rows_of_facts_are_never_taken_for_a_wide_table(tmp_path: Path) -> None:
     written(path, ",")
     with pytest.raises(DataError, match=r"facts\.csv:1: wrong column count: got 7"):
         FactTable.read(path, wide=False)
+
+
+CITIES = "city,state,population,county\nSpringfield,IL,114,A\nSpringfield,MO,169,A\nShelbyville,IL,17,A\n"
+"""A small table in which two cities have one name."""
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_a_small_table_whose_names_come_again(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"cities.{suffix}"
+    header, *rows = csv.reader(CITIES.splitlines())
+    if suffix == "csv":
+        path.write_text(CITIES)
+    elif suffix == "jsonl":
+        path.write_text("".join(json.dumps(dict(zip(header, row, strict=True))) + "\n" for row in rows))
+    else:
+        pq.write_table(pa.table(dict(zip(header, zip(*rows, strict=True), strict=True))), path)
+    table = FactTable.read(path)
+    first = [int(row) + (suffix == "csv") for row in (1, 2)]
+    assert {fact[:2] for fact in facts_of(table)} == {
+        (city, relation)
+        for city in (*(f"Springfield (line {line})" for line in first), "Shelbyville")
+        for relation in ("state", "population", "county")
+    }
+    assert "each row an entity named by 'city'; 'Springfield' stands for several rows" in table.notes[0]
+    assert "--subject names another column" in table.notes[0]
+
+
+def test_rows_of_three_columns_that_may_be_wide_are_said(tmp_path: Path) -> None:
+    path = tmp_path / "cities.csv"
+    path.write_text("".join(f"{line.rpartition(',')[0]}\n" for line in CITIES.splitlines()))
+    table = FactTable.read(path)
+    assert len(table) == 4 and len(table.notes) == 1
+    assert table.notes[0].startswith(
+        f"{path}: rows of 3 columns, the first of them 'city', 'state', 'population'"
+    )
+    assert "give --wide (or --subject COLUMN); " in table.notes[0] and "give --columns" in table.notes[0]
+    wide = FactTable.read(path, subject="city")
+    assert len(wide) == 6 and "'Springfield' stands for several rows" in wide.notes[0]
+    assert FactTable.read(path, wide=False).notes == ()
+    path.write_text("head,relation,tail\nSpringfield,population,114\nShelbyville,area,17\n")
+    assert FactTable.read(path).notes == () and len(FactTable.read(path)) == 2
+    path.write_text("dune,written_by,herbert\nemma,written_by,austen\nemma,year,1815\n")
+    assert FactTable.read(path).notes == () and len(FactTable.read(path)) == 3
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_other_columns_than_those_of_facts_name_the_flag(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"cities.{suffix}"
+    for row in ({"s": "a", "p": "r", "o": "b", "page": "c"}, {"city": "Springfield", "state": "IL"}):
+        if suffix == "jsonl":
+            path.write_text(json.dumps(row))
+        else:
+            pq.write_table(pa.Table.from_pylist([row]), path)
+        with pytest.raises(DataError, match=r"give --wide \(or --subject COLUMN\)"):
+            FactTable.read(path)
+    assert facts_of(FactTable.read(path, wide=True)) == [("Springfield", "state", "IL")]
+    with pytest.raises(DataError, match=r"expected [^;]*(;[^;]*skip_bad[^;]*)?$|give the names it has$"):
+        QuestionSet.read(path, FactTable.from_triples([("a", "r", "b")]))
 
 
 def test_bad_rows(tmp_path: Path) -> None:

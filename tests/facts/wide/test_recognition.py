@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from hmn.errors import DataError
-from hmn.facts.wide.recognition import looks_wide, subject_column
+from hmn.facts.wide.recognition import looks_wide, perhaps_wide, subject_column
 
 
 def table(text: str) -> list[list[str]]:
@@ -20,6 +20,8 @@ def table(text: str) -> list[list[str]]:
         ",name,born,died\n0,Ada,1815,1852\n1,Alan,1912,1954",
         "Country Name,Country Code,1960,1961\nAruba,ABW,1.5,1.6\nChad,TCD,..,7.0",
         "name,language,language,x\nA,de,fr,1\nB,it,,2",
+        "city,state,population,county\nSpringfield,IL,1,A\nSpringfield,MO,2,A\nShelbyville,IL,3,A",
+        "name,relationship,age,town\nAda,mother,51,Rome\nBob,father,52,Rome\nCyd,child,9,Rome",
     ],
 )
 def test_wide_tables(text: str) -> None:
@@ -33,6 +35,13 @@ def test_wide_tables(text: str) -> None:
         "obama,visits,france,2014-01-01\nmerkel,meets,obama,2014-01-02\nputin,calls,merkel,2014-01-03",
         "a,b,c,d\nc,e,f,h",
         "a,r,b\nc,s,d\ne,t,f",
+        # facts with a source below names that are not sure, and facts of one entity after the other
+        "topic,rel,answer,page\nDune,author,Herbert,w1\nDune,year,1965,w2\nEmma,author,Austen,w3",
+        "s,p,o,source\nDune,author,Herbert,w1\nEmma,year,1815,w2\nLem,born,Lwow,w3",
+        "item,property,value,rank\nDune,author,Herbert,best\nEmma,year,1815,good\nEden,author,Lem,fine",
+        "Dune,author,Herbert,w1\nDune,year,1965,w2\nEmma,author,Austen,w3",
+        "city,a,b,c\nX,1,1,1\nX,2,1,1\nX,3,1,1",
+        "city,a,b,c\n" + "\n".join(f"{'ABCDEF'[n % 6]},{n},1,1" for n in range(9)),
         "1,2,3,4\n5,6,7,8\n9,10,11,12",
         "true,name,x,y\na,b,c,d\ne,f,g,h",
         "n/a,name,x,y\na,b,c,d\ne,f,g,h",
@@ -59,6 +68,13 @@ def test_other_tables(text: str) -> None:
         (",city,born\n0,Ada,1815\n1,Alan,1912", "city"),
         ("genre,film\nSF,Dune\nSF,Alien\nSF,Solaris\nSF,Stalker", "film"),
         ("x,y\n1,2\n3,4", "x"),
+        ("city,state,mayor\nSpringfield,IL,Buscher\nSpringfield,MO,McClure\nShelbyville,KY,Smith", "city"),
+        (",city,state\n0,Springfield,IL\n1,Springfield,MO\n2,Shelbyville,KY", "city"),
+        ("author,title\nLem,Eden\nLem,Solaris\nHerbert,Dune", "title"),
+        (
+            "author,book\n" + "".join(f"{'ABCDEF'[n % 6]},{'book ' + str(n)}\n" for n in range(9)) + "G,x",
+            "book",
+        ),
     ],
 )
 def test_the_column_that_names_entities(text: str, name: str) -> None:
@@ -73,3 +89,22 @@ def test_a_wanted_column() -> None:
         subject_column(header, rows, "captal", "file")
     with pytest.raises(DataError, match=r"there is no column 'x', expected one of 'country', 'capital'"):
         subject_column(header, rows, "x", "file")
+
+
+@pytest.mark.parametrize(
+    ("text", "is_doubtful"),
+    [
+        ("city,state,population\nSpringfield,Illinois,114\nSpringfield,Missouri,169", True),
+        ("country,area,capital\nFrance,551,Paris\nJapan,377,Tokyo", True),
+        ("film,director,writer\nA,a,b\nB,c,d\nC,e,f\nD,g,h", True),
+        ("film,director,writer\nA,a,b\nB,a,d\nC,e,f\nD,g,h", False),
+        ("film,director,writer\nA,a,b\nB,c,d\nC,e,f", False),
+        ("dune,written_by,herbert\ndune,year,1965\nemma,year,1815", False),
+        ("dune,year,1965\nemma,year,1815\neden,year,1959", False),
+        ("dune,by,herbert\nemma,at,1815\nlem,in,poland", False),
+        ("country,capital,area,x\nFrance,Paris,551,1\nJapan,Tokyo,377,2", False),
+        ("city,state,population", False),
+    ],
+)
+def test_rows_of_three_columns_that_may_be_wide(text: str, is_doubtful: bool) -> None:
+    assert perhaps_wide(table(text)) is is_doubtful

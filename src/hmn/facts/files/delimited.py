@@ -13,6 +13,7 @@ from hmn.facts.files.layout import (
     Row,
     Rows,
     blank_value,
+    if_wide,
     is_header,
     layout_by_header,
     layout_by_width,
@@ -142,8 +143,8 @@ def _shape_of(
 def _why_none_fits(cells: Sequence[str], layouts: Sequence[Layout], separator: str) -> str:
     """Say that a first row has as many columns as no layout, and what may be meant."""
     reason = wrong_width(len(cells), widths(*layouts), separator)
-    if len(cells) > 1 and len(layouts) == 1 and "relation" in layouts[0].columns:
-        return f"{reason}; if each row is an entity and each column a relation, give --wide"
+    if hint := if_wide(cells, layouts):
+        return reason + hint
     if separator:
         reason += (
             f"; if a text other than {separator!r} separates the columns, give it as separator (--separator)"

@@ -16,6 +16,7 @@ from hmn.facts.files.layout import (
     Row,
     Rows,
     blank_value,
+    if_wide,
     layout_by_header,
     nearest,
     no_rows,
@@ -110,7 +111,7 @@ def _layout_of(item: dict[str, Any], layouts: Sequence[Layout]) -> Layout:
     named = layout_by_header(names, layouts)
     if named is not None:
         return named[0]
-    hint = nearest(names, layouts)
+    hint = nearest(names, layouts) + if_wide(names, layouts)
     raise BadRowError(f"the JSON object has keys {shown(names)}, expected {_either(layouts)}{hint}")
 
 

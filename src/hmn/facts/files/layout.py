@@ -123,6 +123,13 @@ def nearest(names: Sequence[str], layouts: Sequence[Layout]) -> str:
     return ""
 
 
+def if_wide(names: Sequence[str], layouts: Sequence[Layout]) -> str:
+    """What to do if a file whose columns are not those of facts is a wide table; empty for other files."""
+    if len(names) < 2 or len(layouts) > 1 or "relation" not in layouts[0].columns:
+        return ""
+    return "; if each row is an entity and each column a relation, give --wide (or --subject COLUMN)"
+
+
 def shown(names: Sequence[str]) -> str:
     """Show the first few names of a list, each cut to a readable length."""
     return ", ".join(repr(name[:40]) for name in names[:8]) + (", …" if len(names) > 8 else "")

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hmn.errors import DataError
-from hmn.facts.files.layout import BadRowError, Layout, Row, Rows, layout_by_header, nearest, shown
+from hmn.facts.files.layout import BadRowError, Layout, Row, Rows, if_wide, layout_by_header, nearest, shown
 from hmn.facts.files.raw.opening import readable
 from hmn.facts.files.source import Source
 
@@ -49,7 +49,7 @@ def _layout_of(source: Source, layouts: Sequence[Layout]) -> tuple[Layout, list[
     expected = " or ".join(map(str, layouts))
     raise DataError(
         f"{source.path}: it has columns {shown(names)}, expected {expected}: give the names it has"
-        f"{nearest(names, layouts)}"
+        f"{nearest(names, layouts)}{if_wide(names, layouts)}"
     )
 
 

@@ -17,7 +17,7 @@ from hmn.facts.files.separators import SEPARATORS, first_rows, fit
 from hmn.facts.files.source import Source
 from hmn.facts.wide.cells import Cell
 from hmn.facts.wide.facts import WideRow, WideTable
-from hmn.facts.wide.recognition import FEWEST_COLUMNS, looks_wide
+from hmn.facts.wide.recognition import FEWEST_COLUMNS, looks_wide, names_facts, perhaps_wide
 
 SHOWN_ROWS = 200
 """Number of rows of a spreadsheet by which a wide table is recognised."""
@@ -45,6 +45,7 @@ def wide_table(source: Source, layout: Layout, separator: str | None, wide: bool
         first = [cells for _, cells in rows[:SHOWN_ROWS]]
         if wide or (fit(first, [layout], "") < 1 and looks_wide(first)):
             return _with_header(source, iter(rows))
+        _note_if_doubtful(source, first, layout)
         return None
     found = _separator(source, layout, separator, wide)
     return (
@@ -58,7 +59,7 @@ def _is_wide(names: Sequence[str], layout: Layout, wide: bool | None) -> bool:
         return wide
     if layout_by_header(names, [layout]) is not None or names_some(names, layout):
         return False
-    return len(names) >= FEWEST_COLUMNS
+    return len(names) >= FEWEST_COLUMNS and not names_facts(names)
 
 
 def _separator(source: Source, layout: Layout, given: str | None, wide: bool | None) -> str | None:
@@ -66,6 +67,7 @@ def _separator(source: Source, layout: Layout, given: str | None, wide: bool | N
     usual = recognised(source, [layout], given)
     rows = first_rows(source, usual, has_quotes(source, usual))
     if wide is None and (fit(rows, [layout], usual) >= 1 or (rows and names_some(rows[0], layout))):
+        _note_if_doubtful(source, rows, layout)
         return None
     known = (
         [given] if given is not None and any(given in line for _, line in source.first_lines) else SEPARATORS
@@ -75,6 +77,16 @@ def _separator(source: Source, layout: Layout, given: str | None, wide: bool | N
     }
     widths = {each: len(rows[0]) for each, rows in tables.items() if rows and (wide or looks_wide(rows))}
     return max(widths, key=lambda each: widths[each]) if widths else (usual if wide else None)
+
+
+def _note_if_doubtful(source: Source, rows: Sequence[Sequence[str]], layout: Layout) -> None:
+    """Say how rows of three columns are read, if they may be meant otherwise."""
+    if rows and layout_by_header(rows[0], [layout]) is None and perhaps_wide(rows):
+        source.note(
+            f"{source.path}: rows of 3 columns, the first of them {shown(rows[0])}, read as facts: {layout}; "
+            "if each row is an entity and each column a relation, give --wide (or --subject COLUMN); "
+            "if the first row names the columns of facts, give --columns"
+        )
 
 
 def _with_header(source: Source, records: Iterator[tuple[int, list[str]]]) -> WideTable:
