@@ -22,7 +22,7 @@ TENTH = 8_100
 RELATION_SHARE = 0.05
 """Share of the relations that come later."""
 MOST_EPOCHS = {"product keys": 40, "dense": 12}
-"""Upper limit of the epochs of networks that know facts by their weights: an epoch of dense ones takes minutes."""
+"""Upper limit of the epochs of networks that know facts by their weights: dense ones take minutes each."""
 PARTS = ("writing", "others", *KINDS, "speed")
 """Names of the parts that are measured."""
 
