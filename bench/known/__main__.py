@@ -49,7 +49,7 @@ def main() -> None:
         results["training"] = measure.train(arguments.data, arguments.work)
         done.write_text(json.dumps(results))
     if "figures" not in results:
-        results["figures"] = measure.measure(arguments.work, arguments.metaqa)
+        results["figures"] = measure.measure(arguments.data, arguments.work, arguments.metaqa)
         results["figures"]["pooled"] = pooled(results["figures"]["metaqa"])
         done.write_text(json.dumps(results))
     write_results("known", results, report(results))

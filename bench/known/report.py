@@ -29,8 +29,8 @@ def report(results: dict[str, Any]) -> str:
         described(results["machine"]),
         "",
         f"`python -m bench.known`. Model: `{results['training']['command']}`: the even lines of "
-        "SimpleQuestions' valid.tsv are held out in training and set the threshold, the odd lines are "
-        "measured here.",
+        "SimpleQuestions' valid.tsv choose the epoch. Each half of valid.tsv is measured while the judge "
+        "learns from training questions and the other half, which also sets the threshold.",
         "",
         "| | measured | to reach |",
         "|---|---|---|",
@@ -45,7 +45,8 @@ def report(results: dict[str, Any]) -> str:
         "",
         f"Of {found['questions']:,} questions, {half['removed']:,} lose their facts, with all facts that "
         "read the same (a name and a relation), since no reader can tell these apart. An answer counts as "
-        f"known from a probability of {found['threshold']:.4f}, which held-out questions gave for a "
+        f"known from a probability of {found['thresholds'][0]:.4f} in one half and "
+        f"{found['thresholds'][1]:.4f} in the other, which the other half's questions gave for a "
         f"precision of {found['precision asked for']:.2f} where half of the facts are gone. Here "
         f"{100 * half['precision of what is known']:.1f} % of what counts as known is right; "
         f"{100 * half['known of those removed']:.1f} % of the questions without facts count as known, and "
@@ -85,6 +86,14 @@ def report(results: dict[str, Any]) -> str:
             "them do, they are too high; the decision known or not known takes the half into account.",
             "",
             "![Reliability, and risk against coverage](known.png)",
+            "",
+            "## Wrong answers that are most probable",
+            "",
+            f"Coverage at 99 % precision is {found['coverage by half'][0]:.3f} in one half and "
+            f"{found['coverage by half'][1]:.3f} in the other. These are the most probable answers of each "
+            "half that count as wrong; many are right, but not the fact that the data name:",
+            "",
+            *(f"- {text}" for text in found["wrong"]),
             "",
         ]
     )

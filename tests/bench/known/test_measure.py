@@ -19,7 +19,8 @@ PERSON = "kalomi"
 
 @pytest.fixture
 def work(tmp_path: Path, small_facts: FactTable, small_split: Split, small_files: Path) -> Path:
-    (tmp_path / "valid.tsv").write_bytes((small_files / "train.tsv").read_bytes())
+    for name in ("train", "valid"):
+        (tmp_path / f"{name}.tsv").write_bytes((small_files / "train.tsv").read_bytes())
     measure.split(tmp_path, tmp_path)
     fitted(small_facts, small_split, tmp_path / "model")
     known = small_facts.names_of(int(small_facts.subject[0]))[0]
@@ -35,7 +36,7 @@ def work(tmp_path: Path, small_facts: FactTable, small_split: Split, small_files
 def test_what_is_measured(work: Path) -> None:
     even, odd = ((work / name).read_text().splitlines() for name in ("held-out.tsv", "measured.tsv"))
     assert not set(even) & set(odd) and len(even) == len(odd)
-    found = measure.measure(work, work)
+    found = measure.measure(work, work, work)
     found["pooled"] = pooled(found["metaqa"])
     half = found["half removed"]
     assert 0 < half["removed"] < found["questions"]
@@ -49,5 +50,5 @@ def test_what_is_measured(work: Path) -> None:
 
 def test_questions_that_the_table_answers_are_found(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "SAME", {"has_tags": ("person/wrote",)})
-    found = measure.measure(work, work)
+    found = measure.measure(work, work, work)
     assert [row["answerable"] for row in found["metaqa"]] == [1, 0, 0]

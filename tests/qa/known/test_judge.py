@@ -49,7 +49,7 @@ def test_without_a_fact_it_sees_what_it_sees_once_the_fact_is_removed(
     qa: FactoidQA = request.getfixturevalue(model)
     questions, numbers = small_split[1], np.arange(3)
     with torch.no_grad():
-        seen = judge_of(qa)._gather(questions, numbers)
+        seen = judge_of(qa)._gather(questions, numbers, 0)
     for row, number in enumerate(numbers):
         changed = copy.deepcopy(qa)
         fact = qa.facts.fact(int(questions.cell[number]))
@@ -63,7 +63,7 @@ def test_without_a_fact_it_sees_what_it_sees_once_the_fact_is_removed(
 def test_right_is_the_share_of_right_facts_of_the_best_cell(trained: FactoidQA, small_split: Split) -> None:
     questions = small_split[1]
     with torch.no_grad():
-        seen = judge_of(trained)._gather(questions, np.arange(50))
+        seen = judge_of(trained)._gather(questions, np.arange(50), 0)
     for number in range(50):
         best = trained.ask(questions.text[number])[0].facts[0]
         gold = trained.facts.fact(int(questions.cell[number]))
@@ -87,7 +87,7 @@ def test_the_same_seed_gives_the_same_head(trained: FactoidQA, small_split: Spli
     state = torch.get_rng_state()
     for _ in range(2):
         judge = make_judge(trained.network, trained.config.k)
-        assert judge.learn(small_split[0], 3)
+        assert judge.learn(small_split[0], None, 3)
         heads.append(judge)
     for name, value in heads[0].head.state_dict().items():
         assert torch.equal(value, heads[1].head.state_dict()[name]), name

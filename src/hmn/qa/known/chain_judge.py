@@ -81,7 +81,7 @@ class ChainJudge(Judge):
                 chosen[row] = cells[0]
         return torch.from_numpy(chosen).to(query.device).unsqueeze(1)
 
-    def _gather(self, questions: QuestionSet, numbers: NDArray[np.int64]) -> Gathered:
+    def _gather(self, questions: QuestionSet, numbers: NDArray[np.int64], seed: int) -> Gathered:  # noqa: ARG002
         asked = self._asked([questions.text[number] for number in numbers])
         answers = [questions.answers(int(number)).astype(np.int64) for number in numbers]
         nothing = [np.zeros(0, np.int64)] * len(numbers)
@@ -100,7 +100,9 @@ class ChainJudge(Judge):
             self._evidence(asked, *self._read(asked, Without(Ragged.of(subject), Ragged.of(object_))))
             for subject, object_ in ((nothing, answers), (begun, nothing))
         )
-        return Gathered(known, torch.tensor(right), without_fact, without_subject)
+        # questions within questions have an answer here, and other names may have the relations
+        strange = known.new_zeros(0, self.size)
+        return Gathered(known, torch.tensor(right), without_fact, without_subject, strange)
 
     def _read(self, asked: Asked, without: Without | None) -> tuple[Chains, list[list[Reading]]]:
         """The chains that questions ask for, whose topics are to be found."""

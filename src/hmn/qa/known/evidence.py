@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from hmn.nn.memory.encoded import EncodedMemory
 from hmn.qa.encoders.fact import FactEncoder
@@ -17,6 +18,8 @@ from hmn.qa.text import WordBags, bags_of
 
 SMALLEST = 1e-6
 """Lower limit of weights before their logarithm is taken."""
+LEAST_LIKELY = -30.0
+"""Lower limit of the logarithm of how likely a relation is."""
 
 
 class Asked(NamedTuple):
@@ -53,7 +56,7 @@ class Evidence:
     @property
     def size(self) -> int:
         """Number of figures per question, E."""
-        return 21 if self.encoder.meaning_scale is None else 22
+        return 29 if self.encoder.meaning_scale is None else 30
 
     @property
     def relations(self) -> Tensor:
@@ -88,6 +91,7 @@ class Evidence:
         own = likely.gather(1, relation.to(cell.device))  # (B, K)
         own = own.where(cell >= 0, likely.amin(dim=1, keepdim=True))
 
+        next_likely = F.pad(likely, (0, 2), value=LEAST_LIKELY).topk(3, dim=1).values[:, 1:]
         share = weight[:, 0].clamp(SMALLEST, 1 - SMALLEST)
         columns = [
             name[:, 0],
@@ -102,16 +106,19 @@ class Evidence:
             share.log(),
             (1 - share).log(),
             products[:, 0].sum(dim=1) / 20,
+            *next_likely.clamp(min=LEAST_LIKELY).unbind(dim=1),
+            -(likely.exp() * likely).sum(dim=1),
+            asked.query[:, names : names + relations.shape[1]].norm(dim=1) / 10,
         ]
         if self.encoder.meaning_scale is not None:
             columns.append(meaning[:, 0] / self.encoder.meaning_scale.exp())
         return torch.cat([torch.stack(columns, dim=1), self._words(asked, cell[:, 0])], dim=1)
 
     def _words(self, asked: Asked, cell: Tensor) -> Tensor:
-        """How far the words of the question and of the best cell's name cover each other: ``(B, 9)``.
+        """How far the words of the question and of the best cell's name cover each other: ``(B, 13)``.
 
         A word counts by how rare it is among the names; one of the question also by its gate, which is how
-        likely it belongs to a name.
+        likely it belongs to a name. Questions of two facts have words left over, and often two names.
         """
         length, gate = asked.bags.length, asked.words.gate
         text = np.repeat(np.arange(len(length)), length)  # (W,)
@@ -136,6 +143,9 @@ class Evidence:
         asked_for, uncovered = summed(weight, of_text), summed(left, of_text)
         in_name, unnamed = summed(name_rare, of_name), summed(name_left, of_name)
         count = torch.from_numpy(np.bincount(named, minlength=len(length))).to(gate)
+        length_of = tensors(gate.device, length)[0].to(gate)
+        goes_on = of_text == F.pad(of_text[:-1], (1, 0), value=-1)
+        before = F.pad(gate[:-1], (1, 0)) * goes_on  # (W,), 0 before a question's first word
         columns = [
             uncovered / (asked_for + 1e-3),
             unnamed / (in_name + 1e-3),
@@ -146,6 +156,10 @@ class Evidence:
             largest(gate),
             in_name / 20,
             count / 4,
+            length_of / 10,
+            summed(1 - gate, of_text) / 10,
+            summed((gate - before).clamp(min=0), of_text),  # number of names, as far as gates tell
+            summed(gate * (1 - gate), of_text),
         ]
         return torch.stack(columns, dim=1)
 

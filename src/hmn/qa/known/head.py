@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 HIDDEN = 32
 """Number of hidden units."""
-STEPS = 600
+STEPS = 1200
 """Number of steps of training."""
 BATCH = 1024
 """Pieces of evidence per step."""

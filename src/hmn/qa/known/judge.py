@@ -21,6 +21,7 @@ from hmn.qa.cells import Cells
 from hmn.qa.encoders.question import QuestionEncoder
 from hmn.qa.known.evidence import Asked, Evidence
 from hmn.qa.known.head import KnownHead
+from hmn.qa.known.strangers import strangers
 from hmn.qa.text import bags_of
 from hmn.results import Read
 
@@ -32,8 +33,12 @@ TOGETHER = 256
 """Number of questions that are read together in learning."""
 MOST_LEARNT = 4096
 """Upper limit of questions that a judge learns from, and of those it is calibrated on."""
+MANY_HELD_OUT = 1000
+"""Number of held-out questions from which on a judge learns from them, too."""
 FEWEST_LEARNT = 2
 """Lower limit of questions that a judge learns from."""
+HARDEST = 10
+"""Weight in learning of questions that lack their fact alone, of which the best cells fit nearly as well."""
 UNKNOWN_SHARE = 0.05
 """Share of questions whose answer is not in the table, as far as probabilities take it into account."""
 
@@ -50,12 +55,20 @@ class Gathered(NamedTuple):
             best answer is right.
         without_fact: ``(Q, E)`` without the facts that answer them.
         without_subject: ``(Q, E)`` without all facts whose subject has the same name.
+        strange: ``(S, E)`` on other questions that the table does not answer.
     """
 
     known: Tensor
     right: Tensor
     without_fact: Tensor
     without_subject: Tensor
+    strange: Tensor
+
+
+def _sides(seen: Gathered) -> tuple[Tensor, Tensor]:
+    """Evidence on questions whose answer is in the table, and on those whose answer is not."""
+    hardest = seen.without_fact.repeat(HARDEST, 1)
+    return seen.known, torch.cat([hardest, seen.without_subject, seen.strange])
 
 
 class Judge(ABC):
@@ -84,11 +97,12 @@ class Judge(ABC):
         """Number of figures of evidence per question, E."""
         return self.evidence.size
 
-    def learn(self, questions: QuestionSet, seed: int) -> bool:
-        """Learn from training questions, and calibrate on them until there are better ones.
+    def learn(self, questions: QuestionSet, held_out: QuestionSet | None, seed: int) -> bool:
+        """Learn from training questions, and from held-out ones if they are many; calibrate on the latter.
 
         Args:
-            questions: the questions.
+            questions: training questions, of which the network knows more than of any others.
+            held_out: held-out questions; without them, the training questions calibrate.
             seed: seed of the choice of questions and of training.
 
         Returns:
@@ -97,25 +111,22 @@ class Judge(ABC):
         seen = self._gathered(questions, seed)
         if seen is None:
             return False
+        held = None if held_out is None else self._gathered(held_out, seed)
         self.head = self._new_head(seed)
-        self.head.learn(seen.known, torch.cat([seen.without_fact, seen.without_subject]), seed)
-        self._calibrate(seen)
+        taught = [seen] if held is None or len(held.known) < MANY_HELD_OUT else [seen, held]
+        known, unknown = (torch.cat(parts) for parts in zip(*map(_sides, taught), strict=True))
+        self.head.learn(known, unknown, seed)
+        calibrated_on = seen if held is None else held
+        self.head.calibrate(calibrated_on.known, calibrated_on.without_fact, UNKNOWN_SHARE)
+        self.head.set_thresholds(
+            calibrated_on.known, calibrated_on.right, calibrated_on.without_fact, UNKNOWN_SHARE
+        )
         return True
 
     def _new_head(self, seed: int) -> KnownHead:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return KnownHead(self.size)
-
-    def calibrate(self, questions: QuestionSet, seed: int) -> None:
-        """Calibrate on held-out questions; see ``learn`` for the arguments."""
-        seen = self._gathered(questions, seed)
-        if seen is not None:
-            self._calibrate(seen)
-
-    def _calibrate(self, seen: Gathered) -> None:
-        self.head.calibrate(seen.known, seen.without_fact, UNKNOWN_SHARE)
-        self.head.set_thresholds(seen.known, seen.right, seen.without_fact, UNKNOWN_SHARE)
 
     @torch.no_grad()
     def _gathered(self, questions: QuestionSet, seed: int) -> Gathered | None:
@@ -125,12 +136,12 @@ class Judge(ABC):
         if len(chosen) < FEWEST_LEARNT:
             return None
         parts = np.array_split(np.sort(chosen), -(-len(chosen) // TOGETHER))
-        gathered = [self._gather(questions, numbers) for numbers in parts]
+        gathered = [self._gather(questions, numbers, seed + part) for part, numbers in enumerate(parts)]
         return Gathered(*(torch.cat(column).cpu() for column in zip(*gathered, strict=True)))
 
     @abstractmethod
-    def _gather(self, questions: QuestionSet, numbers: NDArray[np.int64]) -> Gathered:
-        """Evidence on the questions with the given numbers."""
+    def _gather(self, questions: QuestionSet, numbers: NDArray[np.int64], seed: int) -> Gathered:
+        """Evidence on the questions with the given numbers, and on strange ones made from them."""
 
     def _asked(self, texts: list[str]) -> Asked:
         """Questions in words, encoded."""
@@ -162,7 +173,7 @@ class CellJudge(Judge):
         known: Tensor = self.head(self.evidence(asked, read.cell[:, looked_at], read.weight[:, looked_at]))
         return known.where((read.cell[:, 0] >= 0).to(known.device), known.new_zeros(()))
 
-    def _gather(self, questions: QuestionSet, numbers: NDArray[np.int64]) -> Gathered:
+    def _gather(self, questions: QuestionSet, numbers: NDArray[np.int64], seed: int) -> Gathered:
         asked = self._asked([questions.text[number] for number in numbers])
         read = self.reader.read(asked.query, min(DEEP, len(self.cells)))
         facts = [questions.right_cells(self.output.facts, int(number)) for number in numbers]
@@ -180,7 +191,16 @@ class CellJudge(Judge):
             self.evidence(asked, *self._left(read, torch.from_numpy(gone).to(read.cell.device)))
             for gone in (nothing, fact, subject)
         )
-        return Gathered(known, torch.tensor(hit), without_fact, without_subject)
+        strange = [text for texts in strangers(questions, numbers, self.cells, seed) for text in texts]
+        return Gathered(known, torch.tensor(hit), without_fact, without_subject, self._evidence(strange))
+
+    def _evidence(self, texts: list[str]) -> Tensor:
+        """Evidence ``(Q, E)`` on questions in words, with all facts there."""
+        if not texts:
+            return self.evidence.relations.new_zeros(0, self.size)
+        asked = self._asked(texts)
+        read = self.reader.read(asked.query, self.k)
+        return self.evidence(asked, read.cell[:, : self._looked_at], read.weight[:, : self._looked_at])
 
     def _left(self, read: Read[Tensor | None], gone: Tensor) -> tuple[Tensor, Tensor]:
         """The best cells that are left without some, and their weights: both ``(B, K)``."""

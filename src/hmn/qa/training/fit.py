@@ -113,11 +113,7 @@ def fit(
 def _judge(model: FactoidQA, questions: QuestionSet, held_out: QuestionSet | None, seed: int) -> Judge | None:
     """Judge of whether an answer is in the table; None if there are too few questions to learn it from."""
     judge = make_judge(model.network.eval(), model.config.k)
-    if not judge.learn(questions, seed):
-        return None
-    if held_out is not None:
-        judge.calibrate(held_out, seed)
-    return judge
+    return judge if judge.learn(questions, held_out, seed) else None
 
 
 def fingerprint(facts: FactTable, *questions: QuestionSet | None) -> str:
