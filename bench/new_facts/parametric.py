@@ -28,6 +28,8 @@ HEADS, BEST, HALF = 4, 32, 128
 """Heads of the product-key memory, slots read per head, and features of half a key (Lample et al. 2019)."""
 LEARNED = 0.95
 """Share of the facts taught that a training stops at."""
+PATIENCE, LEAST_GAIN = 4, 0.002
+"""Number of epochs without a gain of this size in the share that is learned, which end a training."""
 
 
 class Dense(nn.Module):
@@ -149,7 +151,8 @@ class Parametric:
             # few steps touch each value: its rate is ten times that of the rest, as in the paper
             steps.append(torch.optim.SparseAdam(sparse, lr=10 * rate))  # type: ignore[arg-type]
         began, learned, epoch = time.process_time(), 0.0, 0
-        while epoch < most_epochs and learned < LEARNED:
+        best, best_epoch = 0.0, 0
+        while epoch < most_epochs and learned < LEARNED and epoch - best_epoch < PATIENCE:
             epoch += 1
             self.network.train(not further)
             right = 0
@@ -162,6 +165,8 @@ class Parametric:
                     step.step()
                 right += hits
             learned = right / len(query)
+            if learned >= best + LEAST_GAIN:
+                best, best_epoch = learned, epoch
             spent = time.process_time() - began
             print(
                 f"epoch {epoch}: {learned:.3f} of {len(query):,} facts and questions, {spent:.0f} s",
