@@ -49,6 +49,15 @@ def test_names_in_one_language(tmp_path: Path) -> None:
     assert "hallo" in table.entities.to_pylist() and "hello" not in table.entities.to_pylist()
 
 
+def test_a_language_that_no_name_has(tmp_path: Path) -> None:
+    table = read(tmp_path, CITIES, language="it")
+    assert table.notes == (
+        f"{tmp_path / 'g.ttl'}: no name is in the language 'it', expected one of de, en, fr, la",
+    )
+    assert not read(tmp_path, CITIES, language="en-US").notes
+    assert not read(tmp_path, 'ex:a ex:near ex:b ; rdfs:label "Vienna" .', language="it").notes
+
+
 @pytest.mark.parametrize(("german", "english", "used"), [(3, 2, "en"), (5, 2, "de"), (0, 2, ""), (2, 0, "")])
 def test_the_language_of_most_names(tmp_path: Path, german: int, english: int, used: str) -> None:
     labels = [f'ex:{n} rdfs:label "Stadt {n}"@de .' for n in range(german)]

@@ -54,6 +54,35 @@ def test_every_format(tmp_path: Path, suffix: str) -> None:
     assert facts_of(FactTable.read(tmp_path / f"g{suffix}.gz")) == FACTS
 
 
+@pytest.mark.parametrize("suffix", [*FORMATS, ""])
+def test_a_byte_order_mark_is_no_part_of_a_graph(tmp_path: Path, suffix: str) -> None:
+    path = written(tmp_path / f"g{suffix}", FORMATS.get(suffix, "TURTLE"))
+    path.write_bytes("\ufeff".encode() + path.read_bytes())
+    assert facts_of(FactTable.read(path)) == FACTS
+
+
+def test_nodes_without_a_label_are_the_same_at_every_reading(tmp_path: Path) -> None:
+    path, other = tmp_path / "g.ttl", tmp_path / "other.ttl"
+    prefix = "@prefix e: <http://e/> . @prefix s: <http://schema.org/> .\n"
+    path.write_text(prefix + 'e:a e:at [ s:name "Main Street" ; e:no 5 ] , [ s:name "Side Street" ] .')
+    first, second = FactTable.read(path), FactTable.read(path)
+    assert [first.fact(cell) for cell in range(3)] == [second.fact(cell) for cell in range(3)]
+    assert {first.fact(cell).object_name for cell in range(3)} == {"Main Street", "Side Street", "5"}
+    assert facts_of(FactTable.read(path, path)) == facts_of(first)
+    other.write_text(prefix + 'e:b e:at [ s:name "Another Street" ] .')
+    assert first.fact(0).subject_name == FactTable.read(path, other).fact(0).subject_name
+    names = {name for cell in range(3) for name in FactTable.read(path, other).fact(cell)[3:]}
+    assert "Another Street" not in names
+
+
+def test_a_graph_in_another_encoding(tmp_path: Path) -> None:
+    path = tmp_path / "g.ttl"
+    path.write_bytes('<http://a/x> <http://a/p> "Zoë" .\n'.encode("cp1252"))
+    with pytest.raises(DataError, match=r"g\.ttl:1: bad RDF \(Invalid UTF-8.*give it \(--encoding windows"):
+        FactTable.read(path)
+    assert FactTable.read(path, encoding="windows-1252").fact(0).object == "Zoë"
+
+
 @pytest.mark.parametrize("name", ["N_TRIPLES", "TURTLE", "RDF_XML"])
 @pytest.mark.parametrize("file", ["graph", "graph.data"])
 def test_a_file_without_a_known_suffix(tmp_path: Path, name: str, file: str) -> None:

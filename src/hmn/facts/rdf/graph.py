@@ -74,6 +74,10 @@ def read_graph(source: Source, language: str | None) -> Graph:
         elif not (statement.object.kind == "iri" and statement.object.text.startswith(_SCHEMA)):
             facts.append(statement)
     chosen = (language or _most_frequent(source, names)).strip().lower()
+    others = {_main(each.object.language) for each in (*names, *facts)} - {""}
+    if language is not None and others and _main(chosen) not in others:
+        shown = ", ".join(sorted(others)[:8])
+        source.note(f"{source.path}: no name is in the language {language!r}, expected one of {shown}")
     names = _in_language(names, chosen)
     named = {statement.subject.text for statement in names}
     kept = [each for each in facts if _is_named(each.subject, named) and _is_named(each.object, named)]

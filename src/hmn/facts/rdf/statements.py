@@ -34,6 +34,10 @@ _BY_SUFFIX = {
     ".xml": "RDF_XML",
 }
 """Formats, by the names that pyoxigraph gives them."""
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+"""First bytes that some editors write before UTF-8; only the parser of XML and JSON takes them off."""
+_MADE_UP = re.compile(r"[0-9a-f]{20,32}")
+"""Pattern of what the parser calls a node without a label: another text at every reading."""
 _OPEN_END = re.compile(rb"[;,]\s*\n")
 """Pattern of the end of a line of Turtle that its statement goes on after."""
 
@@ -81,8 +85,9 @@ def read_statements(source: Source) -> Iterator[Statement]:
         _by_line(source, file_format) if goes_by_lines else enumerate(_whole(source, file_format, name), 1)
     )
     seen: set[tuple[Term, str, Term]] = set()
+    nodes = None if goes_by_lines else _Nodes(source.path.name)
     for line, quad in quads:
-        subject, object_ = _term(quad.subject), _term(quad.object)
+        subject, object_ = _term(quad.subject, nodes), _term(quad.object, nodes)
         if subject is None or object_ is None:
             continue
         statement = Statement(line, subject, quad.predicate.value, object_)
@@ -98,7 +103,7 @@ def _format(source: Source) -> str:
     known = _BY_SUFFIX.get(suffix_of(source))
     if known is not None:
         return known
-    start = source.start.lstrip()
+    start = source.start.removeprefix(_BYTE_ORDER_MARK).lstrip()
     if start.startswith((b"<?xml", b"<rdf:RDF")):
         return "RDF_XML"
     is_turtle = start.startswith((b"@", b"#")) or start[:6].upper() in (b"PREFIX", b"BASE <")
@@ -141,7 +146,7 @@ def _whole(source: Source, file_format: Any, name: str) -> Iterator[Quad]:
                     raise DataError(
                         f"{source.path}: bad RDF after {read:,} statements ({_reason(error)}): correct it"
                     ) from None
-                source.bad(error.lineno, f"bad RDF ({_reason(error)})")
+                source.bad(error.lineno, f"bad RDF ({_reason(error)})" + _if_not_utf_8(error))
                 continue
             if quad is None:
                 return
@@ -163,7 +168,7 @@ class _Reader:
     """A file as pyoxigraph reads it."""
 
     def __init__(self, read: ReadBytes) -> None:
-        self._read, self._left = read, b""
+        self._read, self._left = read, read(1 << 16).removeprefix(_BYTE_ORDER_MARK)
 
     def read(self, size: int = -1) -> bytes:
         """Read up to a number of bytes."""
@@ -173,17 +178,45 @@ class _Reader:
         return data
 
 
-def _term(term: Any) -> Term | None:
-    """A subject or an object; None for a statement about a statement."""
+class _Nodes:
+    """Numbers the nodes of a file that have no label, so that it gives the same facts at every reading.
+
+    The file's name keeps them apart from those of other files.
+    """
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self._names: dict[str, str] = {}
+
+    def name(self, made_up: str) -> str:
+        """The name of a node, by what the parser calls it."""
+        return self._names.setdefault(made_up, f"{self._file} {len(self._names) + 1}")
+
+
+def _term(term: Any, nodes: _Nodes | None) -> Term | None:
+    """A subject or an object; None for a statement about a statement.
+
+    Args:
+        term: as the parser gives it.
+        nodes: names those without a label; None in formats where all have one.
+    """
     import pyoxigraph
 
     if isinstance(term, pyoxigraph.NamedNode):
         return Term(term.value.removeprefix(BASE).lstrip("#") or term.value, "iri")
     if isinstance(term, pyoxigraph.BlankNode):
-        return Term(f"_:{term.value}", "blank")
+        has_label = nodes is None or not _MADE_UP.fullmatch(term.value)
+        name = term.value if nodes is None or has_label else nodes.name(term.value)
+        return Term(f"_:{name}", "blank")
     if isinstance(term, pyoxigraph.Literal):
         return Term(term.value, "literal", (term.language or "").lower())
     return None
+
+
+def _if_not_utf_8(error: SyntaxError) -> str:
+    """What to do if a file has another encoding; empty for other errors."""
+    hint = "; if the file has another encoding, give it (--encoding windows-1252, or another)"
+    return hint if "UTF-8" in _reason(error) else ""
 
 
 def _reason(error: SyntaxError) -> str:
