@@ -42,6 +42,15 @@ def test_the_language_of_a_table_is_found(code: str) -> None:
     assert found.code == code
 
 
+def test_many_names_do_not_hide_the_language_of_the_relations() -> None:
+    relations = ["Wohnort", "Geburtstag", "Beruf", "Gehalt"]
+    names = [f"{first} {last}" for first in ("Ana", "Ben", "Cy") for last in map("Q{:03}".format, range(900))]
+    names = [name.translate(str.maketrans("0123456789", "abcdefghij")) for name in names]
+    found = language_of(table(relations, names))
+    assert found is not None
+    assert found.code == "de"
+
+
 def test_there_is_a_table_for_each_language() -> None:
     assert languages().keys() == TABLES.keys()
 

@@ -20,7 +20,7 @@ FALLBACK = "en"
 NAMES_LOOKED_AT = 2000
 """Number of entities whose names are evidence for the language."""
 RELATION_WEIGHT = 20
-"""Weight of a word in a relation, against 1 for a word in a name."""
+"""Weight of a word in a relation, against 1 for a word in a name, at least: names never outweigh them all."""
 LETTER_WEIGHT = 0.5
 """Weight of a letter that few other languages have, against 1 for a word of the language."""
 LEAST_EVIDENCE = 0.02
@@ -99,10 +99,9 @@ def language_of(facts: FactTable) -> Language | None:
     candidates = [language for language in languages().values() if language.script == script]
     if len(candidates) < 2:
         return next(iter(candidates), None)
-    words: Counter[str] = Counter()
-    for texts, weight in ((relations, RELATION_WEIGHT), (names, 1)):
-        for text in texts:
-            words.update(dict.fromkeys(_WORD.findall(_plain(text)), weight))
+    in_relations, in_names = _words(relations), _words(names)
+    weight = max(RELATION_WEIGHT, in_names.total() // max(1, in_relations.total()))
+    words = in_names + Counter({word: weight * count for word, count in in_relations.items()})
     evidence = _evidence(candidates, words)
     best = max(candidates, key=lambda language: evidence[language.code])
     return best if evidence[best.code] >= LEAST_EVIDENCE * words.total() else None
@@ -129,6 +128,11 @@ def _scripts(texts: Iterable[str]) -> Counter[str]:
         script = unicodedata.name(letter, "?").split()[0].split("-")[0]
         scripts[_SAME_SCRIPT.get(script, script)] += count
     return scripts
+
+
+def _words(texts: Iterable[str]) -> Counter[str]:
+    """In how many texts each word is."""
+    return Counter(word for text in texts for word in set(_WORD.findall(_plain(text))))
 
 
 def _plain(text: str) -> str:
