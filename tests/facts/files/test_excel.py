@@ -65,6 +65,18 @@ def test_a_wide_sheet_with_empty_rows_and_columns(tmp_path: Path) -> None:
     ]
 
 
+def test_titles_above_the_header_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "book.xlsx"
+    sheets = {"Notes": [["read", "me", "first"]], "Facts": [["All we know"], [], [None, "so far"], *FACTS]}
+    path.write_bytes(xlsx(sheets))  # type: ignore[arg-type]
+    table = FactTable.read(path)
+    assert facts_of(table) == [("dune", "first read", "2020-01-01"), ("dune", "published in", "1965")]
+    assert table.notes[0].startswith(f"{path}: read the sheet 'Facts'")
+    assert table.notes[1] == f"{path}:1: left out above the header: 'All we know' and 1 more"
+    path.write_bytes(xlsx({"Films": [["Films", None], *WIDE]}))  # type: ignore[list-item]
+    assert len(FactTable.read(path)) == 10
+
+
 def test_a_sheet_by_its_name(tmp_path: Path) -> None:
     path = tmp_path / "book.xlsx"
     path.write_bytes(xlsx({"Old": FACTS, "New": [["a", "r", "b"]], "Empty": []}, hidden="Old"))  # type: ignore[dict-item]

@@ -104,3 +104,12 @@ def test_columns_are_found_in_any_form_of_unicode(tmp_path: Path) -> None:
     path = tmp_path / "facts.csv"
     path.write_text("gro\u0308ße,ｗａｓ,wen\nb,r,c\n", encoding="utf-8")
     assert FactTable.read(path, columns=["größe", "was", "wen\u00a0"]).fact(0)[:3] == ("b", "r", "c")
+
+
+def test_a_header_below_a_title_is_no_fact(tmp_path: Path) -> None:
+    path = tmp_path / "facts.csv"
+    path.write_text("My facts,,\nsubject,relation,object\na,r,b\n")
+    with pytest.raises(DataError, match=r"facts\.csv:1: empty field: relation"):
+        FactTable.read(path)
+    table = FactTable.read(path, skip_bad=True)
+    assert (len(table), table.fact(0)[:3], table.skipped.total) == (1, ("a", "r", "b"), 1)

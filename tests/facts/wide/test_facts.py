@@ -202,6 +202,31 @@ def test_other_columns_than_those_of_facts_name_the_flag(tmp_path: Path, suffix:
         QuestionSet.read(path, FactTable.from_triples([("a", "r", "b")]))
 
 
+@pytest.mark.parametrize("wide", [None, True])
+@pytest.mark.parametrize(
+    ("titles", "note"),
+    [
+        ("Films of all times\n\n", "'Films of all times'"),
+        ("Films,,,\n,,,\nsource: me,,,\n", "'Films' and 1 more"),
+        ("# exported, in haste\n", "'# exported' and 1 more"),
+        ("# exported in haste\n", "'# exported in haste'"),
+    ],
+)
+def test_titles_above_the_header(tmp_path: Path, titles: str, note: str, wide: bool | None) -> None:
+    path = tmp_path / "films.csv"
+    path.write_text(titles + "film,director,year,length\nDune,Lynch,1984,2.5\nAlien,Scott,1979,2\n")
+    table = FactTable.read(path, wide=wide)
+    assert {table.fact(cell).subject for cell in range(len(table))} == {"Dune", "Alien"}
+    assert len(table) == 6
+    assert table.notes[0] == f"{path}:1: left out above the header: {note}"
+
+
+def test_a_header_whose_first_cell_is_empty_is_no_title(tmp_path: Path) -> None:
+    path = tmp_path / "films.csv"
+    path.write_text(",film,director,year\n0,Dune,Lynch,1984\n1,Alien,Scott,1979\n")
+    assert len(FactTable.read(path)) == 4
+
+
 def test_bad_rows(tmp_path: Path) -> None:
     path = tmp_path / "c.csv"
     path.write_text(

@@ -25,7 +25,7 @@ from hmn.facts.files.layout import (
     wrong_width,
 )
 from hmn.facts.files.raw.lines import MAX_LINE
-from hmn.facts.files.separators import LIST_MARK, declared_separator, first_rows, is_comment
+from hmn.facts.files.separators import LIST_MARK, declared_separator, first_rows, is_comment, is_title
 from hmn.facts.files.source import Source
 
 
@@ -132,8 +132,12 @@ def _shape_of(
                 f"expected a header that names all of them, or none: correct it{nearest(cells, layouts)}"
             )
         layout = layout_by_width(len(cells), layouts)
-        if layout is not None:
+        if layout is not None and not is_title(cells):
             return _Shape(layout, len(cells), widths(layout), None), chain([(number, cells)], records)
+        if layout is not None:  # a header may follow
+            if any(map(str.strip, cells)):
+                source.bad(number, blank_value(layout, cells))
+            continue
         if is_comment(cells[0]) and not any(map(str.strip, cells[1:])):
             continue
         source.bad(number, _why_none_fits(cells, layouts, separator))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from hmn.errors import DataError, MissingPackageError, expected_one_of
 from hmn.facts.files.layout import Layout, Row, layout_by_header
 from hmn.facts.files.raw.packed import MOST_RATIO, UNCHECKED
+from hmn.facts.files.separators import note_titles, titles_above
 from hmn.facts.files.source import Source
 from hmn.facts.ids import one_form
 
@@ -25,7 +26,8 @@ SUFFIXES = {".xlsx", ".xlsm", ".xlsb", ".xls", ".ods"}
 def read_sheet(source: Source, layouts: Sequence[Layout]) -> list[Row]:
     """Read the sheet that the source names, or the first that names the columns of a layout, or the first.
 
-    Numbers, dates and truth values are given as text. Rows and columns without any value are left out.
+    Numbers, dates and truth values are given as text. Rows and columns without any value are left out, and
+    titles above the header.
 
     Raises:
         MissingPackageError: python-calamine is missing.
@@ -35,14 +37,20 @@ def read_sheet(source: Source, layouts: Sequence[Layout]) -> list[Row]:
         workbook = _opened(source)
         sheets = _sheets(source, workbook)
         tables = {name: table for name in sheets if (table := list(_rows(workbook, name)))}
+    titles = {name: titles_above([cells for _, cells in table]) for name, table in tables.items()}
     if not tables:
         raise DataError(f"{source.path}: no rows, expected a sheet with one row per line: check the file")
-    named = (name for name, table in tables.items() if layout_by_header(table[0][1], layouts) is not None)
+    named = (
+        name
+        for name, table in tables.items()
+        if layout_by_header(table[titles[name]][1], layouts) is not None
+    )
     chosen = next(named, next(iter(tables)))
     if len(tables) > 1:
         shown = ", ".join(map(repr, tables))
         source.note(f"{source.path}: read the sheet {chosen!r} of {shown} (--sheet names that of the facts)")
-    return _without_empty_columns(tables[chosen])
+    note_titles(source, tables[chosen][: titles[chosen]])
+    return _without_empty_columns(tables[chosen][titles[chosen] :])
 
 
 def _opened(source: Source) -> CalamineWorkbook:

@@ -6,10 +6,10 @@ import csv
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import dropwhile, islice
+from itertools import dropwhile, islice, takewhile
 
 from hmn.errors import DataError
-from hmn.facts.files.layout import Layout, is_header, layout_by_header
+from hmn.facts.files.layout import Layout, Row, is_header, layout_by_header
 from hmn.facts.files.source import Source
 
 TAB = "\t"
@@ -22,6 +22,8 @@ QUOTED = (",", ";")
 """Separators of files whose cells may be in quotes."""
 LONGEST = 16
 """Upper limit of the characters of a separator."""
+MOST_TITLES = 10
+"""Upper limit of the rows of titles and remarks above a header."""
 
 _DECLARED = re.compile(r'"?sep=(.{1,16}?)"?', re.IGNORECASE)
 """Pattern of a first line in which a spreadsheet names the separator."""
@@ -86,6 +88,26 @@ def separator_of(
 def is_comment(line: str) -> bool:
     """Whether a line at the start of a file is a remark, or blank."""
     return line.startswith("# ") or not line.strip()
+
+
+def is_title(cells: Sequence[str]) -> bool:
+    """Whether a row above the header is a title or a remark, or blank: at most one of its cells is filled."""
+    return sum(map(bool, map(str.strip, cells))) < 2 or cells[0].startswith("# ")
+
+
+def titles_above(rows: Sequence[list[str]]) -> int:
+    """How many rows of titles and remarks stand above the header; none if there are no other rows."""
+    titles = sum(1 for _ in takewhile(is_title, rows[: MOST_TITLES + 1]))
+    return titles if titles < len(rows) and titles <= MOST_TITLES else 0
+
+
+def note_titles(source: Source, titles: Sequence[Row]) -> None:
+    """Say which text above the header is left out."""
+    filled = [(number, cell.strip()) for number, cells in titles for cell in cells if cell.strip()]
+    if filled:
+        number, text = filled[0]
+        more = f" and {len(filled) - 1} more" if len(filled) > 1 else ""
+        source.note(f"{source.path}:{number}: left out above the header: {text[:80]!r}{more}")
 
 
 def first_rows(source: Source, separator: str, quotes: bool) -> list[list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 from hmn.errors import DataError
@@ -13,7 +13,7 @@ from hmn.facts.files.formats import format_of, has_quotes, recognised
 from hmn.facts.files.json_lines import first_items, json_items
 from hmn.facts.files.layout import BadRowError, Layout, layout_by_header, names_some, no_rows, shown
 from hmn.facts.files.parquet import column_names, text_batches
-from hmn.facts.files.separators import SEPARATORS, first_rows, fit
+from hmn.facts.files.separators import MOST_TITLES, SEPARATORS, first_rows, fit, note_titles, titles_above
 from hmn.facts.files.source import Source
 from hmn.facts.wide.cells import Cell
 from hmn.facts.wide.facts import WideRow, WideTable
@@ -73,10 +73,16 @@ def _separator(source: Source, layout: Layout, given: str | None, wide: bool | N
         [given] if given is not None and any(given in line for _, line in source.first_lines) else SEPARATORS
     )
     tables = {
-        each: first_rows(source, each, has_quotes(source, each)) for each in dict.fromkeys([usual, *known])
+        each: _from_header(first_rows(source, each, has_quotes(source, each)))
+        for each in dict.fromkeys([usual, *known])
     }
     widths = {each: len(rows[0]) for each, rows in tables.items() if rows and (wide or looks_wide(rows))}
     return max(widths, key=lambda each: widths[each]) if widths else (usual if wide else None)
+
+
+def _from_header(rows: list[list[str]]) -> list[list[str]]:
+    """Rows without the titles above them."""
+    return rows[titles_above(rows) :]
 
 
 def _note_if_doubtful(source: Source, rows: Sequence[Sequence[str]], layout: Layout) -> None:
@@ -90,20 +96,23 @@ def _note_if_doubtful(source: Source, rows: Sequence[Sequence[str]], layout: Lay
 
 
 def _with_header(source: Source, records: Iterator[tuple[int, list[str]]]) -> WideTable:
-    """A table whose first row names its columns.
+    """A table whose first row names its columns, below titles.
 
     Raises:
         DataError: there is no row, or one column alone.
     """
-    number, header = next(records, (0, []))
-    if not number:
+    head = list(islice(records, MOST_TITLES + 2))
+    if not head:
         raise no_rows(source)
+    titles = titles_above([cells for _, cells in head])
+    note_titles(source, head[:titles])
+    (number, header), *below = head[titles:]
     if len(header) < 2:
         raise DataError(
             f"{source.path}:{number}: the header has 1 column, {shown(header)}, expected those of the "
             "entity's name and of each relation: give the text between columns (--separator)"
         )
-    return WideTable(header, ((line, list(cells)) for line, cells in records))
+    return WideTable(header, ((line, list(cells)) for line, cells in chain(below, records)))
 
 
 def _keys(source: Source) -> list[str]:
