@@ -62,7 +62,11 @@ def test_names_that_read_the_same_are_reported(
     [
         (None, 0.0, "> Herbert  50.0%   dune (dune) · written by"),
         (0.9, 0.8, "> Herbert  45.0%   dune (dune) · written by"),
-        (0.9, 0.95, "perhaps not in the table (probability that it is: 90.0%); nearest facts:"),
+        (
+            *(0.9, 0.95),
+            "perhaps in the table, but not as surely as --precision asks for "
+            "(probability that it is: 90.0%); nearest facts:",
+        ),
         (0.2, 0.95, "not in the table (probability that it is: 20.0%); nearest facts:"),
     ],
 )

@@ -29,8 +29,9 @@ def print_answers(answers: Answers, question: str | None = None) -> None:
         print("  the index found no cell for this question: raise num_probes, num_leaves or the like")
     elif answers.known is False:
         probability = answers.known_probability or 0.0
-        perhaps = "perhaps " if probability >= 0.5 else ""
-        print(f"{perhaps}not in the table (probability that it is: {probability:.1%}); nearest facts:")
+        unsure = "perhaps in the table, but not as surely as --precision asks for"
+        verdict = unsure if probability >= 0.5 else "not in the table"
+        print(f"{verdict} (probability that it is: {probability:.1%}); nearest facts:")
     for rank, answer in enumerate(answers):
         mark = "  " if rank or answers.known is False else "> "
         names = ", ".join(answer.answers[:NAMES_PER_LINE])
