@@ -79,13 +79,13 @@ def test_listed_column(tmp_path: Path) -> None:
         Layout(("subject", "relation", "object", "question")),
         Layout(("question", "answers"), has_list=True),
     ]
-    expected = [["q", "a"], ["p", "b c", "d"]]
-    (tmp_path / "q.tsv").write_text("q\ta\np\tb c|d|\n")
+    expected = [["x", "a"], ["p", "b c", "d"]]
+    (tmp_path / "q.tsv").write_text("x\ta\np\tb c|d|\n")
     (tmp_path / "q.jsonl").write_text(
-        '{"question": "q", "answers": "a"}\n{"question": "p", "answers": ["b c", "d"]}\n'
+        '{"question": "x", "answers": "a"}\n{"question": "p", "answers": ["b c", "d"]}\n'
     )
     pq.write_table(
-        pa.table({"question": ["q", "p"], "answers": [["a"], ["b c", "d"]]}), tmp_path / "q.parquet"
+        pa.table({"question": ["x", "p"], "answers": [["a"], ["b c", "d"]]}), tmp_path / "q.parquet"
     )
     for name in ("q.tsv", "q.jsonl", "q.parquet"):
         table = read_rows(Source(tmp_path / name), layouts)

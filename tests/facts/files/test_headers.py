@@ -37,6 +37,15 @@ FACT = ("subject", "relation", "object")
         ("subject,relation", None),
         ("head,relation,object,x", [0, 1, 2]),
         ("dune,written by,herbert", None),
+        ("Subjekt,Prädikat,Objekt", [0, 1, 2]),
+        ("Quelle,Objekt,Relation,Subjekt", [3, 2, 1]),
+        ("Subjekt,Eigenschaft,Wert", [0, 1, 2]),
+        ("Wert,Eigenschaft,Subjekt", None),
+        ("sujet,relation,objet", [0, 1, 2]),
+        ("主语,关系,宾语", [0, 1, 2]),
+        ("实体,属性,值", [0, 1, 2]),
+        ("субъект,отношение,объект", [0, 1, 2]),
+        ("الموضوع,العلاقة,القيمة", [0, 1, 2]),
     ],
 )
 def test_columns_of_facts(header: str, order: list[int] | None) -> None:
@@ -54,6 +63,14 @@ def test_columns_of_facts(header: str, order: list[int] | None) -> None:
         ("entity,label", "entity,name", True),
         ("qid,title", "entity,name", True),
         ("q1,Dune", "entity,name", False),
+        ("Frage,Antwort", "question,answers", True),
+        ("Nr,Antwort,Frage,Thema", "question,answers", True),
+        ("问题,答案", "question,answers", True),
+        ("Q,A", "question,answers", True),
+        ("Question,Correct Answer", "question,answers", False),
+        ("text,what", "question,answers", False),
+        ("id,Bezeichnung", "entity,name", True),
+        ("id,Bandung", "entity,name", False),
         ("head,relation,tail,question", "subject,relation,object,question", True),
     ],
 )
@@ -69,6 +86,16 @@ def test_a_header_is_no_fact_in_any_file(tmp_path: Path) -> None:
     assert (len(facts), facts.relations) == (2, ["wrote"])
     questions = QuestionSet.read(tmp_path / "questions.tsv", facts)
     assert questions.text == ["what did ada write"]
+
+
+@pytest.mark.parametrize("header", ["Question,Correct Answer", "frage;richtig", "Q,A", "问题,标准答案"])
+@pytest.mark.parametrize("suffix", [".csv", ".txt"])
+def test_the_header_of_questions_is_no_question(tmp_path: Path, header: str, suffix: str) -> None:
+    path = tmp_path / f"questions{suffix}"
+    mark = ";" if ";" in header else ","
+    path.write_text(f"{header}\nwhat did ada write{mark}notes\n", encoding="utf-8")
+    facts = FactTable.from_triples([("ada", "wrote", "notes")])
+    assert QuestionSet.read(path, facts).text == ["what did ada write"]
 
 
 @pytest.mark.parametrize(

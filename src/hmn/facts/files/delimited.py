@@ -8,6 +8,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from hmn.errors import DataError
+from hmn.facts.files.headers import heads_questions
 from hmn.facts.files.layout import (
     Layout,
     Row,
@@ -132,6 +133,8 @@ def _shape_of(
                 f"expected a header that names all of them, or none: correct it{nearest(cells, layouts)}"
             )
         layout = layout_by_width(len(cells), layouts)
+        if layout is not None and heads_questions(cells, layout.columns):
+            return _Shape(layout, len(cells), widths(layout), None), records
         if layout is not None and not is_title(cells):
             return _Shape(layout, len(cells), widths(layout), None), chain([(number, cells)], records)
         if layout is not None:  # a header may follow
