@@ -146,6 +146,12 @@ def test_formats_of_questions_with_answers(tmp_path: Path) -> None:
             "no fact has the answer 'Ann' as its object: it is a subject, which inverse (--inverse) makes an "
             "object too, like all answers of 1 of 4 questions",
         ),
+        (
+            "who\tBob",
+            "who\tBob; female",
+            "no fact has the answer 'Bob; female' as its object: between several answers, expected '|'",
+        ),
+        ("who\tBob", "who\tBob, nobody", "'Bob, nobody' as its object, like"),
         ("who\tBob", "who\t|", "empty field: answers"),
         ("who\tBob", " \tBob", "empty field: question"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +26,8 @@ WITH_FACT = Layout(("subject", "relation", "object", "question"))
 """Columns of a file of questions with their facts."""
 WITH_ANSWERS = Layout(("question", "answers"), has_list=True)
 """Columns of a file of questions with their answers alone."""
+_OTHER_MARKS = re.compile(r"[;,؛،、]")
+"""Pattern of what people put between answers in place of ``|``, and which may also be part of a name."""
 MOST_UNKNOWN = 0.05
 """Share of a file's questions that may have no known answer. A file with more is about other facts."""
 
@@ -360,6 +363,9 @@ def _why_unknown(facts: FactTable, name: str) -> str:
     what = f"no fact has the answer {name[:80]!r} as its object"
     if len(facts.find_entities(name)):
         return f"{what}: it is a subject, which inverse (--inverse) makes an object too"
+    parts = [part.strip() for part in _OTHER_MARKS.split(name)]
+    if len(parts) > 1 and all(len(_objects(facts, part)) for part in parts):
+        return f"{what}: between several answers, expected '|'"
     return what
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from hmn.errors import DataError
 from hmn.facts.files.formats import read_rows
 from hmn.facts.files.layout import Layout
 from hmn.facts.files.source import Source
+from hmn.facts.table import FactTable
 
 plain_text = st.text(st.characters(exclude_characters="\t\n\r\0|", exclude_categories=["Cs"]), min_size=1)
 
@@ -132,3 +134,11 @@ def test_no_file_and_a_folder(tmp_path: Path) -> None:
         read(tmp_path / "facts.tsv")
     with pytest.raises(DataError, match="got a folder"):
         read(tmp_path)
+
+
+def test_a_tar_archive_is_named(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "facts.tar.gz", "w:gz") as archive:
+        (tmp_path / "facts.csv").write_text("a,r,b\n")
+        archive.add(tmp_path / "facts.csv", "facts.csv")
+    with pytest.raises(DataError, match=r"facts\.tar\.gz: it is a tar archive, expected a table: unpack it"):
+        FactTable.read(tmp_path / "facts.tar.gz")

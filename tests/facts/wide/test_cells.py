@@ -14,6 +14,8 @@ from hmn.facts.wide.cells import Cell, Column, is_value
         ("  New   York ", ["New York"]),
         ("Georgian; Abkhaz", ["Georgian", "Abkhaz"]),
         ("German|French| |German", ["German", "French"]),
+        ("العربية؛ الأمازيغية", ["العربية", "الأمازيغية"]),
+        ("汉语、英语", ["汉语", "英语"]),
         (["German", "", "French; Swiss"], ["German", "French; Swiss"]),
         ("Rome, Italy", ["Rome, Italy"]),
         ("551,695 km²", ["551,695 km²"]),
@@ -47,9 +49,21 @@ def test_a_number_in_two_spellings_is_one_value() -> None:
     column = Column([])
     written = ["1,000", "1000", "1000.0", "1000.5", "-1000", "007", "7", "1.000", "1", "10,00"]
     assert [column.values(text)[0] for text in written] == [
-        *("1,000", "1,000", "1,000", "1000.5", "-1000", "007", "7", "1.000", "1.000", "10,00")
+        *("1,000", "1,000", "1,000", "1000.5", "-1000", "007", "7", "1.000", "1", "10,00")
     ]
     assert Column([]).values("1000") == ["1000"]
+
+
+@pytest.mark.parametrize("other", ["3,5", "-3,5 €", "48.717,99 €", "84.669.326", "1,23456"])
+def test_numbers_with_decimal_commas_are_not_read_as_english_ones(other: str) -> None:
+    column = Column(["1,000", "1000", "1.000", other])
+    assert [column.values(text)[0] for text in ("1,000", "1000", "1.000")] == ["1,000", "1000", "1.000"]
+
+
+@pytest.mark.parametrize("other", ["1,234", "1,234.5", "1,234,567", "1.5", "2.125", "Rome, 12", "a,5"])
+def test_other_numbers_leave_thousands_as_they_are(other: str) -> None:
+    column = Column(["1,000", other])
+    assert [column.values(text)[0] for text in ("1,000", "1000")] == ["1,000", "1,000"]
 
 
 @pytest.mark.parametrize("text", ["5", "-1.5", "1,234", "12 km²", "31 %", "$5", "5 €", "1965-08-01", "true",

@@ -48,6 +48,8 @@ _FOREIGN = {
     b"SQLite format 3\0": "an SQLite database, expected a table: export the table as CSV",
 }
 """Kinds of files that are no tables, and what to do with them, by their first bytes."""
+_TAR = slice(257, 262), b"ustar"
+"""Where a tar archive says so, and how."""
 
 
 def read_rows(
@@ -125,6 +127,8 @@ def format_of(source: Source) -> Format:
     for magic, what in _FOREIGN.items():
         if start.startswith(magic):
             raise DataError(f"{source.path}: it is {what}")
+    if start[_TAR[0]] == _TAR[1]:
+        raise DataError(f"{source.path}: it is a tar archive, expected a table: unpack it")
     if suffix in _JSON or (suffix not in _TEXT and re.match(rb"(\xef\xbb\xbf)?\s*\{", start)):
         return "json"
     return "text"

@@ -16,10 +16,14 @@ MISSING = {
 LONGEST_VALUE = 100
 """Upper limit of the characters of a value in a list; longer ones are prose, which is not split."""
 
-_LIST_MARKS = re.compile(r"[;|]")
-"""Pattern of what stands between the values of a list."""
+_LIST_MARKS = re.compile(r"[;|؛、]")
+"""Pattern of what stands between the values of a list: the last but one in Arabic, the last in Chinese."""
 _NUMBER = re.compile(r"([+-]?)(0|[1-9]\d{0,2}(?:,\d{3})+|[1-9]\d*)(?:\.(\d+))?")
 """Pattern of a number, perhaps with commas between thousands; groups are sign, whole part and decimals."""
+_DECIMAL_COMMA = re.compile(
+    r"[+-]?(\d{1,3}(\.\d{3})+|\d+),(\d{1,2}|\d{4,})\D*|[+-]?\d{1,3}(\.\d{3})+(,\d+|\.\d{3})\D*"
+)
+"""Pattern of a number with a decimal comma, or points between thousands."""
 _VALUE = re.compile(
     r"[^\w\s]?\s?[+-]?\d[\d.,'\s/:-]*(?:\s?(?:%|[^\W\d_]{1,4}[²³]?|[€$£¥])(?:/\w{1,3})?)?|true|false|yes|no",
     re.IGNORECASE,
@@ -39,12 +43,15 @@ class Column:
     def __init__(self, cells: Iterable[Cell]) -> None:
         codes = [cell for cell in cells if isinstance(cell, str) and cell.strip().casefold() not in MISSING]
         self._has_codes = bool(codes) and all(_CODE.fullmatch(cell.strip()) for cell in codes)
+        self._has_decimal_commas = any(_DECIMAL_COMMA.fullmatch(cell.strip()) for cell in codes)
         self._spelled: dict[tuple[str, str, str], str] = {}
 
     def values(self, cell: Cell) -> list[str]:
         """The values in a cell, as they are written, without repeats; none if there is no value.
 
         A number that was written in another way before, such as 1000 for 1,000, is given as it was then.
+        1.000 may be a thousand, and is 1 only where it is written so; nor is 1,000 another number where the
+        column has decimal commas.
         """
         texts = cell if isinstance(cell, list) else _parts(cell)
         values = (" ".join(text.split()) for text in texts)
@@ -57,9 +64,11 @@ class Column:
 
     def _one_spelling(self, value: str) -> str:
         number = _NUMBER.fullmatch(value)
-        if number is None:
+        if number is None or self._has_decimal_commas:
             return value
-        key = number[1].strip("+"), number[2].replace(",", ""), (number[3] or "").rstrip("0")
+        decimals = number[3] or ""
+        decimals = decimals if len(decimals) == 3 else decimals.rstrip("0")
+        key = number[1].strip("+"), number[2].replace(",", ""), decimals
         return self._spelled.setdefault(key, value)
 
 
