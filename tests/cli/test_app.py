@@ -89,7 +89,7 @@ def test_train_evaluate_ask(trained: Path) -> None:
     assert found["question"] == question and found["known"] is True
     assert found["answers"][0]["facts"][0]["relation"] == relation
 
-    lines = hmn(trained, "ask", "model", "-", "--json", stdin=f"{question}\n\n??\n{question}\n")
+    lines = hmn(trained, "ask", "model", "-", "--json", stdin=f"\ufeff{question}\n\n??\n{question}\n")
     assert [json.loads(line)["question"] for line in lines.stdout.splitlines()] == [question] * 2
     assert "no word" in lines.stderr
     assert lines.returncode == 0
@@ -120,6 +120,7 @@ def test_facts_alone_are_enough(tmp_path: Path) -> None:
     done = hmn(tmp_path, "train", "--facts", "my shop.v2.csv", *flags)
     assert done.returncode == 2
     assert "my shop-model holds something already" in done.stderr
+    assert "(--resume, --overwrite)" in done.stderr
 
 
 @pytest.mark.slow

@@ -230,3 +230,5 @@ def test_a_misspelt_column_is_recognised(tmp_path: Path, suffix: str) -> None:
         path.write_text("subjct,relation,object\na,r,b\n")
     with pytest.raises(DataError, match="did you mean subject instead of 'subjct'"):
         FactTable.read(path)
+    with pytest.raises(DataError, match="did you mean 'relation' instead of 'relatoin'"):
+        FactTable.read(path, columns=["subjct", "relatoin", "object"])

@@ -16,6 +16,8 @@ from hmn.errors import HMNError
 
 NOT_KNOWN = 1
 """Exit status if the answer to the question is not in the table."""
+BYTE_ORDER_MARK = "\ufeff"
+"""First character that some editors write before text."""
 STDIN = "-"
 """Question that stands for one question per line of standard input."""
 
@@ -78,7 +80,8 @@ def _questions(question: str | None) -> Iterable[str]:
     if question is None:
         return _prompt()
     if question == STDIN:
-        return (line.strip() for line in sys.stdin if line.strip())
+        lines = (line.removeprefix(BYTE_ORDER_MARK).strip() for line in sys.stdin)
+        return (line for line in lines if line)
     return [question]
 
 

@@ -14,6 +14,10 @@ Row = tuple[int, list[str]]
 """A line number, from 1, and the values on that line."""
 
 
+OWN_NAMES = {"subject", "relation", "object", "question", "answers", "entity", "name"}
+"""Names of columns where the user gives no others."""
+
+
 @dataclass(frozen=True)
 class Layout:
     """The columns that are wanted from a file.
@@ -114,12 +118,17 @@ def no_rows(source: Source) -> DataError:
 
 
 def nearest(names: Sequence[str], layouts: Sequence[Layout]) -> str:
-    """Which of a file's names may be misspelt columns: ``; did you mean subject instead of 'subjct'?``"""
+    """Which of a file's names may be misspelt columns: ``; did you mean subject instead of 'subjct'?``
+
+    Columns that the user named are to have the file's spelling.
+    """
     known = {name.strip().casefold() for name in names}
     for column in dict.fromkeys(column for layout in layouts for column in layout.columns):
         near = None if column.strip().casefold() in known else closest(column, names)
         if near is not None:
-            return f"; did you mean {column} instead of {near[:40]!r}?"
+            if column in OWN_NAMES:
+                return f"; did you mean {column} instead of {near[:40]!r}?"
+            return f"; did you mean {near[:40]!r} instead of {column[:40]!r}?"
     return ""
 
 

@@ -108,7 +108,8 @@ class Run:
         if (occupied or unfinished) and not (resumes or overwrite):
             content = "an unfinished run" if unfinished else "something already"
             raise ConfigError(
-                f"{self.out} holds {content}: choose another folder, or ask to resume or overwrite"
+                f"{self.out} holds {content}: choose another folder, or ask to resume or "
+                "overwrite (--resume, --overwrite)"
             )
         check_writable(self.out)
         if not resumes:
