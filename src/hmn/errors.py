@@ -48,6 +48,18 @@ class BundleError(HMNError):
     """A saved folder is incomplete, damaged, or in a newer format; the message names the file."""
 
 
+class JournalError(BundleError):
+    """A journal of writes is damaged, belongs to another bundle, is closed, or cannot be written."""
+
+
+class InUseError(BundleError):
+    """Another process serves or changes a saved model; the message has its process id."""
+
+
+class KeyReuseError(HMNError, ValueError):
+    """An idempotency key came again, with another write than the first one."""
+
+
 class NotFittedError(HMNError, RuntimeError):
     """A model was asked before it was trained."""
 

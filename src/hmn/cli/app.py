@@ -1,4 +1,4 @@
-"""The command line: ``hmn train``, ``ask``, ``evaluate``, ``facts``, ``demo`` and ``paper``."""
+"""The command line: ``hmn train``, ``ask``, ``evaluate``, ``facts``, ``compact``, ``demo`` and ``paper``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import typer
 from hmn.cli.ask import ask
 from hmn.cli.demo import demo
 from hmn.cli.evaluate import evaluate
-from hmn.cli.facts import facts
+from hmn.cli.facts import compact, facts
 from hmn.cli.flags import GroupedCommand
 from hmn.cli.paper import paper
 from hmn.cli.train import train
@@ -24,6 +24,7 @@ app.command(cls=GroupedCommand)(train)
 app.command()(ask)
 app.command()(evaluate)
 app.add_typer(facts, name="facts")
+app.command()(compact)
 app.command()(paper)
 
 

@@ -16,7 +16,7 @@ from hmn.facts.growing import ChangingRagged, Column
 from hmn.facts.ids import canonical_id, inverse_of, readable_id
 from hmn.facts.lookup import folded, relation_key, relation_known
 from hmn.facts.names import Names, names_beyond
-from hmn.facts.numbering import NumberedFacts
+from hmn.facts.numbering import NumberedFacts, ranks
 from hmn.facts.ragged import Ragged
 from hmn.facts.table import FactTable
 
@@ -169,11 +169,11 @@ class ChangingTable(FactTable):
 
     def in_order(self, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
         """Ranks of pairs by the ids of their subjects and relations; see ``FactTable.in_order``."""
-        return _ranks([self._first_of(int(pair)) for pair in pairs])
+        return ranks([self._first_of(int(pair)) for pair in pairs])
 
     def entities_in_order(self, entities: NDArray[np.int64]) -> NDArray[np.int64]:
         """Ranks of entities by their ids; see ``FactTable.entities_in_order``."""
-        return _ranks([self.entity_id(entity) for entity in entities.tolist()])
+        return ranks([self.entity_id(entity) for entity in entities.tolist()])
 
     def entity_number(self, entity: str) -> int:
         """The number of an entity by its id; -1 if it was never in the table."""
@@ -215,8 +215,12 @@ class ChangingTable(FactTable):
         """
         renamed: list[int] = []
         ids = facts.entities.to_pylist()
+        base = self._base
+        at_once = len(ids) > base.num_entities // 100  # this goes through all ids of the base
+        known = base._by_id.entity_numbers(ids) if at_once else map(base.entity_number, ids)
         entity = [
-            self._add_entity(ids[number], facts.own_names(number), renamed) for number in range(len(ids))
+            self._add_entity(ids[number], int(first), facts.own_names(number), renamed)
+            for number, first in enumerate(known)
         ]
         relation = [self._add_relation(relation) for relation in facts.relations]
         columns = zip(facts.subject.tolist(), facts.relation.tolist(), facts.object.tolist(), strict=True)
@@ -294,9 +298,9 @@ class ChangingTable(FactTable):
         is_old = subject < self._base.num_entities and relation < len(self._base.relations)
         return self._base.pair_of_numbers(subject, relation) if pair < 0 and is_old else pair
 
-    def _add_entity(self, entity: str, names: list[str], renamed: list[int]) -> int:
-        """The number of an entity, which gets what names it does not have yet."""
-        number = self.entity_number(entity)
+    def _add_entity(self, entity: str, base: int, names: list[str], renamed: list[int]) -> int:
+        """The number of an entity, -1 in ``base`` if it came later; it gets what names it does not have yet."""
+        number = base if base >= 0 else self._entity_numbers.get(entity, -1)
         is_new = number < 0
         if is_new:
             number = self.num_entities
@@ -342,7 +346,7 @@ class ChangingTable(FactTable):
             self._new_cells[pair, object_] = cell
             columns = (self._subject, self._relation, self._object, self._pair)
             for column, number in zip(columns, (subject, relation, object_, pair), strict=True):
-                column.append([number])
+                column.push(number)
         beside = self._of_pair.row(pair)
         if not len(beside):
             self._of_subject.insert(subject, pair)
@@ -382,12 +386,6 @@ class Settled(NamedTuple):
     cell: NDArray[np.int64]
     entity: NDArray[np.int64]
     relation: NDArray[np.int64]
-
-
-def _ranks(keys: list[Any]) -> NDArray[np.int64]:
-    """Place of each key among all of them, in order; equal keys have the same."""
-    place = {key: number for number, key in enumerate(sorted(set(keys)))}
-    return np.array([place[key] for key in keys], np.int64)
 
 
 def _sorted(

@@ -55,7 +55,8 @@ class Column:
 
     def __setitem__(self, place: int, number: int) -> None:
         """Put one number in the place of another."""
-        self._make_own(self._count)
+        if not self._is_own:
+            self._make_own(self._count)
         self._room[place] = number
 
     @property
@@ -76,6 +77,13 @@ class Column:
         self._make_own(count)
         self._room[self._count : count] = numbers
         self._count = count
+
+    def push(self, number: int) -> None:
+        """Add one number at the end."""
+        if not self._is_own or self._count == len(self._room):
+            self._make_own(self._count + 1)
+        self._room[self._count] = number
+        self._count += 1
 
     def _make_own(self, count: int) -> None:
         """Make an array that may be written to and has room for ``count`` numbers."""
@@ -125,10 +133,11 @@ class ChangingRagged:
 
     def add_row(self, numbers: Sequence[int] = ()) -> int:
         """Add a row at the end; returns its number."""
-        self._start.append([len(self._flat)])
-        self._length.append([len(numbers)])
-        self._space.append([len(numbers)])
-        self._flat.append(numbers)
+        self._start.push(len(self._flat))
+        self._length.push(len(numbers))
+        self._space.push(len(numbers))
+        if numbers:
+            self._flat.append(numbers)
         return self.rows - 1
 
     def insert(self, row: int, number: int, place: int | None = None) -> None:
@@ -140,6 +149,11 @@ class ChangingRagged:
             place: Where in the row it goes; where it keeps the row ascending if not given.
         """
         length = self._length[row]
+        if not length and not self._space[row]:  # a new row, which most are that get a number
+            self._start[row], self._space[row], self._length[row] = len(self._flat), 2, 1
+            self._flat.push(number)
+            self._flat.push(0)
+            return
         if place is None:
             place = int(np.searchsorted(self.row(row), number))
         if length == self._space[row]:

@@ -85,12 +85,13 @@ class FactLookup:
             got = f"{len(subjects)} subjects, {len(relations)} relations and {len(objects)} objects"
             raise DataError(f"got {got}, expected as many of each: one row per fact")
         return self._cells(
-            self._entity_numbers(subjects),
+            self.entity_numbers(subjects),
             self._relation_numbers(relations),
-            self._entity_numbers(objects),
+            self.entity_numbers(objects),
         )
 
-    def _entity_numbers(self, ids: Sequence[str]) -> NDArray[np.int64]:
+    def entity_numbers(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """The numbers of many entities by their ids; -1 for those that are not in the table."""
         texts = [_id(text) for text in ids]
         try:
             wanted = pa.array(texts, pa.large_string())

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -102,6 +102,12 @@ def with_inverse(facts: NumberedFacts) -> NumberedFacts:
         np.concatenate([facts.object, facts.subject]),
     )
     return canonical(both)[0]
+
+
+def ranks(keys: Sequence[Any]) -> NDArray[np.int64]:
+    """Place of each key among all of them, in order; equal keys have the same."""
+    place = {key: number for number, key in enumerate(sorted(set(keys)))}
+    return np.array([place[key] for key in keys], np.int64)
 
 
 def from_columns(

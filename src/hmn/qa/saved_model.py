@@ -7,7 +7,7 @@ the facts, some training questions to tune another index with and, if there is o
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
@@ -68,14 +68,17 @@ def save_model(
     encoder: SentenceEncoder | None,
     examples: list[str],
     judge: Judge | None = None,
+    on_sealed: Callable[[Path], None] | None = None,
 ) -> None:
     """Write a model as a bundle, completely or not at all. A bundle that exists is replaced.
+
+    ``on_sealed`` is called with the complete new folder before it takes its place.
 
     Raises:
         BundleError: The folder holds something else, or the disk refuses.
     """
     saved = settled_model(facts, network)
-    with writing_bundle(folder) as bundle:
+    with writing_bundle(folder, on_sealed=on_sealed) as bundle:
         write_json(bundle, CONFIG_FILE, {"kind": KIND, **settings_of(config)})
         write_tensors(bundle, WEIGHTS_FILE, packed_tables(network, saved.weights, half=True))
         if encoder is not None:

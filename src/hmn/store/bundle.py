@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import stat
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ _READ_PAUSE = 0.005
 
 
 @contextmanager
-def writing_bundle(path: Path | str) -> Iterator[Path]:
+def writing_bundle(path: Path | str, *, on_sealed: Callable[[Path], None] | None = None) -> Iterator[Path]:
     """Give a temporary folder to write into; when the block ends, it becomes the bundle at ``path``.
 
     Missing parent folders are made. An existing bundle is replaced at the very end; it is unchanged if the
@@ -49,6 +49,7 @@ def writing_bundle(path: Path | str) -> Iterator[Path]:
 
     Args:
         path: path of the bundle: there must be nothing, an empty folder or a bundle. A link is followed.
+        on_sealed: called with the temporary folder when it is complete and on disk, before it is renamed.
 
     Yields:
         The temporary folder, beside ``path``. It may hold only plain files, no folders.
@@ -69,8 +70,10 @@ def writing_bundle(path: Path | str) -> Iterator[Path]:
         yield new
         with explaining("write", path):
             seal(new)
-            with uninterrupted():
-                swap(new, path)
+        if on_sealed is not None:
+            on_sealed(new)
+        with explaining("write", path), uninterrupted():
+            swap(new, path)
     except BaseException:
         with uninterrupted():
             remove(new)

@@ -168,12 +168,14 @@ class ChangingCells(Cells):
             columns = (self._subject, self._relation, self._object)
             for column, number in zip(columns, text, strict=True):
                 if column is not None:
-                    column.append([number])
+                    column.push(number)
         self._later[text] = cell
         return cell
 
     def _first_cell(self, text: Text) -> int:
         """The cell with a text among the first ones, which are sorted; -1 if it is not or has become free."""
+        if text[0] >= len(self._base.names):  # a name that came later
+            return -1
         first, end = 0, len(self._base)
         columns = (self._base.subject, self._base.relation, self._base.object)
         for column, number in zip(columns, text, strict=True):

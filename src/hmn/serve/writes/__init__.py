@@ -1,0 +1,1 @@
+"""What a write is, what several come to, and who may write."""
