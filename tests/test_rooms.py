@@ -49,8 +49,8 @@ ORDER = {
     "hmn.qa.training": "artificial_questions optim query_log search_depth targets < trainer"
     " < chain_trainer progress_bar < run_folder < fit < __init__",
     "hmn.qa.words": "folding letters < chinese scripts < splitting < alike < __init__",
-    "hmn.serve": "writes writes.operations writes.lock writes.together find < writes.net_change journal < served"
-    " < compact < __init__",
+    "hmn.serve": "writes writes.operations writes.lock writes.together find < writes.net_change journal"
+    " < served < compact < __init__",
     "hmn.store": "atomic contents rows < manifest < replace < bundle < __init__",
 }
 """Modules and folders of a package from the bottom up; each may import those before its own ``<`` only."""

@@ -299,7 +299,7 @@ class ChangingTable(FactTable):
         return self._base.pair_of_numbers(subject, relation) if pair < 0 and is_old else pair
 
     def _add_entity(self, entity: str, base: int, names: list[str], renamed: list[int]) -> int:
-        """The number of an entity, -1 in ``base`` if it came later; it gets what names it does not have yet."""
+        """The number of an entity (``base`` if not -1), which gets what names it does not have yet."""
         number = base if base >= 0 else self._entity_numbers.get(entity, -1)
         is_new = number < 0
         if is_new:

@@ -48,7 +48,8 @@ class NetChange:
         self._of_pair: dict[tuple[str, str], dict[Triple, None]] = {}  # facts that may be there, in the end
         self._looked_up: set[tuple[str, str]] = set()  # pairs whose facts in the table are among these
         self._names: dict[str, list[str]] = {}
-        self._mention: dict[str, Triple] = {}  # a fact of each entity with names
+        self._of_entity: dict[str, Triple] = {}  # a fact of each entity with names
+        self._of_relation: dict[str, Triple] = {}  # and of each relation
         self._undo: list[tuple[Triple, bool | None]] = []
 
     def look_up(self, facts: Iterable[Triple]) -> None:
@@ -79,17 +80,15 @@ class NetChange:
             self._count = count
             raise
         for operation in operations:
-            self._take_names(operation)
+            if operation.kind != "remove":
+                self._take_words(operation)
         return FactChange(*(sum(part) for part in zip(*changes, strict=True)))
 
     def apply(self, model: FactoidQA) -> None:
         """Change the model whose table it is. If this raises, the model may have taken a part."""
         added = {key: None for key, wanted in self._wanted.items() if wanted and not self._there[key]}
         removed = [key for key, wanted in self._wanted.items() if not wanted and self._there[key]]
-        with_facts = {entity for key in added for entity in (key[0], key[2])}
-        for entity in self._names.keys() - with_facts:
-            # names come with a fact: with one that is there, or one that goes again at once
-            key = self._mention[entity]
+        for key in self._bare(added):  # with a fact that is there, or one that goes again at once
             added[key] = None
             if not self._has(key) and not self._there[key]:
                 removed.append(key)
@@ -110,9 +109,7 @@ class NetChange:
         keys = [self._key(fact) for fact in operation.facts]
         if operation.kind == "remove":
             return self._remove(keys, operation)
-        for (_, relation, _), key in zip(operation.facts, keys, strict=True):
-            self._spelled.setdefault(key[1], relation)
-        added = [key for key in keys if not self._has(key)]
+        added = [key for key in dict.fromkeys(keys) if not self._has(key)]
         for key in added:
             self._want(key, True)
         removed: list[Triple] = []
@@ -143,18 +140,31 @@ class NetChange:
             )
         return FactChange(0, len(there), len(missing))
 
-    def _take_names(self, operation: Operation) -> None:
-        """Keep the names of an operation, behind those that the entities have been given already."""
-        if not operation.names:
-            return
+    def _take_words(self, operation: Operation) -> None:
+        """Keep the spelling of relations, and names, behind those that the entities have been given."""
+        relations = {fact[1]: self._key(fact) for fact in operation.facts}
+        if self._both_ways:
+            relations |= {inverse_of(relation): _inverse(key) for relation, key in relations.items()}
+        for relation, key in sorted(relations.items()):
+            self._spelled.setdefault(key[1], relation)
+            self._of_relation.setdefault(key[1], key)
         for entity, names in operation.names.items():
             held = self._names.setdefault(entity, [])
             held += names_beyond(held, names)
-        for fact in operation.facts:
+        for fact in operation.facts if operation.names else ():
             key = self._key(fact)
             for entity in (key[0], key[2]):
                 if entity in operation.names:
-                    self._mention[entity] = key
+                    self._of_entity[entity] = key
+
+    def _bare(self, added: Iterable[Triple]) -> list[Triple]:
+        """A fact for each name and each new relation that comes with none of the facts to add."""
+        entities = {entity for key in added for entity in (key[0], key[2])}
+        bare = [self._of_entity[entity] for entity in self._names.keys() - entities]
+        relations = self._spelled.keys() - {key[1] for key in added}
+        if relations:
+            relations -= set(map(relation_key, self._table.relations))
+        return bare + [self._of_relation[relation] for relation in relations]
 
     def _key(self, fact: Triple) -> Triple:
         subject, relation, object_ = fact
