@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from hmn.cli.app import app
 from hmn.qa.factoid_qa import FactoidQA
+from hmn.serve.served import ServedModel
 
 RUNNER = CliRunner()
 
@@ -67,3 +68,26 @@ def test_files_as_people_have_them(tmp_path: Path) -> None:
     lines = added("-", "--out", other, given="sep=;\nhead;relation;tail\na;r;b\na;r;b\n")
     assert lines[0].startswith("1 facts came again and are kept once: -:4: an earlier line has the same fact")
     assert lines[-1].startswith("1 facts added")
+
+
+def test_a_journal_is_folded_in_before_other_changes(tmp_path: Path) -> None:
+    model, new = make_bundle(tmp_path / "model"), tmp_path / "new.csv"
+    new.write_text("subject,relation,object\nq1,person/wrote,q2\n")
+    count = len(FactoidQA.from_pretrained(model).facts)
+
+    def said(status: int, *arguments: object) -> str:
+        done = RUNNER.invoke(app, list(map(str, arguments)))
+        assert done.exit_code == status, done.stderr
+        return done.stderr.strip().splitlines()[-1]
+
+    assert said(0, "compact", model) == f"nothing to fold in: no write to {model} is outside its folder"
+    with ServedModel.open(model) as served:
+        served.write([{"add": [["q1", "person/wrote", "letters"]]}])
+        assert "serves or changes it, expected no other: stop that process" in said(2, "compact", model)
+        assert "serves or changes it" in said(2, "facts", "add", model, new)
+    assert "fold them in first, with 'hmn compact" in said(2, "facts", "add", model, new)
+    assert said(0, "compact", model) == f"1 writes folded into {model}, which has {count + 1:,} facts now"
+    assert said(0, "facts", "add", model, new).endswith(f"with {count + 2:,} facts")
+    with ServedModel.open(model) as served:
+        assert len(served.facts(subject="q1").facts) == 2 and served.version == 1
+    assert "expected that of a saved model" in said(2, "compact", tmp_path / "typo")

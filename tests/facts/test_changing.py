@@ -161,3 +161,20 @@ def test_a_subject_or_name_in_another_form_of_unicode_is_the_one_that_is_there(
         assert table.cell_of("new", given_now, "late") >= 0
         table.remove(table.cells_of([given_now], ["r"], ["b"]))
         assert len(table) == 2
+
+
+def test_few_facts_and_many_are_added_alike() -> None:
+    """Ids are looked up one by one in a table that is large beside them, and all at once otherwise."""
+    first = [(f"s{number}", "r", f"Zürich {number}") for number in range(300)]
+    few = [("Zu\u0308rich 7", "r", "s4"), ("s4", "r", "new")]
+    many = [(f"new {number}", "r", f"s{number}") for number in range(300)] + few
+    for rows in (few, many):
+        table = ChangingTable(FactTable.from_triples(first))
+        added = table.add(FactTable.from_triples(rows)).cells
+        assert sorted(added.tolist()) == list(range(300, 300 + len(rows)))
+        whole = FactTable.from_triples([*first, *rows])
+        settled = table.settled().facts
+        assert settled.entities == whole.entities
+        assert [settled.fact(cell) for cell in range(len(settled))] == [
+            whole.fact(cell) for cell in range(len(whole))
+        ]

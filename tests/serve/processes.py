@@ -24,7 +24,7 @@ from hmn.serve.writes.operations import Operation, checked, packed
 from hmn.serve.writes.together import Together
 
 CRASHED = 77
-"""Exit status of a process that ended where it was told to."""
+"""Exit status of a process that ended at the step that it was given."""
 STEPS = ("saving", "sealed", "noted", "set aside", "swapped", "folding", "folded")
 """Moments of a compaction, in order, at which it can be ended."""
 

@@ -172,3 +172,25 @@ def test_a_file_replaced_while_it_is_read_is_not_given(
     read = reader.json if kind == "json" else reader.tensors
     with pytest.raises(BundleError, match="replaced or changed since"):
         read("config.json" if kind == "json" else "model.safetensors")
+
+
+def test_a_bundle_is_complete_and_the_old_one_in_place_when_it_is_sealed(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def look(new: Path) -> None:
+        seen.extend(BundleReader(path).json("number.json")["n"] for path in (new, tmp_path / "bundle"))
+        if len(seen) > 2:
+            raise ValueError("not this one")
+
+    for number in (1, 2):
+        with writing_bundle(tmp_path / "bundle", on_sealed=look if number > 1 else None) as folder:
+            write_json(folder, "number.json", {"n": number})
+    assert seen == [2, 1]
+    with (
+        pytest.raises(ValueError, match="not this one"),
+        writing_bundle(tmp_path / "bundle", on_sealed=look) as folder,
+    ):
+        write_json(folder, "number.json", {"n": 3})
+    assert seen == [2, 1, 3, 2]
+    assert BundleReader(tmp_path / "bundle").json("number.json") == {"n": 2}
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]

@@ -288,7 +288,7 @@ class Journal:
                 raise
             name = error.sqlite_errorname
             if name not in HARMLESS:
-                # after an error of the disk nobody knows what is on it: only reading the file again tells
+                # after an error of the disk nobody knows what is on it: only reading the file again shows
                 self._refusal = f"an earlier write failed ({name})"
             raise JournalError(
                 f"{self.path}: cannot be written ({error}), nothing was changed: free some space, or check "

@@ -15,7 +15,7 @@ from hmn.facts.table import FactTable
 Triple = tuple[str, str, str]
 """Ids of subject, relation and object."""
 KINDS = ("add", "remove", "replace")
-"""What an operation may do."""
+"""Kinds of operations."""
 COLUMNS = ("subject", "relation", "object")
 """Fields of a fact that is given as a dictionary."""
 OPTIONS = {"add": {"names"}, "remove": {"ignore_missing"}, "replace": {"names"}}
@@ -91,7 +91,7 @@ def packed(operations: Sequence[Operation]) -> str:
 
 
 def digest(text: str) -> str:
-    """A checksum that tells one write from another."""
+    """A checksum that is equal for equal writes alone."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
