@@ -44,7 +44,7 @@ ORDER = {
     "hmn.qa": "config words < text < cells < answer encoders made_questions metrics < hops < known"
     " < asking < training < build < changes use_index < saved_model < factoid_qa < demo sweep < __init__",
     "hmn.qa.hops": "graph < beam encoder < reader stops < answers < network < evaluate < __init__",
-    "hmn.qa.known": "evidence head strangers < judge < chain_judge < __init__",
+    "hmn.qa.known": "seen_words strangers < evidence head < judge < chain_judge < __init__",
     "hmn.qa.made_questions": "language made_up_words < writer < mixing < __init__",
     "hmn.qa.training": "artificial_questions optim query_log search_depth targets < trainer"
     " < chain_trainer progress_bar < run_folder < fit < __init__",

@@ -200,7 +200,7 @@ class SavedModel:
         judge = make_judge(network, config.k)
         with self.checked(KNOWN_FILE):
             load_weights(judge.head, self._bundle.tensors(KNOWN_FILE, finite=True))
-        return judge
+        return make_judge(network, config.k, judge.head)
 
     def load_keys(self, network: Network, config: ModelConfig) -> None:
         """Load the keys of the memory.

@@ -108,3 +108,15 @@ def test_what_counts_as_known_is_more_likely_known_than_not(head: KnownHead) -> 
     with torch.no_grad():
         assert head.threshold(0.95) == pytest.approx(min(0.95, float(head(known)[0])))
     assert head.threshold(0.0) < 0.5
+
+
+def test_what_was_the_same_in_all_questions_decides_nothing_later() -> None:
+    rng = np.random.default_rng(0)
+    known, unknown = (torch.from_numpy(rng.normal(mean, 1, (500, 3))).float() for mean in (2, -2))
+    known[:, 2] = unknown[:, 2] = 0.25
+    head = KnownHead(3)
+    head.learn(known, unknown, 0)
+    later = known[:50].clone()
+    later[:, 2] = 0.35
+    with torch.no_grad():
+        assert (head(later) > 0.5).float().mean() > 0.9

@@ -8,7 +8,7 @@ from tests.qa.small import Split
 from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
 from hmn.qa.cells import Cells
-from hmn.qa.known.strangers import strangers
+from hmn.qa.known.strangers import garbled, strangers
 
 FACTS = FactTable.from_triples(
     [
@@ -46,6 +46,20 @@ def test_the_name_is_replaced_by_one_without_the_relation_by_a_mixture_and_by_a_
 def test_answers_alone_give_none() -> None:
     asked = QuestionSet.from_rows(FACTS, [("who wrote dune", "herbert")])
     assert strangers(asked, np.arange(1), Cells.of(FACTS), seed=0) == ([], [], [])
+
+
+def test_made_up_words_leave_the_name_alone() -> None:
+    cells = Cells.of(FACTS)
+    wholes = []
+    for seed in range(20):
+        for text, number, is_whole in zip(*garbled(QUESTIONS, np.arange(3), cells, seed), strict=True):
+            words, before = text.split(), cells.splitting.words(QUESTIONS.text[number])
+            name = ["dune"] if number == 0 else ["big", "dune", "sea"]
+            kept = [word for word, old in zip(words, before, strict=True) if word == old]
+            assert len(words) == len(before) and " ".join(name) in text and len(kept) < len(before)
+            assert is_whole == (kept == name)
+            wholes.append(is_whole)
+    assert 0 < sum(wholes) < len(wholes)
 
 
 def test_the_table_does_not_answer_them(small_facts: FactTable, small_split: Split) -> None:

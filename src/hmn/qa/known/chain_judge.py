@@ -101,8 +101,8 @@ class ChainJudge(Judge):
             for subject, object_ in ((nothing, answers), (begun, nothing))
         )
         # questions within questions have an answer here, and other names may have the relations
-        strange = known.new_zeros(0, self.size)
-        return Gathered(known, torch.tensor(right), without_fact, without_subject, strange)
+        none = known.new_zeros(0, self.size)
+        return Gathered(known, torch.tensor(right), without_fact, without_subject, *[none] * 3)
 
     def _read(self, asked: Asked, without: Without | None) -> tuple[Chains, list[list[Reading]]]:
         """The chains that questions ask for, whose topics are to be found."""

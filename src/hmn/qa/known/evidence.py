@@ -14,10 +14,13 @@ from hmn.nn.memory.encoded import EncodedMemory
 from hmn.qa.encoders.fact import FactEncoder
 from hmn.qa.encoders.question import QuestionEncoder, WordsRead
 from hmn.qa.encoders.tables import tensors
+from hmn.qa.known.seen_words import SeenWords
 from hmn.qa.text import WordBags, bags_of
 
 SMALLEST = 1e-6
 """Lower limit of weights before their logarithm is taken."""
+NO_FIT = -1e4
+"""Inner product with the vector of a relation that is not there."""
 LEAST_LIKELY = -30.0
 """Lower limit of the logarithm of how likely a relation is."""
 
@@ -46,17 +49,21 @@ class Evidence:
     Args:
         encoder: the encoder of questions.
         memory: the memory.
+
+    Attributes:
+        seen: the words of the training questions.
     """
 
     def __init__(self, encoder: QuestionEncoder, memory: EncodedMemory) -> None:
         assert isinstance(memory.encoder, FactEncoder)
         self.encoder, self.memory, self.facts = encoder, memory, memory.encoder
         self._relations: Tensor | None = None
+        self.seen = SeenWords()
 
     @property
     def size(self) -> int:
         """Number of figures per question, E."""
-        return 29 if self.encoder.meaning_scale is None else 30
+        return 33 if self.encoder.meaning_scale is None else 34
 
     @property
     def relations(self) -> Tensor:
@@ -66,13 +73,14 @@ class Evidence:
             self._relations = self.facts.encode_relations(np.arange(count))
         return self._relations
 
-    def __call__(self, asked: Asked, cell: Tensor, weight: Tensor) -> Tensor:
+    def __call__(self, asked: Asked, cell: Tensor, weight: Tensor, lacking: Tensor | None = None) -> Tensor:
         """Evidence ``(B, E)`` of B questions.
 
         Args:
             asked: the questions.
             cell: ``(B, K)`` the cells that were read, best first; -1 in unused places.
             weight: ``(B, K)`` their weights.
+            lacking: ``(B, relations)`` mask of relations that the table is supposed not to have.
         """
         # 1. Compare the names of the cells with that of the question, as cosines.
         # 2. Compare their relations with all relations there are.
@@ -86,12 +94,16 @@ class Evidence:
         name = name / self.encoder.log_scale.exp()  # (B, K)
 
         fit = asked.query[:, names : names + relations.shape[1]] @ relations.T  # (B, relations)
+        if lacking is not None:
+            fit = fit.masked_fill(lacking, NO_FIT)
         likely = fit.log_softmax(dim=1)
         relation = torch.from_numpy(self.facts.cells.relation[cell.clamp(min=0).cpu().numpy()])
         own = likely.gather(1, relation.to(cell.device))  # (B, K)
         own = own.where(cell >= 0, likely.amin(dim=1, keepdim=True))
 
         next_likely = F.pad(likely, (0, 2), value=LEAST_LIKELY).topk(3, dim=1).values[:, 1:]
+        read = asked.words
+        by_words = self.encoder.match_scale * self.encoder.matched(read, 1 - read.gate) @ relations.T
         share = weight[:, 0].clamp(SMALLEST, 1 - SMALLEST)
         columns = [
             name[:, 0],
@@ -109,13 +121,15 @@ class Evidence:
             *next_likely.clamp(min=LEAST_LIKELY).unbind(dim=1),
             -(likely.exp() * likely).sum(dim=1),
             asked.query[:, names : names + relations.shape[1]].norm(dim=1) / 10,
+            by_words.gather(1, relation[:, :1].to(cell.device)).squeeze(1),
+            by_words.amax(dim=1),
         ]
         if self.encoder.meaning_scale is not None:
             columns.append(meaning[:, 0] / self.encoder.meaning_scale.exp())
         return torch.cat([torch.stack(columns, dim=1), self._words(asked, cell[:, 0])], dim=1)
 
     def _words(self, asked: Asked, cell: Tensor) -> Tensor:
-        """How far the words of the question and of the best cell's name cover each other: ``(B, 13)``.
+        """How far the words of the question and of the best cell's name cover each other: ``(B, 15)``.
 
         A word counts by how rare it is among the names; one of the question also by its gate, which is how
         likely it belongs to a name. Questions of two facts have words left over, and often two names.
@@ -146,6 +160,9 @@ class Evidence:
         length_of = tensors(gate.device, length)[0].to(gate)
         goes_on = of_text == F.pad(of_text[:-1], (1, 0), value=-1)
         before = F.pad(gate[:-1], (1, 0)) * goes_on  # (W,), 0 before a question's first word
+        plain = self.facts.splitting.plain
+        unseen = self.seen.unseen(map(plain, words) for words in asked.bags.words)
+        strange = (1 - gate) * torch.from_numpy(unseen).to(gate)
         columns = [
             uncovered / (asked_for + 1e-3),
             unnamed / (in_name + 1e-3),
@@ -160,6 +177,8 @@ class Evidence:
             summed(1 - gate, of_text) / 10,
             summed((gate - before).clamp(min=0), of_text),  # number of names, as far as gates tell
             summed(gate * (1 - gate), of_text),
+            summed(strange, of_text),
+            largest(strange),
         ]
         return torch.stack(columns, dim=1)
 

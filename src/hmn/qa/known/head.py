@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hmn.qa.known.seen_words import SeenWords
+
 HIDDEN = 32
 """Number of hidden units."""
 STEPS = 1200
@@ -15,6 +17,10 @@ BATCH = 1024
 """Pieces of evidence per step."""
 LEARNING_RATE = 1e-2
 """Learning rate of all steps but the last quarter, which has a tenth of it."""
+SAME = 0.01
+"""Standard deviation up to which a figure counts as the same in all questions."""
+FARTHEST = 6.0
+"""Upper limit of standard deviations that a figure counts as off its mean."""
 USUAL = 0.1
 """Share of known questions that are less probable than what is usual for one."""
 PRECISIONS = 100
@@ -28,6 +34,7 @@ class KnownHead(nn.Module):
         size: number of figures of evidence, E.
 
     Attributes:
+        seen: the words of the training questions; see ``SeenWords.packed``.
         thresholds: ``(100,)`` probability from which the answers to held-out questions, half of which had
             their facts taken out, are right with a precision of 0, 0.01, ..., 0.99.
     """
@@ -36,6 +43,7 @@ class KnownHead(nn.Module):
     spread: Tensor
     slope: Tensor
     shift: Tensor
+    seen: Tensor
     thresholds: Tensor
 
     def __init__(self, size: int) -> None:
@@ -45,11 +53,12 @@ class KnownHead(nn.Module):
             self.register_buffer(name, value)
         for name, value in (("slope", torch.ones(())), ("shift", torch.zeros(()))):
             self.register_buffer(name, value)
+        self.register_buffer("seen", SeenWords().packed())
         self.register_buffer("thresholds", torch.full((PRECISIONS,), 0.5))
 
     def logit(self, evidence: Tensor) -> Tensor:
         """Logits ``(B,)`` for evidence ``(B, E)``, before they are calibrated."""
-        evidence = (evidence.to(self.mean) - self.mean) / self.spread
+        evidence = ((evidence.to(self.mean) - self.mean) / self.spread).clamp(-FARTHEST, FARTHEST)
         hidden = F.gelu(self.first(evidence))
         logit: Tensor = self.second(hidden).squeeze(1)
         return logit
@@ -74,7 +83,9 @@ class KnownHead(nn.Module):
         """
         evidence = torch.cat([known, unknown])
         self.mean.copy_(evidence.mean(dim=0))
-        self.spread.copy_(evidence.std(dim=0) + 1e-6)
+        # what was the same in all questions says nothing, however it differs in those that come later
+        spread = evidence.std(dim=0)
+        self.spread.copy_(spread.where(spread > SAME, 1.0))
         target = torch.cat([torch.ones(len(known)), torch.zeros(len(unknown))])
         weight = torch.cat([torch.ones(len(known)), torch.full((len(unknown),), len(known) / len(unknown))])
         optimiser = torch.optim.AdamW(self.parameters(), LEARNING_RATE, weight_decay=1e-2)

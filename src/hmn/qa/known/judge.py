@@ -21,7 +21,8 @@ from hmn.qa.cells import Cells
 from hmn.qa.encoders.question import QuestionEncoder
 from hmn.qa.known.evidence import Asked, Evidence
 from hmn.qa.known.head import KnownHead
-from hmn.qa.known.strangers import strangers
+from hmn.qa.known.seen_words import SeenWords
+from hmn.qa.known.strangers import garbled, strangers
 from hmn.qa.text import bags_of
 from hmn.results import Read
 
@@ -39,6 +40,8 @@ FEWEST_LEARNT = 2
 """Lower limit of questions that a judge learns from."""
 HARDEST = 10
 """Weight in learning of questions that lack their fact alone, of which the best cells fit nearly as well."""
+GARBLED = 4
+"""Weight in learning of questions that are not understood."""
 UNKNOWN_SHARE = 0.05
 """Share of questions whose answer is not in the table, as far as probabilities take it into account."""
 
@@ -55,7 +58,10 @@ class Gathered(NamedTuple):
             best answer is right.
         without_fact: ``(Q, E)`` without the facts that answer them.
         without_subject: ``(Q, E)`` without all facts whose subject has the same name.
-        strange: ``(S, E)`` on other questions that the table does not answer.
+        strange: ``(S, E)`` without all facts of the relation, and on other questions that the table does not
+            answer.
+        garbled: ``(G, E)`` on questions with made-up words in them that are not understood.
+        unclear: ``(C, E)`` on such questions that are understood all the same.
     """
 
     known: Tensor
@@ -63,12 +69,16 @@ class Gathered(NamedTuple):
     without_fact: Tensor
     without_subject: Tensor
     strange: Tensor
+    garbled: Tensor
+    unclear: Tensor
 
 
 def _sides(seen: Gathered) -> tuple[Tensor, Tensor]:
     """Evidence on questions whose answer is in the table, and on those whose answer is not."""
     hardest = seen.without_fact.repeat(HARDEST, 1)
-    return seen.known, torch.cat([hardest, seen.without_subject, seen.strange])
+    known = torch.cat([seen.known, seen.unclear])
+    garbled = seen.garbled.repeat(GARBLED, 1)
+    return known, torch.cat([hardest, seen.without_subject, seen.strange, garbled])
 
 
 class Judge(ABC):
@@ -86,6 +96,7 @@ class Judge(ABC):
         self.encoder, self.k = encoder, k
         self.evidence = Evidence(encoder, memory)
         self.head = self._new_head(0) if head is None else head
+        self.evidence.seen = SeenWords.unpacked(self.head.seen)
 
     @property
     def cells(self) -> Cells:
@@ -108,11 +119,18 @@ class Judge(ABC):
         Returns:
             Whether there were enough questions to learn from.
         """
+        split = self.cells.splitting
+        self.evidence.seen = words = SeenWords.of(
+            map(split.plain, split.words(text)) for text in questions.text
+        )
+        words.least = 2
         seen = self._gathered(questions, seed)
         if seen is None:
             return False
+        words.least = 1
         held = None if held_out is None else self._gathered(held_out, seed)
         self.head = self._new_head(seed)
+        self.head.seen.copy_(words.packed())
         taught = [seen] if held is None or len(held.known) < MANY_HELD_OUT else [seen, held]
         known, unknown = (torch.cat(parts) for parts in zip(*map(_sides, taught), strict=True))
         self.head.learn(known, unknown, seed)
@@ -180,27 +198,60 @@ class CellJudge(Judge):
         right = Ragged.of(np.unique(self.cells.of_fact.take(own).flat) for own in facts)
         cell = read.cell.cpu().numpy()
         name = self.cells.subject[np.maximum(cell, 0)]  # (B, DEEP)
-        fact, subject = np.zeros(cell.shape, bool), np.zeros(cell.shape, bool)
+        fact, subject, relation = (np.zeros(cell.shape, bool) for _ in range(3))
+        lacking = np.zeros((len(numbers), self.evidence.facts.num_relations), bool)
         for row in range(len(numbers)):
             fact[row] = np.isin(cell[row], right.row(row))
             subject[row] = np.isin(name[row], self.cells.subject[right.row(row)])
+            lacking[row, self.cells.relation[right.row(row)]] = True
+            relation[row] = lacking[row, self.cells.relation[np.maximum(cell[row], 0)]]
         held = [self.cells.facts.row(int(best)) if best >= 0 else best[None] for best in cell[:, 0]]
         hit = [np.isin(found, own).mean() for found, own in zip(held, facts, strict=True)]
-        nothing = np.zeros_like(fact)
-        known, without_fact, without_subject = (
-            self.evidence(asked, *self._left(read, torch.from_numpy(gone).to(read.cell.device)))
-            for gone in (nothing, fact, subject)
+        known, without_fact, without_subject, without_relation = (
+            self.evidence(asked, *self._left(read, torch.from_numpy(gone).to(read.cell.device)), without)
+            for gone, without in (
+                (np.zeros_like(fact), None),
+                (fact, None),
+                (subject, None),
+                (relation, torch.from_numpy(lacking).to(read.cell.device)),
+            )
         )
         strange = [text for texts in strangers(questions, numbers, self.cells, seed) for text in texts]
-        return Gathered(known, torch.tensor(hit), without_fact, without_subject, self._evidence(strange))
+        unclear, understood = self._garbled(questions, numbers, right, seed)
+        return Gathered(
+            known,
+            torch.tensor(hit),
+            without_fact,
+            without_subject,
+            torch.cat([without_relation, self._evidence(strange)[0]]),
+            unclear[~understood],
+            unclear[understood],
+        )
 
-    def _evidence(self, texts: list[str]) -> Tensor:
-        """Evidence ``(Q, E)`` on questions in words, with all facts there."""
+    def _garbled(
+        self, questions: QuestionSet, numbers: NDArray[np.int64], right: Ragged, seed: int
+    ) -> tuple[Tensor, Tensor]:
+        """Evidence ``(G, E)`` on questions with made-up words in them, and whether each is understood.
+
+        Where nothing is left to be understood, a right answer is luck, and left out.
+        """
+        texts, of, is_whole = garbled(questions, numbers, self.cells, seed)
+        evidence, best = self._evidence(texts)
+        row = np.searchsorted(numbers, of)
+        understood = np.array([cell in right.row(at) for cell, at in zip(best, row, strict=True)], np.bool_)
+        kept = torch.from_numpy(~(is_whole & understood))
+        return evidence[kept.to(evidence.device)], torch.from_numpy(understood)[kept]
+
+    def _evidence(self, texts: list[str]) -> tuple[Tensor, list[int]]:
+        """Evidence ``(Q, E)`` on questions in words, with all facts there, and their best cells."""
         if not texts:
-            return self.evidence.relations.new_zeros(0, self.size)
+            return self.evidence.relations.new_zeros(0, self.size), []
         asked = self._asked(texts)
         read = self.reader.read(asked.query, self.k)
-        return self.evidence(asked, read.cell[:, : self._looked_at], read.weight[:, : self._looked_at])
+        looked_at = slice(self._looked_at)
+        return self.evidence(asked, read.cell[:, looked_at], read.weight[:, looked_at]), read.cell[
+            :, 0
+        ].tolist()
 
     def _left(self, read: Read[Tensor | None], gone: Tensor) -> tuple[Tensor, Tensor]:
         """The best cells that are left without some, and their weights: both ``(B, K)``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from random import Random
 from typing import NamedTuple
 
 import numpy as np
@@ -10,9 +11,16 @@ from numpy.typing import NDArray
 
 from hmn.facts.questions import QuestionSet
 from hmn.qa.cells import Cells
+from hmn.qa.made_questions.made_up_words import MadeUpWords
 
 TRIES = 20
 """Number of names that are drawn until one fits."""
+REPLACED = 0.4
+"""Share of the words outside the name that made-up words replace."""
+
+
+WHOLE = 0.5
+"""Share of the questions in which made-up words replace all words outside the name."""
 
 
 class Strangers(NamedTuple):
@@ -28,6 +36,20 @@ class Strangers(NamedTuple):
     other: list[str]
     unheard: list[str]
     nested: list[str]
+
+
+class Garbled(NamedTuple):
+    """G questions with made-up words in them.
+
+    Attributes:
+        texts: the questions.
+        number: ``(G,)`` numbers of the questions that they were made from.
+        is_whole: ``(G,)`` whether all words outside the name are made up. The others may be understood still.
+    """
+
+    texts: list[str]
+    number: NDArray[np.int64]
+    is_whole: NDArray[np.bool_]
 
 
 def strangers(questions: QuestionSet, numbers: NDArray[np.int64], cells: Cells, seed: int) -> Strangers:
@@ -62,6 +84,40 @@ def strangers(questions: QuestionSet, numbers: NDArray[np.int64], cells: Cells, 
             if name is not None:
                 texts.append(" ".join([*words[:first], name, *words[last:]]))
     return found
+
+
+def garbled(questions: QuestionSet, numbers: NDArray[np.int64], cells: Cells, seed: int) -> Garbled:
+    """Put made-up words in place of words outside the name.
+
+    Args:
+        questions: the questions, with their facts.
+        numbers: numbers of those that are taken.
+        cells: the cells of the table.
+        seed: seed of the words.
+    """
+    rng = Random(f"garbled {seed}")
+    split = {number: cells.splitting.words(questions.text[number]) for number in numbers.tolist()}
+    made_up = MadeUpWords(word for words in split.values() for word in words if word.isalpha())
+    texts: list[str] = []
+    kept: list[int] = []
+    is_whole: list[bool] = []
+    for number, words in split.items():
+        if questions.cell[number] < 0:
+            continue
+        first, last, _ = _named(words, questions, number, cells)
+        others = [place for place in range(len(words)) if not first <= place < last]
+        if first == last or not others:
+            continue
+        chosen = set(others)
+        if rng.random() >= WHOLE:
+            chosen = {place for place in others if rng.random() < REPLACED} or {rng.choice(others)}
+        new = [made_up.draw(rng) or word if place in chosen else word for place, word in enumerate(words)]
+        changed = [new[place] != words[place] for place in others]
+        if any(changed):  # few words may allow no made-up one
+            texts.append(" ".join(new))
+            kept.append(number)
+            is_whole.append(all(changed))
+    return Garbled(texts, np.array(kept, np.int64), np.array(is_whole, np.bool_))
 
 
 def _named(words: list[str], questions: QuestionSet, number: int, cells: Cells) -> tuple[int, int, int]:
