@@ -221,6 +221,44 @@ def test_titles_above_the_header(tmp_path: Path, titles: str, note: str, wide: b
     assert table.notes[0] == f"{path}:1: left out above the header: {note}"
 
 
+@pytest.mark.parametrize("subject", [None, "item", "itemLabel"])
+def test_results_of_wikidata_go_by_their_labels(tmp_path: Path, subject: str | None) -> None:
+    path = tmp_path / "query.csv"
+    path.write_text(
+        "item,itemLabel,capital,capitalLabel\n"
+        "http://www.wikidata.org/entity/Q142,France,http://www.wikidata.org/entity/Q90,Paris\n"
+        "http://www.wikidata.org/entity/Q183,Germany,http://www.wikidata.org/entity/Q64,Berlin\n"
+    )
+    table = FactTable.read(path, subject=subject)
+    assert [table.fact(cell)[:3] for cell in range(len(table))] == [
+        ("France", "capital", "Paris"),
+        ("Germany", "capital", "Berlin"),
+    ]
+    assert "2 columns, read as a wide table: each row an entity named by 'item'" in table.notes[0]
+    path.write_text("countryLabel,capitalLabel,area,x\nFrance,Paris,551,1\nGermany,Berlin,357,2\n")
+    assert FactTable.read(path).relations == ["area", "capital", "x"]
+    path.write_text("song,singer,recordLabel,x\nA,B,EMI,1\nC,D,RCA,2\n")
+    assert FactTable.read(path).relations == ["recordLabel", "singer", "x"]
+
+
+def test_empty_columns_and_rows_of_a_spreadsheet(tmp_path: Path) -> None:
+    path = tmp_path / "team.csv"
+    path.write_text(
+        "name,role,team,start,,,\nAnn,engineer,core,2020,,,\nBob,writer,web,2021,,,\n,,,,,,\n,,,,,,\n"
+    )
+    table = FactTable.read(path)
+    assert len(table) == 6
+    assert "named by 'name'" in table.notes[0]
+
+
+def test_a_column_without_a_name_may_name_the_entities(tmp_path: Path) -> None:
+    path = tmp_path / "distances.csv"
+    path.write_text(",Berlin,Paris,Rome\nBerlin,0,1054,1502\nParis,1054,0,1420\nRome,1502,1420,0\n")
+    table = FactTable.read(path)
+    assert len(table) == 9
+    assert "left out" not in table.notes[0]
+
+
 def test_a_header_whose_first_cell_is_empty_is_no_title(tmp_path: Path) -> None:
     path = tmp_path / "films.csv"
     path.write_text(",film,director,year\n0,Dune,Lynch,1984\n1,Alien,Scott,1979\n")

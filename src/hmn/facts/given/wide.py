@@ -81,8 +81,10 @@ def _separator(source: Source, layout: Layout, given: str | None, wide: bool | N
 
 
 def _from_header(rows: list[list[str]]) -> list[list[str]]:
-    """Rows without the titles above them."""
-    return rows[titles_above(rows) :]
+    """Rows without titles above them, and without the empty rows and last columns that spreadsheets add."""
+    filled = [row for row in rows[titles_above(rows) :] if any(map(str.strip, row))]
+    width = max((place for row in filled for place, cell in enumerate(row, 1) if cell.strip()), default=0)
+    return [row[:width] for row in filled]
 
 
 def _note_if_doubtful(source: Source, rows: Sequence[Sequence[str]], layout: Layout) -> None:

@@ -13,6 +13,8 @@ from hmn.facts.ids import INVERSE, one_form, readable_id
 from hmn.facts.wide.cells import MISSING, Cell, Column, is_empty
 from hmn.facts.wide.recognition import subject_column
 
+LABEL = "Label"
+"""Ending of the name of a column of labels, as Wikidata's query service has it."""
 WideRow = tuple[int, list[Cell]]
 """A line number, from 1, and the cells on that line."""
 
@@ -46,9 +48,11 @@ def wide_facts(
     Raises:
         DataError: there is no row, or no such column; or a row is bad, and bad rows are not skipped.
     """
-    rows = list(_even(source, table))
+    table, rows = _labels_for_ids(table, list(_even(source, table)))
     if not rows:
         raise no_rows(source)
+    if subject is not None and subject not in table.header:
+        subject = subject.removesuffix(LABEL)
     texts = [[cell if isinstance(cell, str) else "|".join(cell) for cell in cells] for _, cells in rows]
     place = subject_column(table.header, texts, subject, str(source.path))
     name_of = table.header[place]
@@ -75,6 +79,20 @@ def wide_facts(
     }
     source.note(_note(source, table.header, len(rows), name_of, shared, is_sure))
     return facts, sorted(names)
+
+
+def _labels_for_ids(table: WideTable, rows: Sequence[WideRow]) -> tuple[WideTable, list[WideRow]]:
+    """Put labels in place of ids where a table has both, as ``item`` and ``itemLabel`` of Wikidata."""
+    labels = {name for name in table.header if len(name) > len(LABEL) and name.endswith(LABEL)}
+    ids = {name.removesuffix(LABEL) for name in labels} & set(table.header)
+    if len(labels) < 2 and not ids:
+        return table, list(rows)
+    kept = [place for place, name in enumerate(table.header) if name not in ids]
+    header = [name.removesuffix(LABEL) if name in labels else name for name in table.header]
+    return (
+        table._replace(header=[header[place] for place in kept]),
+        [(line, [cells[place] for place in kept]) for line, cells in rows],
+    )
 
 
 def _even(source: Source, table: WideTable) -> Iterator[WideRow]:
@@ -123,6 +141,6 @@ def _note(
     if shared:
         more = f" and {len(shared) - 1:,} more names stand" if len(shared) > 1 else " stands"
         text += f"; {shared[0]!r}{more} for several rows, which stay apart"
-    if any(not plain(name) for name in header):
+    if any(not plain(name) for name in header if name != name_of):
         text += "; a column without a name is left out"
     return text if is_sure else f"{text} (--subject names another column, --no-wide reads rows of facts)"
