@@ -273,7 +273,7 @@ def test_readers_see_the_table_of_their_version(bundle: Path) -> None:
         for thread in threads:
             thread.join()
         assert wrong == []
-        assert served.version > 5 and min(reads) > 0
+        assert served.version > 2 and min(reads) > 0
 
 
 @pytest.mark.slow
