@@ -285,7 +285,7 @@ def _replayed(folder: Path, journal: Journal, options: dict[str, str | None]) ->
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Look for no garbage within the block: with a journal of 100,000 writes, a fifth of the time would go there."""
+    """Look for no garbage within the block: of loading 100,000 writes, that would be a fifth of the time."""
     was_on = gc.isenabled()
     gc.disable()
     try:
