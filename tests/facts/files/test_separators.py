@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,16 @@ def test_no_separator_fits(tmp_path: Path) -> None:
     path.write_text("a b c\nd e f\n")
     with pytest.raises(DataError, match=r"facts\.txt:1: wrong column count: got 1, .* give it as separator"):
         read(path)
+
+
+@pytest.mark.parametrize(("separator", "name"), [(";", "a.csv"), (",", "a.tsv"), ("\t", "a.csv")])
+def test_where_no_line_fits_the_error_has_the_columns_of_the_file(
+    tmp_path: Path, separator: str, name: str
+) -> None:
+    path = tmp_path / name
+    path.write_text("\n".join(map(separator.join, ("abcd", "efgh", "ijklm"))))
+    with pytest.raises(DataError, match=f"got 4, expected 3 .* with {re.escape(repr(separator))} between"):
+        FactTable.read(path)
 
 
 def test_remarks_and_blank_lines(tmp_path: Path) -> None:

@@ -251,6 +251,22 @@ def test_empty_columns_and_rows_of_a_spreadsheet(tmp_path: Path) -> None:
     assert "named by 'name'" in table.notes[0]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "| film | by | at | x |\n|---|:--:|---|---|\n| Dune | Lynch | 84 | 2 |\n| Alien | Scott | 79 | 3 |",
+        " film | by | year | at\n------+------+----+---\n Dune | Lynch | 1984 | 2\n Alien | Scott | 1979 | 3",
+    ],
+)
+def test_the_rule_below_a_header_is_no_row(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "films.txt"
+    path.write_text(text)
+    table = FactTable.read(path, subject="film")
+    assert {table.fact(cell).subject for cell in range(len(table))} == {"Dune", "Alien"}
+    assert "2 rows" in table.notes[0]
+    assert "named by 'film'" in table.notes[0]
+
+
 def test_a_column_without_a_name_may_name_the_entities(tmp_path: Path) -> None:
     path = tmp_path / "distances.csv"
     path.write_text(",Berlin,Paris,Rome\nBerlin,0,1054,1502\nParis,1054,0,1420\nRome,1502,1420,0\n")

@@ -82,7 +82,15 @@ def separator_of(
     if given is not None and fits[given] > 0:
         return given
     best = max(fits, key=lambda separator: fits[separator])  # the first of the best
-    return best if fits[best] > 0 else given or usual or TAB
+    if fits[best] > 0:
+        return best
+    columns = {
+        separator: len(rows[0]) if (rows := first_rows(source, separator, separator in QUOTED)) else 0
+        for separator in dict.fromkeys([given or usual or TAB, *SEPARATORS])
+    }
+    default, *_ = columns
+    # no line fits: the error is to show the columns that the file has
+    return default if columns[default] > 1 else max(columns, key=lambda separator: columns[separator])
 
 
 def is_comment(line: str) -> bool:

@@ -16,6 +16,8 @@ MISSING = {
 LONGEST_VALUE = 100
 """Upper limit of the characters of a value in a list; longer ones are prose, which is not split."""
 
+_RULE = " \t-:=+"
+"""Characters of the rule below a header, as text with ``|`` between the columns often has it."""
 _LIST_MARKS = re.compile(r"[;|؛、]")
 """Pattern of what stands between the values of a list: the last but one in Arabic, the last in Chinese."""
 _NUMBER = re.compile(r"([+-]?)(0|[1-9]\d{0,2}(?:,\d{3})+|[1-9]\d*)(?:\.(\d+))?")
@@ -78,8 +80,8 @@ def is_value(text: str) -> bool:
 
 
 def is_empty(cells: Sequence[Cell]) -> bool:
-    """Whether no cell of a row has any text."""
-    return not any(cell.strip() if isinstance(cell, str) else cell for cell in cells)
+    """Whether no cell of a row has any text, but perhaps a rule such as ``---`` of Markdown."""
+    return not any(cell.strip(_RULE) if isinstance(cell, str) else cell for cell in cells)
 
 
 def _parts(cell: str) -> list[str]:

@@ -55,7 +55,7 @@ def wide_facts(
         subject = subject.removesuffix(LABEL)
     texts = [[cell if isinstance(cell, str) else "|".join(cell) for cell in cells] for _, cells in rows]
     place = subject_column(table.header, texts, subject, str(source.path))
-    name_of = table.header[place]
+    name_of = table.header[place].strip()
     kept = []
     for line, cells in rows:
         name = cells[place]
@@ -141,6 +141,6 @@ def _note(
     if shared:
         more = f" and {len(shared) - 1:,} more names stand" if len(shared) > 1 else " stands"
         text += f"; {shared[0]!r}{more} for several rows, which stay apart"
-    if any(not plain(name) for name in header if name != name_of):
+    if any(not plain(name) for name in header if name.strip() != name_of):
         text += "; a column without a name is left out"
     return text if is_sure else f"{text} (--subject names another column, --no-wide reads rows of facts)"
