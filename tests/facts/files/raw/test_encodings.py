@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,30 @@ def test_utf_16_is_named_with_what_to_do(tmp_path: Path, encoding: str, skip_bad
     assert f"{path}:1: it is in {name.upper()}, expected UTF-8" in str(error.value)
     assert f"--encoding {name}" in str(error.value) and "iconv -f" in str(error.value)
     assert entities(FactTable.read(path, encoding=name)) == ["Wien", "Zürich", "café", "dvořák"]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text", "others"),
+    [
+        ("gb18030", "国家,首都,货币", ["windows-1252", "euc-kr"]),
+        ("big5", "國家,首都,貨幣", ["windows-1252", "gb18030"]),
+        ("cp932", "国,首都,通貨,カタカナ", ["windows-1252", "windows-1251"]),
+        ("euc-kr", "나라,수도,통화", ["windows-1252", "cp932"]),
+        ("windows-1251", "Страна,Столица", ["windows-1256"]),
+        ("windows-1256", "الدولة,العاصمة,العملة", ["gb18030"]),
+    ],
+)
+def test_other_encodings_are_named_by_how_they_read(
+    tmp_path: Path, encoding: str, text: str, others: list[str]
+) -> None:
+    path = tmp_path / "facts.csv"
+    path.write_bytes(f"{text},x\n".encode(encoding))
+    with pytest.raises(DataError) as error:
+        FactTable.read(path)
+    message = str(error.value)
+    assert re.search(f"'{text[:6]}[^']*' in {encoding}", message)
+    assert not [other for other in others if f" in {other}" in message]
+    assert "give the encoding that is right, if one is (--encoding)" in message
 
 
 def test_windows_1252_is_named_with_what_to_do(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import codecs
+import re
+import unicodedata
 from pathlib import Path
 
 from hmn.errors import DataError
@@ -18,6 +20,14 @@ _MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 """Encodings, by the mark at the start of a file."""
+_OTHERS = ("windows-1252", "windows-1251", "windows-1256", "gb18030", "big5", "cp932", "euc-kr")
+"""Encodings that texts in some script have; all but the first are no encodings of Latin letters alone."""
+_FOREIGN_WORD = re.compile(rb"[\x80-\xff]{3}")
+"""Pattern of a run of bytes that Latin words with a few accents do not have."""
+_MOSTLY_LETTERS = 0.9
+"""Share of letters among the characters outside ASCII of a line that is read in the right encoding."""
+_JAPANESE = {"HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA"}
+"""Scripts that stand beside Chinese characters."""
 _SAMPLE = 4096
 """Number of bytes by which UTF-16 without a mark is recognised."""
 _MANY_NULS = 0.3
@@ -111,8 +121,12 @@ def as_utf8(read: ReadBytes, encoding: str, path: Path, *, is_cut: bool = False)
 
 
 def why_invalid(line: bytes, error: UnicodeDecodeError) -> str:
-    """Say that a line is not UTF-8, and how it would read in the encoding that is most often meant."""
+    """Say that a line is not UTF-8, and how it would read in the encodings that may be meant."""
     reason = f"invalid UTF-8 at byte {error.start + 1} of the line"
+    readings = _readings(line) if _FOREIGN_WORD.search(line) else {}
+    if readings:
+        shown = ", ".join(f"{text!r} in {encoding}" for encoding, text in readings.items())
+        return f"{reason}; it reads {shown}: give the encoding that is right, if one is (--encoding)"
     try:
         text = line.decode("windows-1252")
     except UnicodeDecodeError:
@@ -122,6 +136,25 @@ def why_invalid(line: bytes, error: UnicodeDecodeError) -> str:
         f"{reason}; in Windows-1252 it reads {near!r}: if that is right, give encoding "
         "(--encoding windows-1252)"
     )
+
+
+def _readings(line: bytes) -> dict[str, str]:
+    """The beginning of what a line says in each encoding in which it is letters of one script."""
+    readings = {}
+    for encoding in _OTHERS:
+        try:
+            text = line.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        foreign = [character for character in text if not character.isascii()]
+        scripts = {
+            unicodedata.name(character, "?").split()[0] for character in foreign if character.isalpha()
+        }
+        letters = sum(map(str.isalpha, foreign))
+        if letters >= _MOSTLY_LETTERS * len(foreign) and len(scripts - _JAPANESE) <= 1:
+            start = text.index(foreign[0])
+            readings[encoding] = text[start : start + 12].strip()
+    return readings
 
 
 def _unmarked(sample: bytes) -> str | None:
