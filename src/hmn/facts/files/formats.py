@@ -49,7 +49,7 @@ _FOREIGN = {
 }
 """Kinds of files that are no tables, and what to do with them, by their first bytes."""
 _TAR = slice(257, 262), b"ustar"
-"""Where a tar archive says so, and how."""
+"""Place of the mark of a tar archive, and the mark."""
 
 
 def read_rows(
