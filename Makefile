@@ -56,7 +56,7 @@ help:
 $(READY): constraints.txt pyproject.toml CMakeLists.txt $(wildcard src/hmn/_native/kernels/*)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(NEED_KERNELS) $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[chinese,demo,dev,excel,faiss,paper,plots,pretrained,rdf]'
+	$(NEED_KERNELS) $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[chinese,demo,dev,excel,faiss,paper,plots,pretrained,rdf,serve]'
 	@touch $@
 
 demo: $(READY)

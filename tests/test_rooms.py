@@ -20,7 +20,8 @@ ORDER = {
     " < paper serve < cli < __init__",
     "hmn._native": "_kernels backend finite < arguments < level < codes < fallback < buckets lists search"
     " < __init__",
-    "hmn.cli": "output < flags < ask demo evaluate facts paper serve train < app < __init__ __main__",
+    "hmn.cli": "output < flags < ask demo evaluate facts paper serving train < app < __init__ __main__",
+    "hmn.cli.serving": "compact serve < __init__",
     "hmn.facts": "ids ragged < files < rdf wide < growing names numbering < given < lookup < table < topic"
     " changing < questions < __init__",
     "hmn.facts.given": "relations wide < facts < __init__",
@@ -50,7 +51,8 @@ ORDER = {
     " < chain_trainer progress_bar < run_folder < fit < __init__",
     "hmn.qa.words": "folding letters < chinese scripts < splitting < alike < __init__",
     "hmn.serve": "writes writes.operations writes.lock writes.together find < writes.net_change journal"
-    " < served < compact < __init__",
+    " < client served < compact http < __init__",
+    "hmn.serve.http": "settings problems schemas metrics < auth batching limits < app < server < __init__",
     "hmn.store": "atomic contents rows < manifest < replace < bundle < __init__",
 }
 """Modules and folders of a package from the bottom up; each may import those before its own ``<`` only."""

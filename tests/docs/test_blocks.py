@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.docs.curl import run_curl
 from tests.docs.pages import PAGES, ROOT, Block, blocks_of, commands
 from tests.facts.files.sheets import xlsx
 from typer.testing import CliRunner
@@ -216,6 +217,7 @@ def write_graph(block: Block) -> None:
 
 RUN: dict[str, Callable[[Block], None]] = {
     "turtle": write_graph,
+    "bash": run_curl,
     "sh": run_commands,
     "console": run_commands,
     "csv": write_file,

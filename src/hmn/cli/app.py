@@ -1,4 +1,4 @@
-"""The command line: ``hmn train``, ``ask``, ``evaluate``, ``facts``, ``compact``, ``demo`` and ``paper``."""
+"""The command line: the commands of ``hmn``."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ import typer
 from hmn.cli.ask import ask
 from hmn.cli.demo import demo
 from hmn.cli.evaluate import evaluate
-from hmn.cli.facts import compact, facts
+from hmn.cli.facts import facts
 from hmn.cli.flags import GroupedCommand
 from hmn.cli.paper import paper
+from hmn.cli.serving.compact import compact
+from hmn.cli.serving.serve import serve
 from hmn.cli.train import train
 
 app = typer.Typer(
@@ -24,6 +26,7 @@ app.command(cls=GroupedCommand)(train)
 app.command()(ask)
 app.command()(evaluate)
 app.add_typer(facts, name="facts")
+app.command()(serve)
 app.command()(compact)
 app.command()(paper)
 

@@ -1,4 +1,4 @@
-"""``hmn facts``: add facts to a trained model, remove or replace them. ``hmn compact``: fold a journal in."""
+"""``hmn facts``: add facts to a trained model, remove or replace them, without training."""
 
 from __future__ import annotations
 
@@ -93,19 +93,3 @@ def _change(
             f"{done.added:,} facts added, {done.removed:,} removed, {done.unchanged:,} unchanged; "
             f"wrote {model if out is None else out} with {len(qa.facts):,} facts"
         )
-
-
-def compact(model: Annotated[Path, typer.Argument(help="Folder of a model that was served.")]) -> None:
-    """Fold the journal of a served model into its folder. The server must be stopped.
-
-    Facts that were written while the model was served lie in MODEL.journal, beside the folder. Afterwards the
-    folder holds them, and the journal is empty. A crash at any point loses nothing: run it again.
-    """
-    with exit_on_error(interrupted="stopped: folder and journal hold what they held"):
-        from hmn.serve import compact as compacting
-
-        done = compacting.compact(model)
-        if done.facts is None:
-            log(f"nothing to fold in: no write to {model} is outside its folder")
-        else:
-            log(f"{done.writes:,} writes folded into {model}, which has {done.facts:,} facts now")

@@ -67,6 +67,7 @@ class Answers(list[Answer]):
         answers: The answers, as if the table held the right one.
         known_probability: Probability that it does; None if the model did not learn to tell.
         threshold: Probability from which it counts as known.
+        reads: Reads of memory and index for the question, in units of one key in single precision.
 
     Attributes:
         known: Whether the right answer is in the table, as far as the model can tell; None if it did not
@@ -79,17 +80,25 @@ class Answers(list[Answer]):
         answers: Iterable[Answer] = (),
         known_probability: float | None = None,
         threshold: float = 0.0,
+        reads: float | None = None,
     ) -> None:
         share = 1.0 if known_probability is None else known_probability
         super().__init__(answer.scaled(share) for answer in answers)
-        self.known_probability = known_probability
+        self.known_probability, self.reads = known_probability, reads
         self.known = None if known_probability is None else known_probability >= threshold
+
+    def best(self, k: int) -> Answers:
+        """The ``k`` best answers, with all that is known of the question."""
+        few = Answers(self[:k], reads=self.reads)
+        few.known, few.known_probability = self.known, self.known_probability
+        return few
 
     def as_dict(self) -> dict[str, Any]:
         """The answers for JSON."""
         return {
             "known": self.known,
             "known_probability": self.known_probability,
+            "reads": self.reads,
             "answers": [answer.as_dict() for answer in self],
         }
 

@@ -53,7 +53,7 @@ def ask_all(model: FactoidQA, questions: Iterable[str], k: int) -> list[Answers]
         return _follow(model, network, about(asked, model.facts, model.config), read, k)
     bags = bags_of(asked, model.config.feature_bits, model.cells.splitting)
     found, known = _read(model, bags, read)
-    return _judged(model, network.output_module(found), known, k)
+    return _judged(model, network.output_module(found), known, found.reads.tolist(), k)
 
 
 def _read(model: FactoidQA, bags: WordBags, read: int) -> tuple[Read[Tensor | None], Tensor | None]:
@@ -70,17 +70,19 @@ def _follow(model: FactoidQA, network: HopNetwork, question: Question, read: int
     readings = network.output_module.readings(chains)
     judge = model.judge
     known = judge(question, chains, readings) if isinstance(judge, ChainJudge) else None
-    return _judged(model, network.output_module.shown(readings), known, k)
+    return _judged(model, network.output_module.shown(readings), known, chains.reads.sum(axis=1).tolist(), k)
 
 
-def _judged(model: FactoidQA, found: list[list[Answer]], known: Tensor | None, k: int) -> list[Answers]:
+def _judged(
+    model: FactoidQA, found: list[list[Answer]], known: Tensor | None, reads: list[float], k: int
+) -> list[Answers]:
     """The ``k`` best answers to each question, with the probability ``(B,)`` that the table holds them."""
     if known is None or model.judge is None:
-        return [Answers(ranked[:k]) for ranked in found]
+        return [Answers(ranked[:k], reads=count) for ranked, count in zip(found, reads, strict=True)]
     threshold = model.judge.head.threshold(model.config.precision)
     return [
-        Answers(ranked[:k], probability, threshold)
-        for ranked, probability in zip(found, known.double().tolist(), strict=True)
+        Answers(ranked[:k], probability, threshold, count)
+        for ranked, probability, count in zip(found, known.double().tolist(), reads, strict=True)
     ]
 
 

@@ -79,6 +79,11 @@ class FactoidQA:
         self._examples: list[str] = []
 
     @property
+    def examples(self) -> list[str]:
+        """Some of the questions that the model was trained on, at most 512."""
+        return list(self._examples)
+
+    @property
     def network(self) -> Network:
         """The memory network.
 

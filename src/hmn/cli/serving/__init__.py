@@ -1,0 +1,1 @@
+"""Commands of a served model: ``hmn serve`` and ``hmn compact``."""

@@ -1,0 +1,1 @@
+"""The served model over HTTP: routes, limits, tokens, errors and figures on all of it."""

@@ -1,0 +1,168 @@
+"""The application: the routes of the API."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import Annotated
+
+import numpy as np
+from fastapi import Depends, FastAPI, Header, Query
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.responses import PlainTextResponse, Response
+
+from hmn.facts.ids import relation_text
+from hmn.serve.find import MOST_FACTS
+from hmn.serve.http.auth import guards
+from hmn.serve.http.batching import Answered, Batcher
+from hmn.serve.http.limits import Limits
+from hmn.serve.http.metrics import Metrics
+from hmn.serve.http.problems import PROBLEMS, Problem, handle_errors
+from hmn.serve.http.schemas import About, Ask, Asked, Page, Remove, Result, Write, Written
+from hmn.serve.http.settings import Settings
+from hmn.serve.served import ServedModel
+
+SHOWN = 20
+"""Number of relations and of questions that describe a model."""
+Wanted = Annotated[str | None, Query(min_length=1, max_length=2000)]
+"""Query parameter that facts must fit."""
+Key = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=200,
+        description="A write with a key is done once, however often it is sent.",
+    ),
+]
+
+
+def make_app(served: ServedModel, settings: Settings) -> FastAPI:
+    """The application that serves a model.
+
+    Args:
+        served: the model with its journal.
+        settings: limits and tokens.
+    """
+    metrics = Metrics()
+
+    def ask(texts: list[str], k: int) -> Answered:
+        metrics.batch.observe(len(texts))
+        return served.ask(texts, k)
+
+    with served.reading() as (_, model):
+        batcher = Batcher(ask, model.config.k)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await asyncio.to_thread(batcher.close)
+
+    app = FastAPI(
+        title="hmn",
+        version=version("hmn"),
+        summary="Answers from a table of facts, with the facts that support them.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        responses=PROBLEMS,
+    )
+    handle_errors(app)
+    app.add_middleware(Limits, settings=settings, metrics=metrics)
+    may_read, may_write = (Depends(guard) for guard in guards(settings))
+
+    @app.post("/v1/ask", dependencies=[may_read])
+    async def ask_questions(body: Ask) -> Asked:
+        """Answer questions, with the facts that support the answers."""
+        texts = [body.question] if isinstance(body.question, str) else body.question
+        if len(texts) > settings.most_questions:
+            raise _too_many("questions", len(texts), settings.most_questions)
+        number, answers = await batcher.ask(texts, body.k)
+        for found in answers:
+            metrics.questions.labels(str(found.known).lower()).inc()
+            metrics.reads.inc(found.reads or 0)
+        results = [
+            Result(question=text, **found.as_dict()) for text, found in zip(texts, answers, strict=True)
+        ]
+        return Asked(version=number, results=results)
+
+    @app.get("/v1/facts", dependencies=[may_read])
+    async def list_facts(
+        subject: Wanted = None,
+        relation: Wanted = None,
+        object: Wanted = None,
+        text: Wanted = None,
+        after: Annotated[int | None, Query(ge=0, description="Where the page before ended.")] = None,
+        limit: Annotated[int, Query(ge=1, le=MOST_FACTS)] = 50,
+    ) -> Page:
+        """Facts of the table, a page at a time: those that have all that is asked for."""
+        wanted = {"subject": subject, "relation": relation, "object": object, "text": text}
+        found = await asyncio.to_thread(served.facts, **wanted, after=after, limit=limit)
+        return Page(**found.as_dict())
+
+    @app.post("/v1/facts", dependencies=[may_write])
+    async def write_facts(body: Write, key: Key = None) -> Written:
+        """Add facts, or let them take the place of others. The response comes once they are durable."""
+        return await _write("replace" if body.replace else "add", body, key, names=body.names)
+
+    @app.delete("/v1/facts", dependencies=[may_write])
+    async def remove_facts(body: Remove, key: Key = None) -> Written:
+        """Remove facts. They are never answered again."""
+        return await _write("remove", body, key, ignore_missing=body.ignore_missing)
+
+    async def _write(kind: str, body: Write | Remove, key: str | None, **more: object) -> Written:
+        if len(body.facts) > settings.most_facts:
+            raise _too_many("facts", len(body.facts), settings.most_facts)
+        rows = [(fact.subject, fact.relation, fact.object) for fact in body.facts]
+        done = await asyncio.wrap_future(served.submit([{kind: rows, **more}], key))
+        if not done.repeated:
+            metrics.written.labels("added").inc(done.added)
+            metrics.written.labels("removed").inc(done.removed)
+        return Written(**done._asdict())
+
+    @app.get("/v1/model", dependencies=[may_read])
+    async def describe_model() -> About:
+        """What is served."""
+        return await asyncio.to_thread(_about, served)
+
+    for path in ("/healthz", "/livez", "/readyz"):
+        app.get(path, response_class=PlainTextResponse, description="Whether the server works.")(_fine)
+
+    @app.get("/metrics", response_class=PlainTextResponse, dependencies=[may_read])
+    async def show_metrics() -> Response:
+        """Figures on the server, for Prometheus."""
+        with served.reading() as (number, model):
+            metrics.facts.set(len(model.facts))
+            metrics.version.set(number)
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    return app
+
+
+async def _fine() -> str:
+    return "ok\n"
+
+
+def _too_many(what: str, count: int, most: int) -> Problem:
+    detail = f"{count:,} {what}, expected at most {most:,}: send several requests"
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
+
+
+def _about(served: ServedModel) -> About:
+    """What is served."""
+    with served.reading() as (number, model):
+        facts = model.facts
+        count = np.bincount(facts.relation, minlength=len(facts.relations))
+        frequent = np.argsort(-count, kind="stable")[:SHOWN]
+        return About(
+            version=number,
+            facts=len(facts),
+            cells=len(model.cells),
+            relations=[relation_text(facts.relations[number]) for number in frequent if count[number]],
+            examples=model.examples[:SHOWN],
+            index=model.config.index,
+            hops=model.config.hops,
+        )

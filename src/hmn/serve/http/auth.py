@@ -1,0 +1,62 @@
+"""Who may do what: tokens, compared in constant time."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from fastapi import Request
+
+from hmn.serve.http.problems import Problem
+from hmn.serve.http.settings import Settings
+
+Guard = Callable[[Request], None]
+"""Raises a problem if a request is not allowed."""
+
+
+def guards(settings: Settings) -> tuple[Guard, Guard]:
+    """Guards of what reads, and of what writes."""
+
+    def may_read(request: Request) -> None:
+        if settings.token is not None and not _has(request, settings.token, settings.read_token):
+            raise _unauthorised("this needs a token")
+
+    def may_write(request: Request) -> None:
+        _same_origin(request)
+        if settings.token is None:
+            if not settings.allow_writes:
+                detail = "writes are off: start the server with --token-file, or --allow-writes on loopback"
+                raise Problem(HTTPStatus.FORBIDDEN, detail)
+        elif _has(request, settings.token):
+            return
+        elif _has(request, settings.read_token):
+            raise Problem(HTTPStatus.FORBIDDEN, "this token allows reading alone: writes need the other one")
+        else:
+            raise _unauthorised("writes need a token")
+
+    return may_read, may_write
+
+
+def _unauthorised(what: str) -> Problem:
+    detail = f"{what}, expected the header 'Authorization: Bearer TOKEN': see --token-file of hmn serve"
+    return Problem(HTTPStatus.UNAUTHORIZED, detail, {"WWW-Authenticate": "Bearer"})
+
+
+def _has(request: Request, *secrets: str | None) -> bool:
+    """Whether a request carries one of the secrets."""
+    scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    found = [hmac.compare_digest(given.strip().encode(), secret.encode()) for secret in secrets if secret]
+    return scheme.lower() == "bearer" and any(found)
+
+
+def _same_origin(request: Request) -> None:
+    """Refuse a write that a page from elsewhere has made a browser send."""
+    origin = request.headers.get("origin")
+    if origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower():
+        raise Problem(HTTPStatus.FORBIDDEN, f"origin is {origin:.200}, expected this server's own page")
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        detail = f"content-type is {kind or 'missing'}, expected application/json"
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)

@@ -1,0 +1,122 @@
+"""What requests and responses look like."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+MOST_ANSWERS = 100
+"""Upper limit of answers per question."""
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
+"""Text of a client: an id, a name, a relation or a question."""
+
+
+class Strict(BaseModel):
+    """A request, whose fields must all be known."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Ask(Strict):
+    """Questions to be answered."""
+
+    question: Text | Annotated[list[Text], Field(min_length=1)] = Field(
+        description="One question, or a list of them.", examples=["who wrote dune?"]
+    )
+    k: int = Field(
+        5, strict=True, ge=1, le=MOST_ANSWERS, description="Maximum number of answers per question."
+    )
+
+
+class FactShown(BaseModel):
+    """A fact, with the names of its ends in words."""
+
+    subject: str
+    relation: str
+    object: str
+    subject_name: str
+    relation_name: str
+    object_name: str
+
+
+class AnswerShown(BaseModel):
+    """One answer: the objects of a subject and a relation."""
+
+    answers: list[str] = Field(description="Names of the objects, at most 20.")
+    probability: float = Field(description="How likely this is the right answer.")
+    count: int = Field(description="Number of objects in all.")
+    facts: list[FactShown] = Field(description="The supporting fact of each object.")
+    chains: list[list[FactShown]] = Field([], description="Of several steps: the facts that lead there.")
+    probabilities: list[float] = Field([], description="Of several steps, the share of each object.")
+
+
+class Result(BaseModel):
+    """What was found for a question."""
+
+    question: str
+    known: bool | None = Field(description="Whether the table has the answer; null: cannot tell.")
+    known_probability: float | None = Field(description="Probability that it is.")
+    reads: float | None = Field(description="Reads of the memory and its index, in units of one key.")
+    answers: list[AnswerShown] = Field(description="Answers, best first.")
+
+
+class Asked(BaseModel):
+    """Answers to all questions of a request, from one state of the table."""
+
+    version: int = Field(description="Number of the last write that the answers take into account.")
+    results: list[Result]
+
+
+class NewFact(Strict):
+    """A fact to be written."""
+
+    subject: Text
+    relation: Text
+    object: Text
+
+
+class Write(Strict):
+    """Facts to be added, or to take the place of others."""
+
+    facts: Annotated[list[NewFact], Field(min_length=1)] = Field(description="The facts.")
+    names: dict[str, list[Text]] = Field({}, description="Names of entities, by their ids.")
+    replace: bool = Field(False, description="Remove all other facts of the same subjects and relations.")
+
+
+class Remove(Strict):
+    """Facts to be removed."""
+
+    facts: Annotated[list[NewFact], Field(min_length=1)] = Field(description="The facts.")
+    ignore_missing: bool = Field(False, description="Pass over facts that are not there.")
+
+
+class Written(BaseModel):
+    """What a write has done. It is durable."""
+
+    version: int
+    added: int
+    removed: int
+    unchanged: int
+    repeated: bool = Field(description="Whether the key came before: nothing was done now.")
+
+
+class Page(BaseModel):
+    """A page of facts."""
+
+    version: int
+    facts: list[FactShown]
+    next: int | None = Field(description="What to give as `after` for the next page; null on the last.")
+
+
+class About(BaseModel):
+    """What is served."""
+
+    version: int
+    facts: int
+    cells: int
+    relations: list[str] = Field(description="The most frequent relations, in words.")
+    examples: list[str] = Field(description="Questions that the model was trained on.")
+    index: str
+    hops: int
