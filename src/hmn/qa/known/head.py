@@ -23,6 +23,8 @@ FARTHEST = 6.0
 """Upper limit of standard deviations that a figure counts as off its mean."""
 USUAL = 0.1
 """Share of known questions that are less probable than what is usual for one."""
+ANSWERED = 0.1
+"""Share of the known questions that must be answered, for a precision to count as one that there is."""
 PRECISIONS = 100
 """Number of precisions whose thresholds are kept: 0, 0.01 and so on, up to 0.99."""
 
@@ -131,11 +133,11 @@ class KnownHead(nn.Module):
 
     @torch.no_grad()
     def set_thresholds(self, known: Tensor, right: Tensor, unknown: Tensor, unknown_share: float) -> None:
-        """Find the smallest thresholds that give each precision, or those of the largest precision there is.
+        """Find the smallest thresholds that give each precision, or the largest hundredth that there is.
 
         Few held-out questions may be far from all others, which leaves thresholds open. So what counts as
-        known, with a precision of 0.5 or more, must be more likely known than not, if half of all are; or as
-        likely as nine of ten questions whose answer is there.
+        known must also have this probability, if half of all questions are known; or be as likely as nine of
+        ten questions whose answer is there.
 
         Args:
             known: ``(n, E)`` evidence on held-out questions whose answer is in the table.
@@ -150,11 +152,14 @@ class KnownHead(nn.Module):
         # a threshold says that all questions above it are answered: equal probabilities go together
         ends = np.flatnonzero(np.diff(probability[order], append=-1.0))
         precision, at = precision[ends], probability[order][ends]
+        largest = precision[(ends + 1 >= ANSWERED * len(known)) | (ends == ends[-1])].max()
+        largest = np.floor(largest * PRECISIONS) / PRECISIONS
         below = np.append(at[1:], 0.0)
         usual = np.quantile(probability[: len(known)], USUAL)
         self.thresholds[0] = 0.0
         for step in range(1, PRECISIONS):
-            last = np.flatnonzero(precision >= min(step / PRECISIONS, precision.max()))[-1]
-            half = min(step / PRECISIONS, 0.5)
-            odds = half / (1 - half) * (1 - unknown_share) / unknown_share
-            self.thresholds[step] = max((at[last] + below[last]) / 2, min(odds / (1 + odds), usual))
+            share = step / PRECISIONS
+            odds = share / (1 - share) * (1 - unknown_share) / unknown_share
+            least = min(odds / (1 + odds), usual)
+            last = np.flatnonzero(precision >= min(share, largest))[-1]
+            self.thresholds[step] = max((at[last] + below[last]) / 2, least)
