@@ -97,7 +97,7 @@ def test_thresholds_are_the_smallest_of_their_precisions(
         wanted = min(step / PRECISIONS, np.floor(100 * largest) / 100)
         smallest = min(threshold for threshold, share in reached.items() if share >= wanted)
         # half of all are known here, so that probabilities are those of the precision
-        smallest = max(smallest, min(step / PRECISIONS, float(of_known.quantile(0.1))))
+        smallest = max(smallest, min(step / PRECISIONS, float(of_known.quantile(0.02))))
         assert precision(head.threshold(step / PRECISIONS)) == precision(smallest)
     assert head.threshold(0.501) == float(head.thresholds[51])
 

@@ -21,7 +21,7 @@ SAME = 0.01
 """Standard deviation up to which a figure counts as the same in all questions."""
 FARTHEST = 6.0
 """Upper limit of standard deviations that a figure counts as off its mean."""
-USUAL = 0.1
+USUAL = 0.02
 """Share of known questions that are less probable than what is usual for one."""
 ANSWERED = 0.1
 """Share of the known questions that must be answered, for a precision to count as one that there is."""
@@ -136,8 +136,8 @@ class KnownHead(nn.Module):
         """Find the smallest thresholds that give each precision, or the largest hundredth that there is.
 
         Few held-out questions may be far from all others, which leaves thresholds open. So what counts as
-        known must also have this probability, if half of all questions are known; or be as likely as nine of
-        ten questions whose answer is there.
+        known must also have this probability, if half of all questions are known; or be as likely as 98 of
+        a hundred questions whose answer is there.
 
         Args:
             known: ``(n, E)`` evidence on held-out questions whose answer is in the table.
