@@ -62,4 +62,6 @@ def test_demonstration(
     assert shown == pytest.approx(measured, abs=5e-4)
     for question in (*SAMPLE_QUESTIONS, *(TWO_STEP_SAMPLES if two_steps else ())):
         # a model this small may say of any question that its answer is not in the table
-        assert re.search(rf"^{re.escape(question)}\n(> |(perhaps )?not in the table)", printed, re.MULTILINE)
+        assert re.search(
+            rf"^{re.escape(question)}\n(> |not in the table|perhaps in the table)", printed, re.MULTILINE
+        )

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
@@ -73,10 +74,12 @@ def test_a_head_that_does_not_come_closes_the_connection(port: int) -> None:
         began = time.monotonic()
         assert slow.recv(100) == b""
         assert time.monotonic() - began < 3
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as fast:
+    with contextlib.closing(HTTPConnection("127.0.0.1", port, timeout=5)) as fast:
+        fast.connect()
+        opened = fast.sock
         for _ in range(2):  # a connection that is used stays open
-            fast.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-            assert fast.recv(2000).startswith(b"HTTP/1.1 200")
+            fast.request("GET", "/healthz")
+            assert fast.getresponse().read() == b"ok\n" and fast.sock is opened
 
 
 @pytest.mark.usefixtures("port")
