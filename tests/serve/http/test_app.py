@@ -76,6 +76,8 @@ def test_what_is_no_json_or_no_route_is_a_problem(start: Start) -> None:
     ):
         assert response.status_code == response.json()["status"] == status
         assert response.headers["content-type"] == "application/problem+json"
+    # the error names a place that there is
+    assert "/openapi.json" in client.get("/v1/nothing").json()["detail"]
 
 
 def test_facts_come_page_by_page(start: Start, served: ServedModel) -> None:

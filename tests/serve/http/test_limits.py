@@ -90,6 +90,7 @@ def test_more_than_fit_come_again_and_health_is_always_there() -> None:
         asked = [asyncio.create_task(call(limits, scope(), [b"0.2"])) for _ in range(4)]
         await asyncio.sleep(0.05)
         health = await call(limits, scope("/healthz"), [b"0"])
+        assert limits.metrics.registry.get_sample_value("hmn_in_flight") == 2
         return sorted([(await one)[0] for one in asked]), health[0]
 
     assert asyncio.run(crowd()) == ([200, 200, 503, 503], 200)

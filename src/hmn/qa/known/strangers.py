@@ -17,8 +17,6 @@ TRIES = 20
 """Number of names that are drawn until one fits."""
 REPLACED = 0.4
 """Share of the words outside the name that made-up words replace."""
-
-
 WHOLE = 0.5
 """Share of the questions in which made-up words replace all words outside the name."""
 

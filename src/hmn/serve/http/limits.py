@@ -92,6 +92,7 @@ class Limits:
             detail = f"{self._in_flight} requests are worked on, which are all there may be: ask again"
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, {"Retry-After": "1"})
         self._in_flight += 1
+        self.metrics.in_flight.set(self._in_flight)
         try:
             async with asyncio.timeout(self.settings.answer_seconds):
                 await self.app(scope, _again(body, receive), send)

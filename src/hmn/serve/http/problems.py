@@ -86,5 +86,5 @@ def handle_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def on_http(request: Request, error: HTTPException) -> JSONResponse:
-        detail = f"{request.method} {request.url.path}: {error.detail}: see /docs for what there is"
+        detail = f"{request.method} {request.url.path}: {error.detail}: see /openapi.json for what there is"
         return Problem(error.status_code, detail, dict(error.headers or {})).response()

@@ -7,7 +7,6 @@ import json
 import logging
 import signal
 import sys
-from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -95,7 +94,7 @@ def run(server: uvicorn.Server) -> None:
         raise ConfigError(f"{server.config.host}:{server.config.port}: the server did not start, see its log")
 
 
-def make_server(served: ServedModel, settings: Settings, **more: Any) -> uvicorn.Server:
+def make_server(served: ServedModel, settings: Settings) -> uvicorn.Server:
     """The server of a model."""
     protocol = type("Protocol", (Patient,), {"receive_seconds": settings.receive_seconds})
     config = uvicorn.Config(
@@ -110,6 +109,5 @@ def make_server(served: ServedModel, settings: Settings, **more: Any) -> uvicorn
         proxy_headers=False,
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=CLOSING_SECONDS,
-        **more,
     )
     return uvicorn.Server(config)
