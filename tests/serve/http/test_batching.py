@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 
@@ -15,13 +16,15 @@ from hmn.serve.http.batching import MOST_TOGETHER, Answered, Batcher
 class Recorder:
     """Answers questions with themselves, once it may go on, and keeps what it was asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.seconds = seconds
         self.calls: list[tuple[list[str], int]] = []
         self.entered, self.may_go_on = threading.Event(), threading.Event()
 
     def __call__(self, texts: list[str], k: int) -> Answered:
         self.entered.set()
         self.may_go_on.wait(10)
+        time.sleep(self.seconds)
         self.calls.append((texts, k))
         if "bad" in texts:
             raise DataError("a bad question")
@@ -75,3 +78,40 @@ def test_calls_have_a_largest_size() -> None:
     half = ["x"] * (MOST_TOGETHER // 2)
     asyncio.run(together(recorder, [(["a"], 1), (half, 1), (half, 1), (["b"], 1)]))
     assert [len(texts) for texts, _ in recorder.calls] == [1, MOST_TOGETHER, 1]
+
+
+def test_those_who_ask_again_at_once_stay_together() -> None:
+    recorder = Recorder(seconds=0.1)
+    recorder.may_go_on.set()
+
+    async def ask_on() -> None:
+        batcher = Batcher(recorder, read=10)
+
+        async def client(text: str) -> None:
+            for _ in range(4):
+                await batcher.ask([text], 1)
+
+        await asyncio.gather(*map(client, "abcd"))
+        await asyncio.to_thread(batcher.close)
+
+    asyncio.run(ask_on())
+    # the first is alone, as it does not wait for others; in the end its place is empty
+    assert [len(texts) for texts, _ in recorder.calls] == [1, 3, 4, 4, 4]
+
+
+def test_those_who_gave_up_are_not_answered() -> None:
+    recorder = Recorder()
+
+    async def give_up() -> None:
+        batcher = Batcher(recorder, read=10)
+        first, second, third = (asyncio.create_task(batcher.ask([text], 1)) for text in "abc")
+        while not recorder.entered.is_set():
+            await asyncio.sleep(0.01)
+        second.cancel()
+        recorder.may_go_on.set()
+        found = await asyncio.gather(first, third)
+        assert [answers[0][0].answers for _, answers in found] == [["a 0"], ["c 0"]]
+        await asyncio.to_thread(batcher.close)
+
+    asyncio.run(give_up())
+    assert [texts for texts, _ in recorder.calls] == [["a"], ["c"]]

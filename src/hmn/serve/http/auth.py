@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -12,18 +12,18 @@ from fastapi import Request
 from hmn.serve.http.problems import Problem
 from hmn.serve.http.settings import Settings
 
-Guard = Callable[[Request], None]
+Guard = Callable[[Request], Awaitable[None]]
 """Raises a problem if a request is not allowed."""
 
 
 def guards(settings: Settings) -> tuple[Guard, Guard]:
-    """Guards of what reads, and of what writes."""
+    """Guards of what reads, and of what writes; coroutines, which FastAPI calls without a thread of their own."""
 
-    def may_read(request: Request) -> None:
+    async def may_read(request: Request) -> None:
         if settings.token is not None and not _has(request, settings.token, settings.read_token):
             raise _unauthorised("this needs a token")
 
-    def may_write(request: Request) -> None:
+    async def may_write(request: Request) -> None:
         _same_origin(request)
         if settings.token is None:
             if not settings.allow_writes:

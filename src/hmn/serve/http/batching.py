@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 from hmn.errors import HMNError
 from hmn.qa.answer import Answers
-from hmn.serve.writes.together import Together
 
 MOST_TOGETHER = 256
 """Upper limit of questions per call, unless a single request has more."""
+PAUSE = 0.05
+"""How long to wait for a further request, as a share of the time that the last call took."""
+MOST_PAUSES = 20
+"""Upper limit of the pauses before a call."""
 
 Answered = tuple[int, list[Answers]]
 """The version of the table that answers are from, and the answers."""
@@ -27,8 +32,9 @@ class Asked(NamedTuple):
 class Batcher:
     """Answers the questions of several requests in one call.
 
-    While a call runs, requests gather for the next one, and a request that finds nothing running is answered
-    at once. So nobody waits for others to come, and the more come, the larger the batches are.
+    While a call runs, requests gather for the next one. Those who ask again as soon as they have an answer
+    are waited for: after a call for several requests, the next one begins once no request has come for a
+    twentieth of the time that the last one took. A lone request does not wait.
 
     Args:
         ask: answers questions: texts, and the number of answers to each.
@@ -38,15 +44,56 @@ class Batcher:
 
     def __init__(self, ask: Callable[[list[str], int], Answered], read: int) -> None:
         self._ask, self._read = ask, read
-        self._together: Together[Asked, Answered] = Together(self._answer_all)
+        self._thread = ThreadPoolExecutor(1, "hmn-ask")
+        self._waiting: list[tuple[Asked, asyncio.Future[Answered]]] = []
+        self._busy = False  # a call runs, or is about to
+        self._pause = 0.0  # seconds to wait for further requests
 
     async def ask(self, texts: list[str], k: int) -> Answered:
         """Answers to some questions, all from one version of the table."""
-        return await asyncio.wrap_future(self._together.submit(Asked(texts, k)))
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answered] = loop.create_future()
+        self._waiting.append((Asked(texts, k), future))
+        if not self._busy:
+            self._busy = True
+            self._gather(loop, 0, MOST_PAUSES)
+        return await future
 
     def close(self) -> None:
         """Finish what was asked, and take no more."""
-        self._together.close()
+        self._thread.shutdown()
+
+    def _gather(self, loop: asyncio.AbstractEventLoop, seen: int, pauses: int) -> None:
+        """Start a call, or look again after a pause if more requests may come."""
+        count = len(self._waiting)
+        if seen < count < MOST_TOGETHER and pauses and self._pause:
+            loop.call_later(self._pause, self._gather, loop, count, pauses - 1)
+            return
+        # those who gave up are not answered
+        group = [(asked, future) for asked, future in self._waiting if not future.done()]
+        self._waiting = []
+        self._busy = bool(group)
+        if group:
+            call = loop.run_in_executor(self._thread, self._answer_all, [asked for asked, _ in group])
+            call.add_done_callback(partial(self._hand_out, loop, loop.time(), group))
+
+    def _hand_out(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        began: float,
+        group: list[tuple[Asked, asyncio.Future[Answered]]],
+        call: asyncio.Future[list[Answered | Exception]],
+    ) -> None:
+        """Give everybody what was found, then see to the next call."""
+        for (_, future), found in zip(group, call.result(), strict=True):
+            if future.done():
+                continue
+            if isinstance(found, Exception):
+                future.set_exception(found)
+            else:
+                future.set_result(found)
+        self._pause = PAUSE * (loop.time() - began) if len(group) > 1 else 0.0
+        self._gather(loop, 0, MOST_PAUSES)
 
     def _answer_all(self, requests: Sequence[Asked]) -> list[Answered | Exception]:
         found: list[Answered | Exception] = [HMNError("not asked")] * len(requests)

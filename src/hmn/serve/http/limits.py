@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import random
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 
@@ -18,13 +18,16 @@ from hmn.serve.http.settings import Settings
 
 OPEN = frozenset({"/healthz", "/livez", "/readyz", "/metrics"})
 """Paths that answer however much there is to do."""
-SAFE_HEADERS = {
-    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "referrer-policy": "no-referrer",
-    "cross-origin-resource-policy": "same-origin",
-}
+SAFE_HEADERS = [
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+        b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+]
 """Headers of every response."""
 LOG = logging.getLogger("hmn.serve")
 """Log of requests, a JSON object per line."""
@@ -51,20 +54,17 @@ class Limits:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began, request_id = time.perf_counter(), uuid.uuid4().hex
+        began, request_id = time.perf_counter(), f"{random.getrandbits(128):032x}"
         status = 0
 
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                own = {**SAFE_HEADERS, "x-request-id": request_id}
+                own = [*SAFE_HEADERS, (b"x-request-id", request_id.encode())]
                 if scope["path"].startswith("/v1/"):
-                    own["cache-control"] = "no-store"
-                message["headers"] = [
-                    *message.get("headers", []),
-                    *((name.encode(), value.encode()) for name, value in own.items()),
-                ]
+                    own.append((b"cache-control", b"no-store"))
+                message["headers"] = [*message.get("headers", []), *own]
             await send(message)
 
         try:

@@ -65,13 +65,15 @@ class Lines(logging.Formatter):
     """Log records as JSON, a line each."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """A record as a line."""
+        """A record as a line. The server's own records are JSON objects already."""
         text = record.getMessage()
-        about = json.loads(text) if record.name == "hmn.serve" else {"message": text}
-        line = {"time": self.formatTime(record), "level": record.levelname.lower(), **about}
+        if record.name != "hmn.serve":
+            text = json.dumps({"message": text})
+        first = json.dumps({"time": self.formatTime(record), "level": record.levelname.lower()})
+        parts = [first, text]
         if record.exc_info:
-            line["trace"] = self.formatException(record.exc_info)
-        return json.dumps(line)
+            parts.append(json.dumps({"trace": self.formatException(record.exc_info)}))
+        return "{" + ", ".join(part[1:-1] for part in parts) + "}"
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:
