@@ -17,7 +17,7 @@ Guard = Callable[[Request], Awaitable[None]]
 
 
 def guards(settings: Settings) -> tuple[Guard, Guard]:
-    """Guards of what reads, and of what writes; coroutines, which FastAPI calls without a thread of their own."""
+    """Guards of what reads, and of what writes: coroutines, which need no thread of their own."""
 
     async def may_read(request: Request) -> None:
         if settings.token is not None and not _has(request, settings.token, settings.read_token):
