@@ -1,0 +1,1 @@
+"""``hmn serve``: what it promises, and how fast it is."""
