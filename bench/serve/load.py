@@ -36,7 +36,7 @@ request = function()
   return wrk.format(nil, "/v1/ask", nil, bodies[number % #bodies + 1])
 end
 """
-"""What wrk sends: questions in turn."""
+"""Script of wrk: it sends questions in turn."""
 HEAD = "POST /v1/ask HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 60\r\n"
 """Head of a slow request, without the end."""
 

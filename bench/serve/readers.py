@@ -43,7 +43,7 @@ class Write(NamedTuple):
 
 
 class Writer:
-    """Changes facts until it is told to stop, each write as soon as the one before is acknowledged."""
+    """Changes facts until the block ends, each write as soon as the one before is acknowledged."""
 
     def __init__(self, server: Server) -> None:
         self.writes: list[Write] = []

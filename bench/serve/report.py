@@ -10,7 +10,7 @@ from bench.machine import described
 KILLS, ACKNOWLEDGED = 200, 100_000
 """Kills, and facts that are acknowledged before them."""
 Row = tuple[str, str, str]
-"""What is measured, what was found, and what it should be."""
+"""Row of the table: the name of a figure, what was found, and what it should be."""
 
 
 def report(results: dict[str, Any]) -> str:
@@ -20,8 +20,8 @@ def report(results: dict[str, Any]) -> str:
         "",
         "`make bench-serve` (`python -m bench.serve`; single parts with `--only`). Models: one of about "
         f"{results['settings']['small_facts']:,} facts of the demo's world for the kills, one of "
-        f"SimpleQuestions for all else. {results['settings']['threads']} thread of PyTorch, in the server and in process. "
-        "Server and clients share the machine. Seeds are fixed.",
+        f"SimpleQuestions for all else. {results['settings']['threads']} thread of PyTorch, in the server "
+        "and in process. Server and clients share the machine. Seeds are fixed.",
         "",
         "| | measured | to reach |",
         "|---|---|---|",
@@ -198,8 +198,8 @@ def _slow_text(found: dict[str, Any]) -> str:
         f"{found['slow']} connections send a byte per second, half of them in the head of a request and "
         f"half in its body; the server closes them, and they come again ({found['opened']:,} were opened). "
         f"{found['healthy']} other clients ask: p50 {alone['p50']:.1f} ms and p99 {alone['p99']:.1f} ms "
-        f"alone, {beside['p50']:.1f} and {beside['p99']:.1f} ms beside them, for {found['seconds']:g} s each. "
-        f"The server has {alone['mb']:.0f} MB at most alone, and {beside['mb']:.0f} MB."
+        f"alone, {beside['p50']:.1f} and {beside['p99']:.1f} ms beside them, for {found['seconds']:g} s "
+        f"each. The server has {alone['mb']:.0f} MB at most alone, and {beside['mb']:.0f} MB."
     )
 
 
