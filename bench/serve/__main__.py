@@ -1,8 +1,8 @@
 """``hmn serve`` under kills, writes and load: ``python -m bench.serve`` (``make bench-serve``).
 
-Parts that are done are not repeated, nor are kills; ``--only`` measures the parts that it names again and keeps
-the others, ``--fresh`` starts over. Writes ``bench/results/serve.json`` and ``.md``. Needs Linux, wrk, and the
-extras ``serve`` and ``demo``.
+Parts that are done are not repeated, nor are kills. ``--only`` measures the parts that it names again and
+keeps the others; ``--fresh`` starts over. Writes ``bench/results/serve.json`` and ``.md``. Needs Linux, wrk,
+and the extras ``serve`` and ``demo``.
 """
 
 from __future__ import annotations
