@@ -16,7 +16,7 @@ PACKAGE = SOURCE / "hmn"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 ORDER = {
-    "hmn": "errors lazy results < _native < machine index facts < nn store < distributed < qa"
+    "hmn": "errors lazy results starting < _native < machine index facts < nn store < distributed < qa"
     " < paper serve < cli < __init__",
     "hmn._native": "_kernels backend finite < arguments < level < codes < fallback < buckets lists search"
     " < __init__",

@@ -13,6 +13,7 @@ import typer
 from hmn.cli.flags import OtherHops, OtherIndex, OtherStrategy
 from hmn.cli.output import exit_on_error, log, print_answers
 from hmn.errors import HMNError
+from hmn.starting import starting
 
 NOT_KNOWN = 1
 """Exit status if the answer to the question is not in the table."""
@@ -50,9 +51,10 @@ def ask(
     the nearest facts are shown all the same, and the exit status is 1.
     """
     with exit_on_error(interrupted=""):
-        from hmn.qa.factoid_qa import FactoidQA
+        with starting(model):
+            from hmn.qa.factoid_qa import FactoidQA
 
-        qa = FactoidQA.from_pretrained(model, index=index, strategy=strategy)
+            qa = FactoidQA.from_pretrained(model, index=index, strategy=strategy)
         if hops is not None:
             qa.use_hops(hops)
         if precision is not None:

@@ -11,6 +11,7 @@ import typer
 from hmn.cli.flags import OtherHops, OtherIndex, OtherStrategy
 from hmn.cli.output import exit_on_error, format_figure, log, log_left_out
 from hmn.errors import ConfigError, MissingPackageError
+from hmn.starting import starting
 
 if TYPE_CHECKING:
     from hmn.facts.questions import QuestionSet
@@ -54,10 +55,11 @@ def evaluate(
             raise ConfigError("--sweep measures every index: leave --index and --strategy out")
         if out is not None and not sweep:
             raise ConfigError("--out is the folder of --sweep: give both, or neither")
-        from hmn.facts.questions import QuestionSet
-        from hmn.qa.factoid_qa import FactoidQA
+        with starting(model):
+            from hmn.facts.questions import QuestionSet
+            from hmn.qa.factoid_qa import FactoidQA
 
-        qa = FactoidQA.from_pretrained(model, index=index, strategy=strategy)
+            qa = FactoidQA.from_pretrained(model, index=index, strategy=strategy)
         if hops is not None:
             qa.use_hops(hops)
         question_set = QuestionSet.read(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from functools import lru_cache
 from urllib.parse import unquote
 
 INVERSE = "~"
@@ -136,7 +137,7 @@ def relation_parts(relation: str) -> list[str]:
         text = match[2]
     if re.match(r"<?https?://", text):
         text = readable_id(text)
-    parts = (" ".join(_camel_words(part).replace("_", " ").split()) for part in re.split(r"[/.:#]", text))
+    parts = map(_part_in_words, re.split(r"[/.:#]", text))
     return [part for part in parts if part] or [relation]
 
 
@@ -149,6 +150,12 @@ def relation_text(relation: str) -> str:
 def inverse_of(relation: str) -> str:
     """Give the id of the inverse of a relation; the inverse of an inverse is the relation itself."""
     return relation.removeprefix(INVERSE) if relation.startswith(INVERSE) else INVERSE + relation
+
+
+@lru_cache(maxsize=1 << 12)
+def _part_in_words(part: str) -> str:
+    """A part of a relation in words; many relations share a domain and a type."""
+    return " ".join(_camel_words(part).replace("_", " ").split())
 
 
 def _camel_words(text: str) -> str:

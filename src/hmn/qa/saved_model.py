@@ -188,7 +188,7 @@ class SavedModel:
         with torch.device("meta"):
             network = build_network(config, facts, cells, encoder, fresh=False)
         with self.checked(WEIGHTS_FILE):
-            weights = unpacked_tables(network, self._weights)
+            weights = unpacked_tables(network, self._weights, later=True)
             check_counts(weights)
             load_weights(network, weights, assign=True)
         return network.eval()

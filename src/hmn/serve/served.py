@@ -13,6 +13,7 @@ from hmn.errors import DataError, HMNError, JournalError
 from hmn.facts.ids import is_text
 from hmn.index.locking import ReadersWriterLock
 from hmn.qa.answer import Answers
+from hmn.qa.encoders.kept_table import restore_tables
 from hmn.qa.factoid_qa import FactoidQA
 from hmn.serve.find import Page, find_facts
 from hmn.serve.journal import Entry, Journal, Written, fingerprint, journal_path, key_reused
@@ -263,6 +264,7 @@ def loaded(folder: Path, journal: Journal, **options: str | None) -> FactoidQA:
 
 def _replayed(folder: Path, journal: Journal, options: dict[str, str | None]) -> FactoidQA:
     model = FactoidQA.from_pretrained(folder, **options)
+    restore_tables(model.network)
     if fingerprint(folder) != journal.bundle:
         raise JournalError(f"{folder}: the bundle was replaced while it was read: open it again")
     writes = [operations for _, operations in journal.read()]

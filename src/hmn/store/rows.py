@@ -10,6 +10,7 @@ of them each key has there.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,6 +20,8 @@ from hmn.index.storage.fingerprint import row_fingerprints
 
 ROWS_AT_A_TIME = 1 << 14
 """Number of rows that are compared at a time, to bound the memory it takes."""
+ROWS_IN_CACHE = 1 << 11
+"""Number of rows of a usual table that a processor's cache holds."""
 NUMBERS = "|rows"
 """Ending of the names of row numbers, and of distinct rows."""
 VALUES = "|values"
@@ -65,8 +68,48 @@ def packed_rows(name: str, table: Tensor, usual: Usual, *, half: bool = False) -
     return {name + NUMBERS: kept.int(), name + VALUES: values}
 
 
-def unpacked_rows(saved: Mapping[str, Tensor], name: str, like: Tensor, usual: Usual) -> Tensor:
-    """The table that ``packed_rows`` saved.
+class KeptRows(NamedTuple):
+    """A table of which some rows were kept.
+
+    Attributes:
+        shape, dtype: shape and type of the table.
+        rows: ``(n,)`` int64 numbers of the rows that were kept, ascending.
+        values: these rows, perhaps in half precision.
+        usual: the other rows.
+    """
+
+    shape: torch.Size
+    dtype: torch.dtype
+    rows: Tensor
+    values: Tensor
+    usual: Usual
+
+    def whole(self) -> Tensor:
+        """The table."""
+        table = torch.empty(self.shape, dtype=self.dtype, device="cpu")
+        # few rows at a time, so that those that were converted are still in the cache when they are put
+        for first in range(0, len(self.rows), ROWS_IN_CACHE):
+            kept = slice(first, first + ROWS_IN_CACHE)
+            table[self.rows[kept]] = self.values[kept].to(self.dtype)
+        others = torch.ones(self.shape[0], dtype=torch.bool)
+        others[self.rows] = False
+        for part in torch.split(others.nonzero().squeeze(1), ROWS_AT_A_TIME):
+            table[part] = self.usual(part).to(self.dtype)
+        return table
+
+    def take(self, rows: Tensor) -> Tensor:
+        """Some rows, by their numbers ``(n,)``."""
+        if not len(self.rows):
+            return self.usual(rows).to(self.dtype)
+        place = torch.searchsorted(self.rows, rows).clamp(max=len(self.rows) - 1)
+        found = self.values.index_select(0, place).to(self.dtype)
+        others = (self.rows[place] != rows).nonzero().squeeze(1)
+        found[others] = self.usual(rows[others]).to(self.dtype)
+        return found
+
+
+def kept_rows(saved: Mapping[str, Tensor], name: str, like: Tensor, usual: Usual) -> KeptRows | Tensor:
+    """What ``packed_rows`` saved of a table: the rows that were kept, or the whole table.
 
     Args:
         saved: tensors by name.
@@ -84,15 +127,13 @@ def unpacked_rows(saved: Mapping[str, Tensor], name: str, like: Tensor, usual: U
     if bool((rows.diff() <= 0).any()):
         raise ShapeError(f"{name + NUMBERS} is not ascending, expected the number of each row once")
     values = _floats(saved, name + VALUES, (len(rows), *like.shape[1:]))
-    table = torch.empty(like.shape, dtype=like.dtype, device="cpu")
-    for first in range(0, len(rows), ROWS_AT_A_TIME):
-        kept = slice(first, first + ROWS_AT_A_TIME)
-        table[rows[kept]] = values[kept].to(like.dtype)
-    others = torch.ones(len(table), dtype=torch.bool)
-    others[rows] = False
-    for part in torch.split(others.nonzero().squeeze(1), ROWS_AT_A_TIME):
-        table[part] = usual(part).to(like.dtype)
-    return table
+    return KeptRows(like.shape, like.dtype, rows, values, usual)
+
+
+def unpacked_rows(saved: Mapping[str, Tensor], name: str, like: Tensor, usual: Usual) -> Tensor:
+    """The table that ``packed_rows`` saved; see ``kept_rows`` for the arguments and errors."""
+    found = kept_rows(saved, name, like, usual)
+    return found.whole() if isinstance(found, KeptRows) else found
 
 
 def packed_blocks(keys: Tensor, widths: Mapping[str, int], *, half: bool = False) -> dict[str, Tensor]:
@@ -129,8 +170,8 @@ def unpacked_blocks(
         row_of = row_numbers(saved, name + ROW_OF, len(rows))
         if len(row_of) != count:
             raise ShapeError(f"{name + ROW_OF} has {len(row_of)} numbers, expected one per key: {count}")
-        for first in range(0, count, ROWS_AT_A_TIME):
-            part = slice(first, first + ROWS_AT_A_TIME)
+        for first in range(0, count, ROWS_IN_CACHE):
+            part = slice(first, first + ROWS_IN_CACHE)
             block[part] = rows[row_of[part]].to(dtype)
     return keys
 

@@ -10,6 +10,7 @@ import typer
 
 from hmn.cli.output import exit_on_error, log
 from hmn.errors import ConfigError, MissingPackageError
+from hmn.starting import starting
 
 TOKEN = "HMN_TOKEN"
 """Environment variable of the token."""
@@ -39,23 +40,25 @@ def serve(
     Writes are kept in a journal beside MODEL; 'hmn compact' folds it in.
     """
     with exit_on_error(interrupted=""):
-        try:
-            from hmn.serve.http.server import log_to_stderr, make_server, run
-            from hmn.serve.http.settings import Settings
-        except ModuleNotFoundError as error:
-            raise MissingPackageError(f"hmn serve needs {error.name}: pip install 'hmn[serve]'") from None
-        from hmn.serve.served import ServedModel
+        with starting(model):
+            try:
+                from hmn.serve.http.server import log_to_stderr, make_server, run
+                from hmn.serve.http.settings import Settings
+            except ModuleNotFoundError as error:
+                raise MissingPackageError(f"hmn serve needs {error.name}: pip install 'hmn[serve]'") from None
+            from hmn.serve.served import ServedModel
 
-        settings = Settings(
-            host,
-            port,
-            _secret(token_file) or os.environ.get(TOKEN) or None,
-            _secret(read_token_file),
-            allow_writes,
-            tuple(allow_host or ()),
-        )
-        log_to_stderr()
-        with ServedModel.open(model, index=index) as served:
+            settings = Settings(
+                host,
+                port,
+                _secret(token_file) or os.environ.get(TOKEN) or None,
+                _secret(read_token_file),
+                allow_writes,
+                tuple(allow_host or ()),
+            )
+            log_to_stderr()
+            served = ServedModel.open(model, index=index)
+        with served:
             log(f"serving {model} at http://{host}:{port}")
             run(make_server(served, settings))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -258,11 +258,19 @@ def rounded(keys: Tensor) -> Tensor:
 
 def relation_features(relation: str, bits: int, splitting: Splitting) -> list[int]:
     """Hashed features of a relation: its words, its words by position, its parts, and the whole of it."""
-    parts = relation_parts(relation)
     direction = "~" if relation.startswith("~") else ""
-    features = [f"id:{relation}", f"direction:{direction}"]
-    for position, part in enumerate(reversed(parts)):
-        features.append(f"{position}:{part}")
-        for word in splitting.words(part):
-            features += [word, f"{position}:{direction}:{word}"]
-    return [hashed("r:" + feature, bits) for feature in features]
+    features = [hashed(f"r:id:{relation}", bits), hashed(f"r:direction:{direction}", bits)]
+    for position, part in enumerate(reversed(relation_parts(relation))):
+        features += _part_features(part, position, direction, bits, splitting)
+    return features
+
+
+@lru_cache(maxsize=1 << 12)
+def _part_features(
+    part: str, position: int, direction: str, bits: int, splitting: Splitting
+) -> tuple[int, ...]:
+    """Hashed features of a part of a relation; many relations share a domain and a type."""
+    features = [f"r:{position}:{part}"]
+    for word in splitting.words(part):
+        features += [f"r:{word}", f"r:{position}:{direction}:{word}"]
+    return tuple(hashed(feature, bits) for feature in features)

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from hmn.errors import ShapeError
 from hmn.nn.weights import FLOATS, load_weights, weights_of
 from hmn.qa.encoders.first_values import FirstValues
-from hmn.store.rows import NUMBERS, Usual, packed_rows, unpacked_rows, zero_rows
+from hmn.qa.encoders.kept_table import KeptTable
+from hmn.store.rows import NUMBERS, KeptRows, Usual, kept_rows, packed_rows, zero_rows
 
 
 class _Table(NamedTuple):
@@ -51,12 +52,15 @@ def packed_tables(
     return packed
 
 
-def unpacked_tables(network: nn.Module, saved: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def unpacked_tables(
+    network: nn.Module, saved: Mapping[str, Tensor], *, later: bool = False
+) -> dict[str, Tensor]:
     """The weights by name that ``packed_tables`` saved; or those of an earlier version, which had no seeds.
 
     Args:
         network: A network of the same sizes, perhaps without storage.
         saved: Tensors by name.
+        later: Restore a table when all of it is first needed, see ``KeptTable``.
 
     Raises:
         ShapeError: A table is not there, or does not fit.
@@ -78,9 +82,13 @@ def unpacked_tables(network: nn.Module, saved: Mapping[str, Tensor]) -> dict[str
             )
         # not torch.empty_like, which imports half of PyTorch on the device meta
         like = torch.empty(own[table.name].shape, dtype=kind, device="meta")
-        whole = unpacked_rows(saved, table.name, like, table.usual(like, seed))
+        kept = kept_rows(saved, table.name, like, table.usual(like, seed))
         weights = {name: weights[name] for name in weights if not name.startswith(table.name + "|")}
-        weights |= {table.seed: seed, table.name: whole}
+        if not isinstance(kept, KeptRows):
+            weights[table.name] = kept
+        else:
+            weights[table.name] = KeptTable(kept) if later and table.first is not None else kept.whole()
+        weights[table.seed] = seed
     return weights
 
 

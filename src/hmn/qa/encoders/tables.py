@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from hmn.errors import ShapeError
 from hmn.qa.config import ModelConfig
 from hmn.qa.encoders.first_values import FirstValues, new_seed
+from hmn.qa.encoders.kept_table import some_rows
 from hmn.qa.text import Texts, WordBags
 
 FREQUENCY_STEPS = 24
@@ -119,6 +120,7 @@ def bag(
         ``(bags, L)``.
     """
     if not (sparse and torch.is_grad_enabled()):
+        table, feature = some_rows(table, feature)
         return F.embedding_bag(feature, table, start, mode="sum", per_sample_weights=scale)
     # the sparse gradient of embedding_bag itself would hold one row per feature, repeated rows included
     touched, row = torch.unique(feature, return_inverse=True)
@@ -153,7 +155,8 @@ class WordTable(nn.Module):
         """Vectors ``(W, size)`` of all words of some texts."""
         feature, start = tensors(self.word.device, bags.feature.flat, bags.feature.start)
         feature = feature % self.word.shape[0]
-        whole = F.embedding(feature[start[:-1]], self.word, sparse=self.sparse)  # (W, size)
+        table, row = some_rows(self.word, feature[start[:-1]])
+        whole = F.embedding(row, table, sparse=self.sparse)  # (W, size)
         if self.training and self.word_dropout:
             # without its own row, a word is known only by its n-grams, as an unseen word is
             whole = whole * (torch.rand(len(whole), 1, device=whole.device) >= self.word_dropout)
