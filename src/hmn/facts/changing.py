@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -214,18 +214,21 @@ class ChangingTable(FactTable):
         Names are put behind those that an entity has.
         """
         renamed: list[int] = []
-        ids = facts.entities.to_pylist()
+        ids, names = facts.entities.to_pylist(), facts.names
+        text, start, later = names.text.to_pylist(), names.start.tolist(), len(self._ids)
         base = self._base
         at_once = len(ids) > base.num_entities // 100  # this goes through all ids of the base
         known = base._by_id.entity_numbers(ids) if at_once else map(base.entity_number, ids)
         entity = [
-            self._add_entity(ids[number], int(first), facts.own_names(number), renamed)
+            self._add_entity(ids[number], int(first), text[start[number] : start[number + 1]], renamed)
             for number, first in enumerate(known)
         ]
+        for rows in (self._of_subject, self._of_object):
+            if rows is not None:
+                rows.add_rows(len(self._ids) - later)
         relation = [self._add_relation(relation) for relation in facts.relations]
         columns = zip(facts.subject.tolist(), facts.relation.tolist(), facts.object.tolist(), strict=True)
-        cells = [self._add_fact(entity[row[0]], relation[row[1]], entity[row[2]]) for row in columns]
-        return Added(np.array([cell for cell in cells if cell >= 0], np.int64), renamed)
+        return Added(self._add_facts((entity[s], relation[r], entity[o]) for s, r, o in columns), renamed)
 
     def remove(self, cells: NDArray[np.int64]) -> None:
         """Remove the facts of cells that have one."""
@@ -270,10 +273,9 @@ class ChangingTable(FactTable):
         """Cells by their objects, ascending."""
         if self._of_object is None:
             rows = ChangingRagged(self._base.cells_by_object)
-            for _ in self._ids:
-                rows.add_row()
-            for cell in range(len(self._base), self.num_cells):
-                rows.insert(self._object[cell], cell)
+            rows.add_rows(len(self._ids))
+            later = np.arange(len(self._base), self.num_cells)
+            rows.insert_many(self.object[later], later)
             for cell in self._gone:
                 rows.discard(self._object[cell], cell)
             self._of_object = rows
@@ -306,9 +308,8 @@ class ChangingTable(FactTable):
             number = self.num_entities
             self._entity_numbers[entity] = number
             self._ids.append(entity)
-            self._of_subject.add_row()
-            if self._of_object is not None:
-                self._of_object.add_row()
+        elif not names:
+            return number
         has = [] if is_new else self.own_names(number)
         more = names_beyond(has, names)
         if not is_new and more:
@@ -330,31 +331,49 @@ class ChangingTable(FactTable):
             self._relations.append(relation)
         return number
 
-    def _add_fact(self, subject: int, relation: int, object_: int) -> int:
-        """The cell of a fact that is new or there again; -1 if it is there."""
-        cell = self._find(subject, relation, object_)
-        if cell >= 0 and cell not in self._gone:
-            return -1
-        if cell >= 0:
-            self._gone.remove(cell)
-            pair = self._pair[cell]
-        else:
-            cell, pair = self.num_cells, self._find_pair(subject, relation)
-            if pair < 0:
-                pair = self._of_pair.add_row()
-                self._new_pairs[subject, relation] = pair
-            self._new_cells[pair, object_] = cell
+    def _add_facts(self, facts: Iterable[tuple[int, int, int]]) -> NDArray[np.int64]:
+        """The cells of the facts among some, by their numbers, that are new or there again."""
+        count, pairs = self.num_cells, self._of_pair.rows
+        cells: list[int] = []
+        new: list[tuple[int, int, int, int]] = []
+        for subject, relation, object_ in facts:
+            cell = self._find(subject, relation, object_)
+            if cell >= 0 and cell not in self._gone:
+                continue
+            if cell >= 0:
+                self._gone.remove(cell)
+            else:
+                pair = self._find_pair(subject, relation)
+                if pair < 0:
+                    pair = self._new_pairs[subject, relation] = pairs
+                    pairs += 1
+                cell = self._new_cells[pair, object_] = count + len(new)
+                new.append((subject, relation, object_, pair))
+            cells.append(cell)
+        if new:
             columns = (self._subject, self._relation, self._object, self._pair)
-            for column, number in zip(columns, (subject, relation, object_, pair), strict=True):
-                column.push(number)
-        beside = self._of_pair.row(pair)
-        if not len(beside):
-            self._of_subject.insert(subject, pair)
-        place = bisect_left(beside, self.entity_id(object_), key=lambda c: self.entity_id(self._object[c]))
-        self._of_pair.insert(pair, cell, place)
+            for column, numbers in zip(columns, zip(*new, strict=True), strict=True):
+                column.append(numbers)
+        self._of_pair.add_rows(pairs - self._of_pair.rows)
+        added = np.array(cells, np.int64)
+        self._list(added)
+        return added
+
+    def _list(self, cells: NDArray[np.int64]) -> None:
+        """Put cells, whose columns are there, into the rows of their pairs, subjects and objects."""
+        pair, first, of_pair, count = np.unique(
+            self.pair[cells], return_index=True, return_inverse=True, return_counts=True
+        )
+        is_empty = self._of_pair.length[pair] == 0
+        self._of_subject.insert_many(self.subject[cells[first[is_empty]]], pair[is_empty])
+        alone = (is_empty & (count == 1))[of_pair]
+        self._of_pair.insert_many(pair[of_pair[alone]], cells[alone])
+        for cell in cells[~alone].tolist():  # beside others, by the ids of the objects
+            beside, object_ = self._of_pair.row(self._pair[cell]), self.entity_id(self._object[cell])
+            place = bisect_left(beside, object_, key=lambda other: self.entity_id(self._object[other]))
+            self._of_pair.insert(self._pair[cell], cell, place)
         if self._of_object is not None:
-            self._of_object.insert(object_, cell)
-        return cell
+            self._of_object.insert_many(self.object[cells], cells)
 
     def _names_by(self, number: NDArray[np.int64], entities: int) -> Names:
         """The names of the entities ``number`` (E,) under their new numbers; -1 leaves an entity out."""

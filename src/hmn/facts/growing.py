@@ -8,7 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hmn.facts.ragged import Ragged, spans
+from hmn.facts.ragged import Ragged, offsets, spans
+
+FEW = 8
+"""Upper limit of the numbers that are put in one by one, which takes less time for so few."""
 
 
 class Rows(Protocol):
@@ -70,6 +73,11 @@ class Column:
         """Some numbers, to write: the change shows in the column."""
         self._make_own(self._count)
         return self._room[first:end]
+
+    def put(self, places: NDArray[np.int64], numbers: NDArray[np.int64]) -> None:
+        """Put numbers in the places of others."""
+        self._make_own(self._count)
+        self._room[places] = numbers
 
     def append(self, numbers: Sequence[int] | NDArray[Any]) -> None:
         """Add numbers at the end."""
@@ -139,6 +147,36 @@ class ChangingRagged:
         if numbers:
             self._flat.append(numbers)
         return self.rows - 1
+
+    def add_rows(self, count: int) -> None:
+        """Add empty rows at the end."""
+        self._start.append(np.full(count, len(self._flat), np.int64))
+        self._length.append(np.zeros(count, np.int64))
+        self._space.append(np.zeros(count, np.int64))
+
+    def insert_many(self, rows: NDArray[np.int64], numbers: NDArray[np.int64]) -> None:
+        """Put numbers ``(n,)`` into ascending rows ``(n,)`` that do not hold them yet, and keep these so."""
+        if len(rows) <= FEW:
+            for row, number in zip(rows.tolist(), numbers.tolist(), strict=True):
+                self.insert(row, number)
+            return
+        # 1. Put what each row holds, and what comes, in order.
+        # 2. A row that outgrows its place moves to the end, with room to double.
+        changed, of_row = np.unique(rows, return_inverse=True)
+        held = self.take(changed)
+        all_rows = np.concatenate([np.repeat(np.arange(len(changed)), held.length), of_row])
+        flat = np.concatenate([held.flat, numbers])
+        flat = flat[np.lexsort((flat, all_rows))]
+        length = held.length + np.bincount(of_row, minlength=len(changed))
+        outgrown = length > self._space.numbers[changed]
+        space = 2 * length[outgrown]
+        begin = len(self._flat) + offsets(space)
+        self._flat.append(np.zeros(begin[-1] - begin[0], np.int64))
+        self._start.put(changed[outgrown], begin[:-1])
+        self._space.put(changed[outgrown], space)
+        self._length.put(changed, length)
+        start = self._start.numbers[changed]
+        self._flat.put(spans(start, start + length)[1], flat)
 
     def insert(self, row: int, number: int, place: int | None = None) -> None:
         """Put a number into a row.

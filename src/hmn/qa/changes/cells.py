@@ -100,10 +100,19 @@ class ChangingCells(Cells):
             removed: Facts that have no cell from now on.
         """
         touched: dict[int, bool] = {}  # cells, and whether they stood for a fact before
-        for _ in range(self._of_fact.rows, self._table.num_cells):
-            self._of_fact.add_row()
+        known, named = self._of_fact.rows, dict[int, list[int]]()
+        self._of_fact.add_rows(self._table.num_cells - known)
+        new: list[tuple[int, int]] = []  # cells and facts that had none
         for fact in facts.tolist():
-            self._move(fact, self._texts_of(fact), touched)
+            if fact < known and self._of_fact.length[fact]:
+                self._fill(new)
+                self._move(fact, self._texts_of(fact, named), touched)
+                continue
+            for cell in dict.fromkeys(map(self._cell_of, self._texts_of(fact, named))):
+                if cell not in touched:
+                    touched[cell] = bool(self._facts.length[cell])
+                new.append((cell, fact))
+        self._fill(new)
         for fact in removed.tolist():
             self._move(fact, [], touched)
         full = {cell: bool(self._facts.length[cell]) for cell in touched}
@@ -112,9 +121,16 @@ class ChangingCells(Cells):
                 if self._later.get(self._text_of(cell)) == cell:
                     del self._later[self._text_of(cell)]
                 self._free.append(cell)
-        new = [cell for cell, was in touched.items() if full[cell] and not was]
+        filled = [cell for cell, was in touched.items() if full[cell] and not was]
         empty = [cell for cell, was in touched.items() if was and not full[cell]]
-        return ChangedCells(np.array(new, np.int64), np.array(empty, np.int64))
+        return ChangedCells(np.array(filled, np.int64), np.array(empty, np.int64))
+
+    def _fill(self, new: list[tuple[int, int]]) -> None:
+        """Let cells stand for facts, and take these pairs off the list."""
+        cells, facts = np.array(new, np.int64).reshape(-1, 2).T
+        self._facts.insert_many(cells, facts)
+        self._of_fact.insert_many(facts, cells)
+        new.clear()
 
     def _move(self, fact: int, texts: list[Text], touched: dict[int, bool]) -> None:
         """Make the cells with these texts stand for a fact, and no others."""
@@ -130,14 +146,21 @@ class ChangingCells(Cells):
             self._facts.discard(cell, fact)
             self._of_fact.discard(fact, cell)
 
-    def _texts_of(self, fact: int) -> list[Text]:
-        """The texts under which a fact is found: one for each name of its subject."""
+    def _texts_of(self, fact: int, named: dict[int, list[int]]) -> list[Text]:
+        """The texts under which a fact is found: one for each name of its subject.
+
+        Args:
+            fact: The fact.
+            named: The numbers of the names of entities, as far as they were looked up.
+        """
         table = self._table
         subject, relation = int(table.subject[fact]), int(table.relation[fact])
         object_ = -1
         if self._object is not None:
             object_ = self._numbers(table.names_of(int(table.object[fact]))[:1])[0]
-        return [(name, relation, object_) for name in self._numbers(table.names_of(subject))]
+        if subject not in named:
+            named[subject] = self._numbers(table.names_of(subject))
+        return [(name, relation, object_) for name in named[subject]]
 
     def _numbers(self, names: list[str]) -> list[int]:
         """Numbers of names; new ones get the next."""
