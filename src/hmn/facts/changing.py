@@ -16,7 +16,7 @@ from hmn.facts.growing import ChangingRagged, Column
 from hmn.facts.ids import canonical_id, inverse_of, readable_id
 from hmn.facts.lookup import folded, relation_key, relation_known
 from hmn.facts.names import Names, names_beyond
-from hmn.facts.numbering import NumberedFacts, ranks
+from hmn.facts.numbering import NumberedFacts, ranks, sorted_numbers
 from hmn.facts.ragged import Ragged
 from hmn.facts.table import FactTable
 
@@ -190,10 +190,7 @@ class ChangingTable(FactTable):
         """The cells of many facts by their ids; -1 for facts that are not there."""
         if not len(subjects) == len(relations) == len(objects):
             return self._base.cells_of(subjects, relations, objects)  # which refuses it
-        numbers: dict[str, int] = {}
-        for entity in (*subjects, *objects):
-            if entity not in numbers:
-                numbers[entity] = self.entity_number(entity)
+        numbers = {entity: self.entity_number(entity) for entity in {*subjects, *objects}}
         cells = np.full(len(subjects), -1, np.int64)
         for row, (subject, relation, object_) in enumerate(zip(subjects, relations, objects, strict=True)):
             number = relation_known(self._relation_numbers, relation)
@@ -216,16 +213,14 @@ class ChangingTable(FactTable):
         renamed: list[int] = []
         ids, names = facts.entities.to_pylist(), facts.names
         text, start, later = names.text.to_pylist(), names.start.tolist(), len(self._ids)
-        base = self._base
-        at_once = len(ids) > base.num_entities // 100  # this goes through all ids of the base
-        known = base._by_id.entity_numbers(ids) if at_once else map(base.entity_number, ids)
+        at_once = len(ids) > self._base.num_entities // 100  # this goes through all ids of the base
+        known = self._base._by_id.entity_numbers(ids) if at_once else map(self._base.entity_number, ids)
         entity = [
             self._add_entity(ids[number], int(first), text[start[number] : start[number + 1]], renamed)
             for number, first in enumerate(known)
         ]
-        for rows in (self._of_subject, self._of_object):
-            if rows is not None:
-                rows.add_rows(len(self._ids) - later)
+        for rows in [self._of_subject] if self._of_object is None else [self._of_subject, self._of_object]:
+            rows.add_rows(len(self._ids) - later)
         relation = [self._add_relation(relation) for relation in facts.relations]
         columns = zip(facts.subject.tolist(), facts.relation.tolist(), facts.object.tolist(), strict=True)
         return Added(self._add_facts((entity[s], relation[r], entity[o]) for s, r, o in columns), renamed)
@@ -245,21 +240,22 @@ class ChangingTable(FactTable):
         """Cells of the inverses of facts, of those that are there."""
         found = []
         for cell in cells.tolist():
-            backwards = self._relation_numbers.get(
-                relation_key(inverse_of(self._relations[self._relation[cell]])), -1
-            )
+            inverse = relation_key(inverse_of(self._relations[self._relation[cell]]))
+            backwards = self._relation_numbers.get(inverse, -1)
             found.append(self._find(self._object[cell], backwards, self._subject[cell]))
         return np.array([cell for cell in found if cell >= 0 and cell not in self._gone], np.int64)
 
     def settled(self) -> Settled:
         """The facts that there are, as an ordinary table, and the numbers that it gives them."""
-        live = np.setdiff1d(np.arange(self.num_cells), np.fromiter(self._gone, np.int64, len(self._gone)))
+        live = np.setdiff1d(np.arange(self.num_cells), np.fromiter(self._gone, np.int64))
         columns: list[NDArray[Any]] = [self.subject[live], self.relation[live], self.object[live]]
         used = np.unique(np.concatenate([columns[0], columns[2]]))
-        entities, entity = _sorted(used, self.entities.take(pa.array(used)).to_pylist(), self.num_entities)
+        entities, entity = sorted_numbers(
+            used, self.entities.take(pa.array(used)).to_pylist(), self.num_entities
+        )
         spelled = np.unique(columns[1])
         ids = [self._relations[number] for number in spelled]
-        relations, relation = _sorted(spelled, ids, len(self._relations))
+        relations, relation = sorted_numbers(spelled, ids, len(self._relations))
         columns = [entity[columns[0]], relation[columns[1]], entity[columns[2]]]
         order = np.lexsort(columns[::-1])
         facts = NumberedFacts(entities, relations, *(column[order].astype(np.int32) for column in columns))
@@ -305,8 +301,7 @@ class ChangingTable(FactTable):
         number = base if base >= 0 else self._entity_numbers.get(entity, -1)
         is_new = number < 0
         if is_new:
-            number = self.num_entities
-            self._entity_numbers[entity] = number
+            number = self._entity_numbers[entity] = self.num_entities
             self._ids.append(entity)
         elif not names:
             return number
@@ -334,8 +329,7 @@ class ChangingTable(FactTable):
     def _add_facts(self, facts: Iterable[tuple[int, int, int]]) -> NDArray[np.int64]:
         """The cells of the facts among some, by their numbers, that are new or there again."""
         count, pairs = self.num_cells, self._of_pair.rows
-        cells: list[int] = []
-        new: list[tuple[int, int, int, int]] = []
+        cells, new = list[int](), list[tuple[int, int, int, int]]()
         for subject, relation, object_ in facts:
             cell = self._find(subject, relation, object_)
             if cell >= 0 and cell not in self._gone:
@@ -355,11 +349,9 @@ class ChangingTable(FactTable):
             for column, numbers in zip(columns, zip(*new, strict=True), strict=True):
                 column.append(numbers)
         self._of_pair.add_rows(pairs - self._of_pair.rows)
-        added = np.array(cells, np.int64)
-        self._list(added)
-        return added
+        return self._listed(np.array(cells, np.int64))
 
-    def _list(self, cells: NDArray[np.int64]) -> None:
+    def _listed(self, cells: NDArray[np.int64]) -> NDArray[np.int64]:
         """Put cells, whose columns are there, into the rows of their pairs, subjects and objects."""
         pair, first, of_pair, count = np.unique(
             self.pair[cells], return_index=True, return_inverse=True, return_counts=True
@@ -374,6 +366,7 @@ class ChangingTable(FactTable):
             self._of_pair.insert(self._pair[cell], cell, place)
         if self._of_object is not None:
             self._of_object.insert_many(self.object[cells], cells)
+        return cells
 
     def _names_by(self, number: NDArray[np.int64], entities: int) -> Names:
         """The names of the entities ``number`` (E,) under their new numbers; -1 leaves an entity out."""
@@ -381,14 +374,14 @@ class ChangingTable(FactTable):
         kept = number[base.owner] >= 0
         if self._new_names:
             kept &= ~np.isin(base.owner, np.fromiter(self._new_names, np.int64, len(self._new_names)))
-        later = [(entity, name) for entity, names in self._new_names.items() for name in names]
-        later = [(entity, name) for entity, name in later if number[entity] >= 0]
+        new_names = ((entity, names) for entity, names in self._new_names.items() if number[entity] >= 0)
+        later = [(entity, name) for entity, names in new_names for name in names]
         owner = np.concatenate([base.owner[kept], np.array([entity for entity, _ in later], np.int64)])
         new = number[owner].astype(np.int32)
         order = np.argsort(new, kind="stable")
         more = pa.array([name for _, name in later], pa.large_string())
-        text = pa.concat_arrays([base.text.filter(pa.array(kept)), more])
-        return Names(new[order], text.take(pa.array(order)), entities)
+        text = pa.concat_arrays([base.text.filter(pa.array(kept)), more]).take(pa.array(order))
+        return Names(new[order], text, entities)
 
 
 class Settled(NamedTuple):
@@ -405,13 +398,3 @@ class Settled(NamedTuple):
     cell: NDArray[np.int64]
     entity: NDArray[np.int64]
     relation: NDArray[np.int64]
-
-
-def _sorted(
-    numbers: NDArray[np.integer[Any]], ids: list[str], count: int
-) -> tuple[list[str], NDArray[np.int64]]:
-    """Ids in order, and for each of ``count`` numbers the place of its id; -1 for those not among them."""
-    order = sorted(range(len(ids)), key=ids.__getitem__)
-    place = np.full(count, -1, np.int64)
-    place[numbers[order]] = np.arange(len(ids))
-    return [ids[number] for number in order], place

@@ -154,7 +154,7 @@ class ChangingRagged:
         self._length.append(np.zeros(count, np.int64))
         self._space.append(np.zeros(count, np.int64))
 
-    def insert_many(self, rows: NDArray[np.int64], numbers: NDArray[np.int64]) -> None:
+    def insert_many(self, rows: NDArray[np.integer[Any]], numbers: NDArray[np.int64]) -> None:
         """Put numbers ``(n,)`` into ascending rows ``(n,)`` that do not hold them yet, and keep these so."""
         if len(rows) <= FEW:
             for row, number in zip(rows.tolist(), numbers.tolist(), strict=True):

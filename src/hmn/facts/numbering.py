@@ -110,6 +110,16 @@ def ranks(keys: Sequence[Any]) -> NDArray[np.int64]:
     return np.array([place[key] for key in keys], np.int64)
 
 
+def sorted_numbers(
+    numbers: NDArray[np.integer[Any]], ids: list[str], count: int
+) -> tuple[list[str], NDArray[np.int64]]:
+    """Ids in order, and for each of ``count`` numbers the place of its id; -1 for those not among them."""
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    place = np.full(count, -1, np.int64)
+    place[numbers[order]] = np.arange(len(ids))
+    return [ids[number] for number in order], place
+
+
 def from_columns(
     subject: pa.ChunkedArray, relation: pa.ChunkedArray, object: pa.ChunkedArray
 ) -> NumberedFacts:
