@@ -15,6 +15,7 @@ from hmn._native.fallback import buckets as pytorch_buckets
 from hmn._native.fallback import search as pytorch
 from hmn._native.finite import check_vectors
 from hmn._native.level import Level
+from hmn._native.watch import Steps, watched
 from hmn.errors import ShapeError
 from hmn.results import SearchResult
 
@@ -70,12 +71,19 @@ def search_levels(
     Raises:
         NonFiniteError: a query holds NaN or infinity, or is too long.
     """
-    kernels = kernels_for(query)
+    seen = watched()
+    kernels = kernels_for(query) if seen is None else None
     if kernels is None:
         check_vectors(query, "query", 1.5)  # as the kernels do: rounding makes vectors a little longer
+        steps = None if seen is None else Steps(levels)
         result = pytorch.search_levels(
-            query, levels, directions, probes, keys, rescored, k, margins, weights, ranks=ranks, held=held
+            *(query, levels, directions, probes, keys, rescored, k, margins, weights),
+            ranks=ranks,
+            held=held,
+            steps=steps,
         )
+        if seen is not None and steps is not None:
+            seen.append(steps)
         return result if wider is None else filled(result, query, places, wider)
     query, keys, count, features = _checked(query, keys)
     directions = [None if vectors is None else vectors.contiguous() for vectors in directions]

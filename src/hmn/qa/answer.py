@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hmn.errors import NonFiniteError
 from hmn.facts.table import Fact, FactTable
+from hmn.index.watch import SearchSeen
 from hmn.qa.cells import Cells
 from hmn.results import Read
 
@@ -101,6 +102,34 @@ class Answers(list[Answer]):
             "reads": self.reads,
             "answers": [answer.as_dict() for answer in self],
         }
+
+
+class Attended(NamedTuple):
+    """A cell that was read.
+
+    Attributes:
+        fact: The fact that it stands for, or the first of several that read the same.
+        weight: Its share of attention.
+        count: Number of facts that it stands for.
+    """
+
+    fact: Fact
+    weight: float
+    count: int
+
+
+class Trace(NamedTuple):
+    """Answers to a question, and how they were found.
+
+    Attributes:
+        answers: The answers.
+        searches: What each search of the memory looked at; with several hops, one for each hop that was read.
+        attended: The cells that were read, best first; of several hops, see the chains of the answers.
+    """
+
+    answers: Answers
+    searches: list[SearchSeen]
+    attended: list[Attended]
 
 
 class AnswerModule:

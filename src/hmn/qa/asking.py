@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hmn.facts.questions import QuestionSet
-from hmn.qa.answer import Answer, Answers
+from hmn.index.watch import watching
+from hmn.qa.answer import Answer, Answers, Attended, Trace
 from hmn.qa.config import checked_k
 from hmn.qa.hops.evaluate import BATCH, evaluate_chains
 from hmn.qa.hops.network import Asked as Question
@@ -54,6 +55,25 @@ def ask_all(model: FactoidQA, questions: Iterable[str], k: int) -> list[Answers]
     bags = bags_of(asked, model.config.feature_bits, model.cells.splitting)
     found, known = _read(model, bags, read)
     return _judged(model, network.output_module(found), known, found.reads.tolist(), k)
+
+
+def trace(model: FactoidQA, question: str, k: int) -> Trace:
+    """See ``FactoidQA.trace``."""
+    with watching() as searches:
+        k, asked = checked_k(k), checked_questions([question], model.cells.splitting)
+        network = model.network.eval()
+        read = min(max(k, model.config.k), len(model.cells))
+        if isinstance(network, HopNetwork):
+            answers = _follow(model, network, about(asked, model.facts, model.config), read, k)[0]
+            return Trace(answers, searches, [])
+        found, known = _read(model, bags_of(asked, model.config.feature_bits, model.cells.splitting), read)
+        answers = _judged(model, network.output_module(found), known, found.reads.tolist(), k)[0]
+    attended = []
+    for cell, weight in zip(found.cell[0].tolist(), found.weight[0].tolist(), strict=True):
+        if cell >= 0:
+            held = model.cells.facts.row(cell)
+            attended.append(Attended(model.facts.fact(int(held[0])), weight, len(held)))
+    return Trace(answers, searches, attended)
 
 
 def _read(model: FactoidQA, bags: WordBags, read: int) -> tuple[Read[Tensor | None], Tensor | None]:

@@ -14,8 +14,8 @@ from hmn.facts.questions import QuestionFiles, QuestionSet
 from hmn.facts.table import FactTable
 from hmn.index.protocol import Index
 from hmn.nn.memory.encoded import EncodedMemory
-from hmn.qa.answer import Answers
-from hmn.qa.asking import ask_all, evaluate_all
+from hmn.qa.answer import Answers, Trace
+from hmn.qa.asking import ask_all, evaluate_all, trace
 from hmn.qa.build import Network, build_network
 from hmn.qa.cells import Cells
 from hmn.qa.changes import changes
@@ -34,7 +34,6 @@ from hmn.store.atomic import resolved
 
 if TYPE_CHECKING:  # a model that answers needs nothing of this
     from hmn.qa.training.run_folder import OnProgress
-    from hmn.qa.training.search_depth import SearchDepth
 
 QUERIES_AT_A_TIME = 256
 """Number of questions that are encoded together."""
@@ -191,6 +190,14 @@ class FactoidQA:
     def ask_all(self, questions: Iterable[str], k: int = 5) -> list[Answers]:
         """Answer several questions at once; see ``ask``."""
         return ask_all(self, questions, k)
+
+    @torch.no_grad()
+    def trace(self, question: str, k: int = 5) -> Trace:
+        """Answer a question, and show what was read for it: groups entered, cells scored, weights.
+
+        It takes several times as long as ``ask``, since all cells are laid out; see ``ask`` for the errors.
+        """
+        return trace(self, question, k)
 
     @torch.no_grad()
     def evaluate(
@@ -357,21 +364,6 @@ class FactoidQA:
         if index is not None or strategy is not None:
             model.use_index(index, strategy)
         return model
-
-    def _search_depth(
-        self, index: Index, text: str, recall: float, questions: Sequence[str], *, learned: bool = False
-    ) -> SearchDepth:
-        """What tunes an index on these questions."""
-
-        def queries() -> Tensor:
-            training = self.network.training
-            encoded = self.encode(questions)
-            self.network.train(training)
-            return encoded
-
-        from hmn.qa.training.search_depth import SearchDepth
-
-        return SearchDepth(index, text, recall, self.config.k, queries, learned=learned)
 
     def _queries(self, questions: Sequence[str]) -> Tensor:
         bags = bags_of(questions, self.config.feature_bits, self.cells.splitting)

@@ -40,10 +40,12 @@ def _tuned(
     model: FactoidQA, text: str, needs_clusters: bool, recall: float | None
 ) -> tuple[Index, ModelConfig]:
     """An index built on the memory and tuned, and the configuration that records it."""
+    from hmn.qa.training.search_depth import depth_on  # a model that answers needs nothing of training
+
     indexed = IndexedMemory(model.memory, text)
     target = make_configs({} if recall is None else {"recall": recall})[2].recall
     indexed.rebuild()
-    depth = model._search_depth(indexed.index, text, target if model._examples else 0.0, model._examples)
+    depth = depth_on(model, indexed.index, text, target if model._examples else 0.0, model._examples)
     depth.tune()
     clusters = isinstance(indexed.index, Clustered) or not needs_clusters
     strategy = model.config.strategy if clusters else BEST_CELLS

@@ -10,6 +10,7 @@ from torch import Tensor
 from hmn._native.codes import codes_of
 from hmn._native.fallback.buckets import best_of
 from hmn._native.level import IN_FULL, LANES, Level
+from hmn._native.watch import Steps
 from hmn.results import SearchResult
 
 PART_NUMBERS = 1 << 26
@@ -29,8 +30,9 @@ def search_levels(
     *,
     ranks: Sequence[int] | None = None,
     held: Sequence[Tensor] | None = None,
+    steps: Steps | None = None,
 ) -> SearchResult:
-    """See ``hmn._native.search.search_levels``."""
+    """See ``hmn._native.search.search_levels``; ``steps``, if given, takes down what is looked at."""
     # 1. from level to level: score the entries of the lists entered, and enter the children of the best
     # 2. in the last level, collect candidate rows
     # 3. score these in full
@@ -50,6 +52,8 @@ def search_levels(
             anchor = score[:, min(rank, wanted) - 1].unsqueeze(1)
             entry = entry.masked_fill(score < anchor - margin * norm, -1)
         lists = _children(level, entry)
+        if steps is not None:
+            steps.note(count, lists)
         spent += count * level.entry_bytes
         if direction is None:
             base = score.masked_fill(entry < 0, 0.0)
@@ -62,6 +66,8 @@ def search_levels(
     else:
         entry, _, count = _scan(query, levels[-1], lists, base, rescored, factors[-1])
         candidate = _children(levels[-1], entry)
+    if steps is not None:
+        steps.note(count)
     scored = (candidate >= 0).sum(dim=1)
     spent += count * levels[-1].entry_bytes + scored * keys.shape[1] * keys.element_size()
     score, row = best_of(query, keys, candidate, k)

@@ -11,11 +11,13 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor
 
+from hmn._native.watch import watching_levels
 from hmn.errors import ConfigError, HMNError, NotFittedError
 from hmn.index.checks import check_query
 from hmn.index.locking import ReadersWriterLock
 from hmn.index.precision import own_arithmetic
 from hmn.index.storage.key_rows import KeyRows
+from hmn.index.watch import search_seen, watched
 from hmn.results import SearchResult
 
 Parts = TypeVar("Parts")
@@ -310,7 +312,13 @@ class Structure(ABC, Generic[Parts]):
             )
         if query.device != rows.keys.device:
             query = query.to(rows.keys.device)
-        result = self._search(rows, parts, query, k)
+        seen = watched()
+        if seen is None:
+            result = self._search(rows, parts, query, k)
+        else:
+            with watching_levels() as steps:
+                result = self._search(rows, parts, query, k)
+            seen.append(search_seen(result, rows.live(), steps))
         return result._replace(cell=rows.cells_at(result.cell))
 
 

@@ -27,7 +27,7 @@ from hmn.qa.text import Texts
 from hmn.qa.training.artificial_questions import ArtificialQuestions
 from hmn.qa.training.chain_trainer import ChainTrainer
 from hmn.qa.training.run_folder import Checkpoint, OnProgress, Run
-from hmn.qa.training.search_depth import SearchDepth
+from hmn.qa.training.search_depth import SearchDepth, depth_on
 from hmn.qa.training.targets import Targets
 from hmn.qa.training.trainer import Trainer
 from hmn.store.contents import fitting
@@ -140,7 +140,7 @@ def _search_depth(model: FactoidQA, held_out: QuestionSet | None, config: TrainC
     learned, watched = isinstance(index, Teachable), model._examples
     if learned:
         watched = [] if held_out is None else list(held_out.text[:WATCHED])
-    return model._search_depth(index, model.config.index, config.recall, watched, learned=learned)
+    return depth_on(model, index, model.config.index, config.recall, watched, learned=learned)
 
 
 def _trainer(

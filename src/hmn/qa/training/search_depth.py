@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -10,6 +11,9 @@ from hmn.errors import ConfigError
 from hmn.index.protocol import Index, Tunable
 from hmn.index.registry import settings_in, with_setting
 from hmn.index.tuning import Tuned, tune
+
+if TYPE_CHECKING:
+    from hmn.qa.factoid_qa import FactoidQA
 
 WORTH_TRAINING_WITH = 0.25
 """Reads, as a share of the cells, above which training searches only as far as the index's text says."""
@@ -112,3 +116,17 @@ class SearchDepth:
         except ConfigError:  # such as a flat index of faiss, which searches everywhere
             return None
         return None if name in settings_in(self._given) else self.index
+
+
+def depth_on(
+    model: FactoidQA, index: Index, text: str, recall: float, questions: Sequence[str], *, learned: bool = False
+) -> SearchDepth:
+    """What tunes an index of a model on these questions; see ``SearchDepth``."""
+
+    def queries() -> Tensor:
+        training = model.network.training
+        encoded = model.encode(questions)
+        model.network.train(training)
+        return encoded
+
+    return SearchDepth(index, text, recall, model.config.k, queries, learned=learned)
