@@ -18,7 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ORDER = {
     "hmn": "errors lazy results starting < _native < machine index facts < nn store < distributed < qa"
     " < paper serve < cli < __init__",
-    "hmn._native": "_kernels backend finite < arguments < level < codes < fallback < buckets lists search"
+    "hmn._native": "_kernels backend finite < arguments < level < codes watch < fallback < buckets lists search"
     " < __init__",
     "hmn.cli": "output < flags < ask demo evaluate facts paper serving train < app < __init__ __main__",
     "hmn.cli.serving": "compact serve < __init__",
@@ -30,7 +30,7 @@ ORDER = {
     "hmn.facts.files": "raw headers < source < layout < separators < delimited excel json_lines parquet"
     " < formats < __init__",
     "hmn.facts.files.raw": "packed < encodings opening < lines < __init__",
-    "hmn.index": "protocol checks locking precision < storage < clustering < structures < registry tuning"
+    "hmn.index": "protocol checks locking precision watch < storage < clustering < structures < registry tuning"
     " < __init__",
     "hmn.index.structures": "base cluster_levels faiss_rows screening"
     " < exact < cluster faiss hierarchy pca_tree wta_hash < __init__",
@@ -51,8 +51,8 @@ ORDER = {
     " < chain_trainer progress_bar < run_folder < fit < __init__",
     "hmn.qa.words": "folding letters < chinese scripts < splitting < alike < __init__",
     "hmn.serve": "writes writes.operations writes.lock writes.together find < writes.net_change journal"
-    " < client served < compact http < __init__",
-    "hmn.serve.http": "settings problems schemas metrics < auth batching limits < app < server < __init__",
+    " < client pages served < compact http < __init__",
+    "hmn.serve.http": "settings problems schemas metrics < auth batching limits shown < app < server < __init__",
     "hmn.store": "atomic contents rows < manifest < replace < bundle < __init__",
 }
 """Modules and folders of a package from the bottom up; each may import those before its own ``<`` only."""

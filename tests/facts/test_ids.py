@@ -50,7 +50,8 @@ def test_other_ids_are_kept(other: str) -> None:
 @pytest.mark.parametrize(
     ("entity", "words"),
     [("New_York", "New York"), ("m.0abc", "m.0abc"), ("_", "_"), ("Q42", "Q42"), ("city/12", "city/12"),
-     ("<http://dbpedia.org/resource/S%C3%A3o_Paulo>", "São Paulo"), ("http://x.org/a#New_York", "New York")],
+     ("<http://dbpedia.org/resource/S%C3%A3o_Paulo>", "São Paulo"), ("http://x.org/a#New_York", "New York"),
+     ("<b>bold</b>", "<b>bold</b>"), ("<x>", "x"), ("a < b > c", "a < b > c")],
 )  # fmt: skip
 def test_readable_id(entity: str, words: str) -> None:
     assert readable_id(entity) == words

@@ -22,6 +22,8 @@ _BACKWARDS = re.compile(r"R(\d+)")
 """Pattern of a Wikidata property that is read backwards, as in SimpleQuestions for Wikidata."""
 _LABELLED = re.compile(r"(~?)(.+) <([^<>\s]+)>")
 """Pattern of a relation with its label; groups are the mark of an inverse, the label and the id."""
+_BRACKETS = re.compile(r"<([^<>\s]+)>")
+"""Pattern of an address in brackets; group 1 is the address."""
 _COMMON_PREFIX = "www.freebase.com/"
 """Prefix used by SimpleQuestions, which needs no regular expression: ids are spelled by the million."""
 _MACHINE = ("m/", "m.", "g/", "g.")
@@ -99,7 +101,7 @@ def readable_id(entity: str) -> str:
     """
     if _MACHINE_ID.fullmatch(entity):
         return entity
-    text = entity.removeprefix("<").removesuffix(">")
+    text = _bare(entity)
     if text.startswith(("http://", "https://")):
         text = unquote(re.split(r"[/#]", text.rstrip("/#"))[-1])
     return " ".join(text.replace("_", " ").split()) or entity
@@ -108,8 +110,7 @@ def readable_id(entity: str) -> str:
 def labelled(relation: str, label: str) -> str:
     """Put a label into the id of a relation: ``place of birth <P19>``, and ``~place of birth <P19>``."""
     mark = INVERSE if relation.startswith(INVERSE) else ""
-    own = relation.removeprefix(INVERSE).removeprefix("<").removesuffix(">")
-    return f"{mark}{label} <{own}>"
+    return f"{mark}{label} <{_bare(relation.removeprefix(INVERSE))}>"
 
 
 def without_label(relation: str) -> str:
@@ -156,6 +157,12 @@ def inverse_of(relation: str) -> str:
 def _part_in_words(part: str) -> str:
     """A part of a relation in words; many relations share a domain and a type."""
     return " ".join(_camel_words(part).replace("_", " ").split())
+
+
+def _bare(text: str) -> str:
+    """An address without the brackets around it; markup such as ``<b>bold</b>`` is none, and stays."""
+    match = _BRACKETS.fullmatch(text)
+    return match[1] if match else text
 
 
 def _camel_words(text: str) -> str:

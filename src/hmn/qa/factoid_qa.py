@@ -12,7 +12,6 @@ from torch import Tensor
 from hmn.errors import DataError, NotFittedError
 from hmn.facts.questions import QuestionFiles, QuestionSet
 from hmn.facts.table import FactTable
-from hmn.index.protocol import Index
 from hmn.nn.memory.encoded import EncodedMemory
 from hmn.qa.answer import Answers, Trace
 from hmn.qa.asking import ask_all, evaluate_all, trace
@@ -79,7 +78,7 @@ class FactoidQA:
 
     @property
     def examples(self) -> list[str]:
-        """Some of the questions that the model was trained on, at most 512."""
+        """Some of the questions that the model was trained on, or that read like them, at most 512."""
         return list(self._examples)
 
     @property
@@ -140,7 +139,8 @@ class FactoidQA:
         given = None if train is None else self._questions(train).answerable()
         held_out = None if valid is None else self._questions(valid)
         facts, cells, given, held_out = settled_questions(self.facts, self.cells, given, held_out)
-        questions, config, made = training_questions(given, facts, config, self.config.hops)
+        lesson = training_questions(given, facts, config, self.config.hops)
+        questions, config = lesson.questions, lesson.config
         self.config = sized(make_configs(self._settings)[1], len(cells.names))  # no index is tuned yet
         run = Run(
             None if out is None else resolved(out),
@@ -154,8 +154,8 @@ class FactoidQA:
             self._take(FactoidQA.from_pretrained(run.out))
             return self
         display = Display(quiet)
-        if made:
-            display.log(made)
+        if lesson.made:
+            display.log(lesson.made)
         with seeded(config):
             name = self.config.encoder
             self._sentence_encoder = None if name == HASHED else open_encoder(name)
@@ -166,7 +166,7 @@ class FactoidQA:
             encoder = self.memory.encoder
             assert isinstance(encoder, FactEncoder)
             encoder.count_names()
-            fit(self, questions, held_out, config, run, checkpoint, on_progress)
+            fit(self, questions, held_out, config, run, checkpoint, on_progress, lesson.plain)
         return self
 
     def ask(self, question: str, k: int = 5) -> Answers:

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from hmn.errors import DataError
-from hmn.facts.ids import canonical_id, is_text, one_form, relation_text
+from hmn.facts.ids import INVERSE, canonical_id, is_text, one_form, relation_text
 from hmn.facts.lookup import folded, relation_key
 from hmn.facts.table import Fact, FactTable
 
@@ -56,7 +56,8 @@ def find_facts(
     Args:
         table: The table.
         subject: Id or name of the subject; names ignore case and spacing.
-        relation: Id of the relation, or the words that it reads as.
+        relation: Id of the relation, or the words that it reads as. Without it, inverses that the table made
+            itself are left out.
         object: Id or name of the object.
         text: Part of an id or a name of the subject or object, or of the relation's words; case is ignored.
         after: ``next`` of the page before. It is good for as long as the model is open.
@@ -75,8 +76,8 @@ def find_facts(
         raise DataError(f"after is {after!r:.80}, expected what the page before has as next, or none")
     cells = _candidates(table, subject, object)
     cells = cells if after is None else cells[cells > after]
-    if relation is not None:
-        cells = cells[_relations(table, relation)[table.relation[cells]]]
+    wanted = _own_relations(table) if relation is None else _relations(table, relation)
+    cells = cells[wanted[table.relation[cells]]]
     if text is not None:
         cells = cells[_with_text(table, cells, text)]
     shown = cells[:limit].tolist()
@@ -88,10 +89,23 @@ def _candidates(table: FactTable, subject: str | None, object_: str | None) -> N
     if subject is None and object_ is not None:
         found = [table.cells_with_object(entity) for entity in table.find_entities(object_).tolist()]
         return np.sort(np.concatenate([np.zeros(0, np.int64), *found]))
-    entities = np.arange(table.num_entities) if subject is None else table.find_entities(subject)
-    pairs = table.pairs_of(entities.astype(np.int64)).flat
-    cells = np.sort(table.cells_of_pairs(pairs).flat)
+    cells = live_cells(table) if subject is None else _cells_about(table, table.find_entities(subject))
     return cells if object_ is None else cells[np.isin(table.object[cells], table.find_entities(object_))]
+
+
+def live_cells(table: FactTable) -> NDArray[np.int64]:
+    """Cells of the facts that there are, without those that were removed, ascending."""
+    return _cells_about(table, np.arange(table.num_entities))
+
+
+def _cells_about(table: FactTable, subjects: NDArray[Any]) -> NDArray[np.int64]:
+    """Cells of the facts of some subjects, ascending."""
+    return np.sort(table.cells_of_pairs(table.pairs_of(subjects.astype(np.int64)).flat).flat)
+
+
+def _own_relations(table: FactTable) -> NDArray[np.bool_]:
+    """``(R,)`` whether each relation is the table's own, not the inverse of one."""
+    return np.array([not relation.startswith(INVERSE) for relation in table.relations], np.bool_)
 
 
 def _relations(table: FactTable, relation: str) -> NDArray[np.bool_]:

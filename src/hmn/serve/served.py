@@ -12,7 +12,7 @@ from typing import NamedTuple
 from hmn.errors import DataError, HMNError, JournalError
 from hmn.facts.ids import is_text
 from hmn.index.locking import ReadersWriterLock
-from hmn.qa.answer import Answers
+from hmn.qa.answer import Answers, Trace
 from hmn.qa.encoders.kept_table import restore_tables
 from hmn.qa.factoid_qa import FactoidQA
 from hmn.serve.find import Page, find_facts
@@ -115,6 +115,11 @@ class ServedModel:
         """
         with self.reading() as (version, model):
             return version, model.ask_all(texts, k)
+
+    def trace(self, question: str, k: int = 5) -> tuple[int, Trace]:
+        """Answer a question, and show what was read for it; see ``ask`` and ``FactoidQA.trace``."""
+        with self.reading() as (version, model):
+            return version, model.trace(question, k)
 
     def facts(
         self,

@@ -134,6 +134,15 @@ def test_saved_models_answer_the_same(trained: FactoidQA, world: FactTable, tmp_
         assert loaded.ask(text) == trained.ask(text)
 
 
+def test_a_trace_shows_the_search_of_each_hop(trained: FactoidQA, world: FactTable) -> None:
+    for text, _ in rows(world, brackets=False)[::40]:
+        trace, answers = trained.trace(text), trained.ask(text)
+        assert trace.answers == answers
+        assert trace.searches[0].queries == 1
+        assert sum(search.reads for search in trace.searches) == pytest.approx(answers.reads)
+        assert trace.attended == []
+
+
 def test_models_of_before_reading_could_decide_answer_the_same(
     world: FactTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

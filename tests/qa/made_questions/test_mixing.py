@@ -7,7 +7,7 @@ from hmn.errors import ConfigError
 from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
 from hmn.qa.config import TrainConfig
-from hmn.qa.made_questions.mixing import GIVEN_SHARE, make_questions, training_questions
+from hmn.qa.made_questions.mixing import GIVEN_SHARE, question_writer, training_questions
 
 FACTS = FactTable.from_triples([(f"city {n}", "country", f"land {n % 7}") for n in range(40)])
 
@@ -66,9 +66,26 @@ def test_no_questions_at_all_are_refused() -> None:
 
 
 def test_the_language_is_said() -> None:
-    assert make_questions(FACTS, 1, language="de")[1] == "in the language 'de'"
-    assert make_questions(FACTS, 1, language="none")[1] == "in the bare words of relations and names"
+    assert question_writer(FACTS, "de")[1] == "in the language 'de'"
+    assert question_writer(FACTS, "none")[1] == "in the bare words of relations and names"
     unknown = FactTable.from_triples([("a", "xyz", "b")])
-    assert make_questions(unknown, 1)[1].startswith("half in bare words and half in 'en', for want of")
+    assert question_writer(unknown)[1].startswith("half in bare words and half in 'en', for want of")
     with pytest.raises(ConfigError, match="question_language is 'xx'"):
-        make_questions(FACTS, 1, language="xx")
+        question_writer(FACTS, "xx")
+
+
+def test_plain_questions_read_well_and_ask_for_each_relation_first() -> None:
+    rows = [(f"city {n}", "country", f"land {n % 7}") for n in range(40)]
+    table = FactTable.from_triples(
+        [*rows, ("city 3", "place/head_of_state", "Ann"), ("city 5", "river", "Po")]
+    )
+    plain = training_questions(None, table, TrainConfig()).plain
+    assert {"what is the head of state of city 3?", "what is the river of city 5?"} < set(plain[:3])
+    assert len(set(plain)) == len(plain) == 20
+    assert all(text in {f"what is the country of city {n}?" for n in range(40)} for text in plain[3:])
+    chinese = FactTable.from_triples([("中国", "首都", "北京"), ("日本", "首都", "东京")])
+    assert set(training_questions(None, chinese, TrainConfig()).plain) == {
+        "中国的首都是什么？",
+        "日本的首都是什么？",
+    }
+    assert training_questions(given(3), FACTS, TrainConfig()).plain == ()

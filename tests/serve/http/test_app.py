@@ -144,3 +144,48 @@ def test_the_schema_names_every_route_and_problem(start: Start) -> None:
     } <= routes
     problems = schema["paths"]["/v1/ask"]["post"]["responses"]
     assert {"401", "413", "422", "503"} <= set(problems)
+
+
+def test_a_trace_shows_what_was_read(start: Start, served: ServedModel) -> None:
+    with served.reading() as (_, model):
+        model.use_index("cluster:num_clusters=4,num_probes=2")
+    client = start()
+    found = asked(client, "where was person 3 born?", trace=True).json()["results"][0]
+    plain = asked(client, "where was person 3 born?").json()["results"][0]
+    trace = found.pop("trace")
+    assert plain.pop("trace") is None
+    for one, other in zip(found["answers"], plain["answers"], strict=True):
+        assert one.pop("probability") == pytest.approx(other.pop("probability"), rel=1e-5)
+    assert found.pop("known_probability") == pytest.approx(plain.pop("known_probability"), rel=1e-5)
+    assert found == plain
+    assert trace["index"].startswith("cluster:")
+    (search,) = trace["searches"]
+    (tier,) = search["tiers"]
+    assert (tier["groups"], tier["scored"], search["queries"]) == (4, 4, 1)
+    covered = {place for begin, count in tier["spans"] for place in range(begin, begin + count)}
+    assert len(covered) == search["coded"] < search["cells"]
+    assert set(search["places"]) <= covered
+    assert search["reads"] == found["reads"]
+    assert sum(one["weight"] for one in trace["attended"]) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_a_trace_is_for_one_question(start: Start) -> None:
+    response = asked(start(), ["where was ada born?", "who wrote the book"], trace=True)
+    assert response.status_code == 422
+    assert response.json()["detail"] == "trace is for one question, got 2"
+
+
+def test_what_the_model_says_of_itself(start: Start, served: ServedModel) -> None:
+    about = start(allow_writes=True).get("/v1/model").json()
+    with served.reading() as (_, model):
+        assert about["facts"] == len(model.facts)
+        assert {one["relation"] for one in about["relations"]} == set(model.facts.relations)
+    assert sum(one["facts"] for one in about["relations"]) == about["facts"]
+    assert about["writes"] == "on"
+    assert start().get("/v1/model").json()["writes"] == "off"
+    guarded = start(token="a", read_token="b")
+    told = {
+        token: guarded.get("/v1/model", headers={"Authorization": f"Bearer {token}"}).json()["writes"]
+        for token in "ab"
+    }
+    assert told == {"a": "on", "b": "token"}

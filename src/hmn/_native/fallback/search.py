@@ -154,12 +154,14 @@ def _scan(
     for begin in range(0, len(query) if entries else 0, part):
         rows = slice(begin, begin + part)
         entry = _entries(level, lists[rows], length[rows], longest)  # (b, E)
+        spread = base[rows].repeat_interleave(longest, dim=1)  # (b, E)
+        if len(entry) == 1:  # skip what only fills up short lists
+            entry, spread = entry[:, entry[0] >= 0], spread[:, entry[0] >= 0]
         if shared is None:
             codes = codes_of(level, entry.clamp(min=0), features)  # (b, E, D)
             product = scale[rows] * ((codes - level.zero) @ rounded[rows].unsqueeze(2)).squeeze(2)
         else:
             product = scale[rows] * (rounded[rows] @ shared.T)
-        spread = base[rows].repeat_interleave(longest, dim=1)  # (b, E)
         score = level.along[entry.clamp(min=0)] * spread + level.step[entry.clamp(min=0)] * product
         if weight is not None:
             score = score * weight[level.child[entry.clamp(min=0)].long()]

@@ -53,6 +53,7 @@ class Language:
     of: list[str]
     filler: list[str]
     endings: list[str]
+    plain: str
     forms: list[str]
     backward: list[str]
     said: dict[str, list[str]]

@@ -26,6 +26,8 @@ ENOUGH_PER_RELATION = 100
 """Number of given questions per relation from which on none are made."""
 GIVEN_SHARE = 0.25
 """Share of the training questions that few given ones make up, by being repeated."""
+PLAIN = 20
+"""Number of questions that are written for people to see."""
 BARE = 0.5
 """Share of the questions in bare words, where nothing shows the language."""
 
@@ -37,11 +39,13 @@ class Lesson(NamedTuple):
         questions: The questions.
         config: How to train, with all that depends on the questions decided.
         made: A sentence on the questions that were made; empty if none were.
+        plain: Questions that read well, for people to see, if all were made.
     """
 
     questions: QuestionSet
     config: TrainConfig
     made: str
+    plain: tuple[str, ...] = ()
 
 
 def training_questions(
@@ -73,24 +77,22 @@ def training_questions(
                 "made_questions is 0 and there are no other questions: give questions, or let some be made"
             )
         return Lesson(given, config, "")
-    made, phrase = make_questions(facts, count, config.seed, config.question_language)
+    writer, phrase = question_writer(facts, config.question_language)
+    made = writer.write(count, config.seed)
     if given is None:
-        return Lesson(made, config, f"{count:,} questions made from the table, {phrase}")
+        plain = tuple(writer.plain(PLAIN, config.seed))
+        return Lesson(made, config, f"{count:,} questions made from the table, {phrase}", plain)
     repeats = max(1, round(GIVEN_SHARE / (1 - GIVEN_SHARE) * count / len(given)))
     repeated = given.take(np.tile(np.arange(len(given)), repeats))
     sentence = f"{count:,} questions made from the table, {phrase}; --made-questions 0 leaves them out"
     return Lesson(QuestionSet.joined([repeated, made]), config, sentence)
 
 
-def make_questions(
-    facts: FactTable, count: int, seed: int = 0, language: str | None = None
-) -> tuple[QuestionSet, str]:
-    """Questions made from a table, and a phrase that says in which language.
+def question_writer(facts: FactTable, language: str | None = None) -> tuple[QuestionWriter, str]:
+    """What makes questions from a table, and a phrase that says in which language.
 
     Args:
         facts: The table.
-        count: Number of questions.
-        seed: Seed of all draws.
         language: Code of the language, such as ``de``; ``none`` for bare words of relation and name. If not
             given, the words of the table show it.
 
@@ -98,7 +100,7 @@ def make_questions(
         ConfigError: There is no such language.
     """
     chosen, bare, phrase = _chosen(facts, language)
-    return QuestionWriter(facts, chosen, bare).write(count, seed), phrase
+    return QuestionWriter(facts, chosen, bare), phrase
 
 
 def _chosen(facts: FactTable, language: str | None) -> tuple[Language | None, float, str]:

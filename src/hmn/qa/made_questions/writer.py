@@ -89,6 +89,27 @@ class QuestionWriter:
         rng = Random(seed)
         return QuestionSet.of_cells(facts, [self._question(int(fact), rng) for fact in cell], cell)
 
+    def plain(self, count: int, seed: int) -> list[str]:
+        """Questions in one form that reads well, of as many relations as there are: for people to see.
+
+        Args:
+            count: Upper limit of their number.
+            seed: Seed of the order.
+        """
+        facts = self._facts
+        order = np.random.default_rng([seed, 5]).permutation(len(facts))
+        _, first = np.unique(facts.relation[order], return_index=True)  # a fact of each relation
+        chosen = np.concatenate([np.sort(first), np.setdiff1d(np.arange(len(facts)), first)])
+        form = BARE_FORMS[0] if self._language is None else self._language.plain
+        texts = []
+        for fact in order[chosen[: 2 * count]]:
+            if not facts.relations[facts.relation[fact]].startswith(INVERSE):
+                words = self._parts[facts.relation[fact]][-1]
+                joined = ("" if self._language is not None and not self._language.spaced else " ").join(words)
+                name = facts.names_of(int(facts.subject[fact]))[0]
+                texts.append(form.format(relation=joined, name=name))
+        return texts[:count]
+
     def _question(self, fact: int, rng: Random) -> str:
         """A question for one fact."""
         relation = int(self._facts.relation[fact])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -62,6 +62,7 @@ def fit(
     run: Run,
     checkpoint: Checkpoint | None = None,
     on_progress: OnProgress | None = None,
+    plain: Sequence[str] = (),
 ) -> None:
     """Train a model whose network was just built, and leave it as it was in its best epoch.
 
@@ -73,8 +74,9 @@ def fit(
         run: Folder and display of the run.
         checkpoint: State to continue from.
         on_progress: Called after every step with the steps done and their total.
+        plain: Questions to be kept as examples, before some training questions.
     """
-    model._examples = _examples(questions, config.seed)
+    model._examples = [*plain, *_examples(questions, config.seed)][:EXAMPLES]
     search_depth = _search_depth(model, held_out, config)
     trainer = _trainer(model, questions, held_out, config, search_depth)
     if checkpoint is not None:

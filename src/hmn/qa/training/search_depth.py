@@ -119,7 +119,13 @@ class SearchDepth:
 
 
 def depth_on(
-    model: FactoidQA, index: Index, text: str, recall: float, questions: Sequence[str], *, learned: bool = False
+    model: FactoidQA,
+    index: Index,
+    text: str,
+    recall: float,
+    questions: Sequence[str],
+    *,
+    learned: bool = False,
 ) -> SearchDepth:
     """What tunes an index of a model on these questions; see ``SearchDepth``."""
 

@@ -9,25 +9,23 @@ from http import HTTPStatus
 from importlib.metadata import version
 from typing import Annotated, Any
 
-import numpy as np
-from fastapi import Depends, FastAPI, Header, Query
+from fastapi import Depends, FastAPI, Header, Query, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from hmn.facts.ids import relation_text
 from hmn.qa.answer import Answers
 from hmn.serve.find import MOST_FACTS
-from hmn.serve.http.auth import guards
+from hmn.serve.http.auth import guards, writes_for
 from hmn.serve.http.batching import Answered, Batcher
 from hmn.serve.http.limits import Limits
 from hmn.serve.http.metrics import Metrics
 from hmn.serve.http.problems import PROBLEMS, Problem, handle_errors
-from hmn.serve.http.schemas import About, Ask, Asked, Page, Remove, Write, Written
+from hmn.serve.http.schemas import About, Ask, Asked, Page, Remove, TraceShown, Write, Written
 from hmn.serve.http.settings import Settings
+from hmn.serve.http.shown import about, shown
+from hmn.serve.pages.routes import add_pages
 from hmn.serve.served import ServedModel
 
-SHOWN = 20
-"""Number of relations and of questions that describe a model."""
 Wanted = Annotated[str | None, Query(min_length=1, max_length=2000)]
 """Query parameter that facts must fit."""
 Key = Annotated[
@@ -55,7 +53,7 @@ def make_app(served: ServedModel, settings: Settings) -> FastAPI:
         return served.ask(texts, k)
 
     with served.reading() as (_, model):
-        batcher = Batcher(ask, model.config.k)
+        batcher, index = Batcher(ask, model.config.k), model.config.index
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -82,11 +80,21 @@ def make_app(served: ServedModel, settings: Settings) -> FastAPI:
         texts = [body.question] if isinstance(body.question, str) else body.question
         if len(texts) > settings.most_questions:
             raise _too_many("questions", len(texts), settings.most_questions)
-        number, answers = await batcher.ask(texts, body.k)
+        traces: list[TraceShown | None] = [None] * len(texts)
+        if body.trace:
+            if len(texts) > 1:
+                raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"trace is for one question, got {len(texts)}")
+            number, seen = await asyncio.to_thread(served.trace, texts[0], body.k)
+            answers, traces = [seen.answers], [shown(seen, index)]
+        else:
+            number, answers = await batcher.ask(texts, body.k)
         for found in answers:
             metrics.questions.labels(str(found.known).lower()).inc()
             metrics.reads.inc(found.reads or 0)
-        results = [{"question": text, **_shown(found)} for text, found in zip(texts, answers, strict=True)]
+        results = [
+            {"question": text, **_shown(found), "trace": trace and trace.model_dump()}
+            for text, found, trace in zip(texts, answers, traces, strict=True)
+        ]
         # as in Asked, but checking hundreds of facts once more would take longer than finding them
         return JSONResponse({"version": number, "results": results})
 
@@ -125,10 +133,11 @@ def make_app(served: ServedModel, settings: Settings) -> FastAPI:
         return Written(**done._asdict())
 
     @app.get("/v1/model", dependencies=[may_read])
-    async def describe_model() -> About:
+    async def describe_model(request: Request) -> About:
         """What is served."""
-        return await asyncio.to_thread(_about, served)
+        return await asyncio.to_thread(about, served, writes_for(request, settings))
 
+    add_pages(app)
     for path in ("/healthz", "/livez", "/readyz"):
         app.get(path, response_class=PlainTextResponse, description="Whether the server works.")(_fine)
 
@@ -156,20 +165,3 @@ async def _fine() -> str:
 def _too_many(what: str, count: int, most: int) -> Problem:
     detail = f"{count:,} {what}, expected at most {most:,}: send several requests"
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
-
-
-def _about(served: ServedModel) -> About:
-    """What is served."""
-    with served.reading() as (number, model):
-        facts = model.facts
-        count = np.bincount(facts.relation, minlength=len(facts.relations))
-        frequent = np.argsort(-count, kind="stable")[:SHOWN]
-        return About(
-            version=number,
-            facts=len(facts),
-            cells=len(model.cells),
-            relations=[relation_text(facts.relations[number]) for number in frequent if count[number]],
-            examples=model.examples[:SHOWN],
-            index=model.config.index,
-            hops=model.config.hops,
-        )

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from fastapi import Request
 
 from hmn.serve.http.problems import Problem
+from hmn.serve.http.schemas import Writes
 from hmn.serve.http.settings import Settings
 
 Guard = Callable[[Request], Awaitable[None]]
@@ -37,6 +38,13 @@ def guards(settings: Settings) -> tuple[Guard, Guard]:
             raise _unauthorised("writes need a token")
 
     return may_read, may_write
+
+
+def writes_for(request: Request, settings: Settings) -> Writes:
+    """Whether a request could write."""
+    if settings.token is None:
+        return "on" if settings.allow_writes else "off"
+    return "on" if _has(request, settings.token) else "token"
 
 
 def _unauthorised(what: str) -> Problem:

@@ -18,17 +18,21 @@ from hmn.serve.http.settings import Settings
 
 OPEN = frozenset({"/healthz", "/livez", "/readyz", "/metrics"})
 """Paths that answer however much there is to do."""
+POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+"""Content security policy of every response: nothing comes from elsewhere, and no markup runs."""
+DOCS = "/docs"
+"""Path of the page whose styles hold small pictures."""
+DOCS_POLICY = POLICY.replace(b"img-src", b"img-src data:")
+"""Content security policy of that page."""
 SAFE_HEADERS = [
-    (
-        b"content-security-policy",
-        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-        b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-    ),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
-"""Headers of every response."""
+"""Further headers of every response."""
 LOG = logging.getLogger("hmn.serve")
 """Log of requests, a JSON object per line."""
 
@@ -64,6 +68,7 @@ class Limits:
                 own = [*SAFE_HEADERS, (b"x-request-id", request_id.encode())]
                 if scope["path"].startswith("/v1/"):
                     own.append((b"cache-control", b"no-store"))
+                own.append((b"content-security-policy", DOCS_POLICY if scope["path"] == DOCS else POLICY))
                 message["headers"] = [*message.get("headers", []), *own]
             await send(message)
 

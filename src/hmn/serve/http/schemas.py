@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 MOST_ANSWERS = 100
 """Upper limit of answers per question."""
 
+Writes = Literal["on", "off", "token"]
+"""Whether a client could write; "token" says that it needs another token for that."""
 Text = Annotated[str, StringConstraints(min_length=1, max_length=2000)]
 """Text of a client: an id, a name, a relation or a question."""
 
@@ -27,6 +29,11 @@ class Ask(Strict):
     )
     k: int = Field(
         5, strict=True, ge=1, le=MOST_ANSWERS, description="Maximum number of answers per question."
+    )
+    trace: bool = Field(
+        False,
+        strict=True,
+        description="Show what was read for the answers. It takes longer, and one question at a time.",
     )
 
 
@@ -52,6 +59,45 @@ class AnswerShown(BaseModel):
     probabilities: list[float] = Field([], description="Of several steps, the share of each object.")
 
 
+class TierShown(BaseModel):
+    """One tier of groups that a search went through."""
+
+    groups: int = Field(description="Number of groups in the tier.")
+    scored: int = Field(description="Number of groups that were compared with the question.")
+    entered: int = Field(description="Number of groups that were entered.")
+    spans: list[tuple[int, int]] = Field(
+        description="First cell and number of cells of what was entered; groups side by side are one span."
+    )
+
+
+class SearchShown(BaseModel):
+    """What a search looked at. Cells have an order in which those of a group lie side by side."""
+
+    queries: int
+    cells: int = Field(description="Number of cells in the memory.")
+    tiers: list[TierShown] = Field(description="The tiers of groups, from the top.")
+    coded: int = Field(description="Number of cells that were compared by short codes.")
+    scored: int = Field(description="Number of cells that were scored in full.")
+    reads: float = Field(description="What was read, in units of one key in single precision.")
+    places: list[int] = Field(description="Places of the cells that were found, best first.")
+
+
+class AttendedShown(BaseModel):
+    """A cell that was read."""
+
+    fact: FactShown = Field(description="The fact that it stands for.")
+    weight: float = Field(description="Its share of attention.")
+    count: int = Field(description="Number of facts that read like this one.")
+
+
+class TraceShown(BaseModel):
+    """What was read for a question."""
+
+    index: str = Field(description="The index that was searched, with its settings.")
+    searches: list[SearchShown] = Field(description="The searches; with several hops, one or more per hop.")
+    attended: list[AttendedShown] = Field(description="The cells that were read, if there is one hop.")
+
+
 class Result(BaseModel):
     """What was found for a question."""
 
@@ -60,6 +106,7 @@ class Result(BaseModel):
     known_probability: float | None = Field(description="Probability that it is.")
     reads: float | None = Field(description="Reads of the memory and its index, in units of one key.")
     answers: list[AnswerShown] = Field(description="Answers, best first.")
+    trace: TraceShown | None = Field(None, description="What was read, if it was asked for.")
 
 
 class Asked(BaseModel):
@@ -110,13 +157,24 @@ class Page(BaseModel):
     next: int | None = Field(description="What to give as `after` for the next page; null on the last.")
 
 
+class RelationShown(BaseModel):
+    """A relation of the table."""
+
+    relation: str
+    relation_name: str = Field(description="How it reads.")
+    facts: int = Field(description="Number of facts that have it.")
+
+
 class About(BaseModel):
     """What is served."""
 
     version: int
-    facts: int
-    cells: int
-    relations: list[str] = Field(description="The most frequent relations, in words.")
+    facts: int = Field(description="Number of facts, without inverses that the table made itself.")
+    cells: int = Field(description="Number of cells in the memory.")
+    relations: list[RelationShown] = Field(description="The relations, the most frequent ones first.")
     examples: list[str] = Field(description="Questions that the model was trained on.")
     index: str
     hops: int
+    writes: Writes = Field(
+        description="Whether this request could write, or would need another token for it."
+    )

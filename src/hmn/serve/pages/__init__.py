@@ -1,0 +1,1 @@
+"""The pages that a browser shows, with their styles and scripts."""

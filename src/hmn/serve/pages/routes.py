@@ -1,0 +1,30 @@
+"""Serves the pages: questions and answers at ``/``, the description of the API at ``/docs``."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from importlib.resources import files
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.responses import FileResponse
+from starlette.staticfiles import StaticFiles
+
+PAGES = Path(__file__).parent
+"""Folder of the pages."""
+
+
+def add_pages(app: FastAPI) -> None:
+    """Add the pages to an application. They hold nothing of the table, so they need no token."""
+    swagger = str(files("fastapi_offline").joinpath("static"))
+    app.mount("/pages", StaticFiles(directory=PAGES / "assets"), name="pages")
+    app.mount("/swagger", StaticFiles(directory=swagger), name="swagger")
+    for path, name in {"/": "index.html", "/docs": "docs.html"}.items():
+        app.get(path, include_in_schema=False)(_page(PAGES / name))
+
+
+def _page(file: Path) -> Callable[[], Awaitable[FileResponse]]:
+    async def show() -> FileResponse:
+        return FileResponse(file)
+
+    return show
