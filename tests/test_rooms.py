@@ -18,8 +18,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ORDER = {
     "hmn": "errors lazy results starting < _native < machine index facts < nn store < distributed < qa"
     " < paper serve < cli < __init__",
-    "hmn._native": "_kernels backend finite < arguments < level < codes watch < fallback < buckets lists search"
-    " < __init__",
+    "hmn._native": "_kernels backend finite < arguments < level < codes watch < fallback"
+    " < buckets lists search < __init__",
     "hmn.cli": "output < flags < ask demo evaluate facts paper serving train < app < __init__ __main__",
     "hmn.cli.serving": "compact serve < __init__",
     "hmn.facts": "ids ragged < files < rdf wide < growing names numbering < given < lookup < table < topic"
@@ -30,8 +30,8 @@ ORDER = {
     "hmn.facts.files": "raw headers < source < layout < separators < delimited excel json_lines parquet"
     " < formats < __init__",
     "hmn.facts.files.raw": "packed < encodings opening < lines < __init__",
-    "hmn.index": "protocol checks locking precision watch < storage < clustering < structures < registry tuning"
-    " < __init__",
+    "hmn.index": "protocol checks locking precision watch < storage < clustering < structures"
+    " < registry tuning < __init__",
     "hmn.index.structures": "base cluster_levels faiss_rows screening"
     " < exact < cluster faiss hierarchy pca_tree wta_hash < __init__",
     "hmn.index.structures.hierarchy": "members < tier < tree < calibration routing < upkeep < build < index"
@@ -52,7 +52,8 @@ ORDER = {
     "hmn.qa.words": "folding letters < chinese scripts < splitting < alike < __init__",
     "hmn.serve": "writes writes.operations writes.lock writes.together find < writes.net_change journal"
     " < client pages served < compact http < __init__",
-    "hmn.serve.http": "settings problems schemas metrics < auth batching limits shown < app < server < __init__",
+    "hmn.serve.http": "settings problems schemas metrics < auth batching limits shown"
+    " < app < server < __init__",
     "hmn.store": "atomic contents rows < manifest < replace < bundle < __init__",
 }
 """Modules and folders of a package from the bottom up; each may import those before its own ``<`` only."""

@@ -27,7 +27,7 @@ def test_a_trace_has_the_answers_and_what_they_were_made_from(clustered: Factoid
     assert best.fact.subject_name == answers[0].facts[0].subject_name
     facts = [clustered.facts.fact(row) for row in range(len(clustered.facts))]
     alike = [f for f in facts if (f.subject_name, f.relation) == (best.fact.subject_name, best.fact.relation)]
-    assert best.count == len(alike)
+    assert best.facts == len(alike)
 
 
 def test_a_question_without_a_word_is_refused(clustered: FactoidQA) -> None:

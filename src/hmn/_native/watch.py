@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from hmn._native.level import Level
@@ -34,16 +35,17 @@ class Steps:
             lists: lists of the next level that queries enter, ``-1`` for none; None for the last level.
         """
         if lists is not None:
-            self.entered.append(lists[lists >= 0].unique())
+            self.entered.append(torch.unique(lists[lists >= 0]))
         self.scored.append(int(scored.sum()))
 
 
 _SEEN: ContextVar[list[Steps] | None] = ContextVar("seen", default=None)
+"""Notes of the searches of a thread."""
 
 
 @contextmanager
 def watching_levels() -> Iterator[list[Steps]]:
-    """Watch the searches that this thread makes within the block; they go through PyTorch, not the kernels."""
+    """Watch this thread's searches within the block; they go through PyTorch, not the kernels."""
     seen: list[Steps] = []
     token = _SEEN.set(seen)
     try:

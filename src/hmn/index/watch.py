@@ -40,7 +40,7 @@ class SearchSeen:
     Attributes:
         queries: number of queries.
         cells: number of cells, N.
-        tiers: the tiers of groups, from the top; none where the structure has no groups, or does not show them.
+        tiers: the tiers of groups, from the top; none where a structure has no groups, or shows none.
         coded: number of cells that were compared with the query by their codes.
         scored: number of cells that were scored in full.
         reads: what was read, in units of one key in single precision.
@@ -57,6 +57,7 @@ class SearchSeen:
 
 
 _SEEN: ContextVar[list[SearchSeen] | None] = ContextVar("seen", default=None)
+"""Notes of the searches of a thread."""
 
 
 @contextmanager
@@ -67,8 +68,8 @@ def watching() -> Iterator[list[SearchSeen]]:
     ...     index.search(query, 10)
     >>> searches[0].reads
 
-    Results are those of any search, but for rounding. A watched search is slower: it goes through PyTorch, and
-    it lays out all cells.
+    Results are those of any search, but for rounding. A watched search is slower: it goes through PyTorch,
+    and it lays out all cells.
     """
     seen: list[SearchSeen] = []
     token = _SEEN.set(seen)
@@ -116,7 +117,7 @@ def _laid_out(steps: Steps) -> tuple[list[TierSeen], Tensor]:
 
 
 def _order(levels: Sequence[Level]) -> tuple[list[Tensor], list[Tensor]]:
-    """The children of each level from left to right, and the number of cells in each but those of the last."""
+    """The children of each level from left to right, and the number of cells in each group among them."""
     members, lengths = [], []
     lists = levels[0].child.new_zeros(1, dtype=torch.int64)
     for level in levels:

@@ -110,12 +110,12 @@ class Attended(NamedTuple):
     Attributes:
         fact: The fact that it stands for, or the first of several that read the same.
         weight: Its share of attention.
-        count: Number of facts that it stands for.
+        facts: Number of facts that it stands for.
     """
 
     fact: Fact
     weight: float
-    count: int
+    facts: int
 
 
 class Trace(NamedTuple):

@@ -184,8 +184,8 @@ def test_what_the_model_says_of_itself(start: Start, served: ServedModel) -> Non
     assert about["writes"] == "on"
     assert start().get("/v1/model").json()["writes"] == "off"
     guarded = start(token="a", read_token="b")
-    told = {
+    writes = {
         token: guarded.get("/v1/model", headers={"Authorization": f"Bearer {token}"}).json()["writes"]
         for token in "ab"
     }
-    assert told == {"a": "on", "b": "token"}
+    assert writes == {"a": "on", "b": "token"}

@@ -87,7 +87,7 @@ class AttendedShown(BaseModel):
 
     fact: FactShown = Field(description="The fact that it stands for.")
     weight: float = Field(description="Its share of attention.")
-    count: int = Field(description="Number of facts that read like this one.")
+    facts: int = Field(description="Number of facts that it stands for.")
 
 
 class TraceShown(BaseModel):
@@ -175,6 +175,4 @@ class About(BaseModel):
     examples: list[str] = Field(description="Questions that the model was trained on.")
     index: str
     hops: int
-    writes: Writes = Field(
-        description="Whether this request could write, or would need another token for it."
-    )
+    writes: Writes = Field(description="Whether this request could write, or needs another token.")

@@ -61,7 +61,7 @@ def shown(trace: Trace, index: str) -> TraceShown:
         index=index,
         searches=[_search(search) for search in trace.searches],
         attended=[
-            AttendedShown(fact=FactShown(**one.fact._asdict()), weight=one.weight, count=one.count)
+            AttendedShown(fact=FactShown(**one.fact._asdict()), weight=one.weight, facts=one.facts)
             for one in trace.attended
         ],
     )
