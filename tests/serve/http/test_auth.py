@@ -39,12 +39,22 @@ def test_tokens_allow_what_they_are_for(start: Start) -> None:
     assert refused.headers["www-authenticate"] == "Bearer" and "all-of-it" not in refused.text
 
 
+def test_a_token_may_have_any_letters(start: Start) -> None:
+    client = start(token="clé", read_token="ключ")
+    for token, expected in (("clé", (200, 200)), ("ключ", (200, 403)), ("cle", (401, 401))):
+        given = {"authorization": f"Bearer {token}".encode()}
+        assert statuses(client, **given) == expected  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
         ({"origin": "http://evil.example"}, 403),
         ({"origin": "null"}, 403),
         ({"origin": "http://localhost:9"}, 403),
+        ({"origin": "http://[::1"}, 403),
+        ({"origin": "localhost"}, 403),
+        ({"origin": "https://LOCALHOST"}, 200),
         ({"origin": "http://localhost"}, 200),
     ],
 )
