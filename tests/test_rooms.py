@@ -27,7 +27,7 @@ ORDER = {
     "hmn.facts.given": "relations wide < facts < __init__",
     "hmn.facts.rdf": "statements < graph < __init__",
     "hmn.facts.wide": "cells < recognition < facts < __init__",
-    "hmn.facts.files": "raw headers < source < layout < separators < delimited excel json_lines parquet"
+    "hmn.facts.files": "raw headers texts < source < layout < separators < delimited excel json_lines parquet"
     " < formats < __init__",
     "hmn.facts.files.raw": "packed < encodings opening < lines < __init__",
     "hmn.index": "protocol checks locking precision watch < storage < clustering < structures"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from tests.facts.tables import Triple, quick, some_triples, triples_of
 
 from hmn.errors import DataError
+from hmn.facts.numbering import canonical, from_columns, in_order
 from hmn.facts.table import FactTable
 
 
@@ -58,3 +61,47 @@ def test_repeated_fact_is_kept_once_and_counted(tmp_path: Path) -> None:
 def test_bad_triples(triples: list[Triple]) -> None:
     with pytest.raises(DataError, match=f"triples:?{len(triples) or ''}"):
         FactTable.from_triples(triples)
+
+
+ORDERED = (["a", "b", "é"], ["r", "s"], [0, 0, 1, 2], [0, 1, 0, 1], [1, 2, 0, 2])
+"""Entities, relations, and the numbers of subjects, relations and objects of a canonical table."""
+
+
+def columns(
+    entities: list[str], relations: list[str], *numbers: list[int], objects: list[str] | None = None
+) -> list[pa.ChunkedArray]:
+    """Columns of facts as a saved table has them."""
+    ids = (entities, relations, entities if objects is None else objects)
+    return [
+        pa.chunked_array([pa.DictionaryArray.from_arrays(pa.array(places, pa.int32()), pa.array(texts))])
+        for places, texts in zip(numbers, ids, strict=True)
+    ]
+
+
+def test_columns_of_a_canonical_table_are_taken_as_they_are() -> None:
+    found = in_order(*columns(*ORDERED))
+    assert found is not None
+    facts, repeated = canonical(from_columns(*columns(*ORDERED)))
+    assert (found[0].to_pylist(), found[1]) == (facts.entities, facts.relations) and not len(repeated)
+    assert found[0].type == pa.large_string()
+    for ours, theirs in zip(found[2:], facts[2:], strict=True):
+        assert ours.tolist() == theirs.tolist() and ours.dtype == theirs.dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        columns(["b", "a", "é"], *ORDERED[1:]),
+        columns(["a", "a", "é"], *ORDERED[1:]),
+        columns(["a", "b", "long " * 99], *ORDERED[1:]),
+        columns(["a", "b", "c", "unused"], *ORDERED[1:]),
+        columns(ORDERED[0], ["s", "r"], *ORDERED[2:]),
+        columns(ORDERED[0], ["r", "s", "unused"], *ORDERED[2:]),
+        columns(*ORDERED, objects=["a", "b", "z"]),
+        columns(*ORDERED[:2], [0, 1, 0, 2], *ORDERED[3:]),
+        columns(*ORDERED[:2], [0, 0, 0, 2], [0, 0, 1, 1], [1, 1, 0, 2]),
+        [pa.chunked_array([*part.chunks, *part.chunks]) for part in columns(*ORDERED)],
+    ],
+)
+def test_columns_that_may_not_be_in_order_are_not(odd: list[pa.ChunkedArray]) -> None:
+    assert in_order(*odd) is None

@@ -301,7 +301,15 @@ def test_a_model_of_another_precision_loads(saved: Path) -> None:
     assert [answer.answers for answer in answers] == [answer.answers for answer in expected]
 
 
-NOT_NEEDED = ("torch._dynamo", "sympy", "rich", "hmn.qa.training.trainer", "hmn.nn.writing.memory")
+NOT_NEEDED = (
+    "torch._dynamo",
+    "sympy",
+    "rich",
+    "pyarrow.compute",
+    "pyarrow.dataset",
+    "hmn.qa.training.trainer",
+    "hmn.nn.writing.memory",
+)
 """Modules that take long to import and that an answer does not need."""
 
 

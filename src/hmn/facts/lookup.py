@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from hmn.errors import DataError
@@ -56,6 +55,8 @@ class FactLookup:
     @cached_property
     def _by_form(self) -> dict[str, int]:
         """Numbers of entities whose ids are not in one form, by that form; none in a new table."""
+        import pyarrow.compute as pc
+
         numbers = np.flatnonzero(~pc.string_is_ascii(self.entities).to_numpy(zero_copy_only=False))
         ids = self.entities.take(pa.array(numbers)).to_pylist()
         forms = zip(map(one_form, ids), ids, numbers.tolist(), strict=True)
@@ -97,6 +98,8 @@ class FactLookup:
             wanted = pa.array(texts, pa.large_string())
         except UnicodeEncodeError:  # a lone surrogate, which no table holds
             wanted = pa.array([text if is_text(text) else None for text in texts], pa.large_string())
+        import pyarrow.compute as pc  # a saved table is read without it
+
         places = pc.fill_null(pc.index_in(wanted, value_set=self.entities), -1)
         numbers: NDArray[np.int64] = places.to_numpy(zero_copy_only=False).astype(np.int64)
         for row in np.flatnonzero(numbers < 0).tolist():

@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from hmn.errors import DataError
 from hmn.facts.files.formats import format_of, read_rows
 from hmn.facts.files.layout import Layout
 from hmn.facts.files.source import Source
+from hmn.facts.files.texts import large, places_in
 from hmn.facts.ids import canonical_id, is_text, one_form
 from hmn.facts.rdf.graph import read_graph
 
@@ -90,6 +91,8 @@ def collect_names(names: Iterable[RankedName], entities: Sequence[str]) -> Names
         }
     )
     table = table.group_by(["owner", "name"], use_threads=False).aggregate([("rank", "min")])
+    import pyarrow.compute as pc  # a saved table is read without it
+
     order = pc.sort_indices(table, [(key, "ascending") for key in ("owner", "rank_min", "name")])
     table = table.take(order)
     return Names(table["owner"].to_numpy(), table["name"].combine_chunks(), len(entities))
@@ -104,6 +107,27 @@ def _few_names(owner: Sequence[int], ranks: Sequence[int], texts: Sequence[str],
     owners = np.array([entity for entity, *_ in order], np.int32)
     texts = [text for *_, text in order]
     return Names(owners, pa.array(texts, pa.large_string()), num_entities)
+
+
+def saved_names(path: Path, owned: pa.ChunkedArray, text: pa.ChunkedArray, entities: pa.Array) -> Names:
+    """The names in the columns of a file that ``FactTable.write`` wrote.
+
+    Args:
+        path: the file.
+        owned: dictionary-encoded ids of the entity of each name.
+        text: the names.
+        entities: ids of all entities, by number.
+
+    Raises:
+        DataError: an entity is not among them, or comes after one that should follow it.
+    """
+    encoded = owned.unify_dictionaries().combine_chunks()
+    owner = places_in(large(encoded.dictionary), entities)[encoded.indices.to_numpy()]
+    if (owner < 0).any():
+        raise DataError(f"{path}: it names entities that the facts lack: save the table again")
+    if (owner[1:] < owner[:-1]).any():
+        raise DataError(f"{path}: its rows are not in the order of the facts' entities: save the table again")
+    return Names(owner.astype(np.int32), large(text.combine_chunks()), len(entities))
 
 
 def names_beyond(known: Sequence[str], names: Iterable[str]) -> list[str]:

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from hmn.errors import DataError
 from hmn.facts.files.layout import Layout, Row
 from hmn.facts.files.source import KEPT_MESSAGES as KEPT
 from hmn.facts.files.source import Skipped, Source
+from hmn.facts.files.texts import fixed_width, is_ascending, large, places_in
 from hmn.facts.ids import backwards, canonical_id, inverse_of, is_text, several_entities
 
 FACT = Layout(("subject", "relation", "object"))
@@ -132,6 +132,33 @@ def from_columns(
     )
 
 
+def in_order(
+    subject: pa.ChunkedArray, relation: pa.ChunkedArray, object: pa.ChunkedArray
+) -> tuple[pa.Array, list[str], Numbers, Numbers, Numbers] | None:
+    """Entities, relations and numbers of columns that a canonical table was written as; None for others.
+
+    It takes a tenth of the time of bringing them into order.
+    """
+    if {subject.num_chunks, relation.num_chunks, object.num_chunks} != {1}:
+        return None
+    columns = [column.chunk(0) for column in (subject, relation, object)]
+    ids, relations = columns[0].dictionary, columns[1].dictionary.to_pylist()
+    spelled = fixed_width(ids) if ids.equals(columns[2].dictionary) else None
+    if spelled is None or not is_ascending(spelled) or sorted(set(relations)) != relations:
+        return None
+    subjects, of_fact, objects = (column.indices.to_numpy().astype(np.int32) for column in columns)
+    is_used = np.zeros(len(ids), bool)
+    is_used[subjects] = is_used[objects] = True
+    if not is_used.all() or not np.bincount(of_fact, minlength=len(relations)).all():
+        return None
+    if len(ids) ** 2 * len(relations) >= 1 << 63:
+        return None
+    place = (subjects.astype(np.int64) * len(relations) + of_fact) * len(ids) + objects
+    if not (np.diff(place) > 0).all():
+        return None
+    return large(ids), relations, subjects, of_fact, objects
+
+
 def _gathered(rows: Iterable[Row]) -> tuple[NumberedFacts, NDArray[np.int64]]:
     """Number ids in the order in which they come; also gives the line of each fact.
 
@@ -175,5 +202,5 @@ def _sorted(ids: list[str]) -> tuple[list[str], Numbers]:
     if len(ids) <= FEW:  # where the calls of pyarrow would take longer
         place = {text: number for number, text in enumerate(distinct)}
         return distinct, np.array([place[text] for text in ids], np.int32)
-    number = pc.index_in(pa.array(ids, pa.large_string()), value_set=pa.array(distinct, pa.large_string()))
-    return distinct, number.to_numpy().astype(np.int32)
+    number = places_in(pa.array(ids, pa.large_string()), pa.array(distinct, pa.large_string()))
+    return distinct, number.astype(np.int32)

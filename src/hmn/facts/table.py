@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -24,7 +23,7 @@ from hmn.facts.given.facts import read_facts
 from hmn.facts.given.relations import Labels
 from hmn.facts.ids import is_text, relation_text
 from hmn.facts.lookup import FactLookup, NameLookup, frozen
-from hmn.facts.names import NAME, Names, RankedName, checked_names, collect_names, read_names
+from hmn.facts.names import NAME, Names, RankedName, checked_names, collect_names, read_names, saved_names
 from hmn.facts.numbering import (
     FACT,
     NumberedFacts,
@@ -32,6 +31,7 @@ from hmn.facts.numbering import (
     checked_triples,
     distinct_facts,
     from_columns,
+    in_order,
     with_inverse,
 )
 from hmn.facts.ragged import Ragged, spans
@@ -364,26 +364,20 @@ class FactTable:
         if not isinstance(folder, (str, Path)):
             raise DataError(f"folder is {folder!r:.80}, expected the path of a folder as text or Path")
         folder = Path(folder)
-        facts, repeated = canonical(from_columns(*_columns(folder / FACTS_FILE, FACT)))
-        if len(repeated):
-            raise DataError(
-                f"{folder / FACTS_FILE}: it repeats facts, so FactTable.write did not write it: save it again"
-            )
-        entity, text = (
-            column.cast(pa.large_string()).combine_chunks() for column in _columns(folder / NAMES_FILE, NAME)
-        )
-        owner = pc.index_in(entity, value_set=pa.array(facts.entities, pa.large_string()))
-        if owner.null_count:
-            raise DataError(
-                f"{folder / NAMES_FILE}: it names entities that {FACTS_FILE} lacks: save the table again"
-            )
-        owners = owner.to_numpy()
-        if (owners[1:] < owners[:-1]).any():
-            raise DataError(
-                f"{folder / NAMES_FILE}: its rows are not in the order of {FACTS_FILE}'s entities: "
-                "save the table again"
-            )
-        return cls.of(facts, Names(owners, text, len(facts.entities)))
+        columns = _columns(folder / FACTS_FILE, FACT)
+        written = in_order(*columns)
+        if written is None:
+            facts, repeated = canonical(from_columns(*columns))
+            if len(repeated):
+                raise DataError(
+                    f"{folder / FACTS_FILE}: it repeats facts, so FactTable.write did not write it: "
+                    "save it again"
+                )
+            written = (pa.array(facts.entities, pa.large_string()), *facts[1:])
+        entities, relations, subject, relation, object_ = written
+        owned, text = _columns(folder / NAMES_FILE, NAME)
+        names = saved_names(folder / NAMES_FILE, owned, text, entities)
+        return cls(entities, relations, frozen(subject), frozen(relation), frozen(object_), names)
 
 
 def _is_whole(value: object) -> bool:
@@ -393,7 +387,7 @@ def _is_whole(value: object) -> bool:
 
 def _columns(path: Path, layout: Layout) -> list[pa.ChunkedArray]:
     """Read columns of text, dictionary-encoded, from a Parquet file that ``write`` wrote."""
-    columns = read_text_columns(path, layout, "save the table again")
+    columns = read_text_columns(path, layout, "save the table again", plain=NAME.columns[1:])
     if not len(columns[0]) and layout == FACT:
         raise DataError(f"{path}: it holds no fact: save the table again")
     return columns

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from hmn.errors import DataError
 from hmn.facts.files.layout import BadRowError, Layout, Row, Rows, if_wide, layout_by_header, nearest, shown
 from hmn.facts.files.raw.opening import readable
 from hmn.facts.files.source import Source
+from hmn.facts.files.texts import lengths
 
 BATCH = 1 << 16
 """Number of rows read at a time."""
@@ -146,20 +146,31 @@ def _decoded(cell: Any) -> Any:
     return None if cell is None else _MIDNIGHT.sub("", cell.decode())
 
 
-def read_text_columns(path: Path, layout: Layout, advice: str) -> list[pa.ChunkedArray]:
+def read_text_columns(
+    path: Path, layout: Layout, advice: str, plain: Sequence[str] = ()
+) -> list[pa.ChunkedArray]:
     """Read all columns of a file, which must be those of a layout, as dictionary-encoded text without gaps.
+
+    Args:
+        path: the file.
+        layout: the columns.
+        advice: what to do about a bad file.
+        plain: columns that are not to be dictionary-encoded.
 
     Raises:
         DataError: the file cannot be read or has other columns; or a value is missing, blank or no text.
     """
     with readable(path):
-        table = pq.read_table(path, read_dictionary=list(layout.columns))
-        names = table.column_names
+        metadata = pq.read_metadata(path)
+        names = metadata.schema.to_arrow_schema().names
         if names != list(layout.columns):
             raise DataError(f"{path}: it has columns {shown(names)}, expected {layout}: {advice}")
+        encoded = [name for name in names if name not in plain]
+        with pq.ParquetFile(path, metadata=metadata, read_dictionary=encoded) as file:
+            table = file.read()
         table.validate(full=True)  # Parquet checks neither text nor the places of a dictionary
     for name in layout.columns:
-        if not _is_text(table[name]):
+        if not _is_text(table[name], plain=name in plain):
             raise DataError(
                 f"{path}: column {name!r} holds {table[name].type!s:.80} with "
                 f"{table[name].null_count} gaps, expected a text in every row: {advice}"
@@ -167,17 +178,15 @@ def read_text_columns(path: Path, layout: Layout, advice: str) -> list[pa.Chunke
     return [table[name] for name in layout.columns]
 
 
-def _is_text(column: pa.ChunkedArray) -> bool:
-    """Whether a dictionary-encoded column holds a text in every row, none of them blank."""
-    kind = column.type
-    if not pa.types.is_dictionary(kind) or column.null_count:
+def _is_text(column: pa.ChunkedArray, *, plain: bool) -> bool:
+    """Whether a column, dictionary-encoded unless plain, holds a text in every row, none of them blank."""
+    if column.null_count or pa.types.is_dictionary(column.type) == plain:
         return False
-    if not (pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type)):
+    kind = column.type if plain else column.type.value_type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         return False
-    return all(
-        not chunk.dictionary.null_count and not pc.any(pc.equal(chunk.dictionary, "")).as_py()
-        for chunk in column.chunks
-    )
+    texts = (chunk if plain else chunk.dictionary for chunk in column.chunks)
+    return all(not chunk.null_count and bool(lengths(chunk).all()) for chunk in texts)
 
 
 def _as_bytes(source: Source, name: str, column: Any) -> list[Any]:
