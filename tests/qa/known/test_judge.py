@@ -101,3 +101,22 @@ def test_too_few_questions_give_no_judge(small_facts: FactTable, small_rows: lis
     )
     assert qa.judge is None and qa.ask("where was she born").known is None
     assert ModelConfig().precision == 0.9
+
+
+def test_a_probability_does_not_depend_on_who_else_asks() -> None:
+    """In a table of few rows, words of other questions are not taken for those of a name."""
+    facts, names, rows = [], {}, []
+    for number in range(60):
+        facts += [
+            (f"p{number}", "person/born_in", f"t{number % 7}"),
+            (f"p{number}", "person/job", f"j{number % 5}"),
+        ]
+        names[f"p{number}"] = [f"{chr(97 + number % 26)}olf{number} {chr(97 + number // 3)}ber"]
+        rows.append((*facts[-2], f"where was {names[f'p{number}'][0]} born"))
+        rows.append((*facts[-1], f"which job does {names[f'p{number}'][0]} have"))
+    table = FactTable.from_triples(facts, names)
+    qa = FactoidQA(table, table_bits=8, count_bits=18, name_features=16, relation_features=8)
+    qa.fit(QuestionSet.from_rows(table, rows), quiet=True, epochs=1, made_questions=0)
+    texts = [row[3] for row in rows] + [f"where was stranger {number} born" for number in range(400)]
+    together = [found.known_probability for found in qa.ask_all(texts)]
+    assert together == pytest.approx([qa.ask(text).known_probability for text in texts], abs=1e-4)

@@ -121,6 +121,15 @@ def test_writes_are_answered_at_once_and_removed_again(start: Start) -> None:
     assert passed.status_code == 200 and passed.json()["removed"] == 0
 
 
+def test_flags_of_writes_are_true_or_false(start: Start) -> None:
+    client = start(allow_writes=True)
+    for method, flag in (("POST", "replace"), ("DELETE", "ignore_missing")):
+        for value in (1, 0, "true", None):
+            refused = client.request(method, "/v1/facts", json={"facts": [NEW], flag: value})
+            assert refused.status_code == 422 and flag in refused.json()["detail"]
+    assert client.get("/v1/model").json()["version"] == 0
+
+
 def test_the_model_describes_itself_and_counts(start: Start) -> None:
     client = start()
     about = client.get("/v1/model").json()

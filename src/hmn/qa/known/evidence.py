@@ -140,9 +140,10 @@ class Evidence:
         name, named = self._name_words(cell)
         rare = self.encoder.table.rarity(torch.from_numpy(word).to(gate.device))  # (W,)
         name_rare = self.encoder.table.rarity(torch.from_numpy(name).to(gate.device))
-        rows = self.encoder.table.weight.shape[0]
-        missing = ~np.isin(text * rows + word, named * rows + name)
-        unasked = ~np.isin(named * rows + name, text * rows + word)
+        # features are hashed into the counts, of which there may be more than rows of the table
+        features = len(self.encoder.table.document_frequency)
+        missing = ~np.isin(text * features + word, named * features + name)
+        unasked = ~np.isin(named * features + name, text * features + word)
         weight = gate * rare  # (W,)
         left = weight * torch.from_numpy(missing).to(weight)
         name_left = name_rare * torch.from_numpy(unasked).to(weight)

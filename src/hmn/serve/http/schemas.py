@@ -129,14 +129,16 @@ class Write(Strict):
 
     facts: Annotated[list[NewFact], Field(min_length=1)] = Field(description="The facts.")
     names: dict[str, list[Text]] = Field({}, description="Names of entities, by their ids.")
-    replace: bool = Field(False, description="Remove all other facts of the same subjects and relations.")
+    replace: bool = Field(
+        False, strict=True, description="Remove all other facts of the same subjects and relations."
+    )
 
 
 class Remove(Strict):
     """Facts to be removed."""
 
     facts: Annotated[list[NewFact], Field(min_length=1)] = Field(description="The facts.")
-    ignore_missing: bool = Field(False, description="Pass over facts that are not there.")
+    ignore_missing: bool = Field(False, strict=True, description="Pass over facts that are not there.")
 
 
 class Written(BaseModel):
