@@ -13,7 +13,8 @@ from hmn.starting import LIBRARIES, _read_ahead, starting
 
 
 @pytest.fixture(autouse=True)
-def _nothing_stays_frozen() -> Iterator[None]:
+def _nothing_stays(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
     yield
     gc.unfreeze()
 
@@ -42,6 +43,16 @@ def test_a_failure_within_the_block_is_passed_on(tmp_path: Path) -> None:
     with pytest.raises(KeyError), starting(tmp_path / "nowhere"):
         raise KeyError
     assert gc.isenabled()
+
+
+def test_pytorch_is_asked_for_large_pages_unless_the_user_said_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with starting():
+        assert os.environ["THP_MEM_ALLOC_ENABLE"] == "0"
+    monkeypatch.delenv("THP_MEM_ALLOC_ENABLE")
+    with starting():
+        assert os.environ["THP_MEM_ALLOC_ENABLE"] == "1"
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system takes no advice on files")

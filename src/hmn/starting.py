@@ -26,6 +26,8 @@ def starting(*folders: Path) -> Iterator[None]:
     """
     was_on = gc.isenabled()
     gc.disable()
+    # large tensors then take few large pages, where the system has them: each page takes time
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     Thread(target=_read_ahead, args=(folders,), daemon=True).start()
     try:
         yield

@@ -172,7 +172,7 @@ def unpacked_blocks(
             raise ShapeError(f"{name + ROW_OF} has {len(row_of)} numbers, expected one per key: {count}")
         for first in range(0, count, ROWS_IN_CACHE):
             part = slice(first, first + ROWS_IN_CACHE)
-            block[part] = rows[row_of[part]].to(dtype)
+            block[part] = rows.index_select(0, row_of[part])
     return keys
 
 
