@@ -11,10 +11,13 @@ import pytest
 
 from hmn.starting import LIBRARIES, _read_ahead, starting
 
+SETTINGS = {"THP_MEM_ALLOC_ENABLE": "1", "TORCH_DEVICE_BACKEND_AUTOLOAD": "0"}
+
 
 @pytest.fixture(autouse=True)
 def _nothing_stays(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "0")
+    for name in SETTINGS:
+        monkeypatch.setenv(name, "chosen")
     yield
     gc.unfreeze()
 
@@ -45,14 +48,15 @@ def test_a_failure_within_the_block_is_passed_on(tmp_path: Path) -> None:
     assert gc.isenabled()
 
 
-def test_pytorch_is_asked_for_large_pages_unless_the_user_said_otherwise(
+def test_pytorch_starts_with_settings_of_its_own_unless_the_user_chose_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with starting():
-        assert os.environ["THP_MEM_ALLOC_ENABLE"] == "0"
-    monkeypatch.delenv("THP_MEM_ALLOC_ENABLE")
+        assert {name: os.environ[name] for name in SETTINGS} == dict.fromkeys(SETTINGS, "chosen")
+    for name in SETTINGS:
+        monkeypatch.delenv(name)
     with starting():
-        assert os.environ["THP_MEM_ALLOC_ENABLE"] == "1"
+        assert {name: os.environ[name] for name in SETTINGS} == SETTINGS
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system takes no advice on files")

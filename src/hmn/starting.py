@@ -28,6 +28,8 @@ def starting(*folders: Path) -> Iterator[None]:
     gc.disable()
     # large tensors then take few large pages, where the system has them: each page takes time
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    # PyTorch then does not look through all installed packages for devices of other makers
+    os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
     Thread(target=_read_ahead, args=(folders,), daemon=True).start()
     try:
         yield

@@ -72,8 +72,8 @@ def with_settings(command: Callable[..., None], only: Collection[str] = ()) -> C
     reads flags from a signature, so this builds a function with the signature that has all of them.
     """
     flags = [
-        _flag(field, get_type_hints(config)[field.name])
-        for config in GROUPS.values()
+        _flag(field, hints[field.name])
+        for config, hints in ((config, get_type_hints(config)) for config in GROUPS.values())
         for field in fields(config)
         if not only or field.name in only
     ]
