@@ -49,7 +49,7 @@ ORDER = {
     "hmn.qa.made_questions": "language made_up_words < writer < mixing < __init__",
     "hmn.qa.training": "artificial_questions optim query_log search_depth targets < trainer"
     " < chain_trainer progress_bar < run_folder < fit < __init__",
-    "hmn.qa.words": "folding letters < chinese scripts < splitting < alike < __init__",
+    "hmn.qa.words": "checksums folding letters < chinese scripts < splitting < alike < __init__",
     "hmn.serve": "writes writes.operations writes.lock writes.together find < writes.net_change journal"
     " < client pages served < compact http < __init__",
     "hmn.serve.http": "settings problems schemas metrics < auth batching limits shown"

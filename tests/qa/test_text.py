@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hmn.facts.ragged import Ragged, offsets
-from hmn.qa.text import TWO_WORDS, Texts, hashed, word_features
+from hmn.qa.text import MANY, TWO_WORDS, Texts, features_of, hashed, word_features
 from hmn.qa.words.folding import plain
 from hmn.qa.words.splitting import LETTERS, SCRIPTS, Splitting, splitting
 
@@ -170,3 +170,18 @@ def test_every_process_makes_the_same_numbers() -> None:
         for seed in ("1", "2")
     }
     assert len(printed) == 1 and len(printed.pop()) > 100
+
+
+@pytest.mark.parametrize("count", [3, MANY, 2 * MANY])
+def test_many_words_have_the_features_that_each_has_alone(count: int) -> None:
+    kinds = ["", "a", "ab", "word", "café", "東京", "C++", "!", "straße", "o'neil", "ÅNGSTRÖM", "p!nk"]
+    words = [
+        kinds[number % len(kinds)] + (str(number) if number >= len(kinds) else "") for number in range(count)
+    ]
+    forms = [plain(word) for word in words]
+    assert count < 9 or {form.isascii() for form in forms} == {True, False}
+    feature, kind = features_of(words, forms, 18)
+    wanted = [word_features(word, form, 18) for word, form in zip(words, forms, strict=True)]
+    assert feature.rows == count
+    assert [feature.row(row).tolist() for row in range(count)] == [row.tolist() for row, _ in wanted]
+    assert kind.tolist() == [number for _, row in wanted for number in row.tolist()]

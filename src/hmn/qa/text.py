@@ -15,13 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmn.errors import DataError
-from hmn.facts.ragged import Ragged, offsets
+from hmn.facts.ragged import Ragged, offsets, spans
+from hmn.qa.words.checksums import crc32_of_spans
 from hmn.qa.words.splitting import Splitting
 
 SMALLEST = 3
 """Length of the shortest n-grams, in characters."""
 LARGEST = 5
 """Length of the longest n-grams, in characters."""
+
+MANY = 512
+"""Number of words from which on it takes less time to hash them together."""
 
 WHOLE_WORD = 0
 """Kind of the features that stand for whole words. Kinds 1 to 3 are n-grams of 3 to 5 characters."""
@@ -89,9 +93,7 @@ class Texts:
         self.alike = np.array(
             [first[form] if form else number for number, form in enumerate(plain)], np.int64
         )
-        featurised = [word_features(word, form, bits) for word, form in zip(number, plain, strict=True)]
-        self.feature = Ragged.of(features for features, _ in featurised)
-        self.kind = Ragged.of(kinds for _, kinds in featurised).flat
+        self.feature, self.kind = features_of(self.vocabulary, plain, bits)
 
     def __len__(self) -> int:
         """Number of texts, M."""
@@ -136,6 +138,42 @@ class Texts:
         first, second = whole[~last], np.roll(whole, -1)[~last]
         mixed = (first * np.uint64(0x9E3779B97F4A7C15) + second) * np.uint64(0xC2B2AE3D27D4EB4F)
         return (mixed >> np.uint64(64 - self.bits)).astype(np.int64)
+
+
+def features_of(words: Sequence[str], plain: Sequence[str], bits: int) -> tuple[Ragged, NDArray[np.int64]]:
+    """Features of words, a row for each, and their kinds; see ``word_features``."""
+    whole = [form or word for word, form in zip(words, plain, strict=True)]
+    together = np.array([len(words) >= MANY and form.isascii() for form in whole], bool)
+    alone = {row: word_features(words[row], plain[row], bits) for row in np.flatnonzero(~together).tolist()}
+    if len(alone) == len(words):
+        rows = alone.values()
+        return Ragged.of(features for features, _ in rows), Ragged.of(kinds for _, kinds in rows).flat
+    # 1. In ASCII a character is a byte: the marked words stand one after the other in an array.
+    # 2. Each word's row has room for the word, its n-grams by size, and its spelling.
+    chosen = np.flatnonzero(together).tolist()
+    spelled = np.array([whole[row] != words[row] for row in chosen], bool)
+    marked = "".join(f"<{whole[row]}>" for row in chosen)
+    data, size = np.frombuffer(marked.encode(), np.uint8), np.array([len(whole[row]) + 2 for row in chosen])
+    grams = [np.maximum(size - n + 1, 0) for n in range(SMALLEST, LARGEST + 1)]
+    length = np.zeros(len(words), np.int64)
+    length[list(alone)] = [len(kinds) for _, kinds in alone.values()]
+    length[chosen] = 1 + sum(grams) + spelled
+    start = offsets(length)
+    feature, kind = np.empty(start[-1], np.int64), np.empty(start[-1], np.int64)
+    for row, (features, kinds) in alone.items():
+        feature[start[row] : start[row + 1]], kind[start[row] : start[row + 1]] = features, kinds
+    place, begin = start[chosen], offsets(size)[:-1]
+    feature[place] = [hashed("w:" + whole[row], bits) for row in chosen]
+    kind[place] = WHOLE_WORD
+    place = place + 1
+    for more, count in enumerate(grams):
+        places, first = spans(place, place + count)[1], spans(begin, begin + count)[1]
+        feature[places] = crc32_of_spans(data, first, SMALLEST + more) & ((1 << bits) - 1)
+        kind[places] = 1 + more
+        place = place + count
+    feature[place[spelled]] = [hashed("s:" + words[row], bits) for row in chosen if whole[row] != words[row]]
+    kind[place[spelled]] = SPELLING
+    return Ragged(start, feature), kind
 
 
 @lru_cache(maxsize=1 << 16)
