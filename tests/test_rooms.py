@@ -20,8 +20,8 @@ ORDER = {
     " < paper serve < cli < __init__",
     "hmn._native": "_kernels backend finite < arguments < level < codes watch < fallback"
     " < buckets lists search < __init__",
-    "hmn.cli": "output < flags < ask demo evaluate facts paper serving train < app < __init__ __main__",
-    "hmn.cli.serving": "compact serve < __init__",
+    "hmn.cli": "output < flags < ask demo evaluate facts paper serving < train < app < __init__ __main__",
+    "hmn.cli.serving": "compact table < serve < __init__",
     "hmn.facts": "ids ragged < files < rdf wide < growing names numbering < given < lookup < table < topic"
     " changing < questions < __init__",
     "hmn.facts.given": "relations wide < facts < __init__",

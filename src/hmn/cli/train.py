@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,14 +9,12 @@ import typer
 
 from hmn.cli.flags import read_questions, read_table, with_settings
 from hmn.cli.output import exit_on_error, log, log_names
+from hmn.cli.serving.table import model_folder
 from hmn.qa.config import DataConfig, make_configs, read_config
 
 if TYPE_CHECKING:
     from hmn.facts.questions import QuestionSet
     from hmn.facts.table import FactTable
-
-SUFFIXES = re.compile(r"(\.[A-Za-z]\w{0,7}){1,2}$")
-"""Pattern of the suffixes of a file of facts, which the name of the model's folder leaves out."""
 
 
 @with_settings
@@ -46,7 +43,7 @@ def train(
 
         from hmn.qa.factoid_qa import FactoidQA
 
-        out = data.out or f"{SUFFIXES.sub('', Path(data.facts).name).strip('-') or 'facts'}-model"
+        out = data.out or model_folder(data.facts)
         facts, questions, valid = _read(data, quiet, several_hops=model.hops > 1)
         count = "no questions" if questions is None else f"{len(questions):,} questions"
         log(f"{len(facts):,} facts, {count}" + ("" if data.out else f"; the model goes to {out}"))

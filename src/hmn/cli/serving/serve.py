@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hmn.cli.output import exit_on_error, log
+from hmn.cli.serving.table import model_of
 from hmn.errors import ConfigError, MissingPackageError
 from hmn.starting import starting
 
@@ -17,7 +19,12 @@ TOKEN = "HMN_TOKEN"
 
 
 def serve(
-    model: Annotated[Path, typer.Argument(help="Folder of a trained model.")],
+    model: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of a trained model; or a file of facts, on which a model is trained and kept beside it."
+        ),
+    ],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 for any.")] = 8000,
     token_file: Annotated[
@@ -33,11 +40,19 @@ def serve(
     allow_host: Annotated[
         list[str] | None, typer.Option(help="Further name by which clients call the server; may be repeated.")
     ] = None,
+    wide: Annotated[
+        bool | None,
+        typer.Option("--wide/--no-wide", help="Of a file: each row is an entity, each column a relation; see 'hmn train'."),
+    ] = None,
+    subject: Annotated[
+        str | None, typer.Option(help="Of such a file: the column that names the entities.")
+    ] = None,
     index: Annotated[str | None, typer.Option(help="Answer through another index; see 'hmn ask'.")] = None,
 ) -> None:
     """Answer questions over HTTP, and change facts while answering.
 
-    Writes are kept in a journal beside MODEL; 'hmn compact' folds it in.
+    A browser shows a page for questions at the same address, and a description of the
+    API at /docs. Writes are kept in a journal beside MODEL; 'hmn compact' folds it in.
     """
     with exit_on_error(interrupted=""):
         with starting(model):
@@ -56,11 +71,25 @@ def serve(
                 allow_writes,
                 tuple(allow_host or ()),
             )
+            _check_port(host, port)  # before work of seconds, or minutes of training
+            folder = model_of(model, wide=wide, subject=subject)
             log_to_stderr()
-            served = ServedModel.open(model, index=index)
+            served = ServedModel.open(folder, index=index)
         with served:
-            log(f"serving {model} at http://{host}:{port}")
-            run(make_server(served, settings))
+            run(make_server(served, settings, lambda url: log(f"serving {folder} at {url}: open it in a browser")))
+
+
+def _check_port(host: str, port: int) -> None:
+    """Refuse a port that cannot be listened on.
+
+    Raises:
+        ConfigError: Another program has it, or the address is not this machine's.
+    """
+    try:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET):
+            pass
+    except OSError as error:
+        raise ConfigError(f"{host}:{port}: {error.strerror or error}: choose another with --port") from None
 
 
 def _secret(file: Path | None) -> str | None:

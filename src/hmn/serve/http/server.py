@@ -6,7 +6,9 @@ import asyncio
 import json
 import logging
 import signal
+import socket
 import sys
+from collections.abc import Callable
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -96,8 +98,29 @@ def run(server: uvicorn.Server) -> None:
         raise ConfigError(f"{server.config.host}:{server.config.port}: the server did not start, see its log")
 
 
-def make_server(served: ServedModel, settings: Settings) -> uvicorn.Server:
-    """The server of a model."""
+class Announced(uvicorn.Server):
+    """A server that says where it is once it listens."""
+
+    on_start: Callable[[str], None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen."""
+        await super().startup(sockets)
+        if self.started and self.on_start is not None:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            self.on_start(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
+
+
+def make_server(
+    served: ServedModel, settings: Settings, on_start: Callable[[str], None] | None = None
+) -> uvicorn.Server:
+    """The server of a model.
+
+    Args:
+        served: The model.
+        settings: Limits and tokens.
+        on_start: Called with the address, once the server listens.
+    """
     protocol = type("Protocol", (Patient,), {"receive_seconds": settings.receive_seconds})
     config = uvicorn.Config(
         make_app(served, settings),
@@ -112,4 +135,6 @@ def make_server(served: ServedModel, settings: Settings) -> uvicorn.Server:
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=CLOSING_SECONDS,
     )
-    return uvicorn.Server(config)
+    server = Announced(config)
+    server.on_start = on_start
+    return server

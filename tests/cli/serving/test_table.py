@@ -1,0 +1,73 @@
+"""A file of facts in place of a model: trained once, kept beside the file, served."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from hmn.cli.serving.table import model_folder, model_of
+from hmn.errors import InUseError
+from hmn.qa.factoid_qa import FactoidQA
+
+pytest.importorskip("fastapi", reason="the extra 'serve' is not installed")
+
+from hmn.serve.writes.lock import ServeLock
+
+ROWS = "country,capital\n" + "".join(f"land {n},town {n}\n" for n in range(12))
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings of a second."""
+    fit = FactoidQA.fit
+
+    def quick(self: FactoidQA, **settings: object) -> FactoidQA:
+        return fit(self, made_questions=60, epochs=1, quiet=True, **settings)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(FactoidQA, "fit", quick)
+
+
+@pytest.mark.usefixtures("small")
+def test_the_model_is_trained_once_and_lies_beside_the_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "lands.csv"
+    table.write_text(ROWS)
+    folder = model_of(table, wide=True)
+    assert folder == tmp_path / "lands-model"
+    assert FactoidQA.from_pretrained(folder).facts.fact(0).subject_name == "land 0"
+    assert "12 facts; the model goes to" in capsys.readouterr().err
+
+    made = {file.name: file.read_bytes() for file in folder.iterdir()}
+    assert model_of(table) == folder
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == made
+    log = capsys.readouterr().err
+    assert "was trained on lands.csv before" in log and "has changed" not in log
+
+    later = folder.stat().st_mtime + 10
+    os.utime(table, (later, later))
+    model_of(table)
+    assert f"lands.csv has changed since: delete {folder} and its journal" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("small")
+def test_two_commands_do_not_train_on_one_table_at_a_time(tmp_path: Path) -> None:
+    table = tmp_path / "lands.csv"
+    table.write_text(ROWS)
+    with ServeLock(tmp_path / "lands-model"), pytest.raises(InUseError, match=f"process {os.getpid()} "):
+        model_of(table)
+
+
+@pytest.mark.parametrize(
+    ("facts", "folder"),
+    [("a/b.tsv.gz", "b-model"), ("facts.csv", "facts-model"), ("-", "facts-model"), ("world.v2.csv", "world-model")],
+)
+def test_names_of_folders(facts: str, folder: str) -> None:
+    assert model_folder(facts) == folder
+
+
+def test_a_folder_is_its_own_model(tmp_path: Path) -> None:
+    assert model_of(tmp_path) == tmp_path
+    assert model_of(tmp_path / "nothing") == tmp_path / "nothing"
