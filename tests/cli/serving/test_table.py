@@ -62,7 +62,12 @@ def test_two_commands_do_not_train_on_one_table_at_a_time(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("facts", "folder"),
-    [("a/b.tsv.gz", "b-model"), ("facts.csv", "facts-model"), ("-", "facts-model"), ("world.v2.csv", "world-model")],
+    [
+        ("a/b.tsv.gz", "b-model"),
+        ("facts.csv", "facts-model"),
+        ("-", "facts-model"),
+        ("world.v2.csv", "world-model"),
+    ],
 )
 def test_names_of_folders(facts: str, folder: str) -> None:
     assert model_folder(facts) == folder

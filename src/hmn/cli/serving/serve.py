@@ -22,7 +22,7 @@ def serve(
     model: Annotated[
         Path,
         typer.Argument(
-            help="Folder of a trained model; or a file of facts, on which a model is trained and kept beside it."
+            help="Folder of a trained model; or a file of facts, beside which one is trained and kept."
         ),
     ],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -42,7 +42,7 @@ def serve(
     ] = None,
     wide: Annotated[
         bool | None,
-        typer.Option("--wide/--no-wide", help="Of a file: each row is an entity, each column a relation; see 'hmn train'."),
+        typer.Option("--wide/--no-wide", help="Of a file: each row is an entity, each column a relation."),
     ] = None,
     subject: Annotated[
         str | None, typer.Option(help="Of such a file: the column that names the entities.")
@@ -76,7 +76,8 @@ def serve(
             log_to_stderr()
             served = ServedModel.open(folder, index=index)
         with served:
-            run(make_server(served, settings, lambda url: log(f"serving {folder} at {url}: open it in a browser")))
+            say = f"serving {folder} at {{}}: open it in a browser"
+            run(make_server(served, settings, lambda url: log(say.format(url))))
 
 
 def _check_port(host: str, port: int) -> None:

@@ -95,7 +95,7 @@ def _suggest(out: Path, question: str) -> None:
     hmn = f"{Path(sys.prefix).name}/bin/hmn" if Path(".venv/bin/hmn").exists() else "hmn"
     print(f'  {hmn} ask {out / "model"} "{question}?"')
     print(f"  {hmn} ask {out / 'model'}            # a prompt for your own questions")
-    print(f"  {hmn} serve {out / 'model'} --allow-writes   # a page in your browser (pip install 'hmn[serve]')")
+    print(f"  {hmn} serve {out / 'model'}           # a page in your browser: pip install 'hmn[serve]'")
     print(f"  {hmn} evaluate {out / 'model'} --questions {out / 'test.tsv'}")
     print(f"  {hmn} train --help           # your own table of facts")
 
