@@ -225,8 +225,8 @@ void translate(const std::exception_ptr& error, void*) {
 }  // namespace
 
 NB_MODULE(_kernels, module) {
-  // what still lives when a process ends is no leak: commands end without a last search for garbage
-  nb::set_leak_warnings(false);
+    // what still lives when a process ends is no leak: commands end without a last search for garbage
+    nb::set_leak_warnings(false);
     module.doc() = "Compiled kernels of hmn; see hmn._native.";
     nb::register_exception_translator(translate);
     nb::class_<PythonLevel>(module, "Level");

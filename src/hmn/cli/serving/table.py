@@ -50,7 +50,7 @@ def _train(data: DataConfig, path: Path, folder: Path) -> None:
     unfinished = find_bundle(folder.with_name(folder.name + ".run") / "checkpoint").exists()
     if is_bundle(find_bundle(folder)) and not unfinished:
         changed = folder.stat().st_mtime < path.stat().st_mtime
-        note = f" {path.name} has changed since: delete {folder} and its journal to train on it anew"
+        note = f" {path.name} has changed since: delete {folder} and its journal to train again"
         log(f"{folder} was trained on {path.name} before, and answers.{note if changed else ''}")
         return
     from hmn.qa.factoid_qa import FactoidQA
