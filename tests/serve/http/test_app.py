@@ -198,3 +198,10 @@ def test_what_the_model_says_of_itself(start: Start, served: ServedModel) -> Non
         for token in "ab"
     }
     assert writes == {"a": "on", "b": "token"}
+
+
+def test_the_description_of_the_api_says_which_routes_take_a_token(start: Start) -> None:
+    paths = start(token="a").get("/openapi.json").json()["paths"]
+    secured = {path for path, methods in paths.items() if all("security" in one for one in methods.values())}
+    assert secured == {"/v1/ask", "/v1/facts", "/v1/model", "/metrics"}
+    assert "HTTPBearer" not in start().get("/openapi.json").text

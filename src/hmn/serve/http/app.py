@@ -15,7 +15,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from hmn.qa.answer import Answers
 from hmn.serve.find import MOST_FACTS
-from hmn.serve.http.auth import guards, writes_for
+from hmn.serve.http.auth import bearer, guards, writes_for
 from hmn.serve.http.batching import Answered, Batcher
 from hmn.serve.http.limits import Limits
 from hmn.serve.http.metrics import Metrics
@@ -26,6 +26,8 @@ from hmn.serve.http.shown import about, shown
 from hmn.serve.pages.routes import add_pages
 from hmn.serve.served import ServedModel
 
+HEALTH = "Whether the server works."
+"""Description of the routes that say so."""
 Wanted = Annotated[str | None, Query(min_length=1, max_length=2000)]
 """Query parameter that facts must fit."""
 Key = Annotated[
@@ -72,9 +74,9 @@ def make_app(served: ServedModel, settings: Settings) -> FastAPI:
     )
     handle_errors(app)
     app.add_middleware(Limits, settings=settings, metrics=metrics)
-    may_read, may_write = (Depends(guard) for guard in guards(settings))
+    reads, writes = ([Depends(guard), *bearer(settings)] for guard in guards(settings))
 
-    @app.post("/v1/ask", dependencies=[may_read], response_model=Asked)
+    @app.post("/v1/ask", tags=["Questions"], dependencies=reads, response_model=Asked)
     async def ask_questions(body: Ask) -> Response:
         """Answer questions, with the facts that support the answers."""
         texts = [body.question] if isinstance(body.question, str) else body.question
@@ -98,7 +100,7 @@ def make_app(served: ServedModel, settings: Settings) -> FastAPI:
         # as in Asked, but checking hundreds of facts once more would take longer than finding them
         return JSONResponse({"version": number, "results": results})
 
-    @app.get("/v1/facts", dependencies=[may_read])
+    @app.get("/v1/facts", tags=["Facts"], dependencies=reads)
     async def list_facts(
         subject: Wanted = None,
         relation: Wanted = None,
@@ -112,12 +114,12 @@ def make_app(served: ServedModel, settings: Settings) -> FastAPI:
         found = await asyncio.to_thread(served.facts, **wanted, after=after, limit=limit)
         return Page(**found.as_dict())
 
-    @app.post("/v1/facts", dependencies=[may_write])
+    @app.post("/v1/facts", tags=["Facts"], dependencies=writes)
     async def write_facts(body: Write, key: Key = None) -> Written:
         """Add facts, or let them take the place of others. The response comes once they are durable."""
         return await _write("replace" if body.replace else "add", body, key, names=body.names)
 
-    @app.delete("/v1/facts", dependencies=[may_write])
+    @app.delete("/v1/facts", tags=["Facts"], dependencies=writes)
     async def remove_facts(body: Remove, key: Key = None) -> Written:
         """Remove facts. They are never answered again."""
         return await _write("remove", body, key, ignore_missing=body.ignore_missing)
@@ -132,16 +134,18 @@ def make_app(served: ServedModel, settings: Settings) -> FastAPI:
             metrics.written.labels("removed").inc(done.removed)
         return Written(**done._asdict())
 
-    @app.get("/v1/model", dependencies=[may_read])
+    @app.get("/v1/model", tags=["Questions"], dependencies=reads)
     async def describe_model(request: Request) -> About:
         """What is served."""
         return await asyncio.to_thread(about, served, writes_for(request, settings))
 
     add_pages(app)
     for path in ("/healthz", "/livez", "/readyz"):
-        app.get(path, response_class=PlainTextResponse, description="Whether the server works.")(_fine)
+        app.get(
+            path, tags=["Server"], response_class=PlainTextResponse, description="Whether the server works."
+        )(_fine)
 
-    @app.get("/metrics", response_class=PlainTextResponse, dependencies=[may_read])
+    @app.get("/metrics", tags=["Server"], response_class=PlainTextResponse, dependencies=reads)
     async def show_metrics() -> Response:
         """Figures on the server, for Prometheus."""
         with served.reading() as (number, model):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hmac
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from typing import Any
 
-from fastapi import Request
+from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
 
 from hmn.serve.http.problems import Problem
 from hmn.serve.http.schemas import Writes
@@ -37,6 +39,13 @@ def guards(settings: Settings) -> tuple[Guard, Guard]:
             raise _unauthorised("writes need a token")
 
     return may_read, may_write
+
+
+def bearer(settings: Settings) -> list[Any]:
+    """What lets the description of the API say that it takes tokens, if it does; the guards check them."""
+    if settings.token is None:
+        return []
+    return [Depends(HTTPBearer(auto_error=False, description="A token of the server; see --token-file."))]
 
 
 def writes_for(request: Request, settings: Settings) -> Writes:
