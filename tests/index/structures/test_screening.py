@@ -201,11 +201,11 @@ def test_added_and_removed_cells_are_followed() -> None:
     keys, query = normal(0, N, D), normal(1, 40, D)
     index = ExactIndex(keys.clone())
     index.search(query, 10)
-    best = torch.unique(index.search(query, 3).cell)
+    made, best = codes_of(index), torch.unique(index.search(query, 3).cell)
     index.remove(best)
     left = torch.tensor([cell for cell in range(N) if cell not in set(best.tolist())])
     assert_found(index, keys[left], query, 10, left)
-    assert len(codes_of(index)._live) == len(left)
+    assert codes_of(index) is made
     index.update(left[:100], -keys[left[:100]])
     keys[left[:100]] *= -1
     assert_found(index, keys[left], query, 10, left)
@@ -224,6 +224,56 @@ def test_added_and_removed_cells_are_followed() -> None:
     other.load_state_dict(ExactIndex(keys).state_dict())
     assert_found(other, keys, query, 10)
     assert_found(copy.deepcopy(other), keys, query, 10)
+
+
+@pytest.mark.parametrize("storage", [torch.float32, torch.float16])
+def test_codes_outlast_many_changes(storage: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells come, go, come back to rows that were freed, and change, in any order."""
+    monkeypatch.setattr(screen, "MOST_BEYOND", 150)
+    draw = torch.Generator().manual_seed(3)
+    keys = dict(enumerate(normal(0, N, D).to(storage)))
+    index = ExactIndex(torch.stack([*keys.values()]), storage=storage)
+    codes, following = [], N
+    for step in range(60):
+        query = normal(100 + step, 9, D)
+        query[0] = 0  # all bounds are alike
+        cells = torch.tensor(sorted(keys))
+        assert_found(index, torch.stack([keys[cell] for cell in cells.tolist()]).float(), query, 10, cells)
+        codes.append(codes_of(index))
+        count = int(torch.randint(1, 25, (), generator=draw))
+        chosen = cells[torch.randperm(len(cells), generator=draw)[:count]]
+        if step % 3 == 0:  # the best are removed, not some that nobody asks for
+            chosen = torch.unique(index.search(query[1:], 2).cell)
+            index.remove(chosen)
+            for cell in chosen.tolist():
+                del keys[cell]
+            continue
+        if step % 3 == 1:
+            chosen, following = torch.arange(following, following + 30), following + 30
+        new = 1.5 * normal(200 + step, len(chosen), D).to(storage)
+        (index.add if step % 3 == 1 else index.update)(chosen, new)
+        keys.update(zip(chosen.tolist(), new, strict=True))
+    assert 1 < len({id(one) for one in codes}) < 8  # made again only where too many had come
+
+
+def test_removed_cells_stay_away_where_their_bounds_are_the_highest() -> None:
+    query = normal(0, 2, D).abs()
+    keys = -1e9 * (1 + normal(1, N, 1).abs()) * query[0]
+    index = ExactIndex(keys)
+    best = torch.unique(index.search(query, 5).cell)
+    index.remove(best)
+    left = torch.tensor([cell for cell in range(N) if cell not in set(best.tolist())])
+    assert_found(index, keys[left], query, 10, left)
+
+
+def test_keys_that_others_change_before_cells_are_added_are_seen() -> None:
+    keys, query = normal(0, N, D), normal(1, 40, D)
+    index = ExactIndex(keys)
+    index.search(query, 10)
+    keys[::3] = 2 * normal(2, len(keys[::3]), D)
+    more = normal(5, 7, D)
+    index.add(torch.arange(N, N + 7), more)
+    assert_found(index, torch.cat([keys, more]), query, 10)
 
 
 @pytest.mark.parametrize("size", [1e-42, 1e-30, 1e-20, 1e17])

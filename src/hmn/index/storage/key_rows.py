@@ -59,7 +59,8 @@ class KeyRows:
     Attributes:
         keys: ``(capacity, D)`` storage; rows without a cell hold anything finite.
         used: rows in use or freed; those from here on were never used.
-        written_from: the keys and their version before ``write`` changed them; None once that is whole.
+        written_from: the keys and their version before ``write`` or ``add`` changed them; None once that is
+            whole.
 
     Raises:
         ShapeError, NonFiniteError, CellError, ConfigError: bad keys, ids or storage.
@@ -179,6 +180,7 @@ class KeyRows:
             )
         check_not_negative(cells)
         rows = self._rows_for(len(cells))
+        self.written_from = self.keys, self.keys._version
         free = torch.full_like(rows, -1)
         self._before = _Before(self._attributes(), rows, free, new=tuple(cells.tolist()))
         following = torch.arange(self.used, self.used + len(cells), device="cpu")

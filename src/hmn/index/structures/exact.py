@@ -82,11 +82,11 @@ class ExactIndex(Structure[Screen]):
     def _settle(self, rows: KeyRows, screen: Screen) -> None:
         screen.settle(rows)
 
-    def _insert(self, rows: KeyRows, screen: Screen, touched: Tensor) -> None:  # noqa: ARG002
-        screen.forget()
+    def _insert(self, rows: KeyRows, screen: Screen, touched: Tensor) -> None:
+        screen.insert(rows, touched)
 
     def _discard(self, rows: KeyRows, screen: Screen, touched: Tensor) -> None:  # noqa: ARG002
-        screen.forget()
+        screen.discard(touched)
 
     def _write(self, rows: KeyRows, screen: Screen, touched: Tensor) -> None:
         screen.write(rows, touched)

@@ -40,6 +40,10 @@ SHORTEST = 1e-30
 """Length added to each bound: more than float32 loses of the shortest keys."""
 MOST_FEATURES = 1 << 16
 """Upper limit of features for 16-bit codes; with more, sums of their products could exceed 32 bits."""
+MOST_BEYOND = 1 << 12
+"""Upper limit of rows that were added after the codes were made; with more, codes are made again."""
+GONE = -1e12
+"""Bound of a removed row, in lengths of the query."""
 PART = 1 << 13
 """Rows whose codes are made at a time, to bound the memory they need."""
 
@@ -83,17 +87,32 @@ class Screen:
 
     def write(self, rows: KeyRows, touched: Tensor) -> None:
         """Make new codes of rows ``(n,)`` that were given new keys by ``KeyRows.write``."""
+        if self._follows(rows) and self._codes is not None:
+            self._codes.keys = rows.keys
+            self._codes.write(touched)
+
+    def insert(self, rows: KeyRows, touched: Tensor) -> None:
+        """Follow rows ``(n,)`` that ``KeyRows.add`` has added."""
+        if self._follows(rows) and self._codes is not None and not self._codes.insert(rows.keys, touched):
+            self._codes = None  # made again by the next search
+
+    def discard(self, touched: Tensor) -> None:
+        """Follow rows ``(n,)`` that were removed."""
+        if self._codes is not None and not self._codes.discard(touched):
+            self._codes = None
+
+    def _follows(self, rows: KeyRows) -> bool:
+        """Whether nobody else has changed the keys since the last search; forgets the codes if not."""
         keys, version = rows.written_from or (None, 0)
         written = keys is rows.keys and version != keys._version  # by the index, in place
         overwritten = not written and keys is not None and self._spots and not self._spots.unchanged(keys)
         if keys is not self._keys or version != self._version or overwritten:
             self.forget()
-            return
+            return False
         self._keys, self._version = rows.keys, rows.keys._version
         if self._codes is not None:
-            self._codes.keys = rows.keys
-            self._codes.write(touched)
             self._spots = Spots(rows.keys)
+        return True
 
     def _is_of(self, rows: KeyRows) -> bool:
         if self._keys is not rows.keys or self._version != rows.keys._version:
@@ -102,7 +121,7 @@ class Screen:
 
 
 class Codes:
-    """Codes of all live rows.
+    """Codes of the rows that were live when they were made; those added later are scored in full.
 
     Args:
         rows: rows of keys, on the CPU.
@@ -134,12 +153,16 @@ class Codes:
             bits=bits,
         )
         self._asked = self._uncertain = 0
+        self._beyond = live[:0]  # rows that were added since
+        self._gone = torch.zeros(count, dtype=torch.bool)  # of the others, those that were removed
+        self._any_gone = False
         self.sound = True
         self.write(live)
 
     def write(self, rows: Tensor) -> None:
         """Make the codes of distinct rows ``(n,)`` whose keys have changed."""
-        level, places = self._level, torch.searchsorted(self._live, rows)
+        level = self._level
+        rows, places = self._coded(rows)
         nowhere = level.step.new_zeros(len(level.length), 1)
         for row, place in zip(torch.split(rows, PART), torch.split(places, PART), strict=True):
             write_entries(level, place, self.keys, row, place // LIST, nowhere)
@@ -149,6 +172,31 @@ class Codes:
             rest = torch.linalg.vector_norm(coded.sub_(self.keys[row]), dim=1, dtype=torch.float64)
             level.along[place] = ((rest / self._ratio + length) * (1 + 1e-5) + SHORTEST).float()
             self.sound = self.sound and bool((level.along[place] < LONGEST).all())  # False for NaN
+
+    def insert(self, keys: Tensor, rows: Tensor) -> bool:
+        """Take rows ``(n,)`` of keys that were added; False if codes of all rows are due."""
+        again, places = self._coded(rows)
+        self.keys = keys
+        self._gone[places] = False
+        self.write(again)
+        self._beyond = torch.cat([self._beyond, rows[~torch.isin(rows, again)]])
+        return len(self._beyond) <= MOST_BEYOND
+
+    def discard(self, rows: Tensor) -> bool:
+        """Leave rows ``(n,)`` out from now on; False if codes of all rows are due."""
+        coded, places = self._coded(rows)
+        self._gone[places], self._any_gone = True, self._any_gone or len(coded) > 0
+        self._level.along[places], self._level.step[places] = GONE, 0.0
+        self._beyond = self._beyond[~torch.isin(self._beyond, rows)]
+        return LEAST_SHARE * int(self._gone.sum()) <= len(self._live)
+
+    def _coded(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of some rows that have codes, and their places."""
+        if not len(self._live):
+            return rows[:0], rows[:0]
+        places = torch.searchsorted(self._live, rows).clamp(max=len(self._live) - 1)
+        coded = self._live[places] == rows
+        return rows[coded], places[coded]
 
     def search(self, query: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
         """The best ``k`` rows of queries ``(B, D)`` float32.
@@ -168,6 +216,13 @@ class Codes:
             room = min(MORE * room, most)
             more = screened(query[again], self._level, self._ratio, self.keys, room, k)
             score[again], row[again], certain[again] = more
+        if self._any_gone:  # keys may be so long that their bounds are lower still
+            certain &= ~self._gone[torch.searchsorted(self._live, row.clamp(min=0))].any(dim=1)
+        if len(self._beyond):
+            score = torch.cat([score, query @ self.keys[self._beyond].float().T], dim=1)
+            row = torch.cat([row, self._beyond.expand(len(query), -1)], dim=1)
+            score, order = score.topk(k, dim=1)
+            row = row.gather(1, order)
         self._asked, self._uncertain = self._asked + len(query), self._uncertain + int((~certain).sum())
         self.sound = self.sound and (self._asked < AFTER or 2 * self._uncertain < self._asked)
         return score, row, certain
