@@ -59,8 +59,7 @@ class KeyRows:
     Attributes:
         keys: ``(capacity, D)`` storage; rows without a cell hold anything finite.
         used: rows in use or freed; those from here on were never used.
-        written_from: the keys and their version before ``write`` or ``add`` changed them; None once that is
-            whole.
+        written_from: the keys and their version before ``add`` or ``write``; None once that is whole.
 
     Raises:
         ShapeError, NonFiniteError, CellError, ConfigError: bad keys, ids or storage.
@@ -181,8 +180,7 @@ class KeyRows:
         check_not_negative(cells)
         rows = self._rows_for(len(cells))
         self.written_from = self.keys, self.keys._version
-        free = torch.full_like(rows, -1)
-        self._before = _Before(self._attributes(), rows, free, new=tuple(cells.tolist()))
+        self._before = _Before(self._attributes(), rows, torch.full_like(rows, -1), new=tuple(cells.tolist()))
         following = torch.arange(self.used, self.used + len(cells), device="cpu")
         follows = torch.equal(cells.cpu(), following)
         if self._row is None and not follows:
