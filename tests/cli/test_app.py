@@ -90,9 +90,11 @@ def test_train_evaluate_ask(trained: Path) -> None:
     assert found["answers"][0]["facts"][0]["relation"] == relation
 
     lines = hmn(trained, "ask", "model", "-", "--json", stdin=f"\ufeff{question}\n\n??\n{question}\n")
-    assert [json.loads(line)["question"] for line in lines.stdout.splitlines()] == [question] * 2
-    assert "no word" in lines.stderr
-    assert lines.returncode == 0
+    printed = [json.loads(line) for line in lines.stdout.splitlines()]
+    assert [line["question"] for line in printed] == [question, "??", question]
+    assert "no word" in printed[1]["error"] and "no word" in lines.stderr
+    assert printed[0]["answers"] == printed[2]["answers"] == found["answers"]
+    assert lines.returncode == 2
 
     strange = hmn(trained, "ask", "model", "who directed the yellow submarine", "-k", "2")
     assert strange.returncode == 1

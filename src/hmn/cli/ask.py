@@ -48,7 +48,8 @@ def ask(
     """Answer questions, with supporting facts.
 
     If the answer to QUESTION is not in the table, as far as the model can tell,
-    the nearest facts are shown all the same, and the exit status is 1.
+    the nearest facts are shown all the same, and the exit status is 1. It is 2
+    if a line of standard input is no question; --json has its "error" in its place.
     """
     with exit_on_error(interrupted=""):
         with starting(model):
@@ -59,7 +60,7 @@ def ask(
             qa.use_hops(hops)
         if precision is not None:
             qa.use_precision(precision)
-        single = question not in {None, STDIN}
+        single, mistakes = question not in {None, STDIN}, 0
         for text in _questions(question):
             try:
                 answers = qa.ask(text, k)
@@ -67,6 +68,9 @@ def ask(
                 if single:
                     raise
                 log(f"error: {error}")
+                mistakes += 1
+                if as_json:
+                    print(json.dumps({"question": text, "error": str(error)}, ensure_ascii=False), flush=True)
                 continue
             if as_json:
                 print(json.dumps({"question": text, **answers.as_dict()}, ensure_ascii=False))
@@ -75,6 +79,8 @@ def ask(
             sys.stdout.flush()
             if single and answers.known is False:
                 raise typer.Exit(NOT_KNOWN)
+        if mistakes and question == STDIN:
+            raise typer.Exit(2)
 
 
 def _questions(question: str | None) -> Iterable[str]:
