@@ -142,6 +142,7 @@ def relation_parts(relation: str) -> list[str]:
     return [part for part in parts if part] or [relation]
 
 
+@lru_cache(maxsize=1 << 12)
 def relation_text(relation: str) -> str:
     """Put a relation into words: ``people person place of birth``; an inverse begins with ``inverse of``."""
     words = " ".join(relation_parts(relation))
