@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -52,8 +53,10 @@ def run_row(count: str, column: str, data: Path, work: Path) -> dict[str, Any]:
     elif COUNTS[count] != 0:
         flags += ["--questions", str(some_questions(data / "train.tsv", COUNTS[count], work))]
     spent_file = out.with_name(f"{out.name}.spent")
-    spent = float(spent_file.read_text()) if spent_file.exists() else 0.0
-    if not out.exists() or (work / f"{out.name}.run" / "checkpoint").exists():
+    begun = (work / f"{out.name}.run" / "checkpoint").exists()
+    # of a training that was killed, nobody knows the time
+    spent = float(spent_file.read_text()) if spent_file.exists() else math.nan if begun else 0.0
+    if not out.exists() or begun:
         spent += run([sys.executable, "-m", "hmn.cli", "train", *flags, "--resume"])
         spent_file.write_text(str(spent))
     evaluate = ["evaluate", str(out), "--questions", str(data / "valid.tsv"), "--json"]
@@ -63,7 +66,7 @@ def run_row(count: str, column: str, data: Path, work: Path) -> dict[str, Any]:
     shown = " ".join(["hmn train", *flags]).replace(str(data), "$DATA").replace(str(work), "$OUT")
     return {
         "command": shown,
-        "processor_minutes": round(spent / 60, 1),
+        "processor_minutes": None if math.isnan(spent) else round(spent / 60, 1),
         "evaluation": json.loads(measured.stdout),
     }
 
@@ -120,7 +123,8 @@ def report(results: dict[str, Any]) -> str:
 def _cells(row: dict[str, Any] | None) -> tuple[str, str]:
     if row is None:
         return "–", "–"
-    return f"{row['evaluation']['pair_accuracy']:.4f}", f"{row['processor_minutes']:.1f}"
+    minutes = row["processor_minutes"]
+    return f"{row['evaluation']['pair_accuracy']:.4f}", "–" if minutes is None else f"{minutes:.1f}"
 
 
 def main() -> None:
