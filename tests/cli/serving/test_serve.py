@@ -78,3 +78,23 @@ def test_bad_settings_are_errors(
         Path(name).write_text(text, encoding="utf-8")
     done = CliRunner().invoke(app, ["serve", str(model), *flags])
     assert done.exit_code == 2 and named in done.stderr and "secret" not in done.stderr
+
+
+@pytest.mark.parametrize("token", ["  ", "two words"])
+def test_a_token_in_the_environment_is_one_word(
+    model: Path, monkeypatch: pytest.MonkeyPatch, token: str
+) -> None:
+    monkeypatch.setenv("HMN_TOKEN", token)
+    done = CliRunner().invoke(app, ["serve", str(model)])
+    assert done.exit_code == 2 and "HMN_TOKEN: expected a token in it, one word" in done.stderr
+
+
+def test_errors_name_flags_that_there_are(tmp_path: Path) -> None:
+    table = tmp_path / "lands.csv"
+    table.write_bytes("Land;Währung\nÖsterreich;Euro\n".encode("cp1252"))
+    done = CliRunner().invoke(app, ["serve", str(table), "--port", "0", "--wide"])
+    assert done.exit_code == 2 and "--encoding windows-1252" in done.stderr
+    shown = CliRunner().invoke(app, ["serve", "--help"]).stdout
+    assert all(
+        flag in shown for flag in ("--encoding", "--skip-bad", "--wide", "--subject", "--names", "--sheet")
+    )

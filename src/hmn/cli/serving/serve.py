@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from hmn.cli.flags import READING, with_settings
 from hmn.cli.output import exit_on_error, log
 from hmn.cli.serving.table import model_of
 from hmn.errors import ConfigError, MissingPackageError
@@ -18,7 +20,9 @@ TOKEN = "HMN_TOKEN"
 """Environment variable of the token."""
 
 
+@partial(with_settings, only=READING)
 def serve(
+    settings: dict[str, Any],
     model: Annotated[
         Path,
         typer.Argument(
@@ -40,13 +44,6 @@ def serve(
     allow_host: Annotated[
         list[str] | None, typer.Option(help="Further name by which clients call the server; may be repeated.")
     ] = None,
-    wide: Annotated[
-        bool | None,
-        typer.Option("--wide/--no-wide", help="Of a file: each row is an entity, each column a relation."),
-    ] = None,
-    subject: Annotated[
-        str | None, typer.Option(help="Of such a file: the column that names the entities.")
-    ] = None,
     index: Annotated[str | None, typer.Option(help="Answer through another index; see 'hmn ask'.")] = None,
 ) -> None:
     """Answer questions over HTTP, and change facts while answering.
@@ -63,21 +60,21 @@ def serve(
                 raise MissingPackageError(f"hmn serve needs {error.name}: pip install 'hmn[serve]'") from None
             from hmn.serve.served import ServedModel
 
-            settings = Settings(
+            own = Settings(
                 host,
                 port,
-                _secret(token_file) or os.environ.get(TOKEN) or None,
+                _secret(token_file) or _one_word(TOKEN, os.environ.get(TOKEN) or None),
                 _secret(read_token_file),
                 allow_writes,
                 tuple(allow_host or ()),
             )
             _check_port(host, port)  # before work of seconds, or minutes of training
-            folder = model_of(model, wide=wide, subject=subject)
+            folder = model_of(model, **settings)
             log_to_stderr()
             served = ServedModel.open(folder, index=index)
         with served:
             say = f"serving {folder} at {{}}: open it in a browser"
-            run(make_server(served, settings, lambda url: log(say.format(url))))
+            run(make_server(served, own, lambda url: log(say.format(url))))
 
 
 def _check_port(host: str, port: int) -> None:
@@ -102,9 +99,20 @@ def _secret(file: Path | None) -> str | None:
     if file is None:
         return None
     try:
-        text = file.read_text(encoding="utf-8").strip()
+        text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file}: {error}, expected a file with a token in it") from None
+    return _one_word(str(file), text)
+
+
+def _one_word(place: str, text: str | None) -> str | None:
+    """A token, if there is one, without space around it.
+
+    Raises:
+        ConfigError: It is not one word, so that no client could send it.
+    """
+    if text is None:
+        return None
     if len(text.split()) != 1:
-        raise ConfigError(f"{file}: expected a token in it, one word: make one with 'openssl rand -hex 32'")
-    return text
+        raise ConfigError(f"{place}: expected a token in it, one word: make one with 'openssl rand -hex 32'")
+    return text.strip()
