@@ -205,3 +205,52 @@ def test_the_description_of_the_api_says_which_routes_take_a_token(start: Start)
     secured = {path for path, methods in paths.items() if all("security" in one for one in methods.values())}
     assert secured == {"/v1/ask", "/v1/facts", "/v1/model", "/metrics"}
     assert "HTTPBearer" not in start().get("/openapi.json").text
+
+
+@pytest.mark.parametrize(
+    ("body", "faults"),
+    [
+        ({"question": ["who", ""]}, {"body.question.1": "got ''"}),
+        ({"question": ["who", 5]}, {"body.question.1": "got 5"}),
+        ({"question": "who", "k": 1000}, {"body.k": "got 1000"}),
+        ({"question": "x" * 2001, "k": 0}, {"body.question": "2000", "body.k": "got 0"}),
+        ({}, {"body.question": "required"}),
+    ],
+)
+def test_faults_say_where_and_what_was_there(start: Start, body: object, faults: dict[str, str]) -> None:
+    found = start().post("/v1/ask", json=body).json()
+    assert {one["at"] for one in found["faults"]} == set(faults)
+    assert all(faults[one["at"]] in one["fault"] for one in found["faults"])
+    assert len(found["detail"]) < 500
+
+
+def test_a_question_of_neither_form_gets_the_faults_of_both(start: Start) -> None:
+    found = asked(start(), 5).json()
+    assert [one["at"] for one in found["faults"]] == ["body.question"] * 2
+    assert "valid string" in found["detail"] and "valid list" in found["detail"]
+
+
+def test_a_question_that_is_no_json_gets_415(start: Start) -> None:
+    headers = {"content-type": "application/x-www-form-urlencoded"}  # what curl -d sends
+    response = start().post("/v1/ask", content='{"question": "who"}', headers=headers)
+    assert response.status_code == 415
+    assert "content-type is application/x-www-form-urlencoded, expected" in response.json()["detail"]
+
+
+def test_a_misspelt_parameter_is_not_taken_for_none(start: Start) -> None:
+    response = start().get("/v1/facts", params={"subjekt": "ada"})
+    assert response.status_code == 422 and "query.subjekt" in response.json()["detail"]
+
+
+def test_a_fact_takes_the_place_of_another_that_must_be_there(start: Start, served: ServedModel) -> None:
+    client = start(allow_writes=True)
+    client.post("/v1/facts", json={"facts": [NEW, NEW | {"object": "mu"}]})
+    swap = {"facts": [NEW | {"object": "lemuria"}], "remove": [NEW]}
+    first, second = (client.post("/v1/facts", json=swap) for _ in range(2))
+    assert (first.json()["added"], first.json()["removed"]) == (1, 1)
+    late = client.post("/v1/facts", json={"facts": [NEW | {"object": "thule"}], "remove": [NEW]})
+    assert second.status_code == late.status_code == 422 and "does not have" in late.json()["detail"]
+    objects = [fact.object for fact in served.facts(subject="zoe", relation="born_in").facts]
+    assert sorted(objects) == ["lemuria", "mu"]
+    many = client.post("/v1/facts", json={"facts": [NEW] * 6000, "remove": [NEW] * 6000})
+    assert many.status_code == 422 and "12,000 facts" in many.json()["detail"]

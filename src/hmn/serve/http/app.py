@@ -7,20 +7,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import Depends, FastAPI, Header, Query, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from hmn.qa.answer import Answers
-from hmn.serve.find import MOST_FACTS
 from hmn.serve.http.auth import bearer, guards, writes_for
 from hmn.serve.http.batching import Answered, Batcher
 from hmn.serve.http.limits import Limits
 from hmn.serve.http.metrics import Metrics
 from hmn.serve.http.problems import PROBLEMS, Problem, handle_errors
-from hmn.serve.http.schemas import About, Ask, Asked, Page, Remove, TraceShown, Write, Written
+from hmn.serve.http.schemas import About, Ask, Asked, Find, NewFact, Page, Remove, TraceShown, Write, Written
 from hmn.serve.http.settings import Settings
 from hmn.serve.http.shown import about, shown
 from hmn.serve.pages.routes import add_pages
@@ -28,8 +27,6 @@ from hmn.serve.served import ServedModel
 
 HEALTH = "Whether the server works."
 """Description of the routes that say so."""
-Wanted = Annotated[str | None, Query(min_length=1, max_length=2000)]
-"""Query parameter that facts must fit."""
 Key = Annotated[
     str | None,
     Header(
@@ -101,34 +98,28 @@ def make_app(served: ServedModel, settings: Settings) -> FastAPI:
         return JSONResponse({"version": number, "results": results})
 
     @app.get("/v1/facts", tags=["Facts"], dependencies=reads)
-    async def list_facts(
-        subject: Wanted = None,
-        relation: Wanted = None,
-        object: Wanted = None,
-        text: Wanted = None,
-        after: Annotated[int | None, Query(ge=0, description="Where the page before ended.")] = None,
-        limit: Annotated[int, Query(ge=1, le=MOST_FACTS)] = 50,
-    ) -> Page:
+    async def list_facts(wanted: Annotated[Find, Query()]) -> Page:
         """Facts of the table, a page at a time: those that have all that is asked for."""
-        wanted = {"subject": subject, "relation": relation, "object": object, "text": text}
-        found = await asyncio.to_thread(served.facts, **wanted, after=after, limit=limit)
+        found = await asyncio.to_thread(served.facts, **wanted.model_dump())
         return Page(**found.as_dict())
 
     @app.post("/v1/facts", tags=["Facts"], dependencies=writes)
     async def write_facts(body: Write, key: Key = None) -> Written:
         """Add facts, or let them take the place of others. The response comes once they are durable."""
-        return await _write("replace" if body.replace else "add", body, key, names=body.names)
+        own = _Operation("replace" if body.replace else "add", body.facts, {"names": body.names})
+        return await _write([own, _Operation("remove", body.remove)] if body.remove else [own], key)
 
     @app.delete("/v1/facts", tags=["Facts"], dependencies=writes)
     async def remove_facts(body: Remove, key: Key = None) -> Written:
         """Remove facts. They are never answered again."""
-        return await _write("remove", body, key, ignore_missing=body.ignore_missing)
+        more = {"ignore_missing": body.ignore_missing}
+        return await _write([_Operation("remove", body.facts, more)], key)
 
-    async def _write(kind: str, body: Write | Remove, key: str | None, **more: object) -> Written:
-        if len(body.facts) > settings.most_facts:
-            raise _too_many("facts", len(body.facts), settings.most_facts)
-        rows = [(fact.subject, fact.relation, fact.object) for fact in body.facts]
-        done = await asyncio.wrap_future(served.submit([{kind: rows, **more}], key))
+    async def _write(operations: list[_Operation], key: str | None) -> Written:
+        count = sum(len(one.facts) for one in operations)
+        if count > settings.most_facts:
+            raise _too_many("facts", count, settings.most_facts)
+        done = await asyncio.wrap_future(served.submit([one.as_dict() for one in operations], key))
         if not done.repeated:
             metrics.written.labels("added").inc(done.added)
             metrics.written.labels("removed").inc(done.removed)
@@ -154,6 +145,18 @@ def make_app(served: ServedModel, settings: Settings) -> FastAPI:
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     return app
+
+
+class _Operation(NamedTuple):
+    """One step of a write, as a request gives it."""
+
+    kind: str
+    facts: list[NewFact]
+    more: dict[str, Any] = {}  # noqa: RUF012
+
+    def as_dict(self) -> dict[str, Any]:
+        """The operation as ``ServedModel`` takes it."""
+        return {self.kind: [(one.subject, one.relation, one.object) for one in self.facts], **self.more}
 
 
 def _shown(found: Answers) -> dict[str, Any]:

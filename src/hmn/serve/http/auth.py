@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
-from hmn.serve.http.problems import Problem
+from hmn.serve.http.problems import Problem, not_json
 from hmn.serve.http.schemas import Writes
 from hmn.serve.http.settings import Settings
 
@@ -77,5 +77,4 @@ def _same_origin(request: Request) -> None:
         raise Problem(HTTPStatus.FORBIDDEN, f"origin is {origin:.200}, expected this server's own page")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
-        detail = f"content-type is {kind or 'missing'}, expected application/json"
-        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
+        raise not_json(kind)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from itertools import takewhile
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -33,6 +36,10 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 """Errors of the routes, for their description."""
 STATUS = {KeyReuseError: HTTPStatus.CONFLICT, JournalError: HTTPStatus.SERVICE_UNAVAILABLE}
 """Status codes of mistakes that are not the request's alone."""
+FORMS = frozenset({"string_type", "list_type"})
+"""Types of faults of a field with several forms that has another form."""
+UNION = re.compile(r"constrained-str|list\[.*\]")
+"""Pattern of what pydantic puts into the place of a fault for each form of such a field."""
 PLACES = 5
 """Upper limit of faults of a request that are named."""
 
@@ -76,10 +83,11 @@ def handle_errors(app: FastAPI) -> None:
         return Problem(status, str(error)).response()
 
     @app.exception_handler(RequestValidationError)
-    async def on_invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        faults = [
-            {"at": ".".join(map(str, one["loc"])), "fault": one["msg"]} for one in error.errors()[:PLACES]
-        ]
+    async def on_invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if isinstance(error.body, bytes) and error.body and kind != "application/json":
+            return not_json(kind).response()
+        faults = [{"at": _place(one), "fault": _fault(one)} for one in _own(error.errors())[:PLACES]]
         named = "; ".join(f"{fault['at']}: {fault['fault']}" for fault in faults)
         detail = f"the request is not as expected: {named}: see /openapi.json"
         return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, faults=faults).response()
@@ -88,3 +96,34 @@ def handle_errors(app: FastAPI) -> None:
     async def on_http(request: Request, error: HTTPException) -> JSONResponse:
         detail = f"{request.method} {request.url.path}: {error.detail}: see /openapi.json for what there is"
         return Problem(error.status_code, detail, dict(error.headers or {})).response()
+
+
+def not_json(kind: str) -> Problem:
+    """A body of another media type."""
+    detail = f"content-type is {kind or 'missing'}, expected application/json: send it as that header"
+    return Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail)
+
+
+def _own(errors: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Faults without those of forms that were not meant: a bad text in a list is not said to be no text."""
+    meant = {_field(one) for one in errors if not _of_another_form(one)}
+    return [one for one in errors if not _of_another_form(one) or _field(one) not in meant]
+
+
+def _of_another_form(error: Mapping[str, Any]) -> bool:
+    return error["type"] in FORMS and UNION.fullmatch(str(error["loc"][-1])) is not None
+
+
+def _field(error: Mapping[str, Any]) -> tuple[str, ...]:
+    """The field that a fault is in, without its form and what is inside."""
+    return tuple(takewhile(lambda part: not UNION.fullmatch(part), map(str, error["loc"])))
+
+
+def _place(error: Mapping[str, Any]) -> str:
+    return ".".join(part for part in map(str, error["loc"]) if not UNION.fullmatch(part))
+
+
+def _fault(error: Mapping[str, Any]) -> str:
+    """What is wrong, and what was there in its place."""
+    missing = error["type"] in ("missing", "json_invalid")
+    return str(error["msg"]) if missing else f"{error['msg']}, got {error.get('input')!r:.80}"

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from hmn.serve.find import MOST_FACTS
+
 MOST_ANSWERS = 100
 """Upper limit of answers per question."""
 
@@ -116,6 +118,17 @@ class Asked(BaseModel):
     results: list[Result]
 
 
+class Find(Strict):
+    """What facts must have, and which page of them is wanted."""
+
+    subject: Text | None = None
+    relation: Text | None = None
+    object: Text | None = None
+    text: Text | None = None
+    after: int | None = Field(None, ge=0, description="Where the page before ended.")
+    limit: int = Field(50, ge=1, le=MOST_FACTS)
+
+
 class NewFact(Strict):
     """A fact to be written."""
 
@@ -131,6 +144,9 @@ class Write(Strict):
     names: dict[str, list[Text]] = Field({}, description="Names of entities, by their ids.")
     replace: bool = Field(
         False, strict=True, description="Remove all other facts of the same subjects and relations."
+    )
+    remove: list[NewFact] = Field(
+        [], description="Facts that go at the same time; if one is not there, nothing is written."
     )
 
 
