@@ -287,6 +287,112 @@ def test_mistakes_are_said_in_the_servers_words(browser: Browser, served: Served
     assert faults(page) == []
 
 
+def test_a_fact_that_another_tab_has_changed_is_not_changed_again(browser: Browser, served: Served) -> None:
+    first, second, third = (opened(browser, served.url) for _ in range(3))
+    for page in (first, second, third):
+        ask(page, "what is the capital of France?")
+        act = "Remove" if page is third else "Correct"
+        page.locator("#result").get_by_role("button", name=act).first.click()
+    for page, town in ((first, "Lyon"), (second, "Vichy")):
+        page.fill("#edit-object", town)
+        page.locator("#edit-save").click()
+    expect(first.locator("#saved")).to_contain_text("1 fact added, 1 fact removed")
+    third.locator("#edit-save").click()
+    for page in (second, third):
+        expect(page.locator("#edit-problem")).to_contain_text("no longer has this fact")
+        expect(page.locator("#result .answer")).to_have_text("Lyon")
+        page.keyboard.press("Escape")
+        assert faults(page) == []
+    found = served.model.facts(subject="France", relation="capital").facts
+    assert [fact.object for fact in found] == ["Lyon"]
+
+
+def test_a_correction_to_what_is_there_leaves_one_fact(browser: Browser, served: Served) -> None:
+    served.model.write([{"add": [["France", "capital", "Vichy"]]}])
+    page = opened(browser, served.url)
+    page.fill("#wanted", "Vichy")
+    page.press("#wanted", "Enter")
+    page.locator("#list").get_by_role("button", name="Correct: France capital Vichy").click()
+    page.fill("#edit-object", "Paris")
+    page.locator("#edit-save").click()
+    expect(page.locator("#saved")).to_contain_text("Saved: 1 fact removed.")
+    found = served.model.facts(subject="France", relation="capital").facts
+    assert [fact.object for fact in found] == ["Paris"]
+
+
+@pytest.mark.parametrize(
+    ("fact", "problem"),
+    [(("France", " ", "x"), "needs all three"), (("France", "~capital", "x"), "the other way round")],
+)
+def test_facts_that_make_no_sense_are_not_sent(
+    browser: Browser, served: Served, fact: tuple[str, str, str], problem: str
+) -> None:
+    page = opened(browser, served.url)
+    page.locator("#add").click()
+    for field, text in zip(("subject", "relation", "object"), fact, strict=True):
+        page.fill(f"#edit-{field}", text)
+    page.locator("#edit-save").click()
+    expect(page.locator("#edit-problem")).to_contain_text(problem)
+    assert served.model.facts(object="x").version == 0
+    assert faults(page) == []
+
+
+def test_an_entity_behind_many_facts_of_its_namesake_is_offered(browser: Browser, served: Served) -> None:
+    rows = [["t1", "has", f"thing {number}"] for number in range(1100)]
+    served.model.write(
+        [{"add": [*rows, ["t2", "lies in", "Ohio"]], "names": {"t1": ["Salem"], "t2": ["Salem"]}}]
+    )
+    page = opened(browser, served.url)
+    page.locator("#add").click()
+    for field, text in (("subject", "salem"), ("relation", "founded"), ("object", "1626")):
+        page.fill(f"#edit-{field}", text)
+    page.locator("#edit-save").click()
+    expect(page.locator("#choice-subject option")).to_have_count(2)
+
+
+def test_back_to_the_start_shows_no_answer(browser: Browser, served: Served) -> None:
+    page = opened(browser, served.url)
+    title = page.title()
+    ask(page, "what is the capital of Italy?")
+    assert page.title() == "what is the capital of Italy? – hmn"
+    page.go_back()
+    expect(page.locator("#result")).to_be_hidden()
+    expect(page.locator("#read")).to_be_hidden()
+    expect(page.locator("#question")).to_have_value("")
+    assert page.title() == title
+    assert faults(page) == []
+
+
+def test_a_token_may_have_any_letters_and_may_be_needed_later(
+    browser: Browser, countries: Path, tmp_path: Path
+) -> None:
+    served = Served(countries, tmp_path, token="schlüssel-鍵")
+    try:
+        page = opened(browser, served.url)
+        page.fill("#token", "schlüssel-鍵")
+        page.press("#token", "Enter")
+        expect(page.locator("#add")).to_be_visible()
+        page.evaluate("sessionStorage.setItem('hmn-token', 'old')")  # as if the server had another one now
+        page.fill("#question", "what is the capital of Italy?")
+        page.press("#question", "Enter")
+        expect(page.locator("#access-hint")).to_have_text("This token is not the server's.")
+        page.fill("#token", "schlüssel-鍵")
+        page.press("#token", "Enter")
+        expect(page.locator("#result .answer")).to_have_text("Rome")
+        assert faults(page) == []
+    finally:
+        served.close()
+
+
+def test_a_long_example_takes_two_lines(browser: Browser, served: Served) -> None:
+    page = opened(browser, served.url, 390)
+    example = page.locator(".example").first
+    expect(example).to_be_visible()
+    page.evaluate("document.querySelector('.example span').textContent = 'a very long name '.repeat(40)")
+    box = example.bounding_box()
+    assert box is not None and box["height"] < 70
+
+
 def test_the_api_is_described_without_assets_from_elsewhere(browser: Browser, served: Served) -> None:
     page = opened(browser, f"{served.url}/docs")
     expect(page.locator(".opblock-summary-path").first).to_contain_text("/v1/ask")

@@ -18,11 +18,14 @@ export function keepToken(token) {
 
 export const hasToken = () => sessionStorage.getItem(KEPT) !== null;
 
+/** Letters as bytes of UTF-8, since browsers refuse others in a header. */
+const bytes = (text) => String.fromCharCode(...new TextEncoder().encode(text));
+
 /** Send a request; returns the JSON of the response. */
 export async function send(method, path, body, signal) {
   const headers = {};
   const token = sessionStorage.getItem(KEPT);
-  if (token) headers.Authorization = `Bearer ${token}`;
+  if (token) headers.Authorization = `Bearer ${bytes(token)}`;
   if (body !== undefined) headers["Content-Type"] = "application/json";
   let response;
   try {
@@ -36,7 +39,10 @@ export async function send(method, path, body, signal) {
   return found;
 }
 
-/** Facts that fit what is wanted. */
+/** Whether the server wants another token. */
+export const wantsToken = (error) => error.status === 401;
+
+/** Facts that fit what is wanted, a page of them. */
 export function facts(wanted) {
   const given = Object.entries(wanted).filter(([, value]) => value !== undefined && value !== "");
   return send("GET", `/v1/facts?${new URLSearchParams(given)}`);

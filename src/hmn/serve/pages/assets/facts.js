@@ -1,22 +1,27 @@
 // Lists facts, and changes them.
 
-import { facts, send } from "./api.js";
+import { facts, Refused, send, wantsToken } from "./api.js";
 import { byId, make, show } from "./dom.js";
 import { factLine } from "./answers.js";
 
-const NEW = "";
+const INVERSE = "~"; // begins relations that the table made itself
 const PAGE = 10;
+const MOST = 1000; // facts of a page, when all are looked through
+const GONE = "The table no longer has this fact: somebody else has changed it. The list is up to date again.";
 
 /** The list of facts and the dialog that changes them. */
 export class Facts {
   /**
    * @param mayEdit says whether there can be writes now
-   * @param onSaved called with what was written, when it is durable
+   * @param onSaved called with what was written, when it is durable; with nothing, when others have written
+   * @param onRefused called when the server wants another token
    */
-  constructor(mayEdit, onSaved) {
+  constructor(mayEdit, onSaved, onRefused) {
     this.mayEdit = mayEdit;
     this.onSaved = onSaved;
+    this.onRefused = onRefused;
     this.next = null;
+    this.asked = 0;
     this.save = async () => {};
     byId("find").addEventListener("submit", (event) => {
       event.preventDefault();
@@ -49,8 +54,10 @@ export class Facts {
 
   /** Show the facts that fit what is wanted, from the beginning or after a page. */
   async list(after) {
+    const mine = ++this.asked; // an answer that comes after a later one is not shown
     try {
       const page = await facts({ text: byId("wanted").value.trim(), limit: PAGE, after });
+      if (mine !== this.asked) return;
       const lines = page.facts.map((fact) => make("li", {}, factLine(fact, this.edit)));
       const nothing = after === undefined && !lines.length;
       if (nothing) lines.push(make("li", { class: "hint" }, "No fact has this in it."));
@@ -59,7 +66,10 @@ export class Facts {
       this.next = page.next;
       byId("more").hidden = page.next === null;
     } catch (error) {
+      if (mine !== this.asked) return;
       byId("list").replaceChildren(make("li", { class: "hint" }, error.message));
+      byId("more").hidden = true;
+      if (wantsToken(error)) this.onRefused(error);
     }
   }
 
@@ -80,9 +90,8 @@ export class Facts {
       const [object] = await this.chosen(["object"]);
       const { subject, relation } = fact;
       if (object === fact.object) return null;
-      const written = await send("POST", "/v1/facts", { facts: [{ subject, relation, object }] });
-      await send("DELETE", "/v1/facts", { facts: [ids(fact)], ignore_missing: true });
-      return written;
+      const swap = { facts: [{ subject, relation, object }], remove: [ids(fact)] };
+      return this.unlessGone(fact, send("POST", "/v1/facts", swap));
     };
   }
 
@@ -90,7 +99,18 @@ export class Facts {
     const text = `${fact.subject_name} – ${fact.relation_name} – ${fact.object_name}`;
     this.open("Remove this fact?", text, fact, false);
     byId("edit-save").textContent = "Remove";
-    this.save = () => send("DELETE", "/v1/facts", { facts: [ids(fact)] });
+    this.save = () => this.unlessGone(fact, send("DELETE", "/v1/facts", { facts: [ids(fact)] }));
+  }
+
+  /** What a write of a fact gives; if it was refused since the fact is gone, the page is brought up to date. */
+  async unlessGone(fact, written) {
+    try {
+      return await written;
+    } catch (error) {
+      if (error.status !== 422 || (await facts(ids(fact))).facts.length) throw error;
+      await this.onSaved(null);
+      throw new Refused(GONE, error.status);
+    }
   }
 
   open(title, text, fact, fields) {
@@ -109,6 +129,11 @@ export class Facts {
 
   async submit() {
     const button = byId("edit-save");
+    const blank = [...byId("edit-fields").querySelectorAll("input:enabled")].find((field) => !field.value.trim());
+    if (blank) {
+      show(byId("edit-problem"), "A fact needs all three: subject, relation and object.");
+      return blank.focus();
+    }
     button.disabled = true;
     try {
       const written = await this.save();
@@ -116,6 +141,7 @@ export class Facts {
       if (written) await this.onSaved(written);
     } catch (error) {
       show(byId("edit-problem"), error.message);
+      if (wantsToken(error)) this.onRefused(error);
     } finally {
       button.disabled = false;
     }
@@ -123,6 +149,7 @@ export class Facts {
 
   /** The id of a relation; its own words if there is none like it. */
   relationOf(text) {
+    if (text.startsWith(INVERSE)) throw new Refused(`Say it the other way round: relations with ${INVERSE} follow by themselves.`);
     const same = (one) => one.relation === text || one.relation_name.toLowerCase() === text.toLowerCase();
     return this.relations.find(same)?.relation ?? text;
   }
@@ -135,7 +162,7 @@ export class Facts {
       const name = byId(`edit-${field}`).value.trim();
       const choice = byId(`choice-${field}`);
       if (choice) {
-        found.push(choice.value === NEW ? name : choice.value);
+        found.push(choice.value);
         continue;
       }
       const entities = await namesakes(name);
@@ -152,17 +179,23 @@ export class Facts {
 
 const ids = ({ subject, relation, object }) => ({ subject, relation, object });
 
+/** All facts that fit: one of many facts must not hide another entity of its name. */
+async function* all(wanted) {
+  let after;
+  do {
+    const page = await facts({ ...wanted, limit: MOST, after });
+    yield* page.facts;
+    after = page.next;
+  } while (after !== null);
+}
+
 /** Entities with an id or a name, and a fact that tells each from the others. */
 async function namesakes(name) {
-  const [about, to] = await Promise.all([
-    facts({ subject: name, limit: 200 }),
-    facts({ object: name, limit: 200 }),
-  ]);
   const found = new Map();
-  for (const fact of about.facts) {
+  for await (const fact of all({ subject: name })) {
     if (!found.has(fact.subject)) found.set(fact.subject, `${fact.relation_name}: ${fact.object_name}`);
   }
-  for (const fact of to.facts) {
+  for await (const fact of all({ object: name })) {
     if (!found.has(fact.object)) found.set(fact.object, `${fact.relation_name} of ${fact.subject_name}`);
   }
   return [...found].map(([id, about]) => ({ id, about }));

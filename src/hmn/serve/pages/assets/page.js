@@ -1,13 +1,14 @@
 // The page: asks, shows what comes back, and asks again when facts have changed.
 
 import { answered } from "./answers.js";
-import { hasToken, keepToken, send } from "./api.js";
+import { hasToken, keepToken, send, wantsToken } from "./api.js";
 import { byId, counted, make, show } from "./dom.js";
 import { Facts } from "./facts.js";
 import { picture } from "./picture.js";
 
 const ANSWERS = 5;
 const EXAMPLES = 4;
+const TITLE = document.title;
 const WRITES = {
   off: "Writes are off: start the server with --token-file or --allow-writes to change facts.",
   token: "To change facts, give the token that allows it.",
@@ -18,6 +19,7 @@ let running = null;
 const list = new Facts(
   () => model?.writes === "on",
   onSaved,
+  refused,
 );
 
 byId("ask").addEventListener("submit", (event) => {
@@ -48,13 +50,12 @@ async function begin() {
   try {
     await describe();
   } catch (error) {
-    const refused = error.status === 401 || error.status === 403;
-    if (refused) askForToken(hasToken() ? "This token is not the server's." : "This server needs a token.");
+    if (wantsToken(error)) refused();
     else show(byId("problem"), error.message);
     return;
   }
   list.list();
-  askLinked();
+  if (location.hash) askLinked(); // else what was typed meanwhile stays
 }
 
 /** Show the size of the table, examples, and whether facts can be changed. */
@@ -63,7 +64,7 @@ async function describe() {
   const hops = model.hops > 1 ? `, questions of up to ${model.hops} steps` : "";
   byId("about").textContent = `${counted(model.facts, "fact")}, version ${model.version}${hops}`;
   const examples = model.examples.slice(0, EXAMPLES).map((text) =>
-    make("button", { type: "button", class: "example", dir: "auto", onclick: () => example(text) }, text),
+    make("button", { type: "button", class: "example", dir: "auto", onclick: () => example(text) }, make("span", {}, text)),
   );
   byId("examples").replaceChildren(...examples);
   list.offer(model.relations);
@@ -80,6 +81,11 @@ function askForToken(hint) {
   byId("access-hint").textContent = hint;
 }
 
+/** The server has refused what this page knows of tokens. */
+function refused() {
+  askForToken(hasToken() ? "This token is not the server's." : "This server needs a token.");
+}
+
 function example(text) {
   byId("question").value = text;
   byId("ask").requestSubmit();
@@ -89,9 +95,18 @@ function example(text) {
 function askLinked() {
   const question = new URLSearchParams(location.hash.slice(1)).get("q");
   byId("saved").hidden = true;
-  if (!question || model === null) return;
+  if (model === null) return;
+  if (!question) return start();
   byId("question").value = question;
   ask(question);
+}
+
+/** The page as it is before a question. */
+function start() {
+  running?.abort();
+  byId("question").value = "";
+  byId("result").hidden = byId("read").hidden = byId("problem").hidden = true;
+  document.title = TITLE;
 }
 
 async function ask(question) {
@@ -110,20 +125,21 @@ async function ask(question) {
     if (error.name === "AbortError") return;
     byId("result").hidden = byId("read").hidden = true;
     show(byId("problem"), error.message);
+    if (wantsToken(error)) refused();
   } finally {
     if (running === mine) byId("ask").removeAttribute("aria-busy");
   }
 }
 
-/** After a write: show the facts and the answer as they are now. */
+/** After a write: show the facts and the answer as they are now. Without one, others have written. */
 async function onSaved(written) {
   const parts = [];
-  if (written.added) parts.push(`${counted(written.added, "fact")} added`);
-  if (written.removed) parts.push(`${counted(written.removed, "fact")} removed`);
+  if (written?.added) parts.push(`${counted(written.added, "fact")} added`);
+  if (written?.removed) parts.push(`${counted(written.removed, "fact")} removed`);
   const question = byId("result").hidden ? "" : byId("question").value.trim();
   const again = question ? " The question was asked again." : "";
   await describe();
   await list.list();
   if (question) await ask(question);
-  show(byId("saved"), `Saved: ${parts.join(", ") || "nothing had to change"}.${again}`);
+  if (written) show(byId("saved"), `Saved: ${parts.join(", ") || "nothing had to change"}.${again}`);
 }

@@ -144,7 +144,7 @@ function weights(attended) {
       "tr",
       {},
       make("td", { class: "number" }, percent(one.weight), meter(one.weight)),
-      make("td", {}, factLine(one.fact), one.facts > 1 ? ` and ${counted(one.facts - 1, "fact")} that reads the same` : ""),
+      make("td", {}, factLine(one.fact), one.facts > 1 ? ` and ${counted(one.facts - 1, "fact that reads", "facts that read")} the same` : ""),
     ),
   );
   const left = attended.length - shown.length;
