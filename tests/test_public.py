@@ -11,7 +11,7 @@ import pytest
 
 import hmn
 
-PACKAGES = ("hmn", "hmn.index", "hmn.nn", "hmn.serve")
+PACKAGES = ("hmn", "hmn.distributed", "hmn.index", "hmn.nn", "hmn.serve")
 
 
 def re_exported(package: str) -> dict[str, str]:

@@ -64,6 +64,10 @@ class NotFittedError(HMNError, RuntimeError):
     """A model was asked before it was trained."""
 
 
+class RankError(HMNError, RuntimeError):
+    """Another rank of a distributed run has failed or does not answer; the message says which."""
+
+
 class MissingPackageError(HMNError, ImportError):
     """An optional package is missing; the message gives the exact ``pip install`` line."""
 

@@ -54,6 +54,8 @@ class Spots:
 
     def unchanged(self, keys: Tensor) -> bool:
         """Whether the numbers are as they were, in a tensor of the same place; true of one elsewhere."""
+        if not self._pointer:
+            return True
         # a storage that was freed meanwhile has another place, or none
         return keys.data_ptr() != self._pointer or self._numbers[self._at].tobytes() == self._held
 

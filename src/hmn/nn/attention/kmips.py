@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from hmn.nn.attention.scoring import (
     check_range,
     checked,
     checked_either,
+    is_remote,
     shaped,
     softmax,
     uncompiled,
@@ -25,6 +26,7 @@ from hmn.nn.candidates.strategy import Candidates, Strategy, as_strategy
 from hmn.nn.memory.encoded import EncodedMemory
 from hmn.nn.memory.indexed import IndexedMemory
 from hmn.nn.memory.stored import Memory
+from hmn.nn.parts import IndexedOverRanks, RemoteMemory
 from hmn.nn.products import inner_products, scaled, weighted_sum
 from hmn.nn.settings import check_seed, check_whole, keep_scale, stream
 from hmn.results import Read
@@ -56,9 +58,9 @@ class KMIPSAttention(nn.Module):
     The index is built at the first search. It is not part of ``state_dict``: see ``load_index``.
 
     Args:
-        memory: N cells, stored or encoded; or an ``IndexedMemory``, which several layers may share. An
-            encoded memory is encoded again where it is read, and gradients reach its encoder. Its keys are
-            what is read.
+        memory: N cells, stored or encoded; or an ``IndexedMemory``, which several layers may share; or an
+            ``hmn.distributed.ShardedMemory``, whose cells lie on several machines. An encoded memory is
+            encoded again where it is read, and gradients reach its encoder. Its keys are what is read.
         k: cells per query, K; may exceed N.
         index: search structure, or its name as ``make_index`` takes it; exact search if not given. Leave it
             out where ``memory`` has its index already.
@@ -81,10 +83,15 @@ class KMIPSAttention(nn.Module):
     """
 
     scale: float | Tensor
+    indexed: IndexedMemory[Memory | EncodedMemory]
 
     def __init__(
         self,
-        memory: Memory | EncodedMemory | IndexedMemory[Memory] | IndexedMemory[EncodedMemory],
+        memory: Memory
+        | EncodedMemory
+        | IndexedMemory[Memory]
+        | IndexedMemory[EncodedMemory]
+        | IndexedOverRanks,
         k: int,
         index: Index | str | None = None,
         strategy: Strategy | str | None = None,
@@ -96,17 +103,20 @@ class KMIPSAttention(nn.Module):
     ) -> None:
         super().__init__()
         k, seed = check_whole("k", k, "the number of cells that a query reads"), check_seed(seed)
-        if isinstance(memory, IndexedMemory):
+        if isinstance(memory, IndexedMemory) or callable(getattr(memory, "in_step", None)):
             if index is not None or refiled is not None:
                 given = "index" if index is not None else "refiled"
                 raise ConfigError(
-                    f"{given} is given twice, expected it once: the IndexedMemory has its own, "
+                    f"{given} is given twice, expected it once: the {type(memory).__name__} has its own, "
                     "leave it out here"
                 )
-            self.indexed: IndexedMemory[Memory | EncodedMemory] = memory
+            self.indexed = cast("IndexedMemory[Memory | EncodedMemory]", memory)
         else:
-            self.indexed = IndexedMemory(checked_either(memory), index, refiled=refiled, seed=seed)
-        self.memory = checked_either(self.indexed.memory)
+            self.indexed = IndexedMemory(
+                checked_either(cast("Memory | EncodedMemory", memory)), index, refiled=refiled, seed=seed
+            )
+        remote = is_remote(self.indexed.memory)
+        self.memory = self.indexed.memory if remote else checked_either(self.indexed.memory)
         self.indexed.attach(self)
         self.k = k
         self.strategy: Strategy | None = as_strategy(strategy, k, self.index)
@@ -120,6 +130,11 @@ class KMIPSAttention(nn.Module):
         if name == "memory" and "memory" in self._modules and not replica:
             self.indexed.memory = checked_either(value)
         if name == "strategy":
+            if value is not None and is_remote(self.memory):
+                raise ConfigError(
+                    "strategy is given, expected None: candidates of a batch are not drawn over several "
+                    "ranks, each query reads its k cells"
+                )
             value = as_strategy(value, self.k, self.index)
         super().__setattr__(name, value)
 
@@ -247,6 +262,8 @@ def _rows(memory: Memory | EncodedMemory, cells: Tensor) -> tuple[Tensor, Tensor
         nothing = memory.keys.new_zeros(*cells.shape, memory.keys.shape[1])
         values = memory.values
         return nothing, nothing if values is None else values.new_zeros(*cells.shape, values.shape[1])
+    if is_remote(memory):
+        return cast("RemoteMemory", memory).rows_of(cells)
     keys = memory.keys_of(cells)
     return keys, keys if memory.values is None else memory.values_of(cells)
 

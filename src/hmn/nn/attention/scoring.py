@@ -40,6 +40,11 @@ def checked_either(memory: Memory | EncodedMemory) -> Memory | EncodedMemory:
     return memory if isinstance(memory, EncodedMemory) else checked_memory(memory)
 
 
+def is_remote(memory: object) -> bool:
+    """Whether a memory's cells lie on several ranks, which fetch them together."""
+    return hasattr(memory, "rows_of")
+
+
 def checked(
     query: Tensor, target: Tensor | None, memory: Memory | EncodedMemory
 ) -> tuple[Tensor, Tensor | None]:

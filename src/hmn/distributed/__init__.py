@@ -1,0 +1,23 @@
+"""One memory over several machines: each rank holds a shard of the cells.
+
+Each name is imported at its first use.
+"""
+
+from typing import TYPE_CHECKING
+
+from hmn.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from hmn.distributed.collectives import Ranks as Ranks
+    from hmn.distributed.sharded_index import ShardedIndex as ShardedIndex
+    from hmn.distributed.sharded_memory import ShardedMemory as ShardedMemory
+    from hmn.distributed.sharded_memory import keep_shards as keep_shards
+
+__getattr__, __dir__, __all__ = lazy_names(
+    "hmn.distributed",
+    {
+        "hmn.distributed.collectives": ["Ranks"],
+        "hmn.distributed.sharded_index": ["ShardedIndex"],
+        "hmn.distributed.sharded_memory": ["ShardedMemory", "keep_shards"],
+    },
+)

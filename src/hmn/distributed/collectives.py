@@ -1,0 +1,200 @@
+"""Exchange of rows between ranks, over torch.distributed; its errors name the rank that failed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+from zlib import crc32
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from hmn.errors import ConfigError, RankError
+
+HEADER_BYTES = 16
+"""Bytes that each rank sends each other before the rows: their number, and a checksum of what they are."""
+SHORTEST_WAIT = 0.1
+"""Seconds that each rank is waited for where others have used up the time limit."""
+LONGEST_REASON = 2_000
+"""Upper limit of the bytes of an error that a rank reports to the others."""
+
+
+class Ranks:
+    """The processes that share a memory, and the exchange of rows between them.
+
+    All ranks must call the same exchanges in the same order. Rows travel over gloo, also those of a GPU. Make
+    one per process and share it. Without ``torch.distributed`` there is one rank, and nothing is sent.
+
+    Args:
+        group: processes of ``torch.distributed``; all of them if not given.
+        timeout: time limit in seconds of each exchange, waiting for slower ranks included. Allow for the
+            longest build of an index.
+
+    Attributes:
+        rank: number of this process, from 0.
+        size: number of processes, W.
+        bytes_sent: bytes that this rank has sent to others, headers included.
+
+    Raises:
+        ConfigError: the group has no gloo backend, or the time limit is not above 0.
+    """
+
+    def __init__(self, group: Any = None, *, timeout: float = 30.0) -> None:
+        if not isinstance(timeout, int | float) or isinstance(timeout, bool) or not 0 < timeout < 1e6:
+            raise ConfigError(f"timeout is {timeout!r}, expected a number of seconds above 0")
+        self.timeout = float(timeout)
+        self.rank, self.size, self._peers = 0, 1, [0]
+        self.bytes_sent = 0
+        self._group = group
+        self._broken: str | None = None
+        self._reported: BaseException | None = None
+        if dist.is_available() and dist.is_initialized():
+            backend = str(dist.get_backend_config(group))
+            if "gloo" not in backend:
+                raise ConfigError(
+                    f"the process group has the backend {backend}, expected gloo for tensors on the CPU: "
+                    "call init_process_group('cpu:gloo,cuda:nccl')"
+                )
+            self.rank, self.size = dist.get_rank(group), dist.get_world_size(group)
+            self._peers = [
+                number if group is None else dist.get_global_rank(group, number)
+                for number in range(self.size)
+            ]
+
+    def exchange(self, rows: Tensor, counts: Sequence[int], step: str) -> tuple[Tensor, list[int]]:
+        """Send each rank its rows, and receive the rows that each rank sends here.
+
+        Args:
+            rows: ``(n, ...)`` of any type, ordered by the rank that they go to.
+            counts: number of rows for each rank.
+            step: what the rows are, for messages. Ranks that are at different steps are refused.
+
+        Returns:
+            The rows received, ordered by the rank that they come from, and their number for each rank.
+
+        Raises:
+            RankError: a rank has failed, does not answer within the time limit, or is at another step.
+        """
+        deadline, kind = self._start(), crc32(f"{step} {rows.dtype} {tuple(rows.shape[1:])}".encode())
+        headers = self._headers([(count, kind) for count in counts], deadline)
+        self._refuse_failures([header[0] for header in headers], deadline)
+        astray = [number for number, header in enumerate(headers) if header[1] != kind]
+        if astray:
+            self._give_up(
+                f"{_names(astray)} did not exchange {step} as rank {self.rank} does, expected the same calls "
+                "with the same types and sizes on every rank, in the same order"
+            )
+        got = [header[0] for header in headers]
+        parts = [part.contiguous() for part in torch.split(rows.detach().cpu(), list(counts))]
+        places = [parts[0].new_empty((count, *rows.shape[1:])) for count in got]
+        self._swap(parts, places, deadline, step)
+        return torch.cat(places).to(rows.device), got
+
+    def gather(self, rows: Tensor, step: str) -> tuple[Tensor, list[int]]:
+        """The rows ``(n, ...)`` of every rank, in the order of the ranks, and their number for each rank."""
+        repeated = rows.repeat(self.size, *[1] * (rows.dim() - 1))
+        return self.exchange(repeated, [len(rows)] * self.size, step)
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Report an error within the block to the other ranks, which raise a ``RankError`` with its text.
+
+        The others receive it at their next exchange; after that, all ranks are in step again. Put it around a
+        training step or a request, so that no rank waits for one whose own code has failed.
+        """
+        try:
+            yield
+        except RankError:
+            raise
+        except Exception as error:
+            if error is not self._reported and self._broken is None:
+                self._reported = error
+                self._report(f"{type(error).__name__}: {error}")
+            raise
+
+    def _start(self) -> float:
+        """The time at which an exchange that starts now must have ended."""
+        if self._broken is not None:
+            raise RankError(f"{self._broken} (the ranks are out of step since then: start them again)")
+        return time.monotonic() + self.timeout
+
+    def _headers(self, own: list[tuple[int, int]], deadline: float) -> list[list[int]]:
+        places = [torch.empty(2, dtype=torch.int64, device="cpu") for _ in own]
+        parts = [torch.tensor(header, dtype=torch.int64, device="cpu") for header in own]
+        self._swap(parts, places, deadline, "sizes")
+        return [place.tolist() for place in places]
+
+    def _report(self, reason: str) -> None:
+        """Tell the other ranks, at their next exchange, that this one has failed."""
+        text = torch.frombuffer(bytearray(reason.encode()[:LONGEST_REASON]), dtype=torch.uint8)
+        deadline = time.monotonic() + self.timeout
+        try:
+            headers = self._headers([(-len(text), 0)] * self.size, deadline)
+            self._swap_reasons([text] * self.size, [header[0] for header in headers], deadline)
+        except RankError:
+            return  # the error of this rank says more
+
+    def _refuse_failures(self, counts: list[int], deadline: float) -> None:
+        """Raise what other ranks report: negative counts are the lengths of their reasons."""
+        failed = [number for number, count in enumerate(counts) if count < 0]
+        if not failed:
+            return
+        nothing = torch.empty(0, dtype=torch.uint8, device="cpu")
+        reasons = self._swap_reasons([nothing] * self.size, counts, deadline)
+        raise RankError(f"rank {failed[0]} of {self.size} has failed: {reasons[failed[0]]}")
+
+    def _swap_reasons(self, parts: list[Tensor], counts: list[int], deadline: float) -> list[str]:
+        places = [torch.empty(max(0, -count), dtype=torch.uint8, device="cpu") for count in counts]
+        self._swap(parts, places, deadline, "errors")
+        return [bytes(place.tolist()).decode(errors="replace") for place in places]
+
+    def _swap(self, parts: list[Tensor], places: list[Tensor], deadline: float, step: str) -> None:
+        """Send each rank its part and fill each place from its rank; both sides know the sizes."""
+        # one message per pair, so that the one that fails says which rank it is
+        if parts[self.rank].shape == places[self.rank].shape:  # those of errors go to others alone
+            places[self.rank].copy_(parts[self.rank])
+        others = [number for number in range(self.size) if number != self.rank]
+        failed: list[int] = []
+        waiting: list[tuple[int, Any]] = []
+        for number in others:
+            try:
+                if places[number].numel():
+                    waiting.append((number, dist.irecv(places[number], self._peers[number], self._group)))
+                if parts[number].numel():
+                    waiting.append((number, dist.isend(parts[number], self._peers[number], self._group)))
+                    self.bytes_sent += parts[number].numel() * parts[number].element_size()
+            except RuntimeError:
+                failed.append(number)
+        for number, work in waiting:
+            left = SHORTEST_WAIT if failed else max(SHORTEST_WAIT, deadline - time.monotonic())
+            try:
+                work.wait(timedelta(seconds=left))
+            except RuntimeError:
+                failed.append(number)
+        if failed:
+            late = time.monotonic() >= deadline
+            what = (
+                f"does not answer within {self.timeout:g} s" if late else "has ended or lost its connection"
+            )
+            number = failed[0] if late else self._blamed(failed[0])
+            self._give_up(f"rank {number} of {self.size} {what} (exchange of {step})")
+
+    def _blamed(self, number: int) -> int:
+        """The rank that was noticed first to have failed, by any of them: those who notice it end as well."""
+        key = f"hmn/failed/{crc32(repr(self._peers).encode())}"
+        try:
+            return int(dist.distributed_c10d._get_default_store().compare_set(key, "", str(number)))
+        except Exception:  # the rank that kept the store may be the one that has ended
+            return number
+
+    def _give_up(self, reason: str) -> None:
+        self._broken = reason
+        raise RankError(reason)
+
+
+def _names(numbers: list[int]) -> str:
+    return f"rank{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"

@@ -1,0 +1,46 @@
+"""Exchanges between ranks, and ranks that end or hang."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tests.distributed.processes import HUNG, LIMIT, failing, run
+
+from hmn.distributed import Ranks
+from hmn.errors import ConfigError
+
+gloo = pytest.mark.skipif(
+    not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
+    reason="this build of PyTorch has no torch.distributed with gloo",
+)
+
+
+@pytest.mark.slow
+@gloo
+def test_a_rank_that_hangs_or_ends_is_named_by_all_others(tmp_path: Path) -> None:
+    got = run(failing, 3, tmp_path)
+    assert not got[1]
+    for rank in (0, 2):
+        assert got[rank]["hung"].startswith(f"RankError: rank 1 of 3 does not answer within {LIMIT:g} s")
+        assert LIMIT <= got[rank]["seconds"] < HUNG
+        assert got[rank]["ended"].startswith("RankError: rank 1 of 3 has ended or lost its connection")
+
+
+def test_one_rank_exchanges_with_itself() -> None:
+    ranks, rows = Ranks(), torch.arange(6.0).view(3, 2)
+    came, counts = ranks.exchange(rows, [3], "rows")
+    assert torch.equal(came, rows) and counts == [3]
+    assert (ranks.rank, ranks.size, ranks.bytes_sent) == (0, 1, 0)
+
+
+@pytest.mark.parametrize("timeout", [0, -1.0, True, "10", float("nan"), float("inf")])
+def test_a_time_limit_is_a_number_of_seconds(timeout: object) -> None:
+    with pytest.raises(ConfigError, match="expected a number of seconds above 0"):
+        Ranks(timeout=timeout)  # type: ignore[arg-type]
+
+
+def test_an_error_in_one_process_is_raised_as_it_is() -> None:
+    with pytest.raises(ZeroDivisionError), Ranks().together():
+        raise ZeroDivisionError
