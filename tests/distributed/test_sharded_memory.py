@@ -129,9 +129,9 @@ def test_an_error_of_one_rank_reaches_all_others_and_they_go_on(got: list[dict[s
     bad = len(got) - 1
     expected = {"query": "NonFiniteError: ", "cell": "CellError: ", "own code": "ZeroDivisionError: "}
     for step, error in expected.items():
-        told = [part["errors"][step] for part in got]
-        assert told[bad].startswith(error)
-        assert told[:bad] == [f"RankError: rank {bad} of {len(got)} has failed: {told[bad]}"] * bad
+        errors = [part["errors"][step] for part in got]
+        assert errors[bad].startswith(error)
+        assert errors[:bad] == [f"RankError: rank {bad} of {len(got)} has failed: {errors[bad]}"] * bad
     assert {part["errors"]["afterwards"] for part in got} == {"1"}
 
 

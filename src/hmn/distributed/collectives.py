@@ -26,8 +26,8 @@ LONGEST_REASON = 2_000
 class Ranks:
     """The processes that share a memory, and the exchange of rows between them.
 
-    All ranks must call the same exchanges in the same order. Rows travel over gloo, also those of a GPU. Make
-    one per process and share it. Without ``torch.distributed`` there is one rank, and nothing is sent.
+    All ranks must call the same exchanges in the same order. Rows travel over gloo, through the CPU's memory.
+    Make one per process and share it. Without ``torch.distributed`` there is one rank, and nothing is sent.
 
     Args:
         group: processes of ``torch.distributed``; all of them if not given.

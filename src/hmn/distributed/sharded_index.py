@@ -35,7 +35,7 @@ class Shards(NamedTuple):
 
     @classmethod
     def of(cls, counts: list[int]) -> Shards:
-        """Shards of so many cells per rank."""
+        """Shards of ranks that hold these numbers of cells."""
         if max(counts) > MOST_ROWS:
             raise ConfigError(f"a rank has {max(counts)} cells, expected {MOST_ROWS} at most: use more ranks")
         return cls(counts, [sum(counts[:rank]) for rank in range(len(counts))])
