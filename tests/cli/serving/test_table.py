@@ -114,7 +114,7 @@ def test_an_interrupted_training_goes_on_and_says_how(
 
     monkeypatch.setattr(FactoidQA, "fit", quick)
     table.write_text(ROWS + "land 99,town 99\n")
-    with pytest.raises(ConfigError, match=r"put the old file back, or delete .*lands-model\.run"):
+    with pytest.raises(ConfigError, match=r"put them back, or delete .*lands-model\.run"):
         model_of(table, wide=True)
     table.write_text(ROWS)
     assert len(FactoidQA.from_pretrained(model_of(table, wide=True)).facts) == 12
@@ -128,3 +128,11 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="lands-model: it holds something else"):
         model_of(table, wide=True)
     assert own.read_text() == "mine"
+
+
+@pytest.mark.usefixtures("small")
+def test_the_language_of_questions_is_chosen(tmp_path: Path) -> None:
+    table = tmp_path / "lands.csv"
+    table.write_text(ROWS)
+    folder = model_of(table, wide=True, question_language="it")
+    assert any("qual è" in text.lower() for text in FactoidQA.from_pretrained(folder).examples)

@@ -150,6 +150,7 @@ def test_an_answer_is_shown_with_its_fact_and_what_was_read(
     expect(page.locator("#read .headline")).to_contain_text(f"Read {reads} of {cells}")
     assert page.locator("#picture .band").count() == 3  # two tiers, and the cells
     assert page.locator("#picture .band .found").count() == 10
+    expect(page.locator("#picture .told")).to_contain_text("the best 10 were used")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     serious = [
         v["id"] for v in Axe().run(page).response["violations"] if v["impact"] in ("serious", "critical")
@@ -391,6 +392,18 @@ def test_a_long_example_takes_two_lines(browser: Browser, served: Served) -> Non
     page.evaluate("document.querySelector('.example span').textContent = 'a very long name '.repeat(40)")
     box = example.bounding_box()
     assert box is not None and box["height"] < 70
+
+
+def test_bars_are_seen_in_forced_colours(browser: Browser, served: Served) -> None:
+    page = browser.new_context(forced_colors="active").new_page()
+    page.goto(f"{served.url}/#q=capital of France")
+    bar = page.locator("#read .headline .bar")
+    expect(bar).to_be_visible()
+    ground, canvas = (
+        page.evaluate(f"getComputedStyle(document.querySelector('{part}')).backgroundColor")
+        for part in ("#read .headline .bar", "body")
+    )
+    assert ground != canvas
 
 
 def test_the_api_is_described_without_assets_from_elsewhere(browser: Browser, served: Served) -> None:

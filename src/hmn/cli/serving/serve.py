@@ -20,7 +20,7 @@ TOKEN = "HMN_TOKEN"
 """Environment variable of the token."""
 
 
-@partial(with_settings, only=READING)
+@partial(with_settings, only=(*READING, "question_language"))
 def serve(
     settings: dict[str, Any],
     model: Annotated[

@@ -23,11 +23,12 @@ def model_folder(facts: str) -> str:
     return f"{SUFFIXES.sub('', Path(facts).name).strip('-') or 'facts'}-model"
 
 
-def model_of(path: Path, **reading: Any) -> Path:
+def model_of(path: Path, question_language: str | None = None, **reading: Any) -> Path:
     """The folder of a model: the path itself or, of a file of facts, the model beside it, trained if need be.
 
     Args:
         path: The folder or the file.
+        question_language: Language of the questions that are made from the facts; see ``TrainConfig``.
         reading: How the file is read; see ``DataConfig``.
 
     Raises:
@@ -49,11 +50,11 @@ def model_of(path: Path, **reading: Any) -> Path:
 
     folder = path.with_name(model_folder(path.name))
     with ServeLock(folder):
-        _train(DataConfig(facts=str(path), **reading), path, folder)
+        _train(DataConfig(facts=str(path), **reading), path, folder, question_language)
     return folder
 
 
-def _train(data: DataConfig, path: Path, folder: Path) -> None:
+def _train(data: DataConfig, path: Path, folder: Path, language: str | None) -> None:
     """Train on a file of facts, unless that was done before."""
     from hmn.store.manifest import is_bundle
     from hmn.store.replace import find_bundle
@@ -77,7 +78,7 @@ def _train(data: DataConfig, path: Path, folder: Path) -> None:
     qa = FactoidQA(facts)
     log_names(qa)
     try:
-        qa.fit(out=folder, resume=unfinished)
+        qa.fit(out=folder, resume=unfinished, question_language=language)
     except KeyboardInterrupt:
         log("training stopped: run the same command again to continue")
         raise
@@ -85,8 +86,8 @@ def _train(data: DataConfig, path: Path, folder: Path) -> None:
         if not unfinished:
             raise
         raise ConfigError(
-            f"{run}: an unfinished training of other facts, expected one of {path.name} as it is now: "
-            f"put the old file back, or delete {run} and {folder} to train again"
+            f"{run}: an unfinished training of other facts or with other flags, expected {path.name} and the "
+            f"flags as they were: put them back, or delete {run} and {folder} to train again"
         ) from error
     with explaining("write", run / TABLE):
         (run / TABLE).write_text(path.name, encoding="utf-8")

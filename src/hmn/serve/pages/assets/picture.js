@@ -39,7 +39,7 @@ function told(search, first) {
   const asked = one ? "The question" : `${counted(search.queries, "question")}, one for each entity that was reached,`;
   const was = one ? "was" : "were";
   const memory = first ? `The memory holds ${counted(search.cells, "cell")}: vectors that say what a fact answers. ` : "";
-  const best = `and the best ${number(search.places.length)} were read`;
+  const best = `and the best ${number(search.places.length)} were used`;
   if (!search.tiers.length) {
     const all = search.scored >= search.cells * search.queries;
     return `${memory}${asked} ${was} compared with ${all ? "all of them" : number(search.scored)}, ${best}.`;
@@ -73,7 +73,7 @@ function rows(search) {
   });
   const ways = search.coded ? [`${number(search.coded)} compared by short codes`] : [];
   const all = !tiers.length && search.scored < search.cells ? [] : compared;
-  ways.push(`${number(search.scored)} compared in full`, `${number(search.places.length)} read`);
+  ways.push(`${number(search.scored)} compared in full`, `${number(search.places.length)} used`);
   return [...tiers, { compared: all, entered: [], label: counted(search.cells, "cell"), text: ways.join(", ") }];
 }
 
@@ -102,28 +102,28 @@ function drawn(search, attended, number) {
 
 function legend(searches) {
   const tiers = searches.some((search) => search.tiers.length);
-  const kinds = [tiers && ["all", "passed over"], ["compared", "compared"], tiers && ["entered", "entered"], ["found", "read"]];
+  const kinds = [tiers && ["all", "passed over"], ["compared", "compared"], tiers && ["entered", "entered"], ["found", "used"]];
   const sample = (kind) =>
     draw("svg", { viewBox: "0 0 10 10", class: "sample", "aria-hidden": "true" }, draw("rect", { class: kind, width: 10, height: 10 }));
   const items = kinds.filter(Boolean).map(([kind, text]) => make("li", {}, sample(kind), text));
   return make("ul", { class: "legend", "aria-label": "Colours" }, ...items);
 }
 
-/** Marks of the cells that were read. */
+/** Marks of the cells that were used. */
 function marks(search, scale) {
   return search.places.map((place) =>
     draw("rect", { class: "found", x: place * scale - 1, y: 0, width: 3, height: BAND }),
   );
 }
 
-/** The weights of the cells that were read, below their places. */
+/** The weights of the cells that were used, below their places. */
 function lines(search, attended, scale) {
   const height = 60;
   const bars = attended.map((one, place) => {
     const tall = Math.max(1.5, one.weight * (height - 4));
     return draw("rect", { class: "weight", x: search.places[place] * scale - 3, y: 0, width: 7, height: tall });
   });
-  const label = `Weights of the ${counted(attended.length, "cell")} that were read, where they lie in the memory`;
+  const label = `Weights of the ${counted(attended.length, "cell")} that were used, where they lie in the memory`;
   return make(
     "div",
     { class: "tier" },
@@ -132,11 +132,11 @@ function lines(search, attended, scale) {
       { viewBox: `0 0 ${WIDTH} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": label, class: "weights" },
       ...bars,
     ),
-    make("p", { class: "hint", "aria-hidden": "true" }, "weight of each cell that was read"),
+    make("p", { class: "hint", "aria-hidden": "true" }, "weight of each cell that was used"),
   );
 }
 
-/** The cells that were read, as a table. */
+/** The cells that were used, as a table. */
 function weights(attended) {
   const shown = attended.filter((one) => one.weight >= SMALL);
   const rows = shown.map((one) =>
