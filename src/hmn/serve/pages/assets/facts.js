@@ -77,7 +77,7 @@ export class Facts {
     this.open("Add a fact", "Names that the table has are found; other names become new entities.", {}, true);
     this.save = async () => {
       const [subject, object] = await this.chosen(["subject", "object"]);
-      const relation = this.relationOf(byId("edit-relation").value.trim());
+      const relation = await this.relationOf(byId("edit-relation").value.trim());
       return send("POST", "/v1/facts", { facts: [{ subject, relation, object }] });
     };
   }
@@ -147,11 +147,13 @@ export class Facts {
     }
   }
 
-  /** The id of a relation; its own words if there is none like it. */
-  relationOf(text) {
-    if (text.startsWith(INVERSE)) throw new Refused(`Say it the other way round: relations with ${INVERSE} follow by themselves.`);
+  /** The id of a relation; its own words if there is none like it. Rare ones are not among those on offer. */
+  async relationOf(text) {
     const same = (one) => one.relation === text || one.relation_name.toLowerCase() === text.toLowerCase();
-    return this.relations.find(same)?.relation ?? text;
+    const known = this.relations.find(same) ?? (await facts({ relation: text, limit: 1 })).facts[0];
+    const relation = known?.relation ?? text;
+    if (!relation.startsWith(INVERSE)) return relation;
+    throw new Refused(`Say it the other way round: relations with ${INVERSE} follow by themselves.`);
   }
 
   /** Ids of the entities in some fields. Where several have the name, people choose first. */

@@ -30,10 +30,11 @@ byId("ask").addEventListener("submit", (event) => {
   if (location.hash === link) ask(question);
   else location.hash = link; // asks, and makes the question part of the history
 });
-byId("access").addEventListener("submit", (event) => {
+byId("access").addEventListener("submit", async (event) => {
   event.preventDefault();
   keepToken(byId("token").value.trim());
-  begin();
+  await begin();
+  if (byId("access").hidden) byId("question").focus();
 });
 addEventListener("hashchange", askLinked);
 addEventListener("keydown", (event) => {
@@ -141,5 +142,7 @@ async function onSaved(written) {
   await describe();
   await list.list();
   if (question) await ask(question);
-  if (written) show(byId("saved"), `Saved: ${parts.join(", ") || "nothing had to change"}.${again}`);
+  if (!written) return;
+  show(byId("saved"), `Saved: ${parts.join(", ") || "nothing had to change"}.${again}`);
+  if (document.activeElement === document.body) byId("saved").focus(); // the button that was pressed is gone
 }
