@@ -254,3 +254,9 @@ def test_a_fact_takes_the_place_of_another_that_must_be_there(start: Start, serv
     assert sorted(objects) == ["lemuria", "mu"]
     many = client.post("/v1/facts", json={"facts": [NEW] * 6000, "remove": [NEW] * 6000})
     assert many.status_code == 422 and "12,000 facts" in many.json()["detail"]
+
+
+def test_a_method_that_there_is_not_gets_those_that_there_are(start: Start) -> None:
+    response = start().put("/v1/facts")
+    assert response.status_code == 405
+    assert response.headers.get_list("allow") == ["DELETE, GET, POST"]

@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from starlette.routing import Match
 
 from hmn.errors import HMNError, JournalError, KeyReuseError
 
@@ -95,7 +96,12 @@ def handle_errors(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def on_http(request: Request, error: HTTPException) -> JSONResponse:
         detail = f"{request.method} {request.url.path}: {error.detail}: see /openapi.json for what there is"
-        return Problem(error.status_code, detail, dict(error.headers or {})).response()
+        headers = dict(error.headers or {})
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:  # each route names its own methods alone
+            routes = [one for one in request.app.routes if one.matches(request.scope)[0] != Match.NONE]
+            methods = {method for one in routes for method in getattr(one, "methods", None) or ()}
+            headers["Allow"] = ", ".join(sorted(methods))
+        return Problem(error.status_code, detail, headers).response()
 
 
 def not_json(kind: str) -> Problem:
