@@ -51,7 +51,8 @@ class ServedModel:
 
     Args:
         folder: The bundle.
-        index, strategy: See ``FactoidQA.from_pretrained``.
+        index: See ``FactoidQA.from_pretrained``.
+        strategy: See ``FactoidQA.from_pretrained``.
     """
 
     def __init__(self, folder: Path | str, *, index: str | None = None, strategy: str | None = None) -> None:
