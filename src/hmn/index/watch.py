@@ -53,7 +53,7 @@ class SearchSeen:
     coded: int = 0
     scored: int = 0
     reads: float = 0.0
-    places: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    places: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64, device="cpu"))
 
 
 _SEEN: ContextVar[list[SearchSeen] | None] = ContextVar("seen", default=None)

@@ -162,10 +162,12 @@ def read_text_columns(
     """
     with readable(path):
         metadata = pq.read_metadata(path)
-        names = metadata.schema.to_arrow_schema().names
+        schema = metadata.schema.to_arrow_schema()
+        names = schema.names
         if names != list(layout.columns):
             raise DataError(f"{path}: it has columns {shown(names)}, expected {layout}: {advice}")
-        encoded = [name for name in names if name not in plain]
+        # a list in place of a text is read as it is, and refused below
+        encoded = [name for name in names if name not in plain and not schema.field(name).type.num_fields]
         with pq.ParquetFile(path, metadata=metadata, read_dictionary=encoded) as file:
             table = file.read()
         table.validate(full=True)  # Parquet checks neither text nor the places of a dictionary

@@ -154,7 +154,7 @@ class Codes:
         )
         self._asked = self._uncertain = 0
         self._beyond = live[:0]  # rows that were added since
-        self._gone = torch.zeros(count, dtype=torch.bool)  # of the others, those that were removed
+        self._gone = live.new_zeros(count, dtype=torch.bool)  # of the others, those that were removed
         self._any_gone = False
         self.sound = True
         self.write(live)
