@@ -15,10 +15,10 @@ from torch import Tensor
 
 from hmn.errors import ConfigError, RankError
 
-HEADER_BYTES = 16
-"""Bytes that each rank sends each other before the rows: their number, and a checksum of what they are."""
 SHORTEST_WAIT = 0.1
 """Seconds that each rank is waited for where others have used up the time limit."""
+MILLISECOND = 1e-3
+"""Seconds by which gloo may wait less than it is told, since it counts whole milliseconds."""
 LONGEST_REASON = 2_000
 """Upper limit of the bytes of an error that a rank reports to the others."""
 
@@ -123,6 +123,7 @@ class Ranks:
         return time.monotonic() + self.timeout
 
     def _headers(self, own: list[tuple[int, int]], deadline: float) -> list[list[int]]:
+        """Swap 16 bytes with each rank before the rows: their number, and a checksum of what they are."""
         places = [torch.empty(2, dtype=torch.int64, device="cpu") for _ in own]
         parts = [torch.tensor(header, dtype=torch.int64, device="cpu") for header in own]
         self._swap(parts, places, deadline, "sizes")
@@ -170,7 +171,8 @@ class Ranks:
             except RuntimeError:
                 failed.append(number)
         for number, work in waiting:
-            left = SHORTEST_WAIT if failed else max(SHORTEST_WAIT, deadline - time.monotonic())
+            left = deadline - time.monotonic() + MILLISECOND
+            left = SHORTEST_WAIT if failed else max(SHORTEST_WAIT, left)
             try:
                 work.wait(timedelta(seconds=left))
             except RuntimeError:
