@@ -6,11 +6,40 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
 from hmn._native.level import Level
+
+Note = TypeVar("Note")
+
+
+class Watch(Generic[Note]):
+    """Notes that code takes for whoever watches it, in the same thread.
+
+    Args:
+        name: what the notes are about.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._notes: ContextVar[list[Note] | None] = ContextVar(name, default=None)
+
+    @property
+    def notes(self) -> list[Note] | None:
+        """Where notes go; None if nobody watches."""
+        return self._notes.get()
+
+    @contextmanager
+    def watching(self) -> Iterator[list[Note]]:
+        """Watch what this thread does within the block; gives the list of the notes."""
+        notes: list[Note] = []
+        token = self._notes.set(notes)
+        try:
+            yield notes
+        finally:
+            self._notes.reset(token)
 
 
 @dataclass
@@ -39,21 +68,5 @@ class Steps:
         self.scored.append(int(scored.sum()))
 
 
-_SEEN: ContextVar[list[Steps] | None] = ContextVar("seen", default=None)
-"""Notes of the searches of a thread."""
-
-
-@contextmanager
-def watching_levels() -> Iterator[list[Steps]]:
-    """Watch this thread's searches within the block; they go through PyTorch, not the kernels."""
-    seen: list[Steps] = []
-    token = _SEEN.set(seen)
-    try:
-        yield seen
-    finally:
-        _SEEN.reset(token)
-
-
-def watched() -> list[Steps] | None:
-    """Where this thread's searches are taken down; None if nobody watches."""
-    return _SEEN.get()
+LEVELS: Watch[Steps] = Watch("levels")
+"""Watch of the searches through levels; while somebody watches, they go through PyTorch, not the kernels."""

@@ -18,7 +18,7 @@ from hmn.errors import ConfigError, RankError
 SHORTEST_WAIT = 0.1
 """Seconds that each rank is waited for where others have used up the time limit."""
 MILLISECOND = 1e-3
-"""Seconds by which gloo may wait less than it is told, since it counts whole milliseconds."""
+"""Seconds by which gloo may wait too briefly, since it counts whole milliseconds."""
 LONGEST_REASON = 2_000
 """Upper limit of the bytes of an error that a rank reports to the others."""
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from hmn._native.level import Level
-from hmn._native.watch import Steps
+from hmn._native.watch import Steps, Watch
 from hmn.results import SearchResult
 
 
@@ -56,12 +55,11 @@ class SearchSeen:
     places: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64, device="cpu"))
 
 
-_SEEN: ContextVar[list[SearchSeen] | None] = ContextVar("seen", default=None)
-"""Notes of the searches of a thread."""
+SEARCHES: Watch[SearchSeen] = Watch("searches")
+"""Watch of the searches of all structures."""
 
 
-@contextmanager
-def watching() -> Iterator[list[SearchSeen]]:
+def watching() -> AbstractContextManager[list[SearchSeen]]:
     """Watch the searches of this thread within the block.
 
     >>> with watching() as searches:
@@ -71,17 +69,7 @@ def watching() -> Iterator[list[SearchSeen]]:
     Results are those of any search, but for rounding. A watched search is slower: it goes through PyTorch,
     and it lays out all cells.
     """
-    seen: list[SearchSeen] = []
-    token = _SEEN.set(seen)
-    try:
-        yield seen
-    finally:
-        _SEEN.reset(token)
-
-
-def watched() -> list[SearchSeen] | None:
-    """Where this thread's searches are taken down; None if nobody watches."""
-    return _SEEN.get()
+    return SEARCHES.watching()
 
 
 def search_seen(result: SearchResult, rows: Tensor, steps: Sequence[Steps]) -> SearchSeen:

@@ -23,7 +23,7 @@ from hmn.serve.client import Client, ServerError
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_bundle(tmp_path_factory.mktemp("serve") / "model")
+    return make_bundle(tmp_path_factory.mktemp("serve") / "model {0}")
 
 
 def test_it_answers_and_ends_at_sigterm_with_its_writes_kept(model: Path) -> None:

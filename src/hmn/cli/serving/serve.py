@@ -73,8 +73,10 @@ def serve(
             log_to_stderr()
             served = ServedModel.open(folder, index=index)
         with served:
-            say = f"serving {folder} at {{}}: open it in a browser"
-            run(make_server(served, own, lambda url: log(say.format(url))))
+            server = make_server(
+                served, own, lambda url: log(f"serving {folder} at {url}: open it in a browser")
+            )
+            run(server)
 
 
 def _check_port(host: str, port: int) -> None:

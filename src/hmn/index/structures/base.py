@@ -11,13 +11,13 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor
 
-from hmn._native.watch import watching_levels
+from hmn._native.watch import LEVELS
 from hmn.errors import ConfigError, HMNError, NotFittedError
 from hmn.index.checks import check_query
 from hmn.index.locking import ReadersWriterLock
 from hmn.index.precision import own_arithmetic
 from hmn.index.storage.key_rows import KeyRows
-from hmn.index.watch import search_seen, watched
+from hmn.index.watch import SEARCHES, search_seen
 from hmn.results import SearchResult
 
 Parts = TypeVar("Parts")
@@ -312,11 +312,11 @@ class Structure(ABC, Generic[Parts]):
             )
         if query.device != rows.keys.device:
             query = query.to(rows.keys.device)
-        seen = watched()
+        seen = SEARCHES.notes
         if seen is None:
             result = self._search(rows, parts, query, k)
         else:
-            with watching_levels() as steps:
+            with LEVELS.watching() as steps:
                 result = self._search(rows, parts, query, k)
             seen.append(search_seen(result, rows.live(), steps))
         return result._replace(cell=rows.cells_at(result.cell))

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, Query, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -25,8 +25,6 @@ from hmn.serve.http.shown import about, shown
 from hmn.serve.pages.routes import add_pages
 from hmn.serve.served import ServedModel
 
-HEALTH = "Whether the server works."
-"""Description of the routes that say so."""
 Key = Annotated[
     str | None,
     Header(
@@ -106,20 +104,22 @@ def make_app(served: ServedModel, settings: Settings) -> FastAPI:
     @app.post("/v1/facts", tags=["Facts"], dependencies=writes)
     async def write_facts(body: Write, key: Key = None) -> Written:
         """Add facts, or let them take the place of others. The response comes once they are durable."""
-        own = _Operation("replace" if body.replace else "add", body.facts, {"names": body.names})
-        return await _write([own, _Operation("remove", body.remove)] if body.remove else [own], key)
+        kind = "replace" if body.replace else "add"
+        operations: list[dict[str, Any]] = [{kind: _rows(body.facts), "names": body.names}]
+        if body.remove:
+            operations.append({"remove": _rows(body.remove)})
+        return await _write(operations, len(body.facts) + len(body.remove), key)
 
     @app.delete("/v1/facts", tags=["Facts"], dependencies=writes)
     async def remove_facts(body: Remove, key: Key = None) -> Written:
         """Remove facts. They are never answered again."""
-        more = {"ignore_missing": body.ignore_missing}
-        return await _write([_Operation("remove", body.facts, more)], key)
+        operation = {"remove": _rows(body.facts), "ignore_missing": body.ignore_missing}
+        return await _write([operation], len(body.facts), key)
 
-    async def _write(operations: list[_Operation], key: str | None) -> Written:
-        count = sum(len(one.facts) for one in operations)
+    async def _write(operations: list[dict[str, Any]], count: int, key: str | None) -> Written:
         if count > settings.most_facts:
             raise _too_many("facts", count, settings.most_facts)
-        done = await asyncio.wrap_future(served.submit([one.as_dict() for one in operations], key))
+        done = await asyncio.wrap_future(served.submit(operations, key))
         if not done.repeated:
             metrics.written.labels("added").inc(done.added)
             metrics.written.labels("removed").inc(done.removed)
@@ -147,16 +147,9 @@ def make_app(served: ServedModel, settings: Settings) -> FastAPI:
     return app
 
 
-class _Operation(NamedTuple):
-    """One step of a write, as a request gives it."""
-
-    kind: str
-    facts: list[NewFact]
-    more: dict[str, Any] = {}  # noqa: RUF012
-
-    def as_dict(self) -> dict[str, Any]:
-        """The operation as ``ServedModel`` takes it."""
-        return {self.kind: [(one.subject, one.relation, one.object) for one in self.facts], **self.more}
+def _rows(facts: list[NewFact]) -> list[tuple[str, str, str]]:
+    """Facts of a request as ``ServedModel`` takes them."""
+    return [(one.subject, one.relation, one.object) for one in facts]
 
 
 def _shown(found: Answers) -> dict[str, Any]:

@@ -24,7 +24,6 @@ class Settings:
         hosts: further names by which clients may call the server, without the port.
         most_body: upper limit of a request's body, in bytes.
         most_questions: upper limit of questions per request.
-        most_characters: upper limit of a question's length.
         most_facts: upper limit of facts per request.
         most_in_flight: upper limit of requests that are worked on; others have to come again.
         receive_seconds: seconds within which the headers, and then the body, must have come.
@@ -42,7 +41,6 @@ class Settings:
     hosts: tuple[str, ...] = ()
     most_body: int = 1 << 20
     most_questions: int = 256
-    most_characters: int = 2000
     most_facts: int = 10_000
     most_in_flight: int = 64
     receive_seconds: float = 10.0

@@ -1,9 +1,9 @@
 // Shows answers: what they are, how likely, and the facts behind them.
 
+import { INVERSE } from "./api.js";
 import { counted, make, percent, words } from "./dom.js";
 
 const MOST_NAMES = 6;
-const INVERSE = "~"; // begins relations that the table made itself; they follow their own ones
 
 /** A fact in words, with buttons that change it if `edit` is given. */
 export function factLine(fact, edit) {

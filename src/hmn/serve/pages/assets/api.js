@@ -2,6 +2,9 @@
 
 const KEPT = "hmn-token";
 
+/** Begins relations that the table made itself; they follow their own ones. */
+export const INVERSE = "~";
+
 /** What went wrong, in the server's words. */
 export class Refused extends Error {
   constructor(message, status) {

@@ -1,10 +1,9 @@
 // Lists facts, and changes them.
 
-import { facts, Refused, send, wantsToken } from "./api.js";
+import { facts, INVERSE, Refused, send, wantsToken } from "./api.js";
 import { byId, make, show } from "./dom.js";
 import { factLine } from "./answers.js";
 
-const INVERSE = "~"; // begins relations that the table made itself
 const PAGE = 10;
 const MOST = 1000; // facts of a page, when all are looked through
 const GONE = "The table no longer has this fact: somebody else has changed it. The list is up to date again.";
