@@ -22,7 +22,7 @@ ORDER = {
     " < buckets lists search < __init__",
     "hmn.cli": "output < flags < ask demo evaluate facts paper serving < train < app < __init__ __main__",
     "hmn.cli.serving": "compact table < serve < __init__",
-    "hmn.distributed": "collectives < rows < sharded_index < sharded_memory < __init__",
+    "hmn.distributed": "collectives < rows < sharded_index < sharded_memory < replicas < __init__",
     "hmn.facts": "ids ragged < files < rdf wide < growing names numbering < given < lookup < table < topic"
     " changing < questions < __init__",
     "hmn.facts.given": "relations wide < facts < __init__",

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -28,6 +29,11 @@ INDEXES = {"exact": "exact", "cluster": "cluster:num_clusters=8,num_probes=8"}
 """Indexes that find every cell."""
 HUNG, LIMIT = 3.0, 1.0
 """Seconds that a rank hangs, and the time limit of the others."""
+
+gloo = pytest.mark.skipif(
+    not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
+    reason="this build of PyTorch has no torch.distributed with gloo",
+)
 
 Worker = Callable[[int, int], dict[str, Any]]
 
@@ -50,6 +56,18 @@ def _process(rank: int, worker: Worker, size: int, folder: str) -> None:
     meet = f"file://{folder}/meet"
     dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=size, timeout=limit)
     torch.save(worker(rank, size), f"{folder}/{rank}.pt")
+
+
+def joined(got: list[dict[str, Any]], *names: str) -> Tensor:
+    """A tensor that each rank returns under these names, of all ranks."""
+    parts: list[Any] = got
+    for name in names:
+        parts = [part[name] for part in parts]
+    return torch.cat(parts)
+
+
+def near(one: Tensor, other: Tensor) -> None:
+    torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
 
 
 def counts(size: int) -> list[int]:

@@ -6,15 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.distributed.processes import HUNG, LIMIT, failing, run
+from tests.distributed.processes import HUNG, LIMIT, failing, gloo, run
 
 from hmn.distributed import Ranks
 from hmn.errors import ConfigError
-
-gloo = pytest.mark.skipif(
-    not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
-    reason="this build of PyTorch has no torch.distributed with gloo",
-)
 
 
 @pytest.mark.slow

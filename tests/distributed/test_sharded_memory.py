@@ -13,42 +13,20 @@ from tests.distributed.processes import (
     D,
     K,
     V,
-    everything,
+    gloo,
+    joined,
     mapped,
+    near,
     queries,
-    run,
     tensors,
     trained,
 )
-from torch import Tensor
 
 from hmn.distributed import ShardedMemory
 from hmn.errors import CellError, ConfigError
 from hmn.nn import KMIPSAttention, Memory
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(
-        not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
-        reason="this build of PyTorch has no torch.distributed with gloo",
-    ),
-]
-
-
-@pytest.fixture(scope="module", params=[2, 4])
-def got(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    return run(everything, request.param, tmp_path_factory.mktemp("ranks"))
-
-
-def joined(got: list[dict[str, Any]], *names: str) -> Tensor:
-    parts: list[Any] = got
-    for name in names:
-        parts = [part[name] for part in parts]
-    return torch.cat(parts)
-
-
-def near(one: Tensor, other: Tensor) -> None:
-    torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+pytestmark = [pytest.mark.slow, gloo]
 
 
 @pytest.mark.parametrize(("name", "num_cells"), [("ties", 203), ("few", None)])

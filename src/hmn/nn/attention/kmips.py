@@ -256,22 +256,15 @@ def _rows(memory: Memory | EncodedMemory, cells: Tensor) -> tuple[Tensor, Tensor
     Each place of a stored memory is gathered by itself. Gathering distinct cells first took up to twice as
     long forward, unless eight queries or more read each cell. An encoder encodes each distinct cell once.
     """
-    if isinstance(memory, EncodedMemory):
-        return _encoded_rows(memory, cells)
     if not len(memory):
-        nothing = memory.keys.new_zeros(*cells.shape, memory.keys.shape[1])
-        values = memory.values
+        keys, values = memory.snapshot(), getattr(memory, "values", None)
+        nothing = keys.new_zeros(*cells.shape, keys.shape[1])
         return nothing, nothing if values is None else values.new_zeros(*cells.shape, values.shape[1])
     if is_remote(memory):
         return cast("RemoteMemory", memory).rows_of(cells)
+    if isinstance(memory, EncodedMemory):
+        distinct, place = torch.unique(cells, return_inverse=True)
+        keys = memory.keys_of(distinct)[place]
+        return keys, keys
     keys = memory.keys_of(cells)
     return keys, keys if memory.values is None else memory.values_of(cells)
-
-
-def _encoded_rows(memory: EncodedMemory, cells: Tensor) -> tuple[Tensor, Tensor]:
-    if not len(memory):
-        nothing = memory.snapshot().new_zeros(*cells.shape, memory.snapshot().shape[1])
-        return nothing, nothing
-    distinct, place = torch.unique(cells, return_inverse=True)
-    keys = memory.keys_of(distinct)[place]
-    return keys, keys

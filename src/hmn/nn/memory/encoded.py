@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
@@ -79,7 +81,7 @@ class EncodedMemory(nn.Module):
             if cells is not None:
                 self.snapshot()[cells] = self.encoder(cells)
                 return self.snapshot()
-            for keys in self.encoder.all_keys():  # type: ignore[operator]
+            for keys in self._parts():
                 if self._snapshot is None or self._snapshot.shape != (len(self), keys.shape[1]):
                     with torch.inference_mode(False):  # else PyTorch would not count its changes
                         self._snapshot = keys.new_empty(len(self), keys.shape[1])
@@ -89,6 +91,13 @@ class EncodedMemory(nn.Module):
             if training:
                 self.encoder.train()
         return self.snapshot()
+
+    def _parts(self) -> Iterable[Tensor]:
+        """Keys of all cells in parts ``(n, D)``; one part of none if there are no cells."""
+        if not len(self):
+            return [self.encoder(torch.empty(0, dtype=torch.int64))]
+        parts: Iterable[Tensor] = self.encoder.all_keys()  # type: ignore[operator]
+        return parts
 
     @torch.no_grad()
     def grow(self, cells: Tensor) -> None:
