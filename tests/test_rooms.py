@@ -76,6 +76,7 @@ MIRRORED_IN = {"bench": ROOT, "scripts": ROOT}
 
 TESTS_OF_NO_MODULE = {
     "_native/test_best_of.py": "cells scored in full, by the kernel and by PyTorch",
+    "distributed/test_layers.py": "layers, networks and readers over several ranks",
     "docs/test_blocks.py": "code in the documentation",
     "docs/test_links.py": "links in the documentation",
     "test_public.py": "the names that packages re-export",
