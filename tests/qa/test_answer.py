@@ -86,6 +86,21 @@ def test_at_most_as_many_answers_as_cells_read_and_unused_places_are_none() -> N
     assert len(single) == 1
 
 
+def test_the_best_answers_are_those_that_all_begin_with() -> None:
+    module, generator = AnswerModule(FACTS, CELLS), torch.Generator().manual_seed(0)
+    weights = torch.rand(6, len(CELLS), generator=generator).softmax(1)
+    orders = [torch.randperm(len(CELLS), generator=generator).tolist() for _ in weights]
+    batch = read(*[list(zip(order, weight.tolist(), strict=True)) for order, weight in zip(orders, weights)])
+    whole = module(batch)
+    assert [len(answers) for answers in whole] == [4] * 6
+    for k in (0, 1, 3, 9):
+        assert module(batch, k) == [answers[:k] for answers in whole]
+    alone = [
+        module(read(list(zip(order, weight.tolist(), strict=True)))) for order, weight in zip(orders, weights)
+    ]
+    assert whole == [answers for (answers,) in alone]
+
+
 def test_all_probability_is_given_out() -> None:
     weight = torch.rand(len(CELLS), generator=torch.Generator().manual_seed(0)).softmax(0).tolist()
     (answers,) = AnswerModule(FACTS, CELLS)(read(list(enumerate(weight))))

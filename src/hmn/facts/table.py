@@ -218,15 +218,21 @@ class FactTable:
             raise DataError(f"cell is {cell!r:.80}, expected a whole number from 0 to {self.num_cells - 1}")
         if not 0 <= cell < self.num_cells:
             raise IndexError(f"there is no cell {cell}, expected cells from 0 to {self.num_cells - 1}")
-        subject, relation, object_ = int(self.subject[cell]), int(self.relation[cell]), int(self.object[cell])
-        return Fact(
-            self.entity_id(subject),
-            self.relations[relation],
-            self.entity_id(object_),
-            self.names_of(subject)[0],
-            self.relation_text(relation),
-            self.names_of(object_)[0],
+        return self.facts(np.array([cell]))[0]
+
+    def facts(self, cells: NDArray[np.int64]) -> list[Fact]:
+        """The facts of cells ``(n,)``, by id and in words."""
+        subject, relation, object_ = (
+            column[cells].tolist() for column in (self.subject, self.relation, self.object)
         )
+        entities = {*subject, *object_}
+        ids = {number: self.entity_id(number) for number in entities}
+        names = {number: self.names_of(number)[0] for number in entities}
+        said = {number: self.relation_text(number) for number in set(relation)}
+        return [
+            Fact(ids[s], self.relations[r], ids[o], names[s], said[r], names[o])
+            for s, r, o in zip(subject, relation, object_, strict=True)
+        ]
 
     def entity_id(self, entity: int) -> str:
         """The id of an entity."""

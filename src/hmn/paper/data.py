@@ -131,7 +131,10 @@ class Data:
         cells = self._cells(asked.values(), preset.facts or 0)
         if "test" in self.asked:
             asked["test"] = self._test_part(cells, preset.valid)
-        triples = {cell: self.facts.fact(cell)[:3] for cell in cells}
+        triples = {
+            cell: fact[:3]
+            for cell, fact in zip(cells, self.facts.facts(np.array(cells, np.int64)), strict=True)
+        }
         names = {
             self.facts.entities[entity].as_py(): self.facts.names.of(entity)
             for cell in cells

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hmn.errors import NonFiniteError
+from hmn.facts.ragged import spans
 from hmn.facts.table import Fact, FactTable
 from hmn.index.watch import SearchSeen
 from hmn.qa.cells import Cells
@@ -145,25 +146,42 @@ class AnswerModule:
     def __init__(self, facts: FactTable, cells: Cells) -> None:
         self.facts, self.cells = facts, cells
 
-    def __call__(self, read: Read[Tensor | None]) -> list[list[Answer]]:
-        """Answers to each question, best first, at most one per cell that was read."""
-        weights, cells = read.weight.double().cpu().numpy(), read.cell.cpu().numpy()
+    def __call__(self, read: Read[Tensor | None], k: int | None = None) -> list[list[Answer]]:
+        """The ``k`` best answers to each question, best first: at most one per cell that was read."""
+        weights, cells = read.weight.double().cpu().numpy(), read.cell.cpu().numpy()  # (B, K)
         if not np.isfinite(weights).all():
             raise NonFiniteError("attention: a cell's weight is NaN, expected finite keys and queries")
-        return [self._answers(weight, cell) for weight, cell in zip(weights, cells, strict=True)]
+        k = cells.shape[1] if k is None else k
+        question, pairs, probability = self._best_pairs(weights, cells, k)
+        held = self.facts.cells_of_pairs(pairs)
+        start, shown = spans(held.start[:-1], np.minimum(held.start[1:], held.start[:-1] + MOST_SHOWN))
+        facts = self.facts.facts(held.flat[shown])
+        answers: list[list[Answer]] = [[] for _ in cells]
+        columns = (question, probability, held.length, start[:-1], start[1:])
+        for row, share, count, first, end in zip(*(column.tolist() for column in columns), strict=True):
+            own = facts[first:end]
+            answers[row].append(Answer([fact.object_name for fact in own], share, own, count))
+        return answers
 
-    def _answers(self, weight: NDArray[np.float64], cell: NDArray[np.int64]) -> list[Answer]:
-        """Answers from the weights ``(K,)`` of the cells ``(K,)`` that were read, best first."""
-        held = self.cells.facts.take(cell[cell >= 0])
-        share = np.repeat(weight[cell >= 0] / np.maximum(held.length, 1), held.length)
-        pairs, first, number = np.unique(self.facts.pair[held.flat], return_index=True, return_inverse=True)
+    def _best_pairs(
+        self, weights: NDArray[np.float64], cells: NDArray[np.int64], k: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        """The questions ``(n,)``, ascending, the pairs of their ``k`` best answers, and the shares of these."""
+        asking, place = (cells >= 0).nonzero()  # of each cell that was read
+        held = self.cells.facts.take(cells[asking, place])
+        share = np.repeat(weights[asking, place] / np.maximum(held.length, 1), held.length)
+        # a question's facts of one pair are one answer, whichever cells they are from
+        asked, pair = np.repeat(asking, held.length), self.facts.pair[held.flat]
+        count = int(pair.max(initial=0)) + 1
+        distinct, first, number = np.unique(asked * count + pair, return_index=True, return_inverse=True)
+        question, pairs = np.divmod(distinct, count)
         probability = np.bincount(number, share)
         # rank by the best cell of each pair, as evaluation does, then by probability
         rank = np.repeat(np.arange(held.rows), held.length)[first]
-        order = np.lexsort((self.facts.in_order(pairs), -probability, rank))[: len(cell)]
-        return [self._answer(int(pairs[row]), float(probability[row])) for row in order]
-
-    def _answer(self, pair: int, probability: float) -> Answer:
-        cells = self.facts.cells_of_pair(pair)
-        shown = [self.facts.fact(int(cell)) for cell in cells[:MOST_SHOWN]]
-        return Answer([fact.object_name for fact in shown], probability, shown, len(cells))
+        by_id, ties = np.zeros(len(pairs), np.int64), np.bincount(rank)[rank] > 1
+        by_id[ties] = self.facts.in_order(pairs[ties])
+        order = np.lexsort((by_id, -probability, rank, question))
+        question = question[order]
+        nth = np.arange(len(order)) - np.searchsorted(question, question)  # among those of its question
+        best = nth < min(k, cells.shape[1])
+        return question[best], pairs[order][best], probability[order][best]

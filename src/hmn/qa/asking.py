@@ -54,7 +54,7 @@ def ask_all(model: FactoidQA, questions: Iterable[str], k: int) -> list[Answers]
         return _follow(model, network, about(asked, model.facts, model.config), read, k)
     bags = bags_of(asked, model.config.feature_bits, model.cells.splitting)
     found, known = _read(model, bags, read)
-    return _judged(model, network.output_module(found), known, found.reads.tolist(), k)
+    return _judged(model, network.output_module(found, k), known, found.reads.tolist(), k)
 
 
 def trace(model: FactoidQA, question: str, k: int) -> Trace:
@@ -67,7 +67,7 @@ def trace(model: FactoidQA, question: str, k: int) -> Trace:
             answers = _follow(model, network, about(asked, model.facts, model.config), read, k)[0]
             return Trace(answers, searches, [])
         found, known = _read(model, bags_of(asked, model.config.feature_bits, model.cells.splitting), read)
-        answers = _judged(model, network.output_module(found), known, found.reads.tolist(), k)[0]
+        answers = _judged(model, network.output_module(found, k), known, found.reads.tolist(), k)[0]
     attended = []
     for cell, weight in zip(found.cell[0].tolist(), found.weight[0].tolist(), strict=True):
         if cell >= 0:

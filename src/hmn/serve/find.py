@@ -80,8 +80,8 @@ def find_facts(
     cells = cells[wanted[table.relation[cells]]]
     if text is not None:
         cells = cells[_with_text(table, cells, text)]
-    shown = cells[:limit].tolist()
-    return Page(version, [table.fact(cell) for cell in shown], shown[-1] if len(cells) > len(shown) else None)
+    shown = cells[:limit]
+    return Page(version, table.facts(shown), int(shown[-1]) if len(cells) > len(shown) else None)
 
 
 def _candidates(table: FactTable, subject: str | None, object_: str | None) -> NDArray[np.int64]:

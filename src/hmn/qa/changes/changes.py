@@ -68,7 +68,7 @@ def remove_facts(model: FactoidQA, facts: GivenFacts, ignore_missing: bool) -> F
     cells = table.cells_of(*_columns(given))
     missing = np.flatnonzero(cells < 0)
     if len(missing) and not ignore_missing:
-        shown = "; ".join(str(given.fact(int(row))[:3]) for row in missing[:SHOWN])
+        shown = "; ".join(str(fact[:3]) for fact in given.facts(missing[:SHOWN]))
         more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         raise DataError(
             f"the table does not have {shown}{more}, expected facts that are there: "
@@ -193,7 +193,7 @@ def _table_of(facts: GivenFacts, names: GivenNames | None) -> FactTable:
         if names is None or isinstance(names, (str, Path)):
             return FactTable.read(facts, names)
         read = FactTable.read(facts)
-        facts = [read.fact(cell)[:3] for cell in range(len(read))]
+        facts = [fact[:3] for fact in read.facts(np.arange(len(read)))]
     if isinstance(names, (str, Path)):
         numbered, _ = distinct_facts(checked_triples(facts, Source("facts")), Source("facts"))
         ranked = read_names(Source(names), None)

@@ -98,7 +98,8 @@ class HopAnswers:
 
     def _answer(self, reading: Reading) -> Answer:
         shown = reading.facts[:MOST_SHOWN]
-        chains = [[self.facts.fact(int(fact)) for fact in chain] for chain in shown]
+        facts, hops = self.facts.facts(shown.ravel()), shown.shape[1]
+        chains = [facts[first : first + hops] for first in range(0, len(facts), hops)]
         return Answer(
             [chain[-1].object_name for chain in chains],
             reading.probability,
