@@ -88,17 +88,16 @@ def test_at_most_as_many_answers_as_cells_read_and_unused_places_are_none() -> N
 
 def test_the_best_answers_are_those_that_all_begin_with() -> None:
     module, generator = AnswerModule(FACTS, CELLS), torch.Generator().manual_seed(0)
-    weights = torch.rand(6, len(CELLS), generator=generator).softmax(1)
-    orders = [torch.randperm(len(CELLS), generator=generator).tolist() for _ in weights]
-    batch = read(*[list(zip(order, weight.tolist(), strict=True)) for order, weight in zip(orders, weights)])
-    whole = module(batch)
+    reads = []
+    for _ in range(6):
+        order = torch.randperm(len(CELLS), generator=generator).tolist()
+        weight = torch.rand(len(CELLS), generator=generator).softmax(0).tolist()
+        reads.append(list(zip(order, weight, strict=True)))
+    whole = module(read(*reads))
     assert [len(answers) for answers in whole] == [4] * 6
+    assert whole == [answers for one in reads for answers in module(read(one))]
     for k in (0, 1, 3, 9):
-        assert module(batch, k) == [answers[:k] for answers in whole]
-    alone = [
-        module(read(list(zip(order, weight.tolist(), strict=True)))) for order, weight in zip(orders, weights)
-    ]
-    assert whole == [answers for (answers,) in alone]
+        assert module(read(*reads), k) == [answers[:k] for answers in whole]
 
 
 def test_all_probability_is_given_out() -> None:

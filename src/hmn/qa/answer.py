@@ -166,7 +166,7 @@ class AnswerModule:
     def _best_pairs(
         self, weights: NDArray[np.float64], cells: NDArray[np.int64], k: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-        """The questions ``(n,)``, ascending, the pairs of their ``k`` best answers, and the shares of these."""
+        """Questions ``(n,)``, ascending, the pairs of their ``k`` best answers, and the shares of these."""
         asking, place = (cells >= 0).nonzero()  # of each cell that was read
         held = self.cells.facts.take(cells[asking, place])
         share = np.repeat(weights[asking, place] / np.maximum(held.length, 1), held.length)

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, Query, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from pydantic_core import to_json
+from starlette.responses import PlainTextResponse, Response
 
 from hmn.qa.answer import Answers
 from hmn.serve.http.auth import bearer, guards, writes_for
@@ -93,7 +94,7 @@ def make_app(served: ServedModel, settings: Settings) -> FastAPI:
             for text, found, trace in zip(texts, answers, traces, strict=True)
         ]
         # as in Asked, but checking hundreds of facts once more would take longer than finding them
-        return JSONResponse({"version": number, "results": results})
+        return Response(to_json({"version": number, "results": results}), media_type="application/json")
 
     @app.get("/v1/facts", tags=["Facts"], dependencies=reads)
     async def list_facts(wanted: Annotated[Find, Query()]) -> Page:

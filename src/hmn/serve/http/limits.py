@@ -51,7 +51,7 @@ class Limits:
 
     def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
         self.app, self.settings, self.metrics = app, settings, metrics
-        self._in_flight = 0
+        self._hosts, self._in_flight = settings.allowed_hosts, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
@@ -110,10 +110,11 @@ class Limits:
 
     def _check_host(self, host: str) -> None:
         """Refuse a request for another name, which a page from elsewhere may have pointed here."""
-        allowed = self.settings.allowed_hosts
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
-        if allowed and name.lower() not in allowed:
-            detail = f"host is {host:.200}, expected one of {', '.join(sorted(allowed))}: see --allow-host"
+        if self._hosts and name.lower() not in self._hosts:
+            detail = (
+                f"host is {host:.200}, expected one of {', '.join(sorted(self._hosts))}: see --allow-host"
+            )
             raise Problem(HTTPStatus.MISDIRECTED_REQUEST, detail)
 
     async def _body(self, headers: dict[str, str], receive: Receive) -> bytes:
