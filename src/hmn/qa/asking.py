@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hmn.facts.questions import QuestionSet
 from hmn.index.watch import watching
-from hmn.qa.answer import Answer, Answers, Attended, Trace
+from hmn.qa.answer import Answer, AnswerModule, Answers, Attended, Trace
 from hmn.qa.config import checked_k
 from hmn.qa.hops.evaluate import BATCH, evaluate_chains
 from hmn.qa.hops.network import Asked as Question
@@ -54,7 +54,7 @@ def ask_all(model: FactoidQA, questions: Iterable[str], k: int) -> list[Answers]
         return _follow(model, network, about(asked, model.facts, model.config), read, k)
     bags = bags_of(asked, model.config.feature_bits, model.cells.splitting)
     found, known = _read(model, bags, read)
-    return _judged(model, network.output_module(found, k), known, found.reads.tolist(), k)
+    return _shown(model, found, known, k)
 
 
 def trace(model: FactoidQA, question: str, k: int) -> Trace:
@@ -67,7 +67,7 @@ def trace(model: FactoidQA, question: str, k: int) -> Trace:
             answers = _follow(model, network, about(asked, model.facts, model.config), read, k)[0]
             return Trace(answers, searches, [])
         found, known = _read(model, bags_of(asked, model.config.feature_bits, model.cells.splitting), read)
-        answers = _judged(model, network.output_module(found, k), known, found.reads.tolist(), k)[0]
+        answers = _shown(model, found, known, k)[0]
     attended = []
     for cell, weight in zip(found.cell[0].tolist(), found.weight[0].tolist(), strict=True):
         if cell >= 0:
@@ -82,6 +82,13 @@ def _read(model: FactoidQA, bags: WordBags, read: int) -> tuple[Read[Tensor | No
     query, as_read = network.input_module.encode(bags)  # type: ignore[operator]
     found = network.reader.read(query, read)
     return found, judge(Asked(bags, as_read, query), found) if isinstance(judge, CellJudge) else None
+
+
+def _shown(model: FactoidQA, found: Read[Tensor | None], known: Tensor | None, k: int) -> list[Answers]:
+    """Answers of a network of one hop, from what it has read."""
+    output = model.network.output_module
+    assert isinstance(output, AnswerModule)
+    return _judged(model, output(found, k), known, found.reads.tolist(), k)
 
 
 def _follow(model: FactoidQA, network: HopNetwork, question: Question, read: int, k: int) -> list[Answers]:
