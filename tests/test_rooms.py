@@ -22,7 +22,8 @@ ORDER = {
     " < buckets lists search < __init__",
     "hmn.cli": "output < flags < ask demo evaluate facts paper serving < train < app < __init__ __main__",
     "hmn.cli.serving": "compact table < serve < __init__",
-    "hmn.distributed": "collectives < rows < sharded_index < sharded_memory < replicas < __init__",
+    "hmn.distributed": "collectives row_files < rows < sharded_index < sharded_memory"
+    " < replicas training_state < loading < checkpoint < __init__",
     "hmn.facts": "ids ragged < files < rdf wide < growing names numbering < given < lookup < table < topic"
     " changing < questions < __init__",
     "hmn.facts.given": "relations wide < facts < __init__",
@@ -55,7 +56,7 @@ ORDER = {
     " < client pages served < compact http < __init__",
     "hmn.serve.http": "settings problems schemas metrics < auth batching limits shown"
     " < app < server < __init__",
-    "hmn.store": "atomic contents rows < manifest < replace < bundle < __init__",
+    "hmn.store": "atomic contents rows values < manifest < replace < bundle < __init__",
 }
 """Modules and folders of a package from the bottom up; each may import those before its own ``<`` only."""
 

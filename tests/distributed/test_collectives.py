@@ -30,6 +30,18 @@ def test_one_rank_exchanges_with_itself() -> None:
     assert (ranks.rank, ranks.size, ranks.bytes_sent) == (0, 1, 0)
 
 
+def test_without_torchrun_there_is_one_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+    ranks = Ranks.join(timeout=5)
+    assert (ranks.rank, ranks.size, ranks.timeout) == (0, 1, 5.0)
+    assert not torch.distributed.is_initialized()
+    done: list[int] = []
+    ranks.in_turns((done.append(step) for step in range(3)), "turns")  # type: ignore[func-returns-value]
+    assert done == [0, 1, 2]
+    assert ranks.tell(b"all", "words") == b"all" and ranks.report(b"one", "words") == [b"one"]
+    assert ranks.tell(b"", "words") == b"" and ranks.report(b"", "words") == [b""]
+
+
 @pytest.mark.parametrize("timeout", [0, -1.0, True, "10", float("nan"), float("inf")])
 def test_a_time_limit_is_a_number_of_seconds(timeout: object) -> None:
     with pytest.raises(ConfigError, match="expected a number of seconds above 0"):

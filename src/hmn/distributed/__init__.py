@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hmn.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from hmn.distributed.checkpoint import ShardedCheckpoint as ShardedCheckpoint
     from hmn.distributed.collectives import Ranks as Ranks
     from hmn.distributed.replicas import keep_shards as keep_shards
     from hmn.distributed.replicas import sum_gradients as sum_gradients
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_names(
     "hmn.distributed",
     {
+        "hmn.distributed.checkpoint": ["ShardedCheckpoint"],
         "hmn.distributed.collectives": ["Ranks"],
         "hmn.distributed.replicas": ["keep_shards", "sum_gradients"],
         "hmn.distributed.sharded_index": ["ShardedIndex"],

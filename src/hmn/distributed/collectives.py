@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from zlib import crc32
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from hmn.errors import ConfigError, RankError
 
@@ -21,6 +23,8 @@ MILLISECOND = 1e-3
 """Seconds by which gloo may wait too briefly, since it counts whole milliseconds."""
 LONGEST_REASON = 2_000
 """Upper limit of the bytes of an error that a rank reports to the others."""
+NOTHING = torch.empty(0, dtype=torch.uint8, device="cpu")
+"""No bytes."""
 
 
 class Ranks:
@@ -65,6 +69,25 @@ class Ranks:
                 for number in range(self.size)
             ]
 
+    @classmethod
+    def join(cls, backend: str = "gloo", *, timeout: float = 30.0) -> Ranks:
+        """Join the processes that ``torchrun`` has started; the only rank without it.
+
+        It calls ``init_process_group``, if nobody has. Where ``torchrun --max-restarts`` starts the processes
+        of one machine again, it keeps them from the addresses of those before, which its store still has.
+
+        Args:
+            backend: as for ``init_process_group``, with gloo for tensors on the CPU.
+            timeout: as for ``Ranks``.
+        """
+        if "RANK" in os.environ and not dist.is_initialized():
+            store, rank, size = next(rendezvous("env://"))
+            if os.environ.get("LOCAL_WORLD_SIZE") == str(size):  # else each machine counts for itself
+                restarts = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+                store = dist.distributed_c10d.PrefixStore(f"hmn/restarts/{restarts}", store)
+            dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+        return cls(timeout=timeout)
+
     def exchange(self, rows: Tensor, counts: Sequence[int], step: str) -> tuple[Tensor, list[int]]:
         """Send each rank its rows, and receive the rows that each rank sends here.
 
@@ -98,6 +121,29 @@ class Ranks:
         """The rows ``(n, ...)`` of every rank, in the order of the ranks, and their number for each rank."""
         repeated = rows.repeat(self.size, *[1] * (rows.dim() - 1))
         return self.exchange(repeated, [len(rows)] * self.size, step)
+
+    def tell(self, data: bytes, step: str) -> bytes:
+        """What rank 0 gives, on every rank; what the others give is ignored."""
+        rows = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data and not self.rank else NOTHING
+        came, _ = self.exchange(rows.repeat(self.size), [len(rows)] * self.size, step)
+        return bytes(came.tolist())
+
+    def report(self, data: bytes, step: str) -> list[bytes]:
+        """What each rank gives, on rank 0; nothing on the others."""
+        rows = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else NOTHING
+        came, counts = self.exchange(rows, [len(rows), *[0] * (self.size - 1)], step)
+        return [bytes(part.tolist()) for part in torch.split(came, counts)] if not self.rank else []
+
+    def in_turns(self, work: Iterator[Any], step: str) -> None:
+        """Run iterators of any lengths to their ends; each step may take as long as an exchange.
+
+        So work of any length keeps to the time limit, and a rank that fails in it is noticed soon.
+        """
+        running = True
+        while running:
+            more = next(work, self) is not self
+            flags, _ = self.gather(torch.tensor([more], device="cpu"), step)
+            running = bool(flags.any())
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -144,8 +190,7 @@ class Ranks:
         failed = [number for number, count in enumerate(counts) if count < 0]
         if not failed:
             return
-        nothing = torch.empty(0, dtype=torch.uint8, device="cpu")
-        reasons = self._swap_reasons([nothing] * self.size, counts, deadline)
+        reasons = self._swap_reasons([NOTHING] * self.size, counts, deadline)
         raise RankError(f"rank {failed[0]} of {self.size} has failed: {reasons[failed[0]]}")
 
     def _swap_reasons(self, parts: list[Tensor], counts: list[int], deadline: float) -> list[str]:

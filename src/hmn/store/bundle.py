@@ -30,7 +30,16 @@ from hmn.store.atomic import (
     write_synced,
 )
 from hmn.store.contents import check_finite, fitting
-from hmn.store.manifest import Identity, checked_files, checked_name, identity, json_bytes, parse_object, seal
+from hmn.store.manifest import (
+    Entry,
+    Identity,
+    checked_files,
+    checked_name,
+    identity,
+    json_bytes,
+    parse_object,
+    seal,
+)
 from hmn.store.replace import find_bundle, folder_identity, is_replaceable, recover, swap
 
 _READ_ATTEMPTS = 20
@@ -40,7 +49,12 @@ _READ_PAUSE = 0.005
 
 
 @contextmanager
-def writing_bundle(path: Path | str, *, on_sealed: Callable[[Path], None] | None = None) -> Iterator[Path]:
+def writing_bundle(
+    path: Path | str,
+    *,
+    on_sealed: Callable[[Path], None] | None = None,
+    written: Mapping[str, Entry] | None = None,
+) -> Iterator[Path]:
     """Give a temporary folder to write into; when the block ends, it becomes the bundle at ``path``.
 
     Missing parent folders are made. An existing bundle is replaced at the very end; it is unchanged if the
@@ -50,6 +64,8 @@ def writing_bundle(path: Path | str, *, on_sealed: Callable[[Path], None] | None
     Args:
         path: path of the bundle: there must be nothing, an empty folder or a bundle. A link is followed.
         on_sealed: called with the temporary folder when it is complete and on disk, before it is renamed.
+        written: filled by the block with the entries of files that it has measured and synced itself, or had
+            other processes write; see ``seal``.
 
     Yields:
         The temporary folder, beside ``path``. It may hold only plain files, no folders.
@@ -69,7 +85,7 @@ def writing_bundle(path: Path | str, *, on_sealed: Callable[[Path], None] | None
             new.mkdir()
         yield new
         with explaining("write", path):
-            seal(new)
+            seal(new, written)
         if on_sealed is not None:
             on_sealed(new)
         with explaining("write", path), uninterrupted():

@@ -40,22 +40,34 @@ _ADVICE = "restore it from a copy, or save the bundle again"
 
 Identity = tuple[int, ...]
 """Numbers that change when another file takes the place of this one."""
+Entry = tuple[int, str]
+"""Size in bytes and CRC32 of a file, as the manifest has them."""
 
 
-def seal(folder: Path) -> None:
+def seal(folder: Path, written: Mapping[str, Entry] | None = None) -> None:
     """Sync every file of a folder to disk, then write and sync its manifest.
+
+    Args:
+        folder: the folder.
+        written: entries of files that are complete and on disk, as ``measured`` gives them. These files are
+            not read, and may have been written by other machines.
 
     Raises:
         BundleError: the folder holds anything but plain files with simple names.
     """
-    files: dict[str, dict[str, Any]] = {}
+    written = written or {}
+    files = {
+        checked_name(name, folder): {"size": size, "crc32": crc32} for name, (size, crc32) in written.items()
+    }
     for file in sorted(folder.iterdir()):
         name = checked_name(file.name, folder)
+        if name in written:
+            continue
         if not stat.S_ISREG(file.lstat().st_mode):
             raise BundleError(
                 f"{file}: got a folder, link or device, expected a plain file: put only plain files there"
             )
-        size, crc32, _ = _measured(file, sync=True)
+        size, crc32 = measured(file)
         files[name] = {"size": size, "crc32": crc32}
     manifest = {"format": FORMAT, "version": FORMAT_VERSION, "files": files}
     write_synced(folder / MANIFEST, json_bytes(manifest))
@@ -71,22 +83,37 @@ def checked_files(folder: Path) -> dict[str, Identity]:
     Raises:
         BundleError: the manifest or a file is missing or damaged, or the format is newer.
     """
-    listed = _listed_files(folder)
+    listed = listed_files(folder)
     for name, (size, _) in listed.items():
-        file = folder / name
-        if not file.is_file():
-            raise BundleError(f"{file}: missing, expected a file of {size} bytes: {_ADVICE}")
-        if (got := file.stat().st_size) != size:
-            raise BundleError(f"{file}: damaged, has {got} bytes, expected {size}: {_ADVICE}")
-    identities: dict[str, Identity] = {}
-    for name, (size, crc32) in listed.items():
-        got, got_crc32, identities[name] = _measured(folder / name)
-        if (got, got_crc32) != (size, crc32):
-            raise BundleError(
-                f"{folder / name}: damaged, has {got} bytes with CRC32 {got_crc32}, "
-                f"expected {size} with {crc32}: {_ADVICE}"
-            )
-    return identities
+        _check_size(folder / name, size)
+    return {name: check_file(folder / name, entry) for name, entry in listed.items()}
+
+
+def check_file(file: Path, entry: Entry) -> Identity:
+    """Check a file against its entry in the manifest, its size before its checksum.
+
+    Returns:
+        The identity of the file when it was read.
+
+    Raises:
+        BundleError: the file is missing or damaged.
+    """
+    size, crc32 = entry
+    _check_size(file, size)
+    got, got_crc32, known = _measured(file)
+    if (got, got_crc32) != (size, crc32):
+        raise BundleError(
+            f"{file}: damaged, has {got} bytes with CRC32 {got_crc32}, "
+            f"expected {size} with {crc32}: {_ADVICE}"
+        )
+    return known
+
+
+def _check_size(file: Path, size: int) -> None:
+    if not file.is_file():
+        raise BundleError(f"{file}: missing, expected a file of {size} bytes: {_ADVICE}")
+    if (got := file.stat().st_size) != size:
+        raise BundleError(f"{file}: damaged, has {got} bytes, expected {size}: {_ADVICE}")
 
 
 def is_bundle(folder: Path) -> bool:
@@ -166,8 +193,12 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _listed_files(folder: Path) -> dict[str, tuple[int, str]]:
-    """Read the manifest: the size and CRC32 of each file."""
+def listed_files(folder: Path) -> dict[str, Entry]:
+    """Read the manifest: the size and CRC32 of each file.
+
+    Raises:
+        BundleError: the manifest is missing or damaged, or the format is newer.
+    """
     manifest, file = _manifest(folder), folder / MANIFEST
     version, files = manifest.get("version"), manifest.get("files")
     if type(version) is int and version > FORMAT_VERSION:
@@ -183,7 +214,7 @@ def _listed_files(folder: Path) -> dict[str, tuple[int, str]]:
     return {name: _entry(name, entry, file) for name, entry in files.items()}
 
 
-def _entry(name: str, entry: Any, file: Path) -> tuple[int, str]:
+def _entry(name: str, entry: Any, file: Path) -> Entry:
     """Check one entry of the manifest; gives size and CRC32."""
     if not is_file_name(name):
         raise BundleError(f"{file}: file name {name!r:.80}, expected a plain one without folders: {_ADVICE}")
@@ -196,6 +227,12 @@ def _entry(name: str, entry: Any, file: Path) -> tuple[int, str]:
         raise BundleError(
             f"{file}: damaged, {name} has CRC32 {crc32!r:.80}, expected 8 hex digits: {_ADVICE}"
         )
+    return size, crc32
+
+
+def measured(file: Path) -> Entry:
+    """Sync a file to disk; gives its entry for the manifest."""
+    size, crc32, _ = _measured(file, sync=True)
     return size, crc32
 
 

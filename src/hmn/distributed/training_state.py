@@ -1,0 +1,189 @@
+"""What a training run over ranks consists of: rows that are shared out, and what every rank has alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+
+from hmn.distributed.sharded_memory import ShardedCells
+from hmn.errors import ConfigError
+
+
+class RowState(NamedTuple):
+    """Which entry of an optimiser's state: one that concerns a table of cells.
+
+    Attributes:
+        optimizer: number of the optimiser.
+        name: name of the table in the model.
+        entry: name that the optimiser gives the entry, such as ``exp_avg``.
+    """
+
+    optimizer: int
+    name: str
+    entry: str
+
+
+class TrainingState:
+    """A model with memories over ranks and its optimisers, taken apart for a checkpoint and put together.
+
+    Args:
+        model: the model, perhaps wrapped in ``DistributedDataParallel``.
+        optimizers: optimisers of its parameters.
+
+    Attributes:
+        memories: the memories over ranks, by their names in the model, which end with a dot.
+
+    Raises:
+        ConfigError: an optimiser trains a parameter that the model lacks.
+    """
+
+    def __init__(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
+        self.model: nn.Module = model.module if isinstance(model, DistributedDataParallel) else model
+        self.optimizers = list(optimizers)
+        self.memories: dict[str, ShardedCells] = {}
+        self._prefixes: list[str] = []  # of every name that a memory has
+        for name, part in self.model.named_modules(remove_duplicate=False):
+            if isinstance(part, ShardedCells):
+                self._prefixes.append(f"{name}." if name else "")
+                if all(part is not known for known in self.memories.values()):
+                    self.memories[self._prefixes[-1]] = part
+        self._names = {id(parameter): name for name, parameter in self.model.named_parameters()}
+        for number, optimizer in enumerate(self.optimizers):
+            for parameter in _parameters(optimizer):
+                if id(parameter) not in self._names:
+                    raise ConfigError(
+                        f"optimizer {number} ({type(optimizer).__name__}) trains a parameter of shape "
+                        f"{tuple(parameter.shape)} that is not in the model, expected the model's own: give "
+                        "the checkpoint the model that holds all that is trained"
+                    )
+
+    def tables(self, memory: str) -> dict[str, Tensor]:
+        """The tables ``(n, ...)`` of this rank's cells of a memory, by name: the tensors themselves."""
+        cells = self.memories[memory]
+        return {f"{memory}{name}": table.detach() for name, table in cells.state_dict().items()}
+
+    def row_state(self, memory: str) -> tuple[dict[RowState, Tensor], dict[RowState, Any]]:
+        """What the optimisers remember of this rank's cells of a memory.
+
+        Returns:
+            Tables ``(n, ...)`` with a row per cell, sparse ones coalesced; and all other entries.
+
+        Raises:
+            ConfigError: an entry is a tensor without a row per cell.
+        """
+        rows: dict[RowState, Tensor] = {}
+        others: dict[RowState, Any] = {}
+        for number, name, parameter, state in self._remembered():
+            if not name.startswith(memory) or self._is_replicated(name):
+                continue
+            for entry, value in state.items():
+                what = RowState(number, name, entry)
+                if not isinstance(value, Tensor) or value.dim() == 0:
+                    others[what] = value
+                elif value.dim() == parameter.dim() and len(value) == len(parameter):
+                    rows[what] = value.coalesce() if value.is_sparse else value
+                else:
+                    raise ConfigError(
+                        f"{entry} of {name} is {tuple(value.shape)} for {len(parameter)} cells, expected a "
+                        "row per cell: train cells with an optimiser that treats each by itself, such as "
+                        "hmn.nn.RowAdam"
+                    )
+        return rows, others
+
+    def replicated(self) -> dict[str, Any]:
+        """What every rank has alike: parameters and buffers, settings of optimisers, what they remember.
+
+        Raises:
+            ConfigError: a parameter is a DTensor, as of FSDP.
+        """
+        model = self._replicated_tensors()
+        for name, value in model.items():
+            if hasattr(value, "device_mesh"):
+                raise ConfigError(
+                    f"{name} is a DTensor, expected a plain tensor, the same on every rank: wrap the model "
+                    "in DistributedDataParallel, not in FSDP"
+                )
+        state: list[dict[str, Any]] = [{} for _ in self.optimizers]
+        for number, name, _, entries in self._remembered():
+            if self._is_replicated(name):
+                state[number][name] = entries
+        return {"model": model, "optimizers": self._settings(), "state": state}
+
+    def check(self, saved: Mapping[str, Any]) -> None:
+        """Refuse what ``replicated`` gave of another model, or with other optimisers.
+
+        Raises:
+            ConfigError: says what differs.
+        """
+        own, settings = self._replicated_tensors(), self._settings()
+        if odd := sorted(own.keys() ^ saved["model"].keys()):
+            where = "checkpoint" if odd[0] in own else "model"
+            raise ConfigError(f"the {where} has no {odd[0]!r:.100}")
+        for name, value in own.items():
+            got, wanted = (
+                f"{tuple(part.shape)} of {part.dtype}" if isinstance(part, Tensor) else type(part).__name__
+                for part in (saved["model"][name], value)
+            )
+            if got != wanted:
+                raise ConfigError(f"{name} is {got}, the model's {wanted}")
+        if len(saved["optimizers"]) != len(settings):
+            raise ConfigError(f"it has {len(saved['optimizers'])} optimizers, the run {len(settings)}")
+        for number, (one, other) in enumerate(zip(saved["optimizers"], settings, strict=True)):
+            for field in ("kind", "names"):
+                if one[field] != other[field]:
+                    raise ConfigError(
+                        f"optimizer {number} has {field} {one[field]!r:.150}, the run {other[field]!r:.150}"
+                    )
+
+    def load(self, saved: Mapping[str, Any], row_state: Mapping[RowState, Any]) -> None:
+        """Take back what ``replicated`` gave, and what the optimisers remember of this rank's cells."""
+        self.model.load_state_dict(saved["model"], strict=False)
+        for number, optimizer in enumerate(self.optimizers):
+            place = {self._names[id(parameter)]: n for n, parameter in enumerate(_parameters(optimizer))}
+            settings = saved["optimizers"][number]
+            groups = [
+                {**group, "params": [place[name] for name in names]}
+                for group, names in zip(settings["groups"], settings["names"], strict=True)
+            ]
+            state = {place[name]: entries for name, entries in saved["state"][number].items()}
+            for what, value in row_state.items():
+                if what.optimizer == number:
+                    state.setdefault(place[what.name], {})[what.entry] = value
+            optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+    def _remembered(self) -> Iterator[tuple[int, str, Tensor, dict[str, Any]]]:
+        """What each optimiser remembers: its number, the parameter's name, the parameter, the entries."""
+        for number, optimizer in enumerate(self.optimizers):
+            parameters, state = _parameters(optimizer), optimizer.state_dict()["state"]
+            for place, entries in state.items():
+                yield number, self._names[id(parameters[place])], parameters[place], entries
+
+    def _settings(self) -> list[dict[str, Any]]:
+        """Kind of each optimiser, the names of its parameters by group, and the settings of each group."""
+        return [
+            {
+                "kind": type(optimizer).__name__,
+                "names": [[self._names[id(part)] for part in group["params"]] for group in groups],
+                "groups": [
+                    {name: part for name, part in group.items() if name != "params"} for group in groups
+                ],
+            }
+            for optimizer in self.optimizers
+            for groups in [optimizer.param_groups]
+        ]
+
+    def _replicated_tensors(self) -> dict[str, Any]:
+        state = self.model.state_dict()
+        return {name: value for name, value in state.items() if self._is_replicated(name)}
+
+    def _is_replicated(self, name: str) -> bool:
+        return not any(name.startswith(prefix) for prefix in self._prefixes)
+
+
+def _parameters(optimizer: Optimizer) -> list[Tensor]:
+    """The parameters of an optimiser, in the order in which its state numbers them."""
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]

@@ -1,0 +1,280 @@
+"""A run that is saved and continued, on as many ranks or others, is one that was left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.distributed.processes import D, V, run
+from tests.distributed.saved_runs import CELLS, LAST, OPTIMIZERS, SAVED, Run, resharded
+from torch import Tensor, nn
+
+from hmn.distributed import Ranks, ShardedCheckpoint
+from hmn.errors import BundleError, ConfigError
+from hmn.nn import Memory
+from hmn.store.bundle import writing_bundle
+
+WARNED = "the checkpoint is of 2 ranks and there are {}: random generators stay as they are"
+
+gloo = pytest.mark.skipif(
+    not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
+    reason="this build of PyTorch has no torch.distributed with gloo",
+)
+
+
+class Ran:
+    """What four ranks returned, and the folder with their checkpoints."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            self.got = run(resharded, 4, folder)
+
+    def of(self, how: str, what: str) -> list[Any]:
+        return [part[how][what] for part in self.got if what in part[how]]
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    return Ran(tmp_path_factory.mktemp("ranks"))
+
+
+def near(got: list[dict[str, Any]], wanted: Run, losses: list[float]) -> None:
+    """Whether all ranks together have what one process has learned."""
+    for name, tensor in wanted.tensors().items():
+        joined = got[0][name] if name == "linear" else torch.cat([part[name] for part in got])
+        torch.testing.assert_close(joined, tensor, rtol=1e-5, atol=3e-6)
+    for part in got:
+        assert part["losses"] == pytest.approx(losses[LAST - len(part["losses"]) :], rel=1e-5)
+
+
+@gloo
+@pytest.mark.slow
+@pytest.mark.parametrize("how", OPTIMIZERS)
+def test_a_run_goes_on_with_any_number_of_ranks(ran: Ran, how: str) -> None:
+    alone = Run(how, [CELLS], Ranks())  # one process, which was never saved
+    before, losses = alone.tensors(), alone.train(0, LAST)
+    assert how == "fixed" or not torch.equal(before["keys"], alone.tensors()["keys"])
+    for number_of_ranks in ("left alone", "two", "uneven", "four"):
+        near(ran.of(how, number_of_ranks), alone, losses)
+    again = Run(how, [CELLS], Ranks(), seed=1)
+    checkpoint = again.checkpoint(ran.folder / f"saved-{how}")
+    with pytest.warns(UserWarning, match=WARNED.format(1)):
+        assert checkpoint.load() == SAVED
+    near([{"losses": again.train(SAVED, LAST), **again.tensors()}], alone, losses)
+    # bit for bit on as many ranks; sums of sparse momentum are taken in another order
+    for one, other in zip(ran.of(how, "left alone"), ran.of(how, "two"), strict=True):
+        if how != "momentum":
+            assert one["losses"][SAVED:] == other["losses"]
+            assert all(torch.equal(one[name], other[name]) for name in ("keys", "values", "linear"))
+
+
+@gloo
+@pytest.mark.slow
+def test_what_rank_0_adds_and_random_numbers_come_back(ran: Ran) -> None:
+    for how in OPTIMIZERS:
+        assert ran.of(how, "saved") == [True, True] and ran.of(how, "step") == [SAVED, SAVED]
+        for extra, left in zip(ran.of(how, "extra"), ran.of(how, "left alone"), strict=True):
+            assert extra.pop("table").tolist() == [0, 1, 2]
+            assert extra == {"losses": left["losses"][:SAVED], "best": float("inf"), "rank": 0}
+        for one, other in zip(ran.of(how, "drawn"), ran.of(how, "drawn again"), strict=True):
+            assert all(torch.equal(*pair) for pair in zip(one, other, strict=True))
+        warned = ran.of(how, "warned")
+        assert [len(messages) for messages in warned] == [1, 0, 0, 0]
+        assert warned[0][0].startswith(WARNED.format(4))
+
+
+@gloo
+@pytest.mark.slow
+def test_fewer_cells_than_ranks(ran: Ran) -> None:
+    for name in ("keys", "values"):
+        saved, loaded = (
+            torch.cat([part["few"][when][name] for part in ran.got]) for when in ("saved", "loaded")
+        )
+        assert len(saved) == 3 and torch.equal(saved, loaded)
+
+
+@gloo
+@pytest.mark.slow
+def test_the_clock_of_rank_0_decides(ran: Ran) -> None:
+    assert [part["clocks"] for part in ran.got] == [[True, False]] * 4
+
+
+@gloo
+@pytest.mark.slow
+def test_an_error_of_one_rank_reaches_all_and_the_checkpoint_before_stays(ran: Ran) -> None:
+    for step, error in (("save", "ConfigError: no state"), ("load", "BundleError: ")):
+        errors = [part["errors"][step] for part in ran.got]
+        assert errors[3].startswith(error)
+        assert errors[:3] == [f"RankError: rank 3 of 4 has failed: {errors[3]}"] * 3
+    assert {part["errors"]["step"] for part in ran.got} == {"1"}
+
+
+@gloo
+@pytest.mark.slow
+def test_files_are_safetensors_and_json_and_untouched_rows_take_no_room(ran: Ran) -> None:
+    for how in OPTIMIZERS:
+        names = {file.name for file in (ran.folder / f"saved-{how}").iterdir()}
+        assert names == {
+            "cells-0-000000000000.safetensors",
+            "cells-0-000000000120.safetensors",
+            "checkpoint.json",
+            "manifest.json",
+            "random-00000.safetensors",
+            "random-00001.safetensors",
+            "replicated.safetensors",
+        }
+    assert not [file for file in ran.folder.iterdir() if file.name.startswith(".")]
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    run = Run("rows", [CELLS], Ranks())
+    run.train(0, 2)
+    run.checkpoint(tmp_path / "saved").save(2, {"loss": 1.0})
+    return tmp_path / "saved"
+
+
+def test_nothing_was_saved(tmp_path: Path) -> None:
+    assert Run("rows", [CELLS], Ranks()).checkpoint(tmp_path / "new" / "folder").load() is None
+
+
+def test_it_is_saved_when_it_is_due(tmp_path: Path) -> None:
+    checkpoint = Run("rows", [CELLS], Ranks()).checkpoint(tmp_path / "saved", every=0.5)
+    assert [checkpoint.save_if_due(step) for step in range(2)] == [False, False]
+    checkpoint._saved -= 0.5
+    assert [checkpoint.save_if_due(step) for step in (2, 3)] == [True, False]
+    assert checkpoint.load() == 2
+
+
+Damage = Callable[[bytes], bytes]
+
+
+@pytest.mark.parametrize(
+    "name", ["cells-0-000000000000.safetensors", "replicated.safetensors", "random-00000.safetensors",
+             "checkpoint.json"]
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("damage", "error"),
+    [
+        (lambda data: data[: len(data) // 2], "damaged, has .* bytes, expected"),
+        (lambda data: data[:-3] + bytes([data[-3] ^ 4]) + data[-2:], "damaged, .* with CRC32"),
+        (None, "missing, expected a file of"),
+    ],
+    ids=["half", "changed", "missing"],
+)
+def test_damaged_files_are_named_and_nothing_is_loaded(
+    saved: Path, name: str, damage: Damage | None, error: str
+) -> None:
+    file = saved / name
+    if damage is None:
+        file.unlink()
+    else:
+        file.write_bytes(damage(file.read_bytes()))
+    run = Run("rows", [CELLS], Ranks(), seed=1)
+    before, checkpoint = run.tensors(), run.checkpoint(saved)
+    with pytest.raises(BundleError, match=f"{name}: {error}.*restore it from a copy"):
+        checkpoint.load()
+    assert all(torch.equal(tensor, before[part]) for part, tensor in run.tensors().items())
+
+
+@pytest.mark.parametrize(
+    ("memory", "linear", "error"),
+    [
+        (
+            Memory(torch.ones(CELLS, D), torch.ones(CELLS, V + 1)),
+            D,
+            r"value_table.weight has rows of \(5,\) in .*, the model's rows of \(6,\)",
+        ),
+        (
+            Memory(torch.ones(CELLS, D).double(), torch.ones(CELLS, V).double()),
+            D,
+            "in torch.float32, the model's",
+        ),
+        (Memory(torch.ones(CELLS, D)), D, "value_table.weight has rows of .*, the model's none"),
+        (Memory(torch.ones(CELLS + 1, D), torch.ones(CELLS + 1, V)), D, "has 203 cells, the model's 204"),
+        (Memory(torch.ones(CELLS, D), torch.ones(CELLS, V)), D + 1, r"0.weight is \(6, 6\) of"),
+        (None, D, "the model has no memory '1.memory' over ranks"),
+    ],
+    ids=["features", "type", "values", "cells", "layer", "no memory"],
+)
+def test_another_model_is_refused(saved: Path, memory: Memory | None, linear: int, error: str) -> None:
+    from hmn.distributed import ShardedMemory
+    from hmn.nn import KMIPSAttention
+
+    parts = [nn.Linear(D, linear)]
+    model = nn.Sequential(*parts, *([] if memory is None else [KMIPSAttention(ShardedMemory(memory), 2)]))
+    run = Run("rows", [CELLS], Ranks())
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(parts[0].parameters())]
+    if memory is not None:
+        memory.requires_grad_()
+    with pytest.raises(BundleError, match=rf"saved: the checkpoint is of another run: .*{error}"):
+        ShardedCheckpoint(saved, model, optimizers).load()
+    assert run
+
+
+@pytest.mark.parametrize(
+    ("optimizers", "error"),
+    [
+        (lambda run: run.optimizers[:1], "it has 2 optimizers, the run 1"),
+        (lambda run: [torch.optim.SGD(run.linear.parameters()), run.optimizers[1]], "has kind 'AdamW'"),
+        (lambda run: [torch.optim.AdamW([run.linear.weight]), run.optimizers[1]], "has names"),
+    ],
+)
+def test_other_optimizers_are_refused(saved: Path, optimizers: Callable[[Run], Any], error: str) -> None:
+    run = Run("rows", [CELLS], Ranks())
+    with pytest.raises(BundleError, match=error):
+        ShardedCheckpoint(saved, run.model, optimizers(run)).load()
+
+
+def test_folders_with_something_else_are_refused_at_once(tmp_path: Path) -> None:
+    run = Run("rows", [CELLS], Ranks())
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "notes.txt").write_text("keep me")
+    with pytest.raises(BundleError, match="files: got a file, or a folder that is not a bundle"):
+        run.checkpoint(tmp_path / "files")
+    with writing_bundle(tmp_path / "model") as folder:
+        (folder / "config.json").write_text("{}")
+    with pytest.raises(BundleError, match="model: got the folder of something else, such as a model"):
+        run.checkpoint(tmp_path / "model")
+    assert (tmp_path / "model" / "config.json").exists()
+
+
+def test_settings_are_checked(tmp_path: Path) -> None:
+    run = Run("rows", [CELLS], Ranks())
+    with pytest.raises(ConfigError, match=r"optimizer 0 .* trains a parameter of shape .* not in the model"):
+        ShardedCheckpoint(tmp_path / "new", run.linear, run.optimizers[1])
+    for every in (-1, True, "30", float("nan")):
+        with pytest.raises(ConfigError, match=r"every is .*, expected a number of seconds"):
+            run.checkpoint(tmp_path / "new", every=every)
+    checkpoint = run.checkpoint(tmp_path / "new")
+    for step in (-1, 1.0, True):
+        with pytest.raises(ConfigError, match=r"step is .*, expected a whole number"):
+            checkpoint.save(step)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="values/extra/odd is of type object"):
+        checkpoint.save(1, {"odd": object()})
+    assert checkpoint.load() is None and not list(tmp_path.iterdir())
+
+
+def test_an_optimizer_that_mixes_cells_is_refused(tmp_path: Path) -> None:
+    run = Run("adam", [CELLS], Ranks())
+    mixing = torch.optim.Adafactor(run.attention.parameters())
+    run.optimizers[1:] = [mixing]
+    run.train(0, 1)
+    with pytest.raises(ConfigError, match=r"col_var of .* for 203 cells, expected a row per cell"):
+        run.checkpoint(tmp_path / "new").save(1)
+
+
+def test_settings_of_optimizers_come_back(tmp_path: Path) -> None:
+    run, other = (Run("rows", [CELLS], Ranks()) for _ in range(2))
+    for group in run.optimizers[1].param_groups:
+        group["lr"], group["betas"] = torch.tensor(0.25), (0.5, 0.75)
+    run.checkpoint(tmp_path / "saved").save(1)
+    other.checkpoint(tmp_path / "saved").load()
+    group = other.optimizers[1].param_groups[0]
+    assert float(group["lr"]) == 0.25 and isinstance(group["lr"], Tensor)
+    assert group["betas"] == (0.5, 0.75)
