@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from tests.distributed.layers import encoded
 from tests.distributed.processes import D, K, V, raised, share
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -122,6 +123,7 @@ def resharded(rank: int, _: int) -> dict[str, Any]:
             run.checkpoint(folder).load()
         got.setdefault(how, {})["warned"] = [str(warning.message) for warning in warned]
         got[how]["four"] = _continued(run, SAVED)
+    got["encoded"] = _encoded(four)
     got["clocks"] = _clocks(four)
     got["errors"] = _errors(four)
     return got
@@ -139,6 +141,34 @@ def _few_cells(ranks: Ranks) -> dict[str, Any]:
     other = Run("rows", [0, 1, 0, 2], ranks, seed=1)
     other.checkpoint(Path("few")).load()
     return {"saved": run.tensors(), "loaded": other.tensors()}
+
+
+def _encoded(ranks: Ranks) -> dict[str, Any]:
+    """A memory of encoded cells, with its lagging snapshot, saved and loaded by other shares of the ranks."""
+    got = {}
+    for name, sizes in (("saved", [50, 0, 60, 7]), ("loaded", [1, 100, 16, 0])):
+        memory = ShardedMemory(encoded(sizes, ranks.rank), ranks=ranks)
+        encoder = memory.memory.shard.encoder
+        with torch.no_grad():
+            encoder.map.weight.mul_(2)  # type: ignore[union-attr, operator]
+            if name == "saved":
+                encoder.kind.weight.add_(1)  # type: ignore[union-attr, operator]
+        model = KMIPSAttention(memory, K)
+        adam = torch.optim.SparseAdam(encoder.kind.parameters(), lr=0.1)  # type: ignore[union-attr]
+        checkpoint = ShardedCheckpoint("encoded", model, adam)
+        if name == "saved":
+            model(torch.ones(2, D)).score.sum().backward()
+            adam.step()
+            checkpoint.save(1)
+        else:
+            checkpoint.load()
+        got[name] = {
+            "snapshot": memory.memory.snapshot().clone(),
+            "kind": encoder.kind.weight.detach().clone(),  # type: ignore[union-attr, operator]
+            "moments": adam.state_dict()["state"][0]["exp_avg"],
+            "step": adam.state_dict()["state"][0]["step"],
+        }
+    return got
 
 
 def _clocks(ranks: Ranks) -> list[bool]:

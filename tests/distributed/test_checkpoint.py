@@ -100,6 +100,17 @@ def test_fewer_cells_than_ranks(ran: Ran) -> None:
 
 @gloo
 @pytest.mark.slow
+def test_encoders_are_saved_once_and_snapshots_by_cell(ran: Ran) -> None:
+    saved, loaded = ([part["encoded"][when] for part in ran.got] for when in ("saved", "loaded"))
+    snapshots = [torch.cat([part["snapshot"] for part in parts]) for parts in (saved, loaded)]
+    assert len(snapshots[0]) == 117 and torch.equal(*snapshots)
+    for part in loaded:  # the gradients of rank 0 were not summed with those of others: its own are saved
+        assert torch.equal(part["kind"], saved[0]["kind"]) and part["step"] == 1
+        assert torch.equal(part["moments"], saved[0]["moments"])
+
+
+@gloo
+@pytest.mark.slow
 def test_the_clock_of_rank_0_decides(ran: Ran) -> None:
     assert [part["clocks"] for part in ran.got] == [[True, False]] * 4
 

@@ -194,6 +194,7 @@ class ShardedCheckpoint:
                 files.append(file)
                 yield file.name
             record["memories"][memory] = {
+                "cells": len(cells.shard),
                 "files": files,
                 "tables": {name: [list(part.shape[1:]), str(part.dtype)] for name, part in tables.items()},
                 "rows": [[what, table.is_sparse] for what, table in rows.items()],

@@ -51,6 +51,8 @@ class RowLoader:
             cells = self._state.memories[memory]
             first, count = cells.shards.first[self._rank], len(cells.shard)
             tables = self._state.tables(memory)
+            tensors = [*cells.parameters(), *cells.buffers()]
+            device = tensors[0].device if tensors else torch.device("cpu")
             sparse: dict[RowState, list[Piece]] = {}
             for file in files:
                 titles = self._titles(memory, file)
@@ -63,10 +65,10 @@ class RowLoader:
                         if is_sparse:
                             sparse.setdefault(what, []).append(piece)
                         else:
-                            _put(self._table(what, count, piece, tables[what.name].device), piece)
+                            _put(self._table(what, count, piece, device), piece)
                 yield file.name
             for what, pieces in sparse.items():
-                self._found[what] = _joined(pieces, count, tables[what.name].device)
+                self._found[what] = _joined(pieces, count, device)
 
     def row_state(self) -> dict[RowState, Any]:
         """What optimisers remember of this rank's rows, after ``reading``."""
@@ -91,7 +93,7 @@ class RowLoader:
                 if got != wanted:
                     raise ConfigError(f"{name} has {_described(got)}, the model's {_described(wanted)}")
         files = [RowFile(*file) for record in records for file in record["files"]]
-        total = sum(file.num_rows for file in files)
+        total = sum(record["cells"] for record in records)
         if total != len(cells):
             raise ConfigError(f"{memory.rstrip('.')} has {total} cells, the model's {len(cells)}")
         return overlapping(files, cells.shards.first[self._rank], len(cells.shard))

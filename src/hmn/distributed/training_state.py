@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -10,14 +11,19 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from hmn.distributed.sharded_memory import ShardedCells
-from hmn.errors import ConfigError
+from hmn.errors import ConfigError, NotFittedError
+from hmn.nn.memory.encoded import EncodedMemory
+from hmn.nn.memory.stored import Memory
+
+NO_OPTIMIZER = -1
+"""Number in place of an optimiser's: an encoded memory remembers its keys itself."""
 
 
 class RowState(NamedTuple):
     """Which entry of an optimiser's state: one that concerns a table of cells.
 
     Attributes:
-        optimizer: number of the optimiser.
+        optimizer: number of the optimiser; ``NO_OPTIMIZER`` for the snapshot of encoded cells.
         name: name of the table in the model.
         entry: name that the optimiser gives the entry, such as ``exp_avg``.
     """
@@ -45,12 +51,16 @@ class TrainingState:
         self.model: nn.Module = model.module if isinstance(model, DistributedDataParallel) else model
         self.optimizers = list(optimizers)
         self.memories: dict[str, ShardedCells] = {}
-        self._prefixes: list[str] = []  # of every name that a memory has
+        self._own: set[str] = set()  # names of what concerns this rank alone, as often as a memory occurs
         for name, part in self.model.named_modules(remove_duplicate=False):
             if isinstance(part, ShardedCells):
-                self._prefixes.append(f"{name}." if name else "")
+                prefix = f"{name}." if name else ""
+                stored = isinstance(part.shard, Memory)
+                weights = part.named_parameters(remove_duplicate=False)
+                encoders = set() if stored else {title for title, _ in weights}
+                self._own |= {f"{prefix}{title}" for title in part.state_dict() if title not in encoders}
                 if all(part is not known for known in self.memories.values()):
-                    self.memories[self._prefixes[-1]] = part
+                    self.memories[prefix] = part
         self._names = {id(parameter): name for name, parameter in self.model.named_parameters()}
         for number, optimizer in enumerate(self.optimizers):
             for parameter in _parameters(optimizer):
@@ -62,12 +72,13 @@ class TrainingState:
                     )
 
     def tables(self, memory: str) -> dict[str, Tensor]:
-        """The tables ``(n, ...)`` of this rank's cells of a memory, by name: the tensors themselves."""
+        """The tables ``(n, ...)`` of this rank's stored cells, by name: the tensors themselves."""
         cells = self.memories[memory]
-        return {f"{memory}{name}": table.detach() for name, table in cells.state_dict().items()}
+        tables = cells.state_dict() if isinstance(cells.shard, Memory) else {}
+        return {f"{memory}{name}": table.detach() for name, table in tables.items()}
 
     def row_state(self, memory: str) -> tuple[dict[RowState, Tensor], dict[RowState, Any]]:
-        """What the optimisers remember of this rank's cells of a memory.
+        """What the optimisers remember of this rank's cells, and the snapshot of encoded ones.
 
         Returns:
             Tables ``(n, ...)`` with a row per cell, sparse ones coalesced; and all other entries.
@@ -77,6 +88,10 @@ class TrainingState:
         """
         rows: dict[RowState, Tensor] = {}
         others: dict[RowState, Any] = {}
+        shard = self.memories[memory].shard
+        if isinstance(shard, EncodedMemory):
+            with suppress(NotFittedError):  # nothing has searched it yet
+                rows[RowState(NO_OPTIMIZER, memory, "snapshot")] = shard.snapshot()
         for number, name, parameter, state in self._remembered():
             if not name.startswith(memory) or self._is_replicated(name):
                 continue
@@ -154,6 +169,10 @@ class TrainingState:
                 if what.optimizer == number:
                     state.setdefault(place[what.name], {})[what.entry] = value
             optimizer.load_state_dict({"state": state, "param_groups": groups})
+        for what, value in row_state.items():
+            shard = self.memories[what.name].shard if what.optimizer == NO_OPTIMIZER else None
+            if isinstance(shard, EncodedMemory):
+                shard.restore(value)
 
     def _remembered(self) -> Iterator[tuple[int, str, Tensor, dict[str, Any]]]:
         """What each optimiser remembers: its number, the parameter's name, the parameter, the entries."""
@@ -181,7 +200,7 @@ class TrainingState:
         return {name: value for name, value in state.items() if self._is_replicated(name)}
 
     def _is_replicated(self, name: str) -> bool:
-        return not any(name.startswith(prefix) for prefix in self._prefixes)
+        return name not in self._own
 
 
 def _parameters(optimizer: Optimizer) -> list[Tensor]:
