@@ -22,7 +22,7 @@ ORDER = {
     " < buckets lists search < __init__",
     "hmn.cli": "output < flags < ask demo evaluate facts paper serving < train < app < __init__ __main__",
     "hmn.cli.serving": "compact table < serve < __init__",
-    "hmn.distributed": "collectives row_files < rows < sharded_index < sharded_memory"
+    "hmn.distributed": "collectives row_files < rows < drawing < sharded_index < sharded_memory"
     " < replicas training_state < loading < checkpoint < __init__",
     "hmn.facts": "ids ragged < files < rdf wide < growing names numbering < given < lookup < table < topic"
     " changing < questions < __init__",
@@ -77,7 +77,8 @@ MIRRORED_IN = {"bench": ROOT, "scripts": ROOT}
 
 TESTS_OF_NO_MODULE = {
     "_native/test_best_of.py": "cells scored in full, by the kernel and by PyTorch",
-    "distributed/test_layers.py": "layers, networks and readers over several ranks",
+    "distributed/test_layers.py": "layers and encoders over several ranks",
+    "distributed/test_networks.py": "networks, readers and draws over several ranks",
     "docs/test_blocks.py": "code in the documentation",
     "docs/test_links.py": "links in the documentation",
     "test_public.py": "the names that packages re-export",

@@ -12,7 +12,6 @@ from tests.distributed.processes import (
     D,
     K,
     counts,
-    everything,
     queries,
     raised,
     share,
@@ -141,11 +140,6 @@ def grown(rank: int, size: int, ranks: Ranks | None, sizes: list[int]) -> dict[s
     attention.indexed.add(new)
     attention.indexed.remove(torch.arange(0, sum(sizes), 2))
     return {"cell": attention(queries(data.query, size, rank)).cell, "cells": len(attention.memory)}
-
-
-def layers_and_everything(rank: int, size: int) -> dict[str, Any]:
-    """What all tests of several ranks look at: processes are slow to start."""
-    return {"layers": layers(rank, size, Ranks(timeout=120)), **everything(rank, size)}
 
 
 class Gradients(nn.Module):

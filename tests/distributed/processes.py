@@ -202,7 +202,6 @@ def _errors(rank: int, size: int, ranks: Ranks) -> dict[str, str]:
     got["own code"] = raised(lambda: _step(memory, int(not last)))
     own = Memory(torch.ones(3, D + last))
     got["features"] = raised(lambda: ShardedMemory(own, ranks=ranks))
-    got["strategy"] = raised(lambda: KMIPSAttention(memory, K, strategy="k-mips"))
     got["another"] = raised(lambda: setattr(KMIPSAttention(memory, K), "memory", own))
     got["given twice"] = raised(lambda: KMIPSAttention(memory, K, "exact"))
     got["afterwards"] = str(len(memory.search(torch.ones(1, D), K).cell))

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from hmn.distributed.collectives import Ranks
+from hmn.distributed.drawing import Shard, draw_together
 from hmn.distributed.rows import packed, unpacked
 from hmn.errors import ConfigError
 from hmn.index.checks import check_k, check_query
 from hmn.index.protocol import Index
+from hmn.nn.candidates.strategy import Candidates, Strategy
 from hmn.results import SearchResult
 
 MOST_TIED = 1024
@@ -104,6 +106,24 @@ class ShardedIndex:
             cell = torch.where(row < 0, -1, row.long() + first.view(-1, 1, 1))  # (W, B, k)
             best = _best(score.transpose(0, 1).flatten(1), cell.transpose(0, 1).flatten(1), k)
             return SearchResult(*best, reads.sum(dim=(0, 2)), scored.long().sum(dim=(0, 2)))
+
+    def draw_together(
+        self, strategy: Strategy, query: Tensor, target: Tensor, generator: torch.Generator
+    ) -> Candidates:
+        """Draw the candidates of all ranks' queries and targets, the same on every rank.
+
+        Every rank brings queries ``(B, D)`` and targets ``(T,)`` of its own; either may be none. See
+        ``hmn.nn.candidates.draw.candidates`` for the arguments, and ``hmn.distributed.drawing`` for how it is
+        done. 4 · D bytes of each query go to each other rank, and some of each candidate.
+
+        Raises:
+            ConfigError: the strategy needs clusters and the indexes have none.
+            RankError: another rank has failed.
+        """
+        with self.ranks.together():
+            query = check_query(query, self.features, 1)
+            shard = Shard(self.shard, self.shards.first[self.ranks.rank], len(self), self.ranks)
+            return draw_together(strategy, shard, self, query, target, generator)
 
 
 def _search(shard: Index, query: Tensor, k: int) -> SearchResult:

@@ -20,6 +20,7 @@ from hmn.nn.attention.scoring import checked_either
 from hmn.nn.memory.encoded import EncodedMemory
 from hmn.nn.memory.indexed import IndexedMemory
 from hmn.nn.memory.stored import Memory
+from hmn.nn.reader import log_total
 from hmn.results import SearchResult
 
 
@@ -226,6 +227,18 @@ class ShardedMemory:
         with self.ranks.together():
             shard = self.indexed.in_step(training=training)
         return ShardedIndex(shard, self.memory.shards, self.memory.snapshot().shape[1], self.ranks)
+
+    def log_total(self, query: Tensor) -> Tensor:
+        """Log of the sum of ``exp(score)`` over the snapshots of all ranks, for queries ``(B, D)``: ``(B,)``.
+
+        It is the normaliser of a softmax over all cells. Each rank adds up its own, and the sums are merged.
+        """
+        ranks = self.ranks
+        with ranks.together():
+            asked, counts = ranks.gather(query.detach(), "queries for all cells")
+            own = log_total(self.memory.shard, asked)  # (sum of B,)
+            came, _ = ranks.exchange(own, counts, "sums over cells")
+            return torch.logsumexp(came.view(ranks.size, -1), dim=0)
 
     def attach(self, layer: nn.Module) -> None:
         """Note that ``layer`` reads this memory. Nothing follows from it: the cells are not replaced."""

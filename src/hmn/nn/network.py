@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from hmn.errors import ConfigError, check_flag
 from hmn.nn.candidates.strategy import Candidates
 from hmn.nn.memory.indexed import IndexedMemory
+from hmn.nn.memory.over_ranks import IndexedOverRanks, is_indexed
 from hmn.nn.parts import CellMemory, Output, OutputModule, Reader, Writer
 from hmn.nn.products import inner_products
 
@@ -23,8 +24,8 @@ class MemoryNetwork(nn.Module, Generic[Output]):
 
     Args:
         input_module: a module that turns a batch of inputs into queries ``(B, D)``.
-        indexed: the memory with its index; a memory that is an ``nn.Module`` is trained with the network. Or
-            a ``WrittenMemory``, which has its own.
+        indexed: the memory with its index, or an ``hmn.distributed.ShardedMemory``; a memory that is an
+            ``nn.Module`` is trained with the network. Or a ``WrittenMemory``, which has its own.
         reader: which cells each query attends to; it reads the same ``indexed``. A ``CellReader`` reads a
             ``WrittenMemory``.
         output_module: turns what was read into answers.
@@ -43,7 +44,7 @@ class MemoryNetwork(nn.Module, Generic[Output]):
     def __init__(
         self,
         input_module: nn.Module,
-        indexed: IndexedMemory[CellMemory] | WrittenMemory,
+        indexed: IndexedMemory[CellMemory] | IndexedOverRanks | WrittenMemory,
         reader: Reader | CellReader,
         output_module: OutputModule[Output],
         writer: Writer[Any] | None = None,
@@ -59,7 +60,9 @@ class MemoryNetwork(nn.Module, Generic[Output]):
         self.input_module = input_module
         # networks that are trained by candidates, as for question answering, have no written memory
         self.indexed = cast(IndexedMemory[CellMemory], indexed)
-        self.memory: CellMemory = indexed.memory if isinstance(indexed, IndexedMemory) else indexed
+        self.memory: CellMemory = (
+            self.indexed.memory if is_indexed(indexed) else cast("WrittenMemory", indexed)
+        )
         self.reader = cast(Reader, reader)
         self.output_module = output_module
         self.writer = writer
@@ -68,15 +71,14 @@ class MemoryNetwork(nn.Module, Generic[Output]):
 
     def _attach(self) -> None:
         """Note that ``memory`` is replaced together with that of the index."""
-        if isinstance(self.indexed, IndexedMemory):
+        if is_indexed(self.indexed):
             self.indexed.attach(self)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Search another memory where ``memory`` is replaced."""
         if name == "memory" and "memory" in vars(self) | self._modules and "_is_replica" not in vars(self):
-            indexed: object = self.indexed
-            if isinstance(indexed, IndexedMemory):
-                indexed.memory = value
+            if is_indexed(self.indexed):
+                self.indexed.memory = value
             else:
                 cast("CellReader", self.reader).indexed = value
                 self.indexed = cast(IndexedMemory[CellMemory], value)
@@ -105,14 +107,17 @@ class MemoryNetwork(nn.Module, Generic[Output]):
             target: ``(T,)`` cells that must be among the candidates.
             generator: source of what the reader's strategy draws.
 
+        Where the cells lie on several ranks, the candidates are those of all ranks' queries and targets
+        together, so that the loss of a query does not depend on the rank that asks it. Every rank calls it at
+        the same time, and gets the keys of all C.
+
         Returns:
             The C candidates, ascending, and their scores ``(B, C)`` from live keys, in float32 at least.
 
         Raises:
             ConfigError: the memory is written; it is trained through ``forward``.
         """
-        indexed: object = self.indexed
-        if not isinstance(indexed, IndexedMemory):
+        if not is_indexed(self.indexed):
             raise ConfigError(
                 "the network reads a WrittenMemory, which has no candidates, expected an IndexedMemory: "
                 "train it through its outputs"

@@ -40,35 +40,6 @@ class CellMemory(Protocol):
         ...
 
 
-class RemoteMemory(CellMemory, Protocol):
-    """A memory whose cells lie on several ranks: keys and values are fetched together."""
-
-    def rows_of(self, cells: Tensor) -> tuple[Tensor, Tensor]:
-        """Live keys ``(..., D)`` and values ``(..., V)`` of cells ``(...)``, fetched from their ranks."""
-        ...
-
-
-class IndexedOverRanks(Protocol):
-    """A memory on several ranks with its indexes: ``hmn.distributed.ShardedMemory``.
-
-    It has all other methods of ``IndexedMemory``, too.
-    """
-
-    @property
-    def memory(self) -> RemoteMemory:
-        """The cells of all ranks."""
-        ...
-
-    @property
-    def index(self) -> Index:
-        """The search structure of this rank."""
-        ...
-
-    def in_step(self, *, training: bool = False) -> Searcher:
-        """What searches the cells of all ranks."""
-        ...
-
-
 WrittenTo = TypeVar("WrittenTo", bound=CellMemory, default=CellMemory, contravariant=True)
 """Type of the memory that a writer writes."""
 

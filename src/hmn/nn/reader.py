@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,7 @@ from hmn.nn.candidates.draw import candidates
 from hmn.nn.candidates.strategy import Candidates, Strategy, as_strategy
 from hmn.nn.memory.growing import gaps_of, held_cells
 from hmn.nn.memory.indexed import IndexedMemory
+from hmn.nn.memory.over_ranks import IndexedOverRanks, checked_indexed, is_remote
 from hmn.nn.parts import CellMemory
 from hmn.nn.products import inner_products
 from hmn.nn.settings import as_floats, check_whole
@@ -31,9 +34,9 @@ class SoftmaxReader:
 
     name = "softmax"
 
-    def __init__(self, indexed: IndexedMemory[CellMemory]) -> None:
-        self.indexed = _checked(indexed)
-        self.searcher: Searcher = indexed
+    def __init__(self, indexed: IndexedMemory[CellMemory] | IndexedOverRanks) -> None:
+        self.indexed = checked_indexed(indexed)
+        self.searcher: Searcher = self.indexed
 
     @property
     def index(self) -> Index:
@@ -46,8 +49,17 @@ class SoftmaxReader:
         target: Tensor,  # noqa: ARG002 - the protocol's signature
         generator: torch.Generator,  # noqa: ARG002
     ) -> Candidates:
-        """See ``Reader.candidates``: all N cells."""
+        """See ``Reader.candidates``: all N cells.
+
+        Raises:
+            ConfigError: the cells lie on several ranks, and would all have to be fetched.
+        """
         query = as_floats(query, "query")
+        if is_remote(self.indexed.memory):
+            raise ConfigError(
+                "the candidates of a SoftmaxReader are all cells, which would have to be fetched from every "
+                "rank, expected a few: train through a KMIPSReader; SoftmaxReader.read works over ranks"
+            )
         cell = held_cells(self.indexed.memory, query.device)  # (N,)
         return Candidates(cell, torch.ones(len(cell), dtype=torch.float32, device=query.device))
 
@@ -55,11 +67,9 @@ class SoftmaxReader:
         """See ``Reader.read``; the weights are shares of the softmax over all N cells."""
         query = as_floats(query, "query")
         memory, result = self.indexed.memory, self.searcher.search(query, k)
-        score = inner_products(query, memory.snapshot())  # (B, N)
-        if gaps_of(memory):
-            score = score[:, held_cells(memory, score.device)]
-        total = torch.logsumexp(score, dim=1, keepdim=True)  # (B, 1)
-        return _read(memory, (result.score - total).exp(), result)
+        over_ranks = cast("IndexedOverRanks", self.indexed) if is_remote(memory) else None
+        total = over_ranks.log_total(query) if over_ranks else log_total(memory, query)  # (B,)
+        return _read(memory, (result.score - total.unsqueeze(1)).exp(), result)
 
 
 class KMIPSReader:
@@ -67,9 +77,10 @@ class KMIPSReader:
 
     In training the candidates serve the whole batch: the union of what the strategy gives for each query (its
     K best cells by default) and of the correct cells. At test time each query reads its own K cells alone.
+    Where the cells lie on several ranks, the batch is that of all ranks together.
 
     Args:
-        indexed: the memory that is read, with its index.
+        indexed: the memory that is read, with its index; or an ``hmn.distributed.ShardedMemory``.
         k: cells per query, K.
         strategy: strategy of the candidates in training, or its text; the K best cells if not given.
 
@@ -85,12 +96,15 @@ class KMIPSReader:
     name = "kmips"
 
     def __init__(
-        self, indexed: IndexedMemory[CellMemory], k: int, strategy: Strategy | str | None = None
+        self,
+        indexed: IndexedMemory[CellMemory] | IndexedOverRanks,
+        k: int,
+        strategy: Strategy | str | None = None,
     ) -> None:
-        self.indexed = _checked(indexed)
+        self.indexed = checked_indexed(indexed)
         self.k = check_whole("k", k, "the number of cells that a query reads")
-        self.strategy = as_strategy(strategy, self.k, indexed.index) or Strategy(best_cells=self.k)
-        self.searcher: Searcher = indexed
+        self.strategy = as_strategy(strategy, self.k, self.index) or Strategy(best_cells=self.k)
+        self.searcher: Searcher = self.indexed
 
     @property
     def index(self) -> Index:
@@ -113,13 +127,12 @@ class KMIPSReader:
         return _read(self.indexed.memory, weight[:, :k], shown)
 
 
-def _checked(indexed: IndexedMemory[CellMemory]) -> IndexedMemory[CellMemory]:
-    if not isinstance(indexed, IndexedMemory):
-        raise ConfigError(
-            f"indexed is {type(indexed).__name__}, expected hmn.IndexedMemory: make one with "
-            "IndexedMemory(memory, index)"
-        )
-    return indexed
+def log_total(memory: CellMemory, query: Tensor) -> Tensor:
+    """Log of the sum of ``exp(score)`` over the cells of a memory, for queries ``(B, D)``: ``(B,)``."""
+    score = inner_products(query, memory.snapshot())  # (B, N)
+    if gaps_of(memory):
+        score = score[:, held_cells(memory, score.device)]
+    return torch.logsumexp(score, dim=1)
 
 
 def _read(memory: CellMemory, weight: Tensor, result: SearchResult) -> Read[Tensor | None]:

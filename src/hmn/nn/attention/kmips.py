@@ -16,7 +16,6 @@ from hmn.nn.attention.scoring import (
     check_range,
     checked,
     checked_either,
-    is_remote,
     shaped,
     softmax,
     uncompiled,
@@ -25,8 +24,8 @@ from hmn.nn.candidates.draw import candidates
 from hmn.nn.candidates.strategy import Candidates, Strategy, as_strategy
 from hmn.nn.memory.encoded import EncodedMemory
 from hmn.nn.memory.indexed import IndexedMemory
+from hmn.nn.memory.over_ranks import IndexedOverRanks, RemoteMemory, is_indexed, is_remote
 from hmn.nn.memory.stored import Memory
-from hmn.nn.parts import IndexedOverRanks, RemoteMemory
 from hmn.nn.products import inner_products, scaled, weighted_sum
 from hmn.nn.settings import check_seed, check_whole, keep_scale, stream
 from hmn.results import Read
@@ -103,7 +102,7 @@ class KMIPSAttention(nn.Module):
     ) -> None:
         super().__init__()
         k, seed = check_whole("k", k, "the number of cells that a query reads"), check_seed(seed)
-        if isinstance(memory, IndexedMemory) or callable(getattr(memory, "in_step", None)):
+        if is_indexed(memory):
             if index is not None or refiled is not None:
                 given = "index" if index is not None else "refiled"
                 raise ConfigError(
@@ -130,11 +129,6 @@ class KMIPSAttention(nn.Module):
         if name == "memory" and "memory" in self._modules and not replica:
             self.indexed.memory = checked_either(value)
         if name == "strategy":
-            if value is not None and is_remote(self.memory):
-                raise ConfigError(
-                    "strategy is given, expected None: candidates of a batch are not drawn over several "
-                    "ranks, each query reads its k cells"
-                )
             value = as_strategy(value, self.k, self.index)
         super().__setattr__(name, value)
 

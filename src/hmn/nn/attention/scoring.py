@@ -13,6 +13,7 @@ from hmn._native.finite import check_vectors
 from hmn.errors import CellError, ConfigError, ShapeError
 from hmn.index.checks import as_ids, as_tensor
 from hmn.nn.memory.encoded import EncodedMemory
+from hmn.nn.memory.over_ranks import is_remote
 from hmn.nn.memory.stored import Memory
 from hmn.nn.products import inner_products
 from hmn.results import Read
@@ -28,6 +29,11 @@ def uncompiled(function: Function) -> Function:
 
 def checked_memory(memory: Memory) -> Memory:
     """Refuse anything but a ``Memory``, such as its keys alone."""
+    if is_remote(getattr(memory, "memory", memory)):
+        raise ConfigError(
+            f"memory is {type(memory).__name__}, whose cells lie on several ranks, expected hmn.Memory, "
+            "whose cells are all here: read it with hmn.KMIPSAttention or a reader"
+        )
     if not isinstance(memory, Memory):
         raise ConfigError(
             f"memory is {type(memory).__name__}, expected hmn.Memory: make one with Memory(keys)"
@@ -38,11 +44,6 @@ def checked_memory(memory: Memory) -> Memory:
 def checked_either(memory: Memory | EncodedMemory) -> Memory | EncodedMemory:
     """Refuse anything but a ``Memory`` or an ``EncodedMemory``."""
     return memory if isinstance(memory, EncodedMemory) else checked_memory(memory)
-
-
-def is_remote(memory: object) -> bool:
-    """Whether a memory's cells lie on several ranks, which fetch them together."""
-    return hasattr(memory, "rows_of")
 
 
 def checked(

@@ -17,13 +17,18 @@ from torch import Tensor
 from hmn.index.checks import as_ids, check_query
 from hmn.index.precision import own_arithmetic
 from hmn.index.protocol import Clustered, Index
-from hmn.nn.candidates.strategy import Candidates, Strategy, clustered
+from hmn.nn.candidates.strategy import Candidates, DrawsTogether, Strategy, clustered
 
 
 @torch.no_grad()
 @own_arithmetic
 def candidates(
-    strategy: Strategy, index: Index, query: Tensor, target: Tensor, *, generator: torch.Generator
+    strategy: Strategy,
+    index: Index | DrawsTogether,
+    query: Tensor,
+    target: Tensor,
+    *,
+    generator: torch.Generator,
 ) -> Candidates:
     """Draw the candidates of a batch: the cells that the strategy gives any of its queries, and the targets.
 
@@ -40,8 +45,8 @@ def candidates(
 
     Args:
         strategy: which cells join.
-        index: a built index; must be ``Clustered`` for Top-K and Sample-K. Rand-block without Sample-K
-            assumes the cells 0 to N - 1.
+        index: a built index, or what searches the cells of several ranks. It must be ``Clustered`` for Top-K
+            and Sample-K. Rand-block without Sample-K assumes the cells 0 to N - 1.
         query: ``(B, D)``.
         target: ``(T,)`` cells that always join.
         generator: source of the draws of Sample-K and Rand-block; on any device.
@@ -53,6 +58,8 @@ def candidates(
         ConfigError: the strategy needs clusters and the index has none.
         ShapeError, NonFiniteError, NotFittedError: as the index's search raises them.
     """
+    if isinstance(index, DrawsTogether):
+        return index.draw_together(strategy, query, target, generator)
     # 1. Certain cells: the targets, each query's best cells, the cells of its best clusters.
     # 2. A pool of cells that may be drawn, each with the log-probability of missing the union.
     # 3. The union of both; a cell in both is certain.
@@ -66,13 +73,13 @@ def candidates(
         cells, pool = _of_clusters(strategy, clustered(strategy, index), query, generator)
         certain.append(cells.to(device))
     if strategy.rand_block and len(index):
-        pool = _with_block(pool, len(index), strategy.rand_block, generator, device)
+        pool = with_block(pool, drawn_block(len(index), strategy.rand_block, generator), device)
     if pool is not None:
-        pool = _Pool(*(column[pool.drawn].to(device) for column in pool))
-    return _union(torch.cat(certain), pool)
+        pool = Pool(*(column[pool.drawn].to(device) for column in pool))
+    return union(torch.cat(certain), pool)
 
 
-class _Pool(NamedTuple):
+class Pool(NamedTuple):
     """Cells that could be drawn, including all that were; each column ``(n,)``, each cell once."""
 
     cell: Tensor
@@ -82,7 +89,7 @@ class _Pool(NamedTuple):
 
 def _of_clusters(
     strategy: Strategy, index: Clustered, query: Tensor, generator: torch.Generator
-) -> tuple[Tensor, _Pool | None]:
+) -> tuple[Tensor, Pool | None]:
     """Cells of Top-K, and the pool of Sample-K, which holds all cells if a block will be drawn as well."""
     centroids = index.centroids()
     query = check_query(query, centroids.shape[1], 1).to(centroids.device, centroids.dtype)
@@ -98,23 +105,34 @@ def _of_clusters(
         clusters = torch.arange(len(centroids), device=centroids.device)
     cell, length = index.cells_in(clusters)
     each = torch.repeat_interleave(clusters, length)
-    return certain, _Pool(cell, -rate[each], drawn[each])
+    return certain, Pool(cell, -rate[each], drawn[each])
 
 
-def _with_block(
-    pool: _Pool | None, count: int, size: int, generator: torch.Generator, device: torch.device
-) -> _Pool:
-    """Draw a block of the cells 0 to ``count - 1`` into the pool."""
+class Block(NamedTuple):
+    """Cells from ``first`` to before ``last``, and the log of the probability that they were not drawn."""
+
+    first: int
+    last: int
+    missed: float
+
+
+def drawn_block(count: int, size: int, generator: torch.Generator) -> Block:
+    """Draw one of the blocks of ``size`` cells that the cells 0 to ``count - 1`` are cut into."""
     blocks = -(-count // size)
-    first = size * int(torch.randint(blocks, (1,), generator=generator, device=generator.device))
-    last = min(first + size, count)
+    number = int(torch.randint(blocks, (1,), generator=generator, device=generator.device))
     missed = math.log1p(-1 / blocks) if blocks > 1 else -math.inf
+    return Block(size * number, min(size * (number + 1), count), missed)
+
+
+def with_block(pool: Pool | None, block: Block, device: torch.device) -> Pool:
+    """The pool with a block that was drawn."""
+    first, last, missed = block
     if pool is None:
         cell = torch.arange(first, last, device=device)
         left_out = torch.full(cell.shape, missed, dtype=torch.float64, device=device)
-        return _Pool(cell, left_out, torch.ones_like(cell, dtype=torch.bool))
+        return Pool(cell, left_out, torch.ones_like(cell, dtype=torch.bool))
     inside = (pool.cell >= first) & (pool.cell < last)
-    return _Pool(pool.cell, pool.left_out + missed, pool.drawn | inside)
+    return Pool(pool.cell, pool.left_out + missed, pool.drawn | inside)
 
 
 def _drawn(logit: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -152,11 +170,22 @@ def sampled(logit: Tensor, count: int, noise: Tensor) -> tuple[Tensor, Tensor]:
     """
     key = logit - noise.to(logit.device).log()
     best = torch.nn.functional.pad(key, (0, count + 1), value=-torch.inf).topk(count + 1, dim=1).values
-    drawn = torch.isfinite(logit) & (key >= best[:, count - 1 : count])
-    return drawn, torch.where(drawn, best[:, count:], best[:, count - 1 : count])
+    return above(logit, key, best[:, count - 1 :])
 
 
-def _union(certain: Tensor, pool: _Pool | None) -> Candidates:
+def above(logit: Tensor, key: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
+    """Which of logits ``(B, C)`` are drawn, and their thresholds ``(B, C)``; see ``sampled``.
+
+    Args:
+        logit: scores; ``-inf`` is never drawn.
+        key: ``(B, C)`` sums of logit and noise.
+        least: ``(B, 2)`` the sum of the last one of each row that is drawn, and the next one.
+    """
+    drawn = torch.isfinite(logit) & (key >= least[:, :1])
+    return drawn, torch.where(drawn, least[:, 1:], least[:, :1])
+
+
+def union(certain: Tensor, pool: Pool | None) -> Candidates:
     """Distinct cells; certain ones have probability 1."""
     if pool is None:
         cell = torch.unique(certain)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from hmn.errors import ConfigError, expected_one_of
@@ -114,6 +115,17 @@ class Strategy:
             if (value := getattr(self, field)) != default[field]
         ]
         return "+".join(parts)
+
+
+@runtime_checkable
+class DrawsTogether(Protocol):
+    """What searches the cells of several ranks, and draws the candidates of all of their queries."""
+
+    def draw_together(
+        self, strategy: Strategy, query: Tensor, target: Tensor, generator: torch.Generator
+    ) -> Candidates:
+        """As ``hmn.nn.candidates.draw.candidates``, for the queries and targets of all ranks together."""
+        ...
 
 
 def clustered(strategy: Strategy, index: object) -> Clustered:
