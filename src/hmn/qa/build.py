@@ -13,7 +13,6 @@ from hmn.nn.candidates.strategy import Strategy
 from hmn.nn.memory.encoded import EncodedMemory
 from hmn.nn.memory.indexed import IndexedMemory
 from hmn.nn.network import MemoryNetwork
-from hmn.nn.parts import CellMemory
 from hmn.nn.reader import KMIPSReader, SoftmaxReader
 from hmn.qa.answer import Answer, AnswerModule
 from hmn.qa.cells import Cells
@@ -75,7 +74,7 @@ def build_network(
     words = WordTable(config)
     memory = EncodedMemory(FactEncoder(config, cells, relations, table, words, sentences, texts))
     with torch.device("cpu"):  # an index needs real storage even if the weights are on the device meta
-        indexed = IndexedMemory[CellMemory](memory, config.index)
+        indexed = IndexedMemory[EncodedMemory](memory, config.index)
     reader = (
         SoftmaxReader(indexed)
         if config.reader == "softmax"

@@ -68,7 +68,7 @@ def test_agree_with_the_loop(
         assert is_ignored.dtype == torch.bool and is_ignored.tolist() == wanted
 
     query, snapshot = torch.zeros(len(chosen), 2), torch.zeros(len(cells), 2)
-    added = targets.added(chosen, query, snapshot)
+    added = targets.added(chosen, query, snapshot.__getitem__)
     assert added.dtype == torch.int64
     assert sorted(added.tolist()) == sorted(cell for at in chosen for cell in right[at])
 
@@ -120,7 +120,7 @@ def test_of_many_right_cells_the_best_are_added(count: int) -> None:
     generator = torch.Generator().manual_seed(0)
     snapshot = torch.randn(len(cells), 3, generator=generator)
     query = torch.randn(2, 3, generator=generator, requires_grad=True)
-    added = targets.added(np.array([1, 0]), query, snapshot)
+    added = targets.added(np.array([1, 0]), query, snapshot.__getitem__)
     assert not added.requires_grad and len(added) == 2 * min(count, MOST_ADDED)
     wanted = set()
     for row, rest in ((0, 0), (1, 1)):

@@ -63,6 +63,10 @@ class EncodedMemory(nn.Module):
             raise NotFittedError("the memory has no keys yet: call renew() or load a trained model")
         return self._snapshot
 
+    def snapshot_of(self, cells: Tensor) -> Tensor:
+        """Keys ``(..., D)`` of cells ``(...)`` as of the last renewal, without gradients."""
+        return self.snapshot()[cells]
+
     @torch.no_grad()
     def renew(self, cells: Tensor | None = None) -> Tensor:
         """Encode cells again into the snapshot, in place if it exists; returns it.

@@ -116,6 +116,10 @@ class Memory(nn.Module):
         """The keys themselves, ``(N, D)``, without gradients: an index that shares them never lags."""
         return self.keys.detach()
 
+    def snapshot_of(self, cells: Tensor) -> Tensor:
+        """Keys ``(..., D)`` of cells ``(...)``, without gradients."""
+        return self.snapshot()[cells]
+
     def touched(self) -> Tensor:
         """Cells ``(n,)`` whose keys have a gradient, ascending: those that the optimiser's step moves.
 

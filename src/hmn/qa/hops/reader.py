@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hmn.facts.ragged import Ragged, offsets
+from hmn.nn.memory.encoded import EncodedMemory
 from hmn.nn.memory.indexed import IndexedMemory
-from hmn.nn.parts import CellMemory
+from hmn.nn.memory.stored import Memory
 from hmn.qa.hops.beam import Beam
 from hmn.qa.hops.encoder import HopQueries
 from hmn.qa.hops.graph import Graph
@@ -83,7 +84,7 @@ class ChainReader:
 
     def __init__(
         self,
-        indexed: IndexedMemory[CellMemory],
+        indexed: IndexedMemory[EncodedMemory | Memory],
         graph: Graph,
         names: int,
         *,
@@ -238,8 +239,8 @@ class ChainReader:
 
     def _query(self, cell: NDArray[np.int64], scale: Tensor, block: Tensor) -> Tensor:
         """Queries ``(n, D)`` for the names of cells ``(n,)`` with relation blocks ``(n, R)``."""
-        keys = self.indexed.memory.snapshot()
-        names = keys[_on(keys, cell), : self.names] * scale  # (n, L)
+        keys = self.indexed.memory.snapshot_of(_on(block, cell))  # (n, D)
+        names = keys[:, : self.names] * scale  # (n, L)
         rest = keys.shape[1] - self.names - block.shape[1]
         return torch.cat([names, block, block.new_zeros(len(block), rest)], dim=1)
 

@@ -75,7 +75,7 @@ class ChainJudge(Judge):
         for row in np.flatnonzero(fact >= 0):
             cells = self.cells.of_fact.row(int(fact[row]))
             if len(cells) > 1:
-                keys = self.evidence.memory.snapshot()[torch.from_numpy(cells).to(query.device), :names]
+                keys = self.evidence.memory.snapshot_of(torch.from_numpy(cells).to(query.device))[:, :names]
                 chosen[row] = cells[int((keys @ query[row, :names]).argmax())]
             else:
                 chosen[row] = cells[0]

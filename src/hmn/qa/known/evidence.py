@@ -86,7 +86,7 @@ class Evidence:
         # 2. Compare their relations with all relations there are.
         # 3. See how the attention is shared, and which words are left over.
         names, relations = self.encoder.table.weight.shape[1], self.relations
-        keys = self.memory.snapshot()[cell.clamp(min=0)]  # (B, K, D)
+        keys = self.memory.snapshot_of(cell.clamp(min=0))  # (B, K, D)
         products = keys.masked_fill((cell < 0).unsqueeze(2), 0.0) * asked.query.unsqueeze(1)
         name, _, meaning = (
             part.sum(dim=2) for part in products.tensor_split([names, names + relations.shape[1]], dim=2)

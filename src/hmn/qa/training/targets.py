@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,20 +66,22 @@ class Targets:
     def _of_pair(self, pair: int) -> NDArray[np.int64]:
         return np.unique(self.cells.of_fact.take(self.facts.cells_of_pair(pair)).flat)
 
-    def added(self, questions: NDArray[np.int64], query: Tensor, snapshot: Tensor) -> Tensor:
+    def added(
+        self, questions: NDArray[np.int64], query: Tensor, keys_of: Callable[[Tensor], Tensor]
+    ) -> Tensor:
         """Right cells ``(T,)`` that the candidates of a batch must hold, at most ``MOST_ADDED`` per question.
 
         Args:
             questions: ``(B,)`` numbers of the questions.
             query: ``(B, D)`` queries. If a question has more right cells, those that score best are taken.
-            snapshot: ``(N, D)`` keys that they are scored with.
+            keys_of: gives the keys ``(n, D)`` of cells ``(n,)`` that they are scored with.
         """
         right = self.right.take(questions)
         chosen = []
         for row in range(len(questions)):
-            cells = torch.from_numpy(right.row(row)).to(snapshot.device)
+            cells = torch.from_numpy(right.row(row)).to(query.device)
             if len(cells) > MOST_ADDED:
-                score = snapshot[cells] @ query[row].detach()
+                score = keys_of(cells) @ query[row].detach()
                 cells = cells[score.topk(MOST_ADDED).indices]
             chosen.append(cells)
         return torch.cat(chosen)

@@ -192,7 +192,7 @@ class Trainer:
         asked = self.artificial.draw(batch, rng)
         targets, rows = self.targets.asking(batch, asked.pair), np.arange(len(batch))
         query = self.network.input_module(self.texts.bags_of(asked.words))  # (B, D)
-        added = targets.added(rows, query, self.memory.snapshot())  # (T,)
+        added = targets.added(rows, query, self.memory.snapshot_of)  # (T,)
         drawn, score = self.network.attend(query, added, self._generator(step))  # (C,), (B, C)
         right, ignored = targets.masks(rows, drawn.cell)  # (B, C), (B, C)
         self.query_log.note(query, drawn.cell, score, right)

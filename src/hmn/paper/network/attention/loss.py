@@ -29,7 +29,7 @@ def cells_to_add(query: Tensor, keys: Tensor, asked: Asked, numbers: NDArray[np.
     single = single_cells(asked, numbers)
     if single is not None:
         return single.to(query.device)
-    return asked.target.added(numbers, query, keys)
+    return asked.target.added(numbers, query, keys.__getitem__)
 
 
 def candidate_nll(
