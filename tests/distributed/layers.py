@@ -20,7 +20,7 @@ from tests.distributed.processes import (
 from torch import Tensor, nn
 
 from hmn.distributed import Ranks, ShardedMemory, keep_shards, sum_gradients
-from hmn.nn import EncodedMemory, KMIPSAttention
+from hmn.nn import EncodedMemory, IndexedMemory, KMIPSAttention, Memory
 
 FEATURES, KINDS = 4, 9
 """Features of what an encoder encodes, and kinds of cells."""
@@ -127,6 +127,37 @@ def encoder_mapped(rank: int, size: int, ranks: Ranks | None, sizes: list[int]) 
     return gradients(shard_of(layer.memory).encoder) | gradients(model[0])
 
 
+class Block(nn.Module):
+    """A layer of a Transformer, and a memory that each of its tokens reads."""
+
+    def __init__(self, memory: Any) -> None:
+        super().__init__()
+        self.layer = nn.TransformerEncoderLayer(D, 2, 8, dropout=0.0, batch_first=True)
+        self.memory = KMIPSAttention(memory, K)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        tokens = self.layer(tokens)  # (B, L, D)
+        read: Tensor = tokens + self.memory(tokens).value
+        return read
+
+
+def transformed(rank: int, size: int, ranks: Ranks | None, sizes: list[int]) -> dict[str, Tensor]:
+    """Gradients of a Transformer of two blocks over one memory of stored cells."""
+    data = tensors()
+    keys, rows = share(data.keys, sizes, rank) if ranks else data.keys, data.query.unsqueeze(1)
+    memory: Any = Memory(keys.clone(), trainable=True)
+    indexed = ShardedMemory(memory, ranks=ranks, average=True) if ranks else IndexedMemory(memory)
+    torch.manual_seed(0)
+    model = nn.Sequential(Block(indexed), Block(indexed))
+    replica: nn.Module = model
+    if ranks is not None:
+        keep_shards(model)
+        replica = nn.parallel.DistributedDataParallel(model)
+    tokens = queries(torch.cat([rows, -rows, rows.flip(2)], dim=1), size, rank)  # (B, 3, D)
+    (size * (replica(tokens) ** 2).sum() / len(data.query)).backward()
+    return gradients(nn.ModuleList(block.layer for block in model)) | {"keys": memory.keys.grad.to_dense()}
+
+
 def grown(rank: int, size: int, ranks: Ranks | None, sizes: list[int]) -> dict[str, Any]:
     """Cells found after the last rank has got some more, and after some are removed."""
     data, indexed = tensors(), one(rank, ranks, sizes, "exact")
@@ -173,6 +204,7 @@ def layers(rank: int, size: int, ranks: Ranks) -> dict[str, Any]:
         "encoded": encoder_trained(rank, size, ranks, sizes, "exact"),
         "encoded few": encoder_trained(rank, size, ranks, few, "exact"),
         "encoded ddp": encoder_mapped(rank, size, ranks, sizes),
+        "transformed": transformed(rank, size, ranks, sizes),
         "grown": grown(rank, size, ranks, sizes),
         "sums": _sums(rank, size, ranks),
         "errors": _errors(rank, size, ranks),

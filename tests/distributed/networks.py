@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,12 +18,15 @@ from tests.distributed.processes import (
     share,
     tensors,
 )
+from tests.qa.small import SIZES
 from torch import Tensor, nn
 
 from hmn.distributed import Ranks, ShardedMemory, sum_gradients
+from hmn.facts.table import FactTable
 from hmn.nn import (
     CellReader,
     CellWriter,
+    EncodedMemory,
     HardAttention,
     HopReader,
     IndexedMemory,
@@ -35,6 +39,11 @@ from hmn.nn import (
     WrittenMemory,
     sampled_nll,
 )
+from hmn.qa.cells import Cells
+from hmn.qa.config import ModelConfig
+from hmn.qa.encoders.fact import FactEncoder
+from hmn.qa.encoders.tables import NameTable, WordTable
+from hmn.qa.words.splitting import splitting
 from hmn.results import Read
 
 STRATEGIES = {"best": "k-mips", "block": "k-mips:3+rand-block:16"}
@@ -69,11 +78,32 @@ def of_encoder(rank: int, ranks: Ranks | None, sizes: list[int]) -> Any:
     return ShardedMemory(encoded(sizes, rank), ranks=ranks)
 
 
+def of_facts(rank: int, ranks: Ranks | None, sizes: list[int]) -> Any:
+    """The cells of a table of facts, encoded as for question answering; here a rank has few of the cells."""
+    number = range(sum(sizes))
+    facts = FactTable.from_triples([(f"town {n // 5}", f"place/r{n % 5}", f"name {n % 7}") for n in number])
+    config, cells = ModelConfig(**SIZES, word_dropout=0.0), Cells.of(facts, objects=True)
+    assert cells.object is not None
+    columns = {"subject": cells.subject, "relation": cells.relation, "object": cells.object}
+    first = sum(sizes[:rank])
+    last = sum(sizes) if ranks is None else first + sizes[rank]
+    own = replace(cells, **{name: column[first:last] for name, column in columns.items()})  # type: ignore[arg-type]
+    torch.manual_seed(0)
+    kinds = splitting(config.splitting).kinds
+    table = NameTable(config.table_bits, config.name_features, kinds, count_bits=config.feature_bits)
+    encoder = FactEncoder(config, own, facts.relations, table, WordTable(config))
+    encoder.count_names()  # of the whole table, which every rank knows here
+    memory = EncodedMemory(encoder)
+    memory.renew()
+    return IndexedMemory(memory) if ranks is None else ShardedMemory(memory, ranks=ranks)
+
+
 def network_trained(rank: int, size: int, ranks: Ranks | None, indexed: Any, strategy: str) -> dict[str, Any]:
     """Losses, gradients and reads of a network that is trained by candidates."""
     data = tensors()
     torch.manual_seed(0)
-    network = MemoryNetwork(nn.Linear(D, D), indexed, KMIPSReader(indexed, K, strategy), Same())
+    width = indexed.memory.snapshot().shape[1]
+    network = MemoryNetwork(nn.Linear(D, width), indexed, KMIPSReader(indexed, K, strategy), Same())
     sgd = torch.optim.SGD(network.parameters(), lr=RATE)
     inputs = queries(data.query, size, rank)
     target = queries(data.target, size, rank).clamp(min=0, max=len(indexed) - 1)
@@ -169,6 +199,9 @@ def networks(rank: int, size: int, ranks: Ranks) -> dict[str, Any]:
             rank, size, ranks, of_encoder(rank, ranks, sizes), strategy
         )
     found["few best"] = network_trained(rank, size, ranks, of_encoder(rank, ranks, few), "k-mips")
+    found["facts block"] = network_trained(
+        rank, size, ranks, of_facts(rank, ranks, sizes), STRATEGIES["block"]
+    )
     found["attention"] = attention_trained(rank, size, stored(rank, ranks, sizes))
     found["hops"] = hops_trained(rank, size, ranks, stored(rank, ranks, sizes))
     found["written"] = written(rank, size, ranks, {1: [8], 2: [1, 7], 4: [1, 3, 2, 2]}[size])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.distributed.layers import encoder_mapped, encoder_trained, grown
+from tests.distributed.layers import encoder_mapped, encoder_trained, grown, transformed
 from tests.distributed.processes import QUERIES, STEPS, counts, gloo, joined, near
 from torch import Tensor
 
@@ -47,6 +47,15 @@ def test_an_encoder_is_trained_as_in_one_process(layers: Got, name: str, cells: 
 
 def test_distributed_data_parallel_trains_an_encoder(layers: Got) -> None:
     all_near([part["encoded ddp"] for part in layers], encoder_mapped(0, 1, None, [203]))
+
+
+def test_a_transformer_reads_a_memory_in_each_of_its_layers(layers: Got) -> None:
+    wanted = transformed(0, 1, None, [203])
+    near(joined(layers, "transformed", "keys"), wanted.pop("keys"))
+    replicas = [{**part["transformed"]} for part in layers]
+    for replica in replicas:
+        del replica["keys"]
+    all_near(replicas, wanted)
 
 
 def test_cells_that_come_and_go_on_one_rank(layers: Got) -> None:

@@ -14,6 +14,7 @@ from tests.distributed.networks import (
     hops_trained,
     network_trained,
     of_encoder,
+    of_facts,
     stored,
     written,
 )
@@ -44,6 +45,7 @@ CASES = {
     **{f"stored {name}": (203, name) for name in STRATEGIES},
     **{f"encoded {name}": (203, name) for name in STRATEGIES},
     "few best": (2, "best"),
+    "facts block": (203, "block"),
 }
 
 
@@ -56,7 +58,8 @@ def networks(got: Got) -> Got:
 def test_a_network_is_trained_by_the_candidates_of_all_ranks(networks: Got, case: str) -> None:
     cells, strategy = CASES[case]
     is_stored = case.startswith("stored")
-    memory = stored(0, None, [cells]) if is_stored else of_encoder(0, None, [cells])
+    make = stored if is_stored else of_facts if case.startswith("facts") else of_encoder
+    memory = make(0, None, [cells])
     wanted = network_trained(0, 1, None, memory, STRATEGIES[strategy])
     for step in range(STEPS):
         loss = sum(part[case]["loss"][step] for part in networks)
