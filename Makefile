@@ -21,7 +21,7 @@ NEED_KERNELS := $(if $(shell command -v $(CXX)),HMN_NEED_KERNELS=1)
 .PHONY: help demo check test lint language types fast unit sanitize sanitize-native miniature fuzz hooks \
 	paper paper-quick bench-qa \
 	bench-qa-limits bench-hops bench-new-facts bench-known bench-facts bench-size bench-index bench-hierarchy bench-languages \
-	bench-lock bench-made-questions bench-serve bench-writer docs wheel clean
+	bench-distributed bench-lock bench-made-questions bench-serve bench-writer docs wheel clean
 
 help:
 	@echo "make demo             set up, train on built-in facts, measure, answer six questions (about 5 minutes)"
@@ -47,6 +47,7 @@ help:
 	@echo "make bench-size       how large models and checkpoints are, and how soon they answer (a quarter of an hour)"
 	@echo "make bench-lock       what the lock of an index costs a search (a minute)"
 	@echo "make bench-serve      hmn serve under kills, writes and load (needs the SimpleQuestions data and wrk, an hour)"
+	@echo "make bench-distributed  one memory over several processes: ranks that are killed (some minutes)"
 	@echo "make bench-hierarchy    the hierarchy: reads, accuracy, training, speed, growth, writes (an hour, 20 GB)"
 	@echo "make bench-writer     memories that are written: cost per step, recall with overwriting, three tasks (hours, 16 GB)"
 	@echo "make bench-index      the search structures beside faiss, ScaNN, hnswlib and usearch (some hours, 16 GB)"
@@ -144,6 +145,9 @@ bench-lock: $(READY)
 
 bench-serve: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.serve
+
+bench-distributed: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m bench.distributed
 
 bench-hierarchy: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'

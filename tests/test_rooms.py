@@ -79,6 +79,7 @@ TESTS_OF_NO_MODULE = {
     "_native/test_best_of.py": "cells scored in full, by the kernel and by PyTorch",
     "distributed/test_layers.py": "layers and encoders over several ranks",
     "distributed/test_networks.py": "networks, readers and draws over several ranks",
+    "distributed/test_restarts.py": "a training under torchrun that is killed",
     "docs/test_blocks.py": "code in the documentation",
     "docs/test_links.py": "links in the documentation",
     "test_public.py": "the names that packages re-export",

@@ -1,0 +1,1 @@
+"""One memory over several processes: what is promised, and what it costs."""
