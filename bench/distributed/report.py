@@ -46,7 +46,7 @@ def _restarts(found: dict[str, Any]) -> str:
             f"{differ:,} differ from the run that was left alone (largest relative difference "
             f"{found['largest_relative_difference']:.1g}). The weights at the end are {equal} bit "
             f"for bit. The loss fell from {found['first_loss']:.3f} to {found['last_loss']:.3f}, in "
-            f"{found['seconds_alone']:,} s left alone and in {found['seconds_killed']:,} s with the restarts.",
+            f"{found['seconds_alone']:,} s left alone and {found['seconds_killed']:,} s with restarts.",
         ]
     )
 

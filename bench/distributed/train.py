@@ -14,9 +14,8 @@ from zlib import crc32
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
-from hmn.distributed import Ranks, ShardedCheckpoint, ShardedMemory, keep_shards
+from hmn.distributed import Ranks, ShardedCheckpoint, ShardedMemory, sum_gradients
 from hmn.nn import KMIPSAttention, Memory, RowAdam
 
 FEATURES, K, BATCH = 64, 16, 32
@@ -37,15 +36,12 @@ def main() -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     (options.folder / f"rank-{ranks.rank}.pid").write_text(str(os.getpid()))
     encoder, attention = model_of(options.cells, ranks)
-    model: nn.Module = nn.Sequential(encoder, attention)
+    model = nn.Sequential(encoder, attention)
     optimizers = [
         torch.optim.AdamW(encoder.parameters(), lr=1e-3),
         RowAdam(attention.parameters(), lr=1e-2),
     ]
     attention.follow(optimizers[1])
-    if ranks.size > 1:
-        keep_shards(model)
-        model = DistributedDataParallel(model)
     checkpoint = ShardedCheckpoint(options.folder / "checkpoint", model, optimizers, every=options.every)
     log = (options.folder / LOG).open("a") if ranks.rank == 0 else None
     start = checkpoint.load() or 0
@@ -84,6 +80,7 @@ def train_step(
             optimizer.zero_grad()
         loss = (model(own).value - wanted).square().mean()
         loss.backward()
+        sum_gradients(model, ranks, average=True)
         for optimizer in optimizers:
             optimizer.step()
         losses, _ = ranks.gather(loss.detach().view(1), "losses")
