@@ -21,26 +21,27 @@ CELLS, BATCH = 203, 8
 """Number of cells, and of queries of all ranks per step."""
 SAVED, LAST = 3, 7
 """Steps that are done when a run is saved, and at its end."""
-OPTIMIZERS = ("rows", "adam", "momentum", "fixed")
-"""Ways to train the cells."""
+OPTIMIZERS = ("rows", "adam", "momentum", "fixed", "clusters")
+"""Ways to train the cells; "clusters" is as "rows", with an approximate index."""
 
 
 class Run:
     """A small model on the ranks of a group, trained by batches that follow from the number of the step."""
 
-    def __init__(self, how: str, sizes: list[int], ranks: Ranks, seed: int = 0, index: str = "exact") -> None:
+    def __init__(self, how: str, sizes: list[int], ranks: Ranks, seed: int = 0) -> None:
         self.ranks, self.sizes, self.how = ranks, sizes, how
         draw = torch.Generator().manual_seed(seed)
         tables = [torch.randn(sum(sizes), columns, generator=draw) for columns in (D, V)]
         rows = [share(table, sizes, ranks.rank) for table in tables]
         cells = Memory(*rows, trainable=how != "fixed", sparse=how != "adam")
+        index = "cluster:num_clusters=8,num_probes=2" if how == "clusters" else "exact"
         self.memory = ShardedMemory(cells, index, ranks=ranks, average=True)
         torch.manual_seed(seed)
         self.linear, self.attention = nn.Linear(D, D), KMIPSAttention(self.memory, K)
         self.model: nn.Module = nn.Sequential(self.linear, self.attention)
         self.optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(self.linear.parameters(), lr=0.05)]
         rows = list(self.attention.parameters())
-        if how == "rows":
+        if how in ("rows", "clusters"):
             self.optimizers.append(RowAdam(rows, lr=0.05, weight_decay=0.01))
         if how == "adam":
             self.optimizers.append(torch.optim.Adam(rows, lr=0.05, amsgrad=True))

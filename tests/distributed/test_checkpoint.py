@@ -60,12 +60,14 @@ def test_a_run_goes_on_with_any_number_of_ranks(ran: Ran, how: str) -> None:
     before, losses = alone.tensors(), alone.train(0, LAST)
     assert how == "fixed" or not torch.equal(before["keys"], alone.tensors()["keys"])
     for number_of_ranks in ("left alone", "two", "uneven", "four"):
-        near(ran.of(how, number_of_ranks), alone, losses)
+        if how != "clusters":  # whose clusters depend on the cells that a rank holds
+            near(ran.of(how, number_of_ranks), alone, losses)
     again = Run(how, [CELLS], Ranks(), seed=1)
     checkpoint = again.checkpoint(ran.folder / f"saved-{how}")
     with pytest.warns(UserWarning, match=WARNED.format(1)):
         assert checkpoint.load() == SAVED
-    near([{"losses": again.train(SAVED, LAST), **again.tensors()}], alone, losses)
+    if how != "clusters":
+        near([{"losses": again.train(SAVED, LAST), **again.tensors()}], alone, losses)
     # bit for bit on as many ranks; sums of sparse momentum are taken in another order
     for one, other in zip(ran.of(how, "left alone"), ran.of(how, "two"), strict=True):
         if how != "momentum":
@@ -130,7 +132,8 @@ def test_an_error_of_one_rank_reaches_all_and_the_checkpoint_before_stays(ran: R
 def test_files_are_safetensors_and_json_and_untouched_rows_take_no_room(ran: Ran) -> None:
     for how in OPTIMIZERS:
         names = {file.name for file in (ran.folder / f"saved-{how}").iterdir()}
-        assert names == {
+        indexes = {f"index-0-{rank:05d}.safetensors" for rank in range(2)}
+        assert names == (indexes if how == "clusters" else set()) | {
             "cells-0-000000000000.safetensors",
             "cells-0-000000000120.safetensors",
             "checkpoint.json",

@@ -2,7 +2,7 @@
 
 A checkpoint is a bundle: a folder that is replaced as a whole, with checksums. ``cells-…`` have rows of
 memories in the order of all ranks, ``replicated.safetensors`` and ``checkpoint.json`` what every rank has
-alike, and ``random-…`` the random numbers of a rank.
+alike, ``index-…`` and ``random-…`` the index and the random numbers of a rank.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from zlib import crc32
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -49,10 +50,10 @@ class ShardedCheckpoint:
             checkpoint.save_if_due(step + 1)
 
     Saved are the keys and values of all cells with what the optimisers remember of them, the other parameters
-    and buffers as rank 0 has them, settings of the optimisers, and the states of random generators. Each rank
-    writes its own rows, and reads those that it holds by then. The folder holds one checkpoint, the last that
-    is complete: whenever a process ends, that one stays whole. All machines must see the folder, as on a
-    shared file system, and one run at a time may write to it.
+    and buffers as rank 0 has them, settings of the optimisers, indexes, and the states of random generators.
+    Each rank writes its own rows, and reads those that it holds by then. The folder holds one checkpoint, the
+    last that is complete: whenever a process ends, that one stays whole. All machines must see the folder, as
+    on a shared file system, and one run at a time may write to it.
 
     Every rank makes it, and calls its methods at the same time and equally often.
 
@@ -154,8 +155,8 @@ class ShardedCheckpoint:
         """Take back what was saved: the number of steps that were done, or None if nothing was saved.
 
         The model must be made as the one that was saved, on all ranks together with as many cells. Indexes
-        are built again. Random generators go on where they were if there are as many ranks as then; otherwise
-        they stay as they are, and rank 0 warns.
+        are built again, unless each rank holds the cells that it held then. Random generators go on where
+        they were if there are as many ranks as then; otherwise they stay as they are, and rank 0 warns.
 
         Raises:
             BundleError: the checkpoint is damaged, or is that of another model; the model is unchanged.
@@ -168,10 +169,14 @@ class ShardedCheckpoint:
                 for name in (RECORD, REPLICATED):
                     check_file(self.folder / name, files[name])
                 record, rows = self._record()
-                own = [*rows.files(), *self._random_files(record)]
+                indexes = self._index_files(record)
+                own = [*rows.files(), *indexes.values(), *self._random_files(record)]
                 ranks.in_turns(self._checking(own, files), "checks of a checkpoint")
                 ranks.in_turns(rows.reading(), "rows of a checkpoint")
                 state.load(record["values"], rows.row_state())
+                for memory, name in indexes.items():
+                    with fitting(self.folder / name):
+                        state.load_index(memory, load_file(self.folder / name))
                 self._load_random(record)
                 self.extra, step = record["values"]["extra"], record["step"]
         self._saved = time.monotonic()
@@ -193,8 +198,15 @@ class ShardedCheckpoint:
                 record["files"][file.name] = measured(folder / file.name)
                 files.append(file)
                 yield file.name
+            indexes = state.index_state(memory)
+            if indexes:
+                name = _index_file(number, rank)
+                write_tensors(folder, name, indexes)
+                record["files"][name] = measured(folder / name)
+                yield name
             record["memories"][memory] = {
                 "cells": len(cells.shard),
+                "has_index": bool(indexes),
                 "files": files,
                 "tables": {name: [list(part.shape[1:]), str(part.dtype)] for name, part in tables.items()},
                 "rows": [[what, table.is_sparse] for what, table in rows.items()],
@@ -246,8 +258,6 @@ class ShardedCheckpoint:
 
     def _record(self) -> tuple[dict[str, Any], RowLoader]:
         """What the checkpoint says of itself, compared with the model, and what reads this rank's rows."""
-        from safetensors.torch import load_file
-
         file = self.folder / RECORD
         with fitting(file):
             record: dict[str, Any] = json.loads(file.read_bytes())
@@ -271,6 +281,15 @@ class ShardedCheckpoint:
             check_file(self.folder / name, entry)
             yield name
 
+    def _index_files(self, record: Mapping[str, Any]) -> dict[str, str]:
+        """The files with the indexes of this rank's cells, by memory, if each rank had the same cells."""
+        rank, files = self.ranks.rank, {}
+        for number, (memory, cells) in enumerate(self._state.memories.items()):
+            saved = record["memories"][memory]
+            if [part["cells"] for part in saved] == cells.shards.counts and saved[rank]["has_index"]:
+                files[memory] = _index_file(number, rank)
+        return files
+
     def _random(self) -> dict[str, Tensor]:
         """States of the random generators of this rank."""
         state = {"torch": torch.get_rng_state()}
@@ -291,8 +310,6 @@ class ShardedCheckpoint:
         return []
 
     def _load_random(self, record: Mapping[str, Any]) -> None:
-        from safetensors.torch import load_file
-
         if record["ranks"] != self.ranks.size:
             return
         file = self.folder / _random_file(self.ranks.rank)
@@ -303,6 +320,10 @@ class ShardedCheckpoint:
                 torch.cuda.set_rng_state(saved["cuda"])
             for place, generator in enumerate(self._generators):
                 generator.set_state(saved[str(place)])
+
+
+def _index_file(number: int, rank: int) -> str:
+    return f"index-{number}-{rank:05d}.safetensors"
 
 
 def _random_file(rank: int) -> str:

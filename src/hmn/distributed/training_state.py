@@ -11,7 +11,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from hmn.distributed.sharded_memory import ShardedCells
-from hmn.errors import ConfigError, NotFittedError
+from hmn.errors import ConfigError, NotFittedError, ShapeError
 from hmn.nn.memory.encoded import EncodedMemory
 from hmn.nn.memory.stored import Memory
 
@@ -108,6 +108,26 @@ class TrainingState:
                         "hmn.nn.RowAdam"
                     )
         return rows, others
+
+    def index_state(self, memory: str) -> dict[str, Tensor]:
+        """The indexes of this rank's cells of a memory, without the keys; nothing if none is built."""
+        state: dict[str, Tensor] = {}
+        for place, indexed in enumerate(self.memories[memory].indexed):
+            if indexed.index.has_structure and len(indexed.index):
+                tensors = indexed.in_step().state_dict(with_keys=False)
+                state |= {f"{place}/{name}": tensor for name, tensor in tensors.items()}
+        return state
+
+    def load_index(self, memory: str, state: Mapping[str, Tensor]) -> None:
+        """Take back what ``index_state`` gave, after ``load``. An index of other settings is built again."""
+        for place, indexed in enumerate(self.memories[memory].indexed):
+            prefix = f"{place}/"
+            own = {
+                name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)
+            }
+            if own and indexed.index.has_structure:
+                with suppress(ShapeError):
+                    indexed.load_index(own)
 
     def replicated(self) -> dict[str, Any]:
         """What every rank has alike: parameters and buffers, settings of optimisers, what they remember.
