@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from tests.distributed.processes import D, V, run
 from tests.distributed.saved_runs import CELLS, LAST, OPTIMIZERS, SAVED, Run, resharded
 from torch import Tensor, nn
 
+import hmn.errors
 from hmn.distributed import Ranks, ShardedCheckpoint
 from hmn.errors import BundleError, ConfigError
 from hmn.nn import Memory
@@ -23,6 +27,46 @@ gloo = pytest.mark.skipif(
     not torch.distributed.is_available() or not torch.distributed.is_gloo_available(),
     reason="this build of PyTorch has no torch.distributed with gloo",
 )
+
+
+# Forks one writer per change to the disk, which kills itself just before that change; then loads.
+KILLER = """
+import os, signal, sys
+import torch
+from hmn.distributed import ShardedCheckpoint, ShardedMemory
+from hmn.nn import KMIPSAttention, Memory
+torch.set_num_threads(1)
+rows = torch.nn.Parameter(torch.zeros(50, 4))
+layer = KMIPSAttention(ShardedMemory(Memory(rows, trainable=True)), 2)
+checkpoint, seen = ShardedCheckpoint(sys.argv[1], layer), 0
+def deadly(real, change):
+    def call(*arguments, **options):
+        global seen
+        seen += 1
+        if seen == change:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(*arguments, **options)
+    return call
+def save(step):
+    rows.data.fill_(step)
+    checkpoint.save(step, {"twice": 2 * step})
+loaded, status, change = [], -9, 0
+while status:
+    change += 1
+    save(1)
+    child = os.fork()
+    if not child:
+        for name in ("rename", "replace", "fsync", "mkdir", "unlink", "rmdir"):
+            setattr(os, name, deadly(getattr(os, name), change))
+        save(2)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in (0, -9), status
+    rows.data.fill_(0)
+    loaded.append(checkpoint.load())
+    assert bool((rows == loaded[-1]).all()) and checkpoint.extra == {"twice": 2 * loaded[-1]}
+print(*loaded)
+"""
 
 
 class Ran:
@@ -163,6 +207,23 @@ def test_it_is_saved_when_it_is_due(tmp_path: Path) -> None:
     checkpoint._saved -= 0.5
     assert [checkpoint.save_if_due(step) for step in (2, 3)] == [True, False]
     assert checkpoint.load() == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot fork")
+def test_a_save_that_is_killed_leaves_the_checkpoint_before(tmp_path: Path) -> None:
+    path = os.pathsep.join([str(Path(hmn.errors.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", KILLER, str(tmp_path / "saved")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    loaded = [int(step) for step in done.stdout.split()]
+    assert loaded == sorted(loaded) and loaded.count(1) > 8 and loaded.count(2) > 2
+    assert [file.name for file in tmp_path.iterdir()] == ["saved"]
 
 
 Damage = Callable[[bytes], bytes]
