@@ -16,9 +16,9 @@ from tests.distributed.saved_runs import CELLS, LAST, OPTIMIZERS, SAVED, Run, re
 from torch import Tensor, nn
 
 import hmn.errors
-from hmn.distributed import Ranks, ShardedCheckpoint
+from hmn.distributed import Ranks, ShardedCheckpoint, ShardedMemory
 from hmn.errors import BundleError, ConfigError
-from hmn.nn import Memory
+from hmn.nn import KMIPSAttention, Memory, RowAdam
 from hmn.store.bundle import writing_bundle
 
 WARNED = "the checkpoint is of 2 ranks and there are {}: random generators stay as they are"
@@ -278,18 +278,11 @@ def test_damaged_files_are_named_and_nothing_is_loaded(
     ids=["features", "type", "values", "cells", "layer", "no memory"],
 )
 def test_another_model_is_refused(saved: Path, memory: Memory | None, linear: int, error: str) -> None:
-    from hmn.distributed import ShardedMemory
-    from hmn.nn import KMIPSAttention
-
     parts = [nn.Linear(D, linear)]
     model = nn.Sequential(*parts, *([] if memory is None else [KMIPSAttention(ShardedMemory(memory), 2)]))
-    run = Run("rows", [CELLS], Ranks())
     optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(parts[0].parameters())]
-    if memory is not None:
-        memory.requires_grad_()
     with pytest.raises(BundleError, match=rf"saved: the checkpoint is of another run: .*{error}"):
         ShardedCheckpoint(saved, model, optimizers).load()
-    assert run
 
 
 @pytest.mark.parametrize(
@@ -342,6 +335,39 @@ def test_an_optimizer_that_mixes_cells_is_refused(tmp_path: Path) -> None:
     run.train(0, 1)
     with pytest.raises(ConfigError, match=r"col_var of .* for 203 cells, expected a row per cell"):
         run.checkpoint(tmp_path / "new").save(1)
+
+
+def test_several_memories_one_of_which_two_layers_read(tmp_path: Path) -> None:
+    def made(seed: int) -> tuple[nn.ModuleList, list[torch.optim.Optimizer]]:
+        draw = torch.Generator().manual_seed(seed)
+        shared = ShardedMemory(Memory(torch.randn(40, D, generator=draw), trainable=True))
+        other = ShardedMemory(Memory(torch.randn(9, D, generator=draw).half(), trainable=True))
+        layers = nn.ModuleList(
+            [KMIPSAttention(shared, 3), KMIPSAttention(shared, 2), KMIPSAttention(other, 2)]
+        )
+        first, second = (list(memory.memory.parameters()) for memory in (shared, other))
+        return layers, [torch.optim.SparseAdam(first), RowAdam(second, lr=0.1)]
+
+    def trained(layers: nn.ModuleList, optimizers: list[torch.optim.Optimizer], start: int) -> list[Tensor]:
+        for step in range(start, start + 3):
+            query = torch.randn(2, D, generator=torch.Generator().manual_seed(step))
+            layers.zero_grad()
+            sum(
+                layer(query.to(layer.memory.keys.dtype)).value.float().square().sum() for layer in layers
+            ).backward()
+            for optimizer in optimizers:
+                optimizer.step()
+        return [part.detach().clone() for part in layers.parameters()]
+
+    layers, optimizers = made(0)
+    trained(layers, optimizers, 0)
+    ShardedCheckpoint(tmp_path / "saved", layers, optimizers).save(3)
+    again, others = made(1)
+    assert ShardedCheckpoint(tmp_path / "saved", again, others).load() == 3
+    wanted = trained(layers, optimizers, 3)
+    assert len(wanted) == 2
+    for one, other in zip(wanted, trained(again, others, 3), strict=True):
+        assert one.dtype == other.dtype and torch.equal(one, other)
 
 
 def test_settings_of_optimizers_come_back(tmp_path: Path) -> None:
