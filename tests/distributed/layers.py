@@ -64,11 +64,11 @@ def encoded(sizes: list[int], rank: int) -> EncodedMemory:
     return memory
 
 
-def one(rank: int, ranks: Ranks | None, sizes: list[int], index: str) -> Any:
+def one(rank: int, ranks: Ranks | None, sizes: list[int], index: str, *, average: bool = False) -> Any:
     """A memory of encoded cells: over ranks, or the same in one process."""
     if ranks is None:
         return encoded([sum(sizes)], 0)
-    return ShardedMemory(encoded(sizes, rank), index, ranks=ranks)
+    return ShardedMemory(encoded(sizes, rank), index, ranks=ranks, average=average)
 
 
 def shard_of(memory: Any) -> Any:
@@ -114,7 +114,7 @@ def encoder_trained(
 
 def encoder_mapped(rank: int, size: int, ranks: Ranks | None, sizes: list[int]) -> dict[str, Tensor]:
     """Gradients of a model over encoded cells: those of a mean over all queries, replicated if sharded."""
-    data, indexed = tensors(), one(rank, ranks, sizes, "exact")
+    data, indexed = tensors(), one(rank, ranks, sizes, "exact", average=True)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(D, D), KMIPSAttention(indexed, K))
     replica: nn.Module = model

@@ -189,6 +189,21 @@ def of_clusters(rank: int, size: int, ranks: Ranks, sizes: list[int]) -> dict[st
     return found
 
 
+def bytes_of_candidates(rank: int, size: int, ranks: Ranks, num_cells: int) -> dict[str, Any]:
+    """Bytes that a rank sends to score its queries against the candidates of all ranks."""
+    data = tensors(num_cells)
+    indexed = stored(rank, ranks, [count * num_cells // 203 for count in counts(size)])
+    network = MemoryNetwork(nn.Identity(), indexed, KMIPSReader(indexed, K), Same())
+    query, target = queries(data.query, size, rank), queries(data.target, size, rank).clamp(min=0)
+    own = torch.unique(torch.cat([indexed.search(query, K).cell.flatten(), target]))
+    before = ranks.bytes_sent
+    drawn, _ = network.attend(query, target, torch.Generator())
+    shards = indexed.memory.shards
+    held = int((shards.owner(drawn.cell) == rank).sum())
+    sent = ranks.bytes_sent - before
+    return {"sent": sent, "own": len(own), "cells": len(drawn.cell), "held": held, "queries": len(query)}
+
+
 def networks(rank: int, size: int, ranks: Ranks) -> dict[str, Any]:
     """Everything that is compared with one process."""
     sizes, few = counts(size), [int(number in {0, size - 1}) for number in range(size)]
@@ -206,6 +221,7 @@ def networks(rank: int, size: int, ranks: Ranks) -> dict[str, Any]:
     found["hops"] = hops_trained(rank, size, ranks, stored(rank, ranks, sizes))
     found["written"] = written(rank, size, ranks, {1: [8], 2: [1, 7], 4: [1, 3, 2, 2]}[size])
     found["clusters"] = of_clusters(rank, size, ranks, sizes)
+    found["bytes"] = {cells: bytes_of_candidates(rank, size, ranks, cells) for cells in (203, 2030)}
     found["errors"] = _errors(rank, ranks, sizes)
     return found
 

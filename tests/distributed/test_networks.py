@@ -21,6 +21,7 @@ from tests.distributed.networks import (
 from tests.distributed.processes import (
     QUERIES,
     STEPS,
+    D,
     K,
     counts,
     gloo,
@@ -165,6 +166,18 @@ def test_clusters_are_drawn_as_from_one_index_that_has_those_of_all_ranks(
     certain = "sample" not in text or text == "sample-k:40"
     assert certain == bool((wanted.probability == 1).all())
     assert len(wanted.cell) < 203 or text == "sample-k:40"
+
+
+@pytest.mark.parametrize("num_cells", [203, 2030])
+def test_bytes_of_candidates_do_not_depend_on_the_number_of_cells(networks: Got, num_cells: int) -> None:
+    others, exchanges, header = len(networks) - 1, 5, 16
+    for part in networks:
+        sent = part["bytes"][num_cells]
+        search = 4 * D * sent["queries"] * others + 4 * (2 * K + 2) * (sum(QUERIES) - sent["queries"])
+        numbers = 8 * sent["own"] * others
+        keys = 4 * (sent["cells"] - sent["held"]) + 4 * D * sent["held"] * others
+        assert sent["sent"] == search + numbers + keys + exchanges * header * others
+        assert sum(QUERIES) < sent["cells"] < 203
 
 
 def test_what_needs_all_cells_in_one_place_says_so(networks: Got) -> None:
