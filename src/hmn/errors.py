@@ -60,6 +60,10 @@ class KeyReuseError(HMNError, ValueError):
     """An idempotency key came again, with another write than the first one."""
 
 
+class ReadOnlyError(HMNError):
+    """Facts cannot be changed here."""
+
+
 class NotFittedError(HMNError, RuntimeError):
     """A model was asked before it was trained."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,8 @@ import typer
 
 from hmn.cli.flags import OtherHops, OtherIndex, OtherStrategy
 from hmn.cli.output import exit_on_error, log, print_answers
-from hmn.errors import HMNError
+from hmn.errors import HMNError, RankError
+from hmn.qa.over_ranks.launch import joined, same_texts
 from hmn.starting import starting
 
 NOT_KNOWN = 1
@@ -50,22 +52,24 @@ def ask(
     If the answer to QUESTION is not in the table, as far as the model can tell,
     the nearest facts are shown all the same, and the exit status is 1. It is 2
     if a line of standard input is no question; --json has its "error" in its place.
+    Under torchrun the cells are divided among the processes, and the status is 0.
     """
-    with exit_on_error(interrupted=""):
+    with exit_on_error(interrupted=""), ExitStack() as stack:
         with starting(model):
             from hmn.qa.factoid_qa import FactoidQA
 
-            qa = FactoidQA.from_pretrained(model, index=index, strategy=strategy)
+            ranks = stack.enter_context(joined())
+            qa = FactoidQA.from_pretrained(model, index=index, strategy=strategy, ranks=ranks)
         if hops is not None:
             qa.use_hops(hops)
         if precision is not None:
             qa.use_precision(precision)
         single, mistakes = question not in {None, STDIN}, 0
-        for text in _questions(question):
+        for text in same_texts(_questions(question), ranks):
             try:
                 answers = qa.ask(text, k)
             except HMNError as error:
-                if single:
+                if single or isinstance(error, RankError):
                     raise
                 log(f"error: {error}")
                 mistakes += 1
@@ -77,9 +81,9 @@ def ask(
             else:
                 print_answers(answers, text if question == STDIN else None)
             sys.stdout.flush()
-            if single and answers.known is False:
+            if single and answers.known is False and ranks is None:
                 raise typer.Exit(NOT_KNOWN)
-        if mistakes and question == STDIN:
+        if mistakes and question == STDIN and ranks is None:
             raise typer.Exit(2)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ import typer
 from hmn.cli.flags import OtherHops, OtherIndex, OtherStrategy
 from hmn.cli.output import exit_on_error, format_figure, log, log_left_out
 from hmn.errors import ConfigError, MissingPackageError
+from hmn.qa.over_ranks.launch import joined
 from hmn.starting import starting
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def evaluate(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure accuracy on questions whose answers are known."""
-    with exit_on_error(interrupted="stopped"):
+    with exit_on_error(interrupted="stopped"), ExitStack() as stack:
         if sweep and (index or strategy):
             raise ConfigError("--sweep measures every index: leave --index and --strategy out")
         if out is not None and not sweep:
@@ -59,7 +61,10 @@ def evaluate(
             from hmn.facts.questions import QuestionSet
             from hmn.qa.factoid_qa import FactoidQA
 
-            qa = FactoidQA.from_pretrained(model, index=index, strategy=strategy)
+            ranks = stack.enter_context(joined())
+            if sweep and ranks is not None:
+                raise ConfigError("--sweep is for one process: run it without torchrun")
+            qa = FactoidQA.from_pretrained(model, index=index, strategy=strategy, ranks=ranks)
         if hops is not None:
             qa.use_hops(hops)
         question_set = QuestionSet.read(

@@ -11,6 +11,7 @@ from hmn.cli.flags import read_questions, read_table, with_settings
 from hmn.cli.output import exit_on_error, log, log_names
 from hmn.cli.serving.table import model_folder
 from hmn.qa.config import DataConfig, make_configs, read_config
+from hmn.qa.over_ranks.launch import joined
 
 if TYPE_CHECKING:
     from hmn.facts.questions import QuestionSet
@@ -35,7 +36,8 @@ def train(
     questions are made from the relations and names of the table.
     The defaults of all other settings are a good start.
     """
-    with exit_on_error(interrupted="training stopped: run the same command with --resume to continue"):
+    stopped = "training stopped: run the same command with --resume to continue"
+    with exit_on_error(interrupted=stopped), joined() as ranks:
         data, model, training = make_configs({**(read_config(config) if config else {}), **settings})
         if data.facts is None:
             raise typer.BadParameter("--facts is missing: give it as a flag or in the --config file")
@@ -47,7 +49,7 @@ def train(
         facts, questions, valid = _read(data, quiet, several_hops=model.hops > 1)
         count = "no questions" if questions is None else f"{len(questions):,} questions"
         log(f"{len(facts):,} facts, {count}" + ("" if data.out else f"; the model goes to {out}"))
-        qa = FactoidQA(facts, **asdict(model))
+        qa = FactoidQA(facts, ranks=ranks, **asdict(model))
         log_names(qa)
         qa.fit(
             questions,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from datetime import timedelta
+from threading import Thread
 from typing import Any
 from zlib import crc32
 
@@ -23,6 +25,10 @@ MILLISECOND = 1e-3
 """Seconds by which gloo may wait too briefly, since it counts whole milliseconds."""
 LONGEST_REASON = 2_000
 """Upper limit of the bytes of an error that a rank reports to the others."""
+PULSES = 4
+"""Times within the time limit that rank 0 says that it still works."""
+PULSE, RESULT = b"\0", b"\1"
+"""First byte of what rank 0 sends: that it still works, or what it has made."""
 NOTHING = torch.empty(0, dtype=torch.uint8, device="cpu")
 """No bytes."""
 
@@ -145,6 +151,27 @@ class Ranks:
             flags, _ = self.gather(torch.tensor([more], device="cpu"), step)
             running = bool(flags.any())
 
+    def from_first(self, work: Callable[[], bytes], step: str) -> bytes:
+        """What ``work`` returns on rank 0, on every rank. It may take longer than the time limit.
+
+        Meanwhile the other ranks hear from rank 0 now and then, so that they notice if it ends.
+
+        Raises:
+            RankError: another rank has failed; what rank 0's work raises, it raises there.
+        """
+        with self.together():
+            done = None if self.rank else _begun(work)
+            while True:
+                sent = PULSE
+                if done is not None:
+                    wait((done,), self.timeout / PULSES)
+                    sent = RESULT + done.result() if done.done() else PULSE
+                rows = torch.frombuffer(bytearray(sent), dtype=torch.uint8)
+                counts = [0 if self.rank else len(rows)] * self.size
+                came, _ = self.exchange(rows[: counts[0]].repeat(self.size), counts, step)
+                if int(came[0]) == RESULT[0]:
+                    return came[1:].numpy().tobytes()
+
     @contextmanager
     def together(self) -> Iterator[None]:
         """Report an error within the block to the other ranks, which raise a ``RankError`` with its text.
@@ -245,3 +272,17 @@ class Ranks:
 
 def _names(numbers: list[int]) -> str:
     return f"rank{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
+
+
+def _begun(work: Callable[[], bytes]) -> Future[bytes]:
+    """What some work will have made, in a thread that ends with the process."""
+    done: Future[bytes] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:
+            done.set_exception(error)
+
+    Thread(target=run, name="hmn-from-first", daemon=True).start()
+    return done

@@ -73,6 +73,11 @@ class ShardedCells(nn.Module):
         """The keys ``(n, D)`` of this rank's cells that its index searches, without gradients."""
         return self.shard.snapshot()
 
+    def snapshot_of(self, cells: Tensor) -> Tensor:
+        """Keys ``(..., D)`` of cells ``(...)`` of any rank as its index searches them, without gradients."""
+        with torch.no_grad():
+            return self._fetched(cells, ("snapshot",))[0]
+
     def renew(self, cells: Tensor | None = None) -> Tensor:
         """Encode cells of this rank again into its snapshot ``(n, D)``; other ranks' are left to them.
 
@@ -107,7 +112,7 @@ class ShardedCells(nn.Module):
         return keys, values[0] if values else keys
 
     def _fetched(self, cells: Tensor, names: tuple[str, ...]) -> list[Tensor]:
-        """Keys or values or both ``(..., F)`` of cells ``(...)``, from the ranks that hold them."""
+        """Keys, values or both, or the snapshot ``(..., F)`` of cells ``(...)``, from their ranks."""
         ranks = self.ranks
         with ranks.together():
             cells = as_tensor(cells, "cells")
@@ -125,8 +130,10 @@ class ShardedCells(nn.Module):
         return [part[place].view(*cells.shape, part.shape[1]) for part in fetched]
 
     def _read(self, rows: Tensor, names: tuple[str, ...]) -> list[Tensor]:
-        """Keys or values or both ``(n, F)`` of rows ``(n,)`` of this rank, which any rank asked for."""
+        """Rows ``(n, F)`` by their names, of rows ``(n,)`` of this rank that any rank asked for."""
         shard = self.shard
+        if names == ("snapshot",):
+            return [shard.snapshot_of(rows)]
         if isinstance(shard, EncodedMemory):  # without rows, too: its weights then get gradients of zero
             distinct, place = torch.unique(rows, return_inverse=True)
             return [shard.keys_of(distinct)[place]]
@@ -212,7 +219,7 @@ class ShardedMemory:
 
     def __len__(self) -> int:
         """Number of cells of all ranks, N."""
-        return len(self.memory)
+        return len(self._memory)
 
     def search(self, query: Tensor, k: int) -> SearchResult:
         """Find the ``k`` best cells of all ranks for each query ``(B, D)``; see ``ShardedIndex.search``."""
@@ -226,7 +233,7 @@ class ShardedMemory:
         """
         with self.ranks.together():
             shard = self.indexed.in_step(training=training)
-        return ShardedIndex(shard, self.memory.shards, self.memory.snapshot().shape[1], self.ranks)
+        return ShardedIndex(shard, self._memory.shards, self._memory.snapshot().shape[1], self.ranks)
 
     def log_total(self, query: Tensor) -> Tensor:
         """Log of the sum of ``exp(score)`` over the snapshots of all ranks, for queries ``(B, D)``: ``(B,)``.
@@ -236,7 +243,7 @@ class ShardedMemory:
         ranks = self.ranks
         with ranks.together():
             asked, counts = ranks.gather(query.detach(), "queries for all cells")
-            own = log_total(self.memory.shard, asked)  # (sum of B,)
+            own = log_total(self._memory.shard, asked)  # (sum of B,)
             came, _ = ranks.exchange(own, counts, "sums over cells")
             return torch.logsumexp(came.view(ranks.size, -1), dim=0)
 
@@ -245,7 +252,7 @@ class ShardedMemory:
 
     def mark_read(self, cells: Tensor) -> None:
         """Note that cells ``(n,)`` were read in training: those of this rank."""
-        self.indexed.mark_read(self.memory.own_rows(cells))
+        self.indexed.mark_read(self._memory.own_rows(cells))
 
     def refresh(self, cells: Tensor | None = None) -> None:
         """File cells of this rank whose keys have changed; other ranks' are left to them.
@@ -253,7 +260,7 @@ class ShardedMemory:
         Args:
             cells: ``(n,)`` cells whose keys changed; as ``IndexedMemory.refresh`` finds them if not given.
         """
-        self.indexed.refresh(None if cells is None else self.memory.own_rows(cells))
+        self.indexed.refresh(None if cells is None else self._memory.own_rows(cells))
 
     def add(self, rows: Tensor) -> None:
         """File cells that the encoder of this rank has now and had not before. See ``IndexedMemory.add``.
@@ -266,11 +273,11 @@ class ShardedMemory:
         """
         with self.ranks.together():
             self.indexed.add(rows)
-            self.memory.shards = _agree(self.memory.shard, self.memory.average, self.ranks)
+            self._memory.shards = _agree(self._memory.shard, self._memory.average, self.ranks)
 
     def remove(self, cells: Tensor) -> None:
         """Take cells ``(n,)`` of this rank out of its index; other ranks' are left to them."""
-        self.indexed.remove(self.memory.own_rows(cells))
+        self.indexed.remove(self._memory.own_rows(cells))
 
     def refile(self) -> None:
         """File every cell of this rank by its present key. See ``IndexedMemory.refile``."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,7 @@ from hmn.qa.hops.reader import ChainReader
 from hmn.qa.words.splitting import splitting
 
 if TYPE_CHECKING:
+    from hmn.distributed.collectives import Ranks
     from hmn.qa.training.progress_bar import Display
 
 Network = MemoryNetwork[list[list[Answer]]]
@@ -43,6 +44,7 @@ def build_network(
     *,
     fresh: bool = True,
     display: Display | None = None,
+    ranks: Ranks | None = None,
 ) -> Network:
     """Build a network. Its weights are drawn from PyTorch's random numbers.
 
@@ -54,6 +56,7 @@ def build_network(
         fresh: Encode the texts of relations and cells with the pretrained encoder. Without it, these vectors
             are zeros until saved weights are loaded.
         display: Shows the progress of this encoding.
+        ranks: Processes that share out the cells, if there are several.
     """
     relations = facts.relations
     phrasing: nn.Module = Phrasing(config)
@@ -72,9 +75,9 @@ def build_network(
         sparse=config.reader != "softmax",
     )
     words = WordTable(config)
-    memory = EncodedMemory(FactEncoder(config, cells, relations, table, words, sentences, texts))
+    facts_encoder = FactEncoder(config, cells, relations, table, words, sentences, texts)
     with torch.device("cpu"):  # an index needs real storage even if the weights are on the device meta
-        indexed = IndexedMemory[EncodedMemory](memory, config.index)
+        indexed = _indexed(facts_encoder, config.index, ranks)
     reader = (
         SoftmaxReader(indexed)
         if config.reader == "softmax"
@@ -86,6 +89,15 @@ def build_network(
     chains = ChainReader(indexed, Graph(facts, cells), config.name_features, k=config.k, beam=config.beam)
     asking = HopEncoder(config, table, words, phrasing)
     return HopNetwork(asking, indexed, reader, HopAnswers(facts), chains, config.hops)
+
+
+def _indexed(encoder: FactEncoder, index: str, ranks: Ranks | None) -> IndexedMemory[EncodedMemory]:
+    """The memory with its index, here or over several ranks."""
+    if ranks is None:
+        return IndexedMemory(EncodedMemory(encoder), index)
+    from hmn.qa.over_ranks.cells import CellsOverRanks  # a model on one machine needs nothing of it
+
+    return cast("IndexedMemory[EncodedMemory]", CellsOverRanks(encoder, index, ranks).indexed)
 
 
 def _encode_texts(

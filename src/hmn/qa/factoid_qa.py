@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +28,12 @@ from hmn.qa.known.judge import Judge
 from hmn.qa.metrics import Evaluation, Outcome
 from hmn.qa.saved_model import SavedModel, save_model
 from hmn.qa.text import bags_of, checked_texts
-from hmn.qa.use_index import use_hops, use_index
+from hmn.qa.use_index import refuse_strategy, use_hops, use_index
 from hmn.qa.words.splitting import chosen_splitting
 from hmn.store.atomic import resolved
 
-if TYPE_CHECKING:  # a model that answers needs nothing of this
+if TYPE_CHECKING:  # a model that answers on one machine needs nothing of this
+    from hmn.distributed.collectives import Ranks
     from hmn.qa.training.run_folder import OnProgress
 
 QUERIES_AT_A_TIME = 256
@@ -47,6 +49,7 @@ class FactoidQA:
 
     Args:
         facts: The table, or the path of one.
+        ranks: Processes that share out the cells. All of them must make the same calls.
         settings: Settings of the model by name, such as ``reader`` and ``k``; see ``ModelConfig``.
 
     Attributes:
@@ -55,16 +58,20 @@ class FactoidQA:
         config: Settings of the model. After training, ``index`` says how far the index searches.
         history: Figures of each epoch of training.
         judge: Judge of whether an answer is in the table; None in a model that did not learn to tell.
+        ranks: Processes that share out the cells; None if this is the only one.
 
     Raises:
         ConfigError: A setting does not exist or is out of range.
         DataError: The table cannot be read.
     """
 
-    def __init__(self, facts: FactTable | Path | str, **settings: Any) -> None:
-        self._begin(facts if isinstance(facts, FactTable) else FactTable.read(facts), None, settings)
+    def __init__(self, facts: FactTable | Path | str, *, ranks: Ranks | None = None, **settings: Any) -> None:
+        self._begin(facts if isinstance(facts, FactTable) else FactTable.read(facts), None, settings, ranks)
 
-    def _begin(self, facts: FactTable, cells: Cells | None, settings: dict[str, Any]) -> None:
+    def _begin(
+        self, facts: FactTable, cells: Cells | None, settings: dict[str, Any], ranks: Ranks | None
+    ) -> None:
+        self.ranks = None if ranks is None or ranks.size == 1 else ranks
         config = make_configs(settings)[1]
         splitting = chosen_splitting(config.splitting, facts)
         self.facts, self._settings = facts, settings | {"splitting": splitting}
@@ -148,12 +155,13 @@ class FactoidQA:
             data=fingerprint(facts, questions, held_out),
             checkpoint_seconds=config.checkpoint_seconds,
             quiet=quiet,
+            ranks=self.ranks,
         )
         checkpoint = run.prepare(resume=resume, overwrite=overwrite)
         if run.out is not None and run.finished:
-            self._take(FactoidQA.from_pretrained(run.out))
+            self._take(FactoidQA.from_pretrained(run.out, ranks=self.ranks))
             return self
-        display = Display(quiet)
+        display = Display(run.quiet)
         if lesson.made:
             display.log(lesson.made)
         with seeded(config):
@@ -162,7 +170,7 @@ class FactoidQA:
             self.facts, self.cells = facts, cells
             self.judge = None  # an earlier one knows another network
             fresh, known = checkpoint is None, (facts, cells, self._sentence_encoder)
-            self._network = build_network(self.config, *known, fresh=fresh, display=display)
+            self._network = build_network(self.config, *known, fresh=fresh, display=display, ranks=self.ranks)
             encoder = self.memory.encoder
             assert isinstance(encoder, FactEncoder)
             encoder.count_names()
@@ -338,7 +346,12 @@ class FactoidQA:
 
     @classmethod
     def from_pretrained(
-        cls, folder: Path | str, *, index: str | None = None, strategy: str | None = None
+        cls,
+        folder: Path | str,
+        *,
+        index: str | None = None,
+        strategy: str | None = None,
+        ranks: Ranks | None = None,
     ) -> FactoidQA:
         """Read what ``save_pretrained`` wrote.
 
@@ -346,6 +359,7 @@ class FactoidQA:
             folder: The bundle.
             index: Index to search with. The bundle's own is then not read; see ``use_index``.
             strategy: Strategy to read with; see ``use_index``.
+            ranks: Processes that share out the cells, each with an index of its own, which is not tuned.
 
         Raises:
             BundleError: The bundle is missing, damaged, of a newer format, or not such a model.
@@ -353,9 +367,12 @@ class FactoidQA:
         """
         saved = SavedModel(folder)
         model, facts = cls.__new__(cls), saved.facts()
-        model._begin(facts, saved.cells(facts), saved.settings)
+        model._begin(facts, saved.cells(facts), saved.settings, ranks)
         encoder = saved.encoder(model.config)
-        network = saved.network(model.config, model.facts, model.cells, encoder)
+        if model.ranks is not None:
+            refuse_strategy(strategy)
+            model.config, index = replace(model.config, index=index or model.config.index), None
+        network = saved.network(model.config, model.facts, model.cells, encoder, model.ranks)
         saved.load_keys(network, model.config)
         model._network, model._sentence_encoder, model._examples = network, encoder, saved.examples()
         model.judge = saved.judge(network, model.config)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -21,11 +21,12 @@ from hmn.facts.table import FACTS_FILE, NAMES_FILE, FactTable
 from hmn.index.checks import check_keys
 from hmn.index.storage.key_rows import KeyRows
 from hmn.nn.memory.encoded import EncodedMemory
+from hmn.nn.memory.over_ranks import is_remote
 from hmn.nn.weights import FLOATS, load_weights
 from hmn.qa.asking import make_judge
 from hmn.qa.build import Network, build_network
 from hmn.qa.cells import Cells
-from hmn.qa.changes.settle import settled_model
+from hmn.qa.changes.settle import SettledModel, settled_model
 from hmn.qa.config import HASHED, ModelConfig, make_configs, settings_of
 from hmn.qa.encoders.fact import FactEncoder
 from hmn.qa.encoders.pretrained import SentenceEncoder, remake_encoder
@@ -35,6 +36,9 @@ from hmn.qa.known.judge import Judge
 from hmn.qa.words.splitting import LETTERS
 from hmn.store.bundle import BundleReader, write_json, write_tensors, writing_bundle
 from hmn.store.rows import packed_blocks, unpacked_blocks
+
+if TYPE_CHECKING:
+    from hmn.distributed.collectives import Ranks
 
 KIND = "factoid-qa"
 """Kind of model that ``config.json`` names."""
@@ -72,30 +76,54 @@ def save_model(
 ) -> None:
     """Write a model as a bundle, completely or not at all. A bundle that exists is replaced.
 
-    ``on_sealed`` is called with the complete new folder before it takes its place.
+    ``on_sealed`` is called with the complete new folder before it takes its place. Over several ranks all of
+    them call it, rank 0 writes what one machine would, and the others wait.
 
     Raises:
         BundleError: The folder holds something else, or the disk refuses.
     """
     saved = settled_model(facts, network)
-    with writing_bundle(folder, on_sealed=on_sealed) as bundle:
-        write_json(bundle, CONFIG_FILE, {"kind": KIND, **settings_of(config)})
-        write_tensors(bundle, WEIGHTS_FILE, packed_tables(network, saved.weights, half=True))
-        if encoder is not None:
-            write_json(bundle, ENCODER_FILE, encoder.config)
-            write_json(bundle, TOKENIZER_FILE, json.loads(encoder.tokenizer))
-        keys = packed_blocks(saved.keys, _blocks(network), half=True)
-        write_tensors(bundle, KEYS_FILE, keys)
-        if cells := saved.cells.packed():
-            write_tensors(bundle, CELLS_FILE, cells)
-        write_json(bundle, EXAMPLES_FILE, {"questions": examples})
-        if saved.structure is not None:
-            kept = unpacked_blocks(keys, _blocks(network), len(saved.keys), saved.keys.dtype)
-            storage = getattr(network.indexed.index, "storage", None)
-            write_tensors(bundle, INDEX_FILE, _state_of_keys(saved.structure, kept, storage))
-        if judge is not None:
-            write_tensors(bundle, KNOWN_FILE, judge.head.state_dict())
-        saved.facts.write(bundle)
+
+    def write() -> bytes:
+        with writing_bundle(folder, on_sealed=on_sealed) as bundle:
+            _write(bundle, config, network, saved, encoder, examples, judge)
+        return b""
+
+    ranks: Ranks | None = getattr(network.memory, "ranks", None)
+    if ranks is None:
+        write()
+    else:
+        ranks.from_first(write, "a model that is saved")
+
+
+def _write(
+    bundle: Path,
+    config: ModelConfig,
+    network: Network,
+    saved: SettledModel,
+    encoder: SentenceEncoder | None,
+    examples: list[str],
+    judge: Judge | None,
+) -> None:
+    write_json(bundle, CONFIG_FILE, {"kind": KIND, **settings_of(config)})
+    write_tensors(bundle, WEIGHTS_FILE, packed_tables(network, saved.weights, half=True))
+    if encoder is not None:
+        write_json(bundle, ENCODER_FILE, encoder.config)
+        write_json(bundle, TOKENIZER_FILE, json.loads(encoder.tokenizer))
+    keys = packed_blocks(saved.keys, _blocks(network), half=True)
+    write_tensors(bundle, KEYS_FILE, keys)
+    if cells := saved.cells.packed():
+        write_tensors(bundle, CELLS_FILE, cells)
+    write_json(bundle, EXAMPLES_FILE, {"questions": examples})
+    memory = network.memory
+    structure = memory.structure_of(saved.keys) if is_remote(memory) else saved.structure  # type: ignore[attr-defined]
+    if structure is not None:
+        kept = unpacked_blocks(keys, _blocks(network), len(saved.keys), saved.keys.dtype)
+        storage = getattr(network.indexed.index, "storage", None)
+        write_tensors(bundle, INDEX_FILE, _state_of_keys(structure, kept, storage))
+    if judge is not None:
+        write_tensors(bundle, KNOWN_FILE, judge.head.state_dict())
+    saved.facts.write(bundle)
 
 
 class SavedModel:
@@ -181,12 +209,17 @@ class SavedModel:
             return remake_encoder(settings, tokenizer, shapes)
 
     def network(
-        self, config: ModelConfig, facts: FactTable, cells: Cells, encoder: SentenceEncoder | None
+        self,
+        config: ModelConfig,
+        facts: FactTable,
+        cells: Cells,
+        encoder: SentenceEncoder | None,
+        ranks: Ranks | None = None,
     ) -> Network:
         """The network with its weights; the keys of its memory and its index are not loaded yet."""
         # the saved weights replace the fresh ones, which therefore need no storage
         with torch.device("meta"):
-            network = build_network(config, facts, cells, encoder, fresh=False)
+            network = build_network(config, facts, cells, encoder, fresh=False, ranks=ranks)
         with self.checked(WEIGHTS_FILE):
             weights = unpacked_tables(network, self._weights, later=True)
             check_counts(weights)
@@ -210,19 +243,23 @@ class SavedModel:
         """
         memory, saved = network.memory, self._bundle.tensors(KEYS_FILE)
         assert isinstance(memory, EncodedMemory)
+        own: slice = getattr(memory, "own", slice(None))  # of several ranks, this one's cells
         keys = saved.get("keys")  # as version 0.1 wrote them
         if keys is None:
             kind = next(memory.parameters()).dtype
             with self.checked(KEYS_FILE):
-                keys = unpacked_blocks(saved, _blocks(network), len(memory), kind)
-        shape = (len(memory), config.key_features)
+                keys = unpacked_blocks(saved, _blocks(network), len(memory), kind, own)
+        elif own != slice(None):
+            keys = keys[own].clone()
+        shape = (len(range(len(memory))[own]), config.key_features)
         if keys.shape != shape or keys.dtype not in FLOATS:
             raise BundleError(
                 f"{self._folder}/{KEYS_FILE}: the keys are {tuple(keys.shape)} of {keys.dtype}, expected "
                 f"{shape} floating-point numbers to fit the facts and the settings: save the model again"
             )
         with self.checked(KEYS_FILE):
-            memory.restore(check_keys(keys))
+            keys = check_keys(keys)
+            memory.restore_own(keys)
 
     def load_index(self, network: Network, config: ModelConfig) -> None:
         """Load the index, after the keys. Exact search has no file; it is built on the keys.
@@ -230,7 +267,7 @@ class SavedModel:
         Raises:
             BundleError: What was saved does not fit the index that the configuration names.
         """
-        if not network.indexed.index.has_structure:
+        if not network.indexed.index.has_structure or is_remote(network.memory):
             network.indexed.rebuild()
             return
         state = self._bundle.tensors(INDEX_FILE)

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 def use_index(model: FactoidQA, index: str | None, strategy: str | None, recall: float | None) -> None:
     """See ``FactoidQA.use_index``."""
+    if model.ranks is not None:
+        raise ConfigError(
+            "the cells lie on several ranks, whose index is not replaced: name it where the model is made, "
+            "as FactoidQA.from_pretrained(folder, index=..., ranks=ranks)"
+        )
     indexed, reader = model.network.indexed, model.network.reader
     if not isinstance(reader, KMIPSReader):
         raise ConfigError(
@@ -34,6 +39,18 @@ def use_index(model: FactoidQA, index: str | None, strategy: str | None, recall:
     searcher = indexed if reading is None else StrategySearch(chosen, reading, keys, gaps=model.memory.gaps)
     model.config, indexed.index, reader.searcher = config, chosen, searcher
     model._settings["index"] = config.index
+
+
+def refuse_strategy(strategy: str | None) -> None:
+    """Refuse to read several ranks' cells with a strategy.
+
+    Raises:
+        ConfigError: It is not the one that reads the best cells.
+    """
+    if strategy not in {None, BEST_CELLS}:
+        raise ConfigError(
+            f"strategy is {strategy!r}, expected none over several ranks: a question reads its best cells"
+        )
 
 
 def _tuned(

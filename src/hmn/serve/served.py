@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from hmn.errors import DataError, HMNError, JournalError
+from hmn.errors import DataError, HMNError, JournalError, RankError, ReadOnlyError
 from hmn.facts.ids import is_text
 from hmn.index.locking import ReadersWriterLock
 from hmn.qa.answer import Answers, Trace
 from hmn.qa.encoders.kept_table import restore_tables
 from hmn.qa.factoid_qa import FactoidQA
+from hmn.qa.over_ranks.lead import Lead
 from hmn.serve.find import Page, find_facts
 from hmn.serve.journal import Entry, Journal, Written, fingerprint, journal_path, key_reused
 from hmn.serve.writes.lock import ServeLock
@@ -25,6 +26,9 @@ from hmn.store.atomic import resolved
 from hmn.store.bundle import BundleReader
 from hmn.store.manifest import is_bundle
 from hmn.store.replace import find_bundle, recover
+
+if TYPE_CHECKING:
+    from hmn.distributed.collectives import Ranks
 
 LONGEST_KEY = 200
 """Upper limit of the characters of an idempotency key."""
@@ -53,11 +57,24 @@ class ServedModel:
         folder: The bundle.
         index: See ``FactoidQA.from_pretrained``.
         strategy: See ``FactoidQA.from_pretrained``.
+        ranks: Processes that share out the cells, of which this is rank 0; facts cannot be changed then. The
+            others load the model as well, and call ``hmn.qa.over_ranks.lead.follow``.
+
+    Attributes:
+        folder: The bundle.
+        read_only: Whether facts cannot be changed.
     """
 
-    def __init__(self, folder: Path | str, *, index: str | None = None, strategy: str | None = None) -> None:
-        self.folder = checked_bundle(folder)
-        self._options = {"index": index, "strategy": strategy}
+    def __init__(
+        self,
+        folder: Path | str,
+        *,
+        index: str | None = None,
+        strategy: str | None = None,
+        ranks: Ranks | None = None,
+    ) -> None:
+        self.folder, self.read_only = checked_bundle(folder), ranks is not None
+        self._options: dict[str, Any] = {"index": index, "strategy": strategy, "ranks": ranks}
         self._lock = ReadersWriterLock()
         self._failure = ""
         self._serving = ServeLock(self.folder)
@@ -71,7 +88,12 @@ class ServedModel:
 
     @classmethod
     def open(
-        cls, folder: Path | str, *, index: str | None = None, strategy: str | None = None
+        cls,
+        folder: Path | str,
+        *,
+        index: str | None = None,
+        strategy: str | None = None,
+        ranks: Ranks | None = None,
     ) -> ServedModel:
         """Load a bundle and the writes in its journal; the folder is this process's until ``close``.
 
@@ -80,7 +102,7 @@ class ServedModel:
             JournalError: The journal is damaged, or belongs to another bundle.
             BundleError, ConfigError, MissingPackageError: See ``FactoidQA.from_pretrained``.
         """
-        return cls(folder, index=index, strategy=strategy)
+        return cls(folder, index=index, strategy=strategy, ranks=ranks)
 
     def __enter__(self) -> ServedModel:
         """The model itself."""
@@ -94,6 +116,16 @@ class ServedModel:
     def version(self) -> int:
         """Number of the last write that answers take into account; 0 before the first."""
         return self._version
+
+    @property
+    def failure(self) -> RankError | None:
+        """The error of another rank that has ended it, if there is one."""
+        return self._model.failure if isinstance(self._model, Lead) else None
+
+    def when_failed(self, call: Callable[[], object]) -> None:
+        """Call something if another rank fails, after which nothing is answered any more."""
+        if isinstance(self._model, Lead):
+            self._model.on_failure = call
 
     @contextmanager
     def reading(self) -> Iterator[tuple[int, FactoidQA]]:
@@ -166,7 +198,13 @@ class ServedModel:
         Raises:
             DataError: The operations are bad, or the key is no text of 1 to 200 characters.
             JournalError: The model is closed.
+            ReadOnlyError: The cells lie on several ranks.
         """
+        if self.read_only:
+            raise ReadOnlyError(
+                "the cells lie on several ranks, so facts cannot be changed, expected reading alone: "
+                "serve the model from one machine to change them"
+            )
         if key is not None and not (is_text(key) and len(key) <= LONGEST_KEY):
             raise DataError(f"key is {key!r:.80}, expected a text of 1 to {LONGEST_KEY} characters")
         found = checked(operations)
@@ -180,6 +218,8 @@ class ServedModel:
         self._writer.close()
         with self._lock.writing:
             self._failure = self._failure or "it is closed, open it again"
+        if isinstance(self._model, Lead):
+            self._model.close()
         self._journal.close()
         self._serving.close()
 
@@ -247,7 +287,7 @@ def checked_bundle(folder: Path | str) -> Path:
     return path
 
 
-def open_both(folder: Path, **options: str | None) -> tuple[Journal, FactoidQA]:
+def open_both(folder: Path, **options: Any) -> tuple[Journal, FactoidQA]:
     """The journal and the model of a bundle whose lock is held."""
     recover(folder)
     journal = Journal(journal_path(folder), fingerprint(folder))
@@ -258,7 +298,7 @@ def open_both(folder: Path, **options: str | None) -> tuple[Journal, FactoidQA]:
         raise
 
 
-def loaded(folder: Path, journal: Journal, **options: str | None) -> FactoidQA:
+def loaded(folder: Path, journal: Journal, **options: Any) -> FactoidQA:
     """The model of a bundle with the writes of its journal.
 
     Raises:
@@ -268,12 +308,20 @@ def loaded(folder: Path, journal: Journal, **options: str | None) -> FactoidQA:
         return _replayed(folder, journal, options)
 
 
-def _replayed(folder: Path, journal: Journal, options: dict[str, str | None]) -> FactoidQA:
+def _replayed(folder: Path, journal: Journal, options: dict[str, Any]) -> FactoidQA:
     model = FactoidQA.from_pretrained(folder, **options)
     restore_tables(model.network)
     if fingerprint(folder) != journal.bundle:
         raise JournalError(f"{folder}: the bundle was replaced while it was read: open it again")
     writes = [operations for _, operations in journal.read()]
+    ranks: Ranks | None = options.get("ranks")
+    if ranks is not None:
+        if writes:
+            raise JournalError(
+                f"{folder}: its journal has {len(writes)} writes, expected none over several ranks: "
+                f"fold them in with hmn compact {folder}"
+            )
+        return cast("FactoidQA", Lead(model, ranks))
     change = NetChange(model.facts)
     change.look_up(fact for operations in writes for step in operations for fact in step.facts)
     for version, operations in enumerate(writes, journal.base + 1):

@@ -155,14 +155,19 @@ def packed_blocks(keys: Tensor, widths: Mapping[str, int], *, half: bool = False
 
 
 def unpacked_blocks(
-    saved: Mapping[str, Tensor], widths: Mapping[str, int], count: int, dtype: torch.dtype
+    saved: Mapping[str, Tensor],
+    widths: Mapping[str, int],
+    count: int,
+    dtype: torch.dtype,
+    part: slice = slice(None),
 ) -> Tensor:
-    """The keys ``(count, D)`` that ``packed_blocks`` saved.
+    """The keys ``(count, D)`` that ``packed_blocks`` saved, or a part of them.
 
     Raises:
         ShapeError: a tensor is missing, or does not fit.
     """
-    keys = torch.empty(count, sum(widths.values()), dtype=dtype)
+    wanted = len(range(count)[part])
+    keys = torch.empty(wanted, sum(widths.values()), dtype=dtype)
     for (name, width), block in zip(
         widths.items(), torch.split(keys, list(widths.values()), dim=1), strict=True
     ):
@@ -170,9 +175,10 @@ def unpacked_blocks(
         row_of = row_numbers(saved, name + ROW_OF, len(rows))
         if len(row_of) != count:
             raise ShapeError(f"{name + ROW_OF} has {len(row_of)} numbers, expected one per key: {count}")
-        for first in range(0, count, ROWS_IN_CACHE):
-            part = slice(first, first + ROWS_IN_CACHE)
-            block[part] = rows.index_select(0, row_of[part])
+        row_of = row_of[part]
+        for first in range(0, wanted, ROWS_IN_CACHE):
+            few = slice(first, first + ROWS_IN_CACHE)
+            block[few] = rows.index_select(0, row_of[few])
     return keys
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +16,11 @@ from hmn.cli.flags import READING, with_settings
 from hmn.cli.output import exit_on_error, log
 from hmn.cli.serving.table import model_of
 from hmn.errors import ConfigError, MissingPackageError
+from hmn.qa.over_ranks.launch import joined
 from hmn.starting import starting
+
+if TYPE_CHECKING:
+    from hmn.distributed.collectives import Ranks
 
 TOKEN = "HMN_TOKEN"
 """Environment variable of the token."""
@@ -50,8 +56,9 @@ def serve(
 
     A browser shows a page for questions at the same address, and a description of the
     API at /docs. Writes are kept in a journal beside MODEL; 'hmn compact' folds it in.
+    Under torchrun the cells are divided among the processes, and facts cannot be changed.
     """
-    with exit_on_error(interrupted=""):
+    with exit_on_error(interrupted=""), ExitStack() as stack:
         with starting(model):
             try:
                 from hmn.serve.http.server import log_to_stderr, make_server, run
@@ -68,15 +75,31 @@ def serve(
                 allow_writes,
                 tuple(allow_host or ()),
             )
+            ranks = stack.enter_context(joined())
+            if ranks is not None and ranks.rank:
+                _follow(model, index, ranks)
+                return
             _check_port(host, port)  # before work of seconds, or minutes of training
-            folder = model_of(model, **settings)
+            folder = model_of(model, **settings) if ranks is None else model
             log_to_stderr()
-            served = ServedModel.open(folder, index=index)
+            served = ServedModel.open(folder, index=index, ranks=ranks)
         with served:
             server = make_server(
                 served, own, lambda url: log(f"serving {folder} at {url}: open it in a browser")
             )
             run(server)
+            if served.failure is not None:
+                raise served.failure
+
+
+def _follow(model: Path, index: str | None, ranks: Ranks) -> None:
+    """Join in what rank 0 answers, until it ends: signals to stop are its own to follow."""
+    from hmn.qa.factoid_qa import FactoidQA
+    from hmn.qa.over_ranks.lead import follow
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    follow(FactoidQA.from_pretrained(model, index=index, ranks=ranks), ranks)
 
 
 def _check_port(host: str, port: int) -> None:

@@ -110,6 +110,10 @@ class EncodedMemory(nn.Module):
         self.gaps.difference_update(cells.tolist())
         self.renew(cells)
 
+    def restore_own(self, keys: Tensor) -> None:
+        """Take saved keys of the cells that this process holds: of all, unless ranks share them out."""
+        self.restore(keys)
+
     def restore(self, snapshot: Tensor) -> None:
         """Take saved keys ``(N, D)`` instead of encoding the cells."""
         self._snapshot = snapshot

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hmn.errors import DataError, check_flag
+from hmn.errors import DataError, ReadOnlyError, check_flag
 from hmn.facts.changing import ChangingTable
 from hmn.facts.files.source import Source
 from hmn.facts.ids import relation_text
@@ -52,16 +52,19 @@ class FactChange(NamedTuple):
 
 def add_facts(model: FactoidQA, facts: GivenFacts, names: GivenNames | None) -> FactChange:
     """See ``FactoidQA.add_facts``."""
+    _refuse_ranks(model)
     return _change(model, _table_of(facts, names), replace=False)
 
 
 def replace_facts(model: FactoidQA, facts: GivenFacts, names: GivenNames | None) -> FactChange:
     """See ``FactoidQA.replace_facts``."""
+    _refuse_ranks(model)
     return _change(model, _table_of(facts, names), replace=True)
 
 
 def remove_facts(model: FactoidQA, facts: GivenFacts, ignore_missing: bool) -> FactChange:
     """See ``FactoidQA.remove_facts``."""
+    _refuse_ranks(model)
     check_flag("ignore_missing", ignore_missing)
     given = _table_of(facts, None)
     table, _ = _changing(model)
@@ -177,6 +180,19 @@ def _write_texts(model: FactoidQA, cells: NDArray[np.int64]) -> None:
 def _pretrained(name: str) -> PretrainedPhrasing:
     """The pretrained encoder as it was before training, which the vectors of all other texts come from."""
     return PretrainedPhrasing(open_encoder(name), 0, 0.0).eval()
+
+
+def _refuse_ranks(model: FactoidQA) -> None:
+    """Refuse to change a table whose cells lie on several ranks.
+
+    Raises:
+        ReadOnlyError: They do.
+    """
+    if model.ranks is not None:
+        raise ReadOnlyError(
+            f"the cells lie on {model.ranks.size} ranks, which cannot change them: change the facts on one "
+            "machine, save the model, and load it on the ranks again"
+        )
 
 
 def _table_of(facts: GivenFacts, names: GivenNames | None) -> FactTable:

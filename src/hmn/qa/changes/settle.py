@@ -13,6 +13,7 @@ from hmn.facts.changing import ChangingTable, Settled
 from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
 from hmn.index.storage.fingerprint import checksum_of, row_fingerprints
+from hmn.nn.memory.over_ranks import is_remote
 from hmn.nn.weights import weights_of
 from hmn.qa.build import Network
 from hmn.qa.cells import Cells, distinct_rows
@@ -47,8 +48,14 @@ def settled_model(facts: FactTable, network: Network) -> SettledModel:
 
     The numbers of a table that changed are replaced by those which the same facts have in a table that is
     read. Keys move with their cells, and the index keeps its structure.
+
+    Over several ranks rank 0 gets the keys of all cells, and the others get none. The state of the index is
+    left out: one machine has another.
     """
     encoder, index = network.memory.encoder, network.indexed.in_step()  # type: ignore[attr-defined]
+    if is_remote(network.memory):
+        keys = network.memory.gathered()  # type: ignore[attr-defined]
+        return SettledModel(facts, weights_of(network), encoder.cells, keys, None)
     weights, keys = weights_of(network), network.memory.snapshot()
     state = index.state_dict(with_keys=False) if index.has_structure else None
     if not isinstance(facts, ChangingTable):

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from hmn.errors import ConfigError
 from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
 from hmn.index.protocol import Teachable
@@ -77,6 +78,7 @@ def fit(
         plain: Questions to be kept as examples, before some training questions.
     """
     model._examples = [*plain, *_examples(questions, config.seed)][:EXAMPLES]
+    check_over_ranks(model)
     search_depth = _search_depth(model, held_out, config)
     trainer = _trainer(model, questions, held_out, config, search_depth)
     if checkpoint is not None:
@@ -96,7 +98,7 @@ def fit(
         progress = trainer.run(watcher)
     model.history = progress.epochs
     if run.out is not None:
-        model._take(type(model).from_pretrained(run.out))
+        model._take(type(model).from_pretrained(run.out, ranks=model.ranks))
     else:
         if progress.best_epoch != len(progress.epochs):
             model.memory.restore(best.pop("snapshot"))
@@ -110,6 +112,19 @@ def fit(
     if run.out is not None:
         model.save_pretrained(run.out)
     run.finish()
+
+
+def check_over_ranks(model: FactoidQA) -> None:
+    """Refuse an index that learns in training, where the cells lie on several ranks.
+
+    Raises:
+        ConfigError: The index is such a one.
+    """
+    if model.ranks is not None and isinstance(model.network.indexed.index, Teachable):
+        raise ConfigError(
+            f"index is {model.config.index!r}, which learns from the questions of training, expected exact "
+            "or cluster over several ranks: give --index, or train on one machine"
+        )
 
 
 def _judge(model: FactoidQA, questions: QuestionSet, held_out: QuestionSet | None, seed: int) -> Judge | None:
@@ -142,7 +157,9 @@ def _search_depth(model: FactoidQA, held_out: QuestionSet | None, config: TrainC
     learned, watched = isinstance(index, Teachable), model._examples
     if learned:
         watched = [] if held_out is None else list(held_out.text[:WATCHED])
-    return depth_on(model, index, model.config.index, config.recall, watched, learned=learned)
+    # the indexes of several ranks are not tuned: each would search as far as its own cells need
+    recall = config.recall if model.ranks is None else 0.0
+    return depth_on(model, index, model.config.index, recall, watched, learned=learned)
 
 
 def _trainer(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -24,6 +24,9 @@ from hmn.store.bundle import BundleReader, check_writable, write_json, write_ten
 from hmn.store.contents import fitting, record_of
 from hmn.store.manifest import MANIFEST
 from hmn.store.replace import discard, find_bundle
+
+if TYPE_CHECKING:
+    from hmn.distributed.collectives import Ranks
 
 CHECKPOINT = "checkpoint"
 """Name of the bundle of an unfinished run's state."""
@@ -67,16 +70,28 @@ class Run:
         data: Fingerprint of facts and questions. A checkpoint with other data is refused.
         checkpoint_seconds: Seconds between checkpoints.
         quiet: Show nothing.
+        ranks: Processes that train together, if there are several. They take the same steps; rank 0 writes
+            and shows, and the others read from the same folders.
     """
 
     def __init__(
-        self, out: Path | None, *, settings: dict[str, Any], data: str, checkpoint_seconds: float, quiet: bool
+        self,
+        out: Path | None,
+        *,
+        settings: dict[str, Any],
+        data: str,
+        checkpoint_seconds: float,
+        quiet: bool,
+        ranks: Ranks | None = None,
     ) -> None:
-        self.out, self.settings, self.data = out, settings, data
+        self.out, self.settings, self.data, self.ranks = out, settings, data, ranks
         self.checkpoint_seconds = checkpoint_seconds
-        self.folder = None if out is None else out.with_name(out.name + ".run")
+        self._leads = ranks is None or ranks.rank == 0
+        self._place = None if out is None else out.with_name(out.name + ".run")
+        self.folder = self._place if self._leads else None  # which is written to
         self.finished = False
-        self._display = Display(quiet)
+        self.quiet = quiet or not self._leads
+        self._display = Display(self.quiet)
         self._keep: Callable[[], None] = lambda: None
         self._on_progress: OnProgress | None = None
         self._saved_at = time.monotonic()
@@ -92,6 +107,21 @@ class Run:
                 the checkpoint is of a run with other settings or data.
             BundleError: The checkpoint is damaged, or the folder cannot be written.
         """
+        if self.ranks is None:
+            return self._prepare(resume, overwrite)
+        checkpoint: Checkpoint | None = None
+
+        def prepare() -> bytes:
+            nonlocal checkpoint
+            checkpoint = self._prepare(resume, overwrite)
+            return bytes([self.finished, checkpoint is not None])
+
+        finished, resumes = self.ranks.from_first(prepare, "what there is to resume")
+        self.finished = bool(finished)
+        return self._checkpoint() if resumes and not self._leads else checkpoint
+
+    def _prepare(self, resume: bool, overwrite: bool) -> Checkpoint | None:
+        """See ``prepare``; one process of several does it."""
         if self.out is None or self.folder is None:
             if resume:
                 raise ConfigError("resume needs the folder of the run, but no out was given: give out")
@@ -121,8 +151,8 @@ class Run:
 
     def _checkpoint(self) -> Checkpoint:
         """Read the checkpoint, and refuse it if it is of a run with other settings or data."""
-        assert self.folder is not None
-        saved = BundleReader(self.folder / CHECKPOINT)
+        assert self._place is not None
+        saved = BundleReader(self._place / CHECKPOINT)
         file = saved.file("state.json")
         with fitting(file):
             state = record_of(_Saved, saved.json(file.name))
@@ -197,18 +227,31 @@ class Run:
 
         A run has a checkpoint from its first step until it is finished; this marks it as unfinished.
         """
-        if self.folder is None:
-            return
-        recent = time.monotonic() - self._saved_at < self.checkpoint_seconds
-        if recent and (self.folder / CHECKPOINT).exists():
+        if self._place is None or not self._all_agree(self._is_due):
             return
         progress, tensors = save()
-        with writing_bundle(self.folder / CHECKPOINT) as bundle:
-            write_json(
-                bundle, "state.json", {"progress": progress, "settings": self.settings, "data": self.data}
-            )
-            write_tensors(bundle, "state.safetensors", tensors)
+
+        def write() -> bool:
+            with writing_bundle(self._place / CHECKPOINT) as bundle:  # type: ignore[operator]
+                write_json(
+                    bundle, "state.json", {"progress": progress, "settings": self.settings, "data": self.data}
+                )
+                write_tensors(bundle, "state.safetensors", tensors)
+            return True
+
+        self._all_agree(write)
         self._saved_at = time.monotonic()
+
+    def _is_due(self) -> bool:
+        """Whether it is time for a checkpoint."""
+        recent = time.monotonic() - self._saved_at < self.checkpoint_seconds
+        return not (recent and self.folder is not None and (self.folder / CHECKPOINT).exists())
+
+    def _all_agree(self, work: Callable[[], bool]) -> bool:
+        """What some work of rank 0 says, on every rank."""
+        if self.ranks is None:
+            return work()
+        return self.ranks.from_first(lambda: bytes([work()]), "a checkpoint") == bytes([True])
 
     def finish(self) -> None:
         """Remove the checkpoint, since the model is complete."""

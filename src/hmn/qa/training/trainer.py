@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -33,6 +33,9 @@ from hmn.qa.training.search_depth import SearchDepth
 from hmn.qa.training.targets import Targets
 from hmn.store.contents import check_finite, record_of, tensor_like
 from hmn.store.rows import packed_blocks, unpacked_blocks
+
+if TYPE_CHECKING:
+    from hmn.distributed.collectives import Ranks
 
 RECORD_STEPS = 20
 """Number of steps between two records of the log."""
@@ -117,6 +120,7 @@ class Trainer:
         sparse = network.reader.name != "softmax"
         self.optimisers = Optimisers(network, config, self.total_steps, sparse=sparse)
         self.progress = Progress()
+        self.ranks: Ranks | None = getattr(network.memory, "ranks", None)
         self._upkeep_seconds = 0.0
         index = network.reader.index
         self._together = min(TOGETHER, config.renew_steps)
@@ -171,8 +175,12 @@ class Trainer:
             if step == 0 and not self.search_depth.learned:
                 self.search_depth.tune()
             self._search_as_in_training()
+        if self.ranks is not None:  # what a rank encodes draws random numbers, and each encodes other cells
+            torch.manual_seed(self._seed(4, step))
         loss, cells = self._loss(batch, step)
         loss.backward()  # type: ignore[no-untyped-call]
+        if self.ranks is not None:
+            self._average_gradients(self.ranks)
         self.optimisers.step(step)
         if self.renewal is not None:
             if (step + 1) % self._together == 0:
@@ -214,8 +222,17 @@ class Trainer:
 
     def _generator(self, step: int) -> torch.Generator:
         """Generator for the draws of the strategy in a step; it depends only on the seed and the step."""
-        seed = np.random.SeedSequence([self.config.seed, 2, step]).generate_state(1, np.uint64)
-        return torch.Generator().manual_seed(int(seed[0]))
+        return torch.Generator().manual_seed(self._seed(2, step))
+
+    def _seed(self, use: int, step: int) -> int:
+        """Seed of some random numbers of a step."""
+        return int(np.random.SeedSequence([self.config.seed, use, step]).generate_state(1, np.uint64)[0])
+
+    def _average_gradients(self, ranks: Ranks) -> None:
+        """Average gradients over ranks that take the same steps, where each encodes its own cells."""
+        from hmn.distributed.replicas import sum_gradients
+
+        sum_gradients(self.network, ranks, average=True)
 
     def _order(self, epoch: int) -> np.ndarray[Any, np.dtype[np.int64]]:
         """Order of the questions in an epoch; it depends only on the seed and the epoch."""
@@ -277,7 +294,11 @@ class Trainer:
         return finished - max(progress.best_epoch, 0) >= self.config.patience and self.validate is not None
 
     def state(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Whole state of training: progress, and tensors from weights to random numbers."""
+        """Whole state of training: progress, and tensors from weights to random numbers.
+
+        Over several ranks all of them call it, and rank 0 has the keys of all cells. Their indexes are left
+        out; they are built again.
+        """
         weights = packed_tables(self.network, weights_of(self.network))
         tensors = {f"network.{name}": value for name, value in weights.items()}
         tensors |= {f"optimiser.{name}": value for name, value in self.optimisers.state().items()}
@@ -286,11 +307,12 @@ class Trainer:
             tensors |= {f"renewal.{name}": value for name, value in self.renewal.state().items()}
         tensors["random"] = torch.get_rng_state()
         if self.progress.step:
-            blocks = packed_blocks(self.memory.snapshot(), self.encoder.blocks)
+            keys = self.memory.snapshot() if self.ranks is None else self.memory.gathered()  # type: ignore[operator]
+            blocks = packed_blocks(keys, self.encoder.blocks)
             tensors |= {f"snapshot.{name}": value for name, value in blocks.items()}
             index = self.network.reader.index
             # cells were filed again since the index was built, so the snapshot alone does not determine it
-            if index.has_structure:
+            if index.has_structure and self.ranks is None:
                 state = index.state_dict(with_keys=False)
                 tensors |= {f"index.{name}": value for name, value in state.items()}
         return dict(vars(self.progress)), tensors
@@ -318,7 +340,7 @@ class Trainer:
             self.renewal.load(part("renewal."))
         if self.progress.step:
             self.memory.restore(self._snapshot(part("snapshot.") or tensors))
-            if index := part("index."):
+            if (index := part("index.")) and self.ranks is None:
                 self.network.indexed.load_index(index)
             self.search_depth.restore(self.progress.depth)
         # at the end, since encoding draws random numbers

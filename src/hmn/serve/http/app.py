@@ -129,7 +129,9 @@ def make_app(served: ServedModel, settings: Settings) -> FastAPI:
     @app.get("/v1/model", tags=["Questions"], dependencies=reads)
     async def describe_model(request: Request) -> About:
         """What is served."""
-        return await asyncio.to_thread(about, served, writes_for(request, settings))
+        return await asyncio.to_thread(
+            about, served, "off" if served.read_only else writes_for(request, settings)
+        )
 
     add_pages(app)
     for path in ("/healthz", "/livez", "/readyz"):

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import Match
 
-from hmn.errors import HMNError, JournalError, KeyReuseError
+from hmn.errors import HMNError, JournalError, KeyReuseError, RankError, ReadOnlyError
 
 MEDIA_TYPE = "application/problem+json"
 """Media type of errors."""
@@ -35,7 +35,12 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     }.items()
 }
 """Errors of the routes, for their description."""
-STATUS = {KeyReuseError: HTTPStatus.CONFLICT, JournalError: HTTPStatus.SERVICE_UNAVAILABLE}
+STATUS = {
+    KeyReuseError: HTTPStatus.CONFLICT,
+    JournalError: HTTPStatus.SERVICE_UNAVAILABLE,
+    RankError: HTTPStatus.SERVICE_UNAVAILABLE,
+    ReadOnlyError: HTTPStatus.FORBIDDEN,
+}
 """Status codes of mistakes that are not the request's alone."""
 FORMS = frozenset({"string_type", "list_type"})
 """Types of faults of a field with several forms that has another form."""

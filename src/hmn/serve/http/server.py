@@ -140,4 +140,5 @@ def make_server(
     )
     server = Announced(config)
     server.on_start = on_start
+    served.when_failed(lambda: setattr(server, "should_exit", True))
     return server

@@ -1,0 +1,1 @@
+"""Question answering whose cells lie on several ranks."""

@@ -1,0 +1,56 @@
+"""Commands that ``torchrun`` starts in several processes: rank 0 speaks, the others work along."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hmn.distributed.collectives import Ranks
+
+SIZE = "WORLD_SIZE"
+"""Variable in which ``torchrun`` says how many processes there are."""
+MORE = b"+"
+"""First byte of a text that rank 0 sends; nothing is sent after the last one."""
+
+
+@contextmanager
+def joined() -> Iterator[Ranks | None]:
+    """The processes that ``torchrun`` has started; None if this is the only one.
+
+    Within the block all but rank 0 print nothing. An error in one of them reaches the others.
+    """
+    if os.environ.get(SIZE, "1") == "1" or "RANK" not in os.environ:
+        yield None
+        return
+    from torch.distributed import destroy_process_group
+
+    from hmn.distributed.collectives import Ranks
+
+    ranks = Ranks.join()
+    with ExitStack() as stack:
+        if ranks.rank:
+            nowhere = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
+            stack.enter_context(redirect_stdout(nowhere))
+            stack.enter_context(redirect_stderr(nowhere))
+        with ranks.together():
+            yield ranks
+    destroy_process_group()
+
+
+def same_texts(texts: Iterable[str], ranks: Ranks | None) -> Iterator[str]:
+    """The texts that rank 0 has, on every rank, as they come. Those of other ranks are not looked at."""
+    if ranks is None:
+        yield from texts
+        return
+    source = iter(texts)
+
+    def following() -> bytes:
+        text = next(source, None)
+        return b"" if text is None else MORE + text.encode("utf-8", "surrogatepass")
+
+    while sent := ranks.from_first(following, "a question"):
+        yield sent[1:].decode("utf-8", "surrogatepass")
