@@ -101,7 +101,7 @@ def fit(
         model._take(type(model).from_pretrained(run.out, ranks=model.ranks))
     else:
         if progress.best_epoch != len(progress.epochs):
-            model.memory.restore(best.pop("snapshot"))
+            model.memory.restore_own(best.pop("snapshot"))
             load_weights(model.network, best)
             model.network.indexed.rebuild()
         round_tables(model.network)
