@@ -17,7 +17,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 ORDER = {
     "hmn": "errors lazy results starting < _native < machine index facts < nn store < distributed < qa"
-    " < paper serve < cli < __init__",
+    " < paper serve < cli < __init__ __main__",
     "hmn._native": "_kernels backend finite < arguments < level < codes watch < fallback"
     " < buckets lists search < __init__",
     "hmn.cli": "output < flags < ask demo evaluate facts paper serving < train < app < __init__ __main__",
@@ -44,11 +44,12 @@ ORDER = {
     " < controller < __init__",
     "hmn.paper": "cells.transe process published < preset < data grid < cells < network < baselines < runs"
     " < verdicts < report < __init__",
-    "hmn.qa": "config words < text < cells < answer encoders made_questions metrics < hops < known"
+    "hmn.qa": "config words over_ranks < text < cells < answer encoders made_questions metrics < hops < known"
     " < asking < training < build < changes use_index < saved_model < factoid_qa < demo sweep < __init__",
     "hmn.qa.hops": "graph < beam encoder < reader stops < answers < network < evaluate < __init__",
     "hmn.qa.known": "seen_words strangers < evidence head < judge < chain_judge < __init__",
     "hmn.qa.made_questions": "language made_up_words < writer < mixing < __init__",
+    "hmn.qa.over_ranks": "cells launch lead < __init__",
     "hmn.qa.training": "artificial_questions optim query_log search_depth targets < trainer"
     " < chain_trainer progress_bar < run_folder < fit < __init__",
     "hmn.qa.words": "checksums folding letters < chinese scripts < splitting < alike < __init__",

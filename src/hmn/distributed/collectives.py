@@ -26,9 +26,11 @@ MILLISECOND = 1e-3
 LONGEST_REASON = 2_000
 """Upper limit of the bytes of an error that a rank reports to the others."""
 PULSES = 4
-"""Times within the time limit that rank 0 says that it still works."""
-PULSE, RESULT = b"\0", b"\1"
-"""First byte of what rank 0 sends: that it still works, or what it has made."""
+"""Number of times within the time limit that rank 0 says that it still works."""
+PULSE = b"\0"
+"""Message of rank 0 that it still works."""
+RESULT = b"\1"
+"""First byte of the message with what rank 0 has made."""
 NOTHING = torch.empty(0, dtype=torch.uint8, device="cpu")
 """No bytes."""
 

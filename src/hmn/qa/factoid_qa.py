@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +27,7 @@ from hmn.qa.known.judge import Judge
 from hmn.qa.metrics import Evaluation, Outcome
 from hmn.qa.saved_model import SavedModel, save_model
 from hmn.qa.text import bags_of, checked_texts
-from hmn.qa.use_index import refuse_strategy, use_hops, use_index
+from hmn.qa.use_index import index_of_ranks, use_hops, use_index
 from hmn.qa.words.splitting import chosen_splitting
 from hmn.store.atomic import resolved
 
@@ -129,8 +128,7 @@ class FactoidQA:
             resume: Continue from the checkpoint in ``<out>.run``, if there is one.
             overwrite: Replace what a finished or interrupted run left at ``out``.
             quiet: Show no progress.
-            on_progress: Called after every step with the steps done and their total. The network is being
-                trained at that moment and must not be changed.
+            on_progress: Called after every step with the steps done and their total; changes nothing.
             settings: Settings of the training by name, such as ``epochs`` and ``seed``; see ``TrainConfig``.
 
         Raises:
@@ -369,9 +367,7 @@ class FactoidQA:
         model, facts = cls.__new__(cls), saved.facts()
         model._begin(facts, saved.cells(facts), saved.settings, ranks)
         encoder = saved.encoder(model.config)
-        if model.ranks is not None:
-            refuse_strategy(strategy)
-            model.config, index = replace(model.config, index=index or model.config.index), None
+        index = index_of_ranks(model, index, strategy)
         network = saved.network(model.config, model.facts, model.cells, encoder, model.ranks)
         saved.load_keys(network, model.config)
         model._network, model._sentence_encoder, model._examples = network, encoder, saved.examples()

@@ -41,16 +41,22 @@ def use_index(model: FactoidQA, index: str | None, strategy: str | None, recall:
     model._settings["index"] = config.index
 
 
-def refuse_strategy(strategy: str | None) -> None:
-    """Refuse to read several ranks' cells with a strategy.
+def index_of_ranks(model: FactoidQA, index: str | None, strategy: str | None) -> str | None:
+    """The index that a model without a network is to be given later: over several ranks, none.
+
+    There it is a setting of the network, whose ranks each build it on their own cells.
 
     Raises:
-        ConfigError: It is not the one that reads the best cells.
+        ConfigError: Several ranks are to read with a strategy.
     """
+    if model.ranks is None:
+        return index
     if strategy not in {None, BEST_CELLS}:
         raise ConfigError(
             f"strategy is {strategy!r}, expected none over several ranks: a question reads its best cells"
         )
+    model.config = replace(model.config, index=index or model.config.index)
+    return None
 
 
 def _tuned(

@@ -39,7 +39,7 @@ def asked(qa: FactoidQA, folder: Path) -> dict[str, Any]:
     return {"answers": [one.as_dict() for one in qa.ask_all(questions)], "figures": figures}
 
 
-def everything(rank: int, size: int, folder: Path) -> dict[str, Any]:
+def everything(_: int, size: int, folder: Path) -> dict[str, Any]:
     """Models of each kind: their training, what they answer, and the folders that they are saved in."""
     ranks, got = Ranks(timeout=120), {}
     for kind in KINDS:

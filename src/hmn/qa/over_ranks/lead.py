@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hmn.qa.factoid_qa import FactoidQA
 
 END = b""
-"""What rank 0 sends when there will be no more calls."""
+"""Message of rank 0 that there will be no more calls."""
 
 
 class Call(NamedTuple):
