@@ -47,7 +47,7 @@ help:
 	@echo "make bench-size       how large models and checkpoints are, and how soon they answer (a quarter of an hour)"
 	@echo "make bench-lock       what the lock of an index costs a search (a minute)"
 	@echo "make bench-serve      hmn serve under kills, writes and load (needs the SimpleQuestions data and wrk, an hour)"
-	@echo "make bench-distributed  one memory over several processes: ranks that are killed (some minutes)"
+	@echo "make bench-distributed  one memory over several processes, and the plan for more cells (a quarter of an hour)"
 	@echo "make bench-hierarchy    the hierarchy: reads, accuracy, training, speed, growth, writes (an hour, 20 GB)"
 	@echo "make bench-writer     memories that are written: cost per step, recall with overwriting, three tasks (hours, 16 GB)"
 	@echo "make bench-index      the search structures beside faiss, ScaNN, hnswlib and usearch (some hours, 16 GB)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from bench.distributed.plan.report import TEXTS as PLAN
 from bench.machine import described
 
 
@@ -51,7 +52,56 @@ def _restarts(found: dict[str, Any]) -> str:
     )
 
 
+def _same(found: dict[str, Any]) -> str:
+    lines = [
+        f"{found['cells']:,} cells of {found['features']} features with values, {found['queries']} queries "
+        f"per step that read {found['k']} cells each, exact search, {found['steps']} training steps. Cells "
+        "are compared with those of one process; of numbers, the largest relative difference. A gradient "
+        "is that of one cell; lengths below the mean count as the mean.",
+        "",
+        "| ranks | cells | scores | loss | gradients of keys | of values | ties by id |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row, ties in zip(found["compared"], found["ties"], strict=True):
+        cells = "equal" if row["cells_equal"] else "differ"
+        numbers = " | ".join(f"{row[name]:.1g}" for name in ("score", "loss", "keys", "values"))
+        lines.append(f"| {row['ranks']} | {cells} | {numbers} | {'equal' if ties['equal'] else 'differ'} |")
+    ties = found["ties"][0]
+    lines += [
+        "",
+        f"Ties: keys and queries of whole numbers, in whose results {ties['tied']:,} cells score the same as "
+        f"the one before; {ties['tied_at_end']} of {found['queries']} queries must choose among equal ones.",
+        "",
+        "Bytes that all ranks send, counted, for a search, for reading what it found, and for the gradients:",
+        "",
+        "| ranks | cells | search, per query | search | read | gradients | formula |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in found["bytes"]:
+        sent = " | ".join(f"{number:,}" for number in row["sent"])
+        formula = "equal" if row["sent"] == row["formula"] else f"{row['formula']}"
+        per_query = f"{row['per_query']:,.0f}"
+        lines.append(f"| {row['ranks']} | {row['cells']:,} | {per_query} | {sent} | {formula} |")
+    memory = found["memory"]
+    lines += [
+        "",
+        f"Memory of the rank that has most, beyond that of its process without cells: {memory['cells']:,} "
+        f"cells of {memory['features']} features with values, and a {memory['index']}. Goal: 1.15 / W.",
+        "",
+        "| ranks | resident, MB | share · W | peak while it is built, MB | share · W |",
+        "|---|---|---|---|---|",
+    ]
+    for row in memory["rows"]:
+        parts = (
+            f"{row[name] / 1e6:,.0f} | {row['ranks'] * row[f'{name}_share']:.2f}" for name in ("now", "peak")
+        )
+        lines.append(f"| {row['ranks']} | {' | '.join(parts)} |")
+    return "\n".join(lines)
+
+
 TEXTS: dict[str, tuple[str, Callable[[dict[str, Any]], str]]] = {
+    "same": ("The same results, bytes and memory", _same),
+    **PLAN,
     "restarts": ("Killed ranks", _restarts),
 }
 """Title of each part, and what makes its text."""
