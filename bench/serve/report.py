@@ -98,6 +98,12 @@ def _load(found: dict[str, Any]) -> Iterator[Row]:
         f"{found['per_second']:.0f} of {found['ask_all_per_second']:.0f}: {share:.2f}",
         "0.5",
     )
+    share = found["per_second"] / found["ask_few_per_second"]
+    yield (
+        f"the same, as a share of `ask_all` with {found['connections']} questions per call",
+        f"{found['per_second']:.0f} of {found['ask_few_per_second']:.0f}: {share:.2f}",
+        "–",
+    )
     yield (
         "p50 of a single question, more than `qa.ask`",
         f"{found['single']['p50'] - found['ask']['p50']:.1f} ms ({found['single']['p50']:.1f} ms)",
@@ -172,17 +178,19 @@ def _writes_text(found: dict[str, Any]) -> str:
 
 def _load_text(found: dict[str, Any]) -> str:
     rows = [
-        f"| {row['per_second']:.0f} | {row['p50']:.1f} | {row['p99']:.1f} | {row['ask_all']:.0f} |"
+        f"| {row['per_second']:.0f} | {row['p50']:.1f} | {row['p99']:.1f} | {row['ask_all']:.0f} "
+        f"| {row['ask_few']:.0f} |"
         for row in found["rounds"]
     ]
     starts = ", ".join(f"{seconds:.1f} s" for seconds in found["start_seconds"])
     return "\n".join(
         [
             f"wrk with {found['connections']} connections and one question per request; `ask_all` gets "
-            "a thousand at once, in this process, while the server has nothing to do.",
+            "a thousand at once, then as many as there are connections, in this process, while the server "
+            "has nothing to do.",
             "",
-            "| over HTTP, per second | p50, ms | p99, ms | `ask_all`, per second |",
-            "|---|---|---|---|",
+            "| over HTTP, per second | p50, ms | p99, ms | `ask_all`, per second | few, per second |",
+            "|---|---|---|---|---|",
             *rows,
             "",
             f"One question at a time, by turns: p50 {found['single']['p50']:.1f} ms over HTTP and "
