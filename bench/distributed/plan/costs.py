@@ -32,7 +32,7 @@ from hmn.index.structures.exact import ExactIndex
 from hmn.index.tuning import tune
 from hmn.nn import Memory
 
-SHARDS = (25_000, 100_000, 400_000, 1_600_000)
+SHARDS = (12_500, 50_000, 200_000, 800_000)
 """Cells of the shards that are measured; a tenth in a trial."""
 QUERIES, RECALL = 1_024, 0.95
 """Queries, half for tuning and half for timing, and the recall@10 that the index is tuned to."""
