@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -33,71 +35,107 @@ RESCORED_BITS = (24, 36, 48, 72, 144)
 """The same for the hierarchy, whose cells have codes of one bit."""
 USUAL = 16
 """Clusters entered by default; they are divided among the shards where settings are left as they are."""
+SHARED = "the same clusters"
+"""Clusters of all cells, which every shard has; which of them to enter is decided once per query."""
 
 
 def measure(*, small: bool = False) -> dict[str, Any]:
     """Recall of each number of shards at several limits of reads; settings are chosen on other queries."""
     made = make(CELLS // 10 if small else CELLS, QUERIES)
+    cells = len(made.keys)
     rows, usual = [], []
     for ranks in RANKS:
-        plain: list[Any] = [ClusterIndex(num_probes=USUAL // ranks) for _ in range(ranks)]
+        plain = [ClusterIndex(num_probes=USUAL // ranks) for _ in range(ranks)]
         _build(plain, made.keys)
-        usual.append({"ranks": ranks, **_searched(plain, made, 1)})
+        usual.append({"ranks": ranks, **_figures(merged(plain, made.half(1)[0], cells), made, 1)})
         for structure in ("cluster", "hierarchy"):
-            shards = _made(structure, len(made.keys) // ranks, ranks)
+            shards = [_index(structure, cells // ranks) for _ in range(ranks)]
             _build(shards, made.keys)
-            rows += _chosen(structure, shards, made)
-    return {"cells": len(made.keys), "queries": QUERIES, "rows": rows, "usual": usual}
+            rows += _chosen(structure, shards, made, partial(merged, shards, cells=cells))
+    whole = _index("cluster", cells)
+    whole.build(made.keys)
+    for ranks in RANKS:
+        shards = _filed_alike(whole, cells, ranks)
+        rows += _chosen(SHARED, [whole, *shards], made, partial(_routed, whole, shards))
+    return {"cells": cells, "queries": QUERIES, "rows": rows, "usual": usual}
 
 
-def _made(structure: str, cells: int, ranks: int) -> list[Any]:
-    """An index for each shard: clusters in two levels, or the hierarchy."""
+def _index(structure: str, cells: int) -> Any:
+    """An index for a shard: clusters in two levels, or the hierarchy."""
     if structure == "hierarchy":
-        return [HierarchicalIndex() for _ in range(ranks)]
+        return HierarchicalIndex()
     narrow = max(1, cells // CLUSTERS)
-    return [ClusterIndex((max(1, round(narrow**0.5)), narrow), (1, 1)) for _ in range(ranks)]
+    return ClusterIndex((max(1, round(narrow**0.5)), narrow), (1, 1))
 
 
-def _build(shards: list[Any], keys: Tensor) -> None:
+def _build(shards: Sequence[Any], keys: Tensor) -> None:
     for index, part in zip(shards, torch.tensor_split(keys, len(shards)), strict=True):
         index.build(part)
 
 
-def _chosen(structure: str, shards: list[Any], made: Made) -> list[dict[str, Any]]:
+def _filed_alike(whole: Any, cells: int, ranks: int) -> list[Any]:
+    """Shards with the clusters of the whole, each without the cells of the others."""
+    shards = []
+    for own in torch.tensor_split(torch.arange(cells), ranks):
+        shards.append(copy.deepcopy(whole))
+        others = torch.ones(cells, dtype=torch.bool)
+        others[own] = False
+        shards[-1].remove(others.nonzero().flatten())
+    return shards
+
+
+def _routed(whole: Any, shards: Sequence[Any], query: Tensor) -> SearchResult:
+    """The best cells of shards with the same clusters; reads as if clusters were chosen once for all.
+
+    Together the shards enter the same cells as the whole, and score others in full.
+    """
+    found, once = merged(shards, query, None), whole.search(query, K)
+    reads = once.reads - once.cells_scored + found.cells_scored
+    return found._replace(reads=reads.float())
+
+
+def _chosen(
+    structure: str, indexes: Sequence[Any], made: Made, search: Callable[[Tensor], SearchResult]
+) -> list[dict[str, Any]]:
     """For each limit of reads, the setting of highest recall on the first half, measured on the second."""
-    clusters = structure == "cluster"
-    tried = []
-    for effort, rescore in product(PROBES if clusters else REACHES, RESCORED if clusters else RESCORED_BITS):
-        _set(shards, effort, rescore)
-        tried.append((_searched(shards, made, 0), effort, rescore))
+    ranks = len(indexes) - (structure == SHARED)
+    hierarchy = structure == "hierarchy"
+
+    def tried(effort: int, rescore: int, half: int) -> dict[str, float]:
+        for index in indexes:
+            index.effort, index.rescore = min(effort, index.max_effort), rescore
+        return _figures(search(made.half(half)[0]), made, half)
+
+    settings = product(*((REACHES, RESCORED_BITS) if hierarchy else (PROBES, RESCORED)))
+    found = [(tried(effort, rescore, 0), effort, rescore) for effort, rescore in settings]
     rows = []
     for budget in BUDGETS:
-        within = [one for one in tried if one[0]["reads"] <= budget]
-        if not within:
-            continue
-        _, effort, rescore = max(within, key=lambda one: one[0]["recall"])
-        _set(shards, effort, rescore)
-        setting = {"structure": structure, "ranks": len(shards), "budget": budget}
-        rows.append({**setting, "effort": effort, "rescore": rescore, **_searched(shards, made, 1)})
+        within = [one for one in found if one[0]["reads"] <= budget]
+        if within:
+            _, effort, rescore = max(within, key=lambda one: one[0]["recall"])
+            row = {"structure": structure, "ranks": ranks, "budget": budget}
+            rows.append({**row, "effort": effort, "rescore": rescore, **tried(effort, rescore, 1)})
     return rows
 
 
-def _set(shards: list[Any], effort: int, rescore: int) -> None:
-    for index in shards:
-        index.effort, index.rescore = min(effort, index.max_effort), rescore
+def _figures(found: SearchResult, made: Made, half: int) -> dict[str, float]:
+    """Recall and reads of what was found for one half of the queries."""
+    return {"recall": recall_at_k(found, made.half(half)[1]), "reads": float(found.reads.mean())}
 
 
-def _searched(shards: Sequence[Index], made: Made, half: int) -> dict[str, float]:
-    """Recall and reads of a search over all shards, on one half of the queries."""
-    queries, best = made.half(half)
-    found = merged(shards, queries, len(made.keys))
-    return {"recall": recall_at_k(found, best), "reads": float(found.reads.mean())}
+def merged(shards: Sequence[Index], query: Tensor, cells: int | None) -> SearchResult:
+    """The best cells of all shards, as ``ShardedIndex`` merges them.
 
-
-def merged(shards: Sequence[Index], query: Tensor, cells: int) -> SearchResult:
-    """The best cells of all shards, which hold equal parts of the cells, as ``ShardedIndex`` merges them."""
+    Args:
+        shards: an index each.
+        query: ``(B, D)``.
+        cells: number of cells, of which each shard numbers an equal part from 0; None if they have their own
+            numbers.
+    """
     found = [index.search(query, K) for index in shards]
-    first = [int(part[0]) for part in torch.tensor_split(torch.arange(cells), len(shards))]
+    first = [0] * len(shards)
+    if cells is not None:
+        first = [int(part[0]) for part in torch.tensor_split(torch.arange(cells), len(shards))]
     cell = [torch.where(one.cell < 0, -1, one.cell + start) for one, start in zip(found, first, strict=True)]
     best = _best(torch.cat([one.score for one in found], dim=1), torch.cat(cell, dim=1), K)
     reads, scored = (torch.stack(part).sum(dim=0) for part in list(zip(*found, strict=True))[2:])

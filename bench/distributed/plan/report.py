@@ -48,7 +48,9 @@ def _approximate(found: dict[str, Any]) -> str:
             "The best setting within a limit of reads, for each number of shards: chosen on one half of the "
             "queries, measured on the other. In brackets: reads; `num_probes` of clusters in two levels or "
             "`reach` of the hierarchy, per shard; and `rescore` per shard. A dash says that no setting "
-            "stays within the limit.",
+            "stays within the limit. With *the same clusters*, every shard files its cells under the "
+            "clusters of all, and reads are counted as if the clusters to enter were chosen once per query, "
+            "which `ShardedIndex` does not do.",
             "",
             *_table(
                 ["structure", "reads at most", *(f"{n} shards" if n > 1 else "1" for n in shards)], chosen
