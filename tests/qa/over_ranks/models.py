@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from tests.qa.small import CLUSTER, SIZES, TRAINING
@@ -12,6 +13,7 @@ from tests.qa.small import CLUSTER, SIZES, TRAINING
 from hmn.distributed import Ranks
 from hmn.errors import ConfigError, ReadOnlyError
 from hmn.qa.factoid_qa import FactoidQA
+from hmn.qa.known import head
 
 KINDS: dict[str, dict[str, Any]] = {
     "exact": {},
@@ -19,6 +21,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "chains": {"hops": 2},
 }
 """Settings of the models."""
+JUDGE_STEPS = 50
+"""Steps in which the judge learns, which would take longer than all else."""
 QUIET = {"dropout": 0.0, "word_dropout": 0.0}
 """Settings without which encoders draw random numbers, each rank for its own cells."""
 
@@ -27,7 +31,8 @@ def trained(folder: Path, kind: str, ranks: Ranks | None = None, **training: Any
     """A model of the small table."""
     qa = FactoidQA(folder / "facts.tsv", ranks=ranks, **SIZES, **QUIET, **KINDS[kind])
     settings = {**TRAINING, "epochs": 2, **training}
-    return qa.fit(folder / "train.tsv", folder / "valid.tsv", quiet=True, **settings)
+    with patch.object(head, "STEPS", JUDGE_STEPS):
+        return qa.fit(folder / "train.tsv", folder / "valid.tsv", quiet=True, **settings)
 
 
 def asked(qa: FactoidQA, folder: Path) -> dict[str, Any]:
