@@ -78,6 +78,7 @@ MIRRORED_IN = {"bench": ROOT, "scripts": ROOT}
 
 TESTS_OF_NO_MODULE = {
     "_native/test_best_of.py": "cells scored in full, by the kernel and by PyTorch",
+    "distributed/test_gpu.py": "cells on GPUs, and gradients that travel over NCCL",
     "distributed/test_layers.py": "layers and encoders over several ranks",
     "distributed/test_networks.py": "networks, readers and draws over several ranks",
     "distributed/test_restarts.py": "a training under torchrun that is killed",

@@ -38,10 +38,10 @@ gloo = pytest.mark.skipif(
 Worker = Callable[[int, int], dict[str, Any]]
 
 
-def run(worker: Worker, size: int, folder: Path) -> list[dict[str, Any]]:
+def run(worker: Worker, size: int, folder: Path, backend: str = "gloo") -> list[dict[str, Any]]:
     """What ``worker(rank, size)`` returns on each rank; an empty dictionary of a rank that ended early."""
     processes = torch.multiprocessing.spawn(
-        _process, (worker, size, str(folder)), nprocs=size, join=False, daemon=True
+        _process, (worker, size, str(folder), backend), nprocs=size, join=False, daemon=True
     )
     deadline = time.monotonic() + 240
     while not processes.join(timeout=max(0, deadline - time.monotonic())):
@@ -50,11 +50,11 @@ def run(worker: Worker, size: int, folder: Path) -> list[dict[str, Any]]:
     return [torch.load(file) if file.exists() else {} for file in files]
 
 
-def _process(rank: int, worker: Worker, size: int, folder: str) -> None:
+def _process(rank: int, worker: Worker, size: int, folder: str, backend: str) -> None:
     torch.set_num_threads(1)
     limit = datetime.timedelta(minutes=3)
     meet = f"file://{folder}/meet"
-    dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=size, timeout=limit)
+    dist.init_process_group(backend, init_method=meet, rank=rank, world_size=size, timeout=limit)
     torch.save(worker(rank, size), f"{folder}/{rank}.pt")
 
 
