@@ -205,6 +205,9 @@ def _errors(rank: int, size: int, ranks: Ranks) -> dict[str, str]:
     got["another"] = raised(lambda: setattr(KMIPSAttention(memory, K), "memory", own))
     got["given twice"] = raised(lambda: KMIPSAttention(memory, K, "exact"))
     got["afterwards"] = str(len(memory.search(torch.ones(1, D), K).cell))
+    others = dist.new_group([0])
+    got["not in the group"] = raised(lambda: Ranks(others))
+    got["ranks"] = raised(lambda: ShardedMemory(own, ranks=size))  # type: ignore[arg-type]
     again = sharded(data, sizes, Ranks(timeout=60))
     got["step"] = raised(lambda: again.search(torch.ones(1, D), K + last))
     got["after that"] = raised(lambda: again.search(torch.ones(1, D), K))

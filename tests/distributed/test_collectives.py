@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from tests.distributed.processes import HUNG, LIMIT, failing, gloo, run
 
 from hmn.distributed import Ranks
-from hmn.errors import ConfigError
+from hmn.errors import ConfigError, RankError
 
 
 @pytest.mark.slow
@@ -51,3 +52,20 @@ def test_a_time_limit_is_a_number_of_seconds(timeout: object) -> None:
 def test_an_error_in_one_process_is_raised_as_it_is() -> None:
     with pytest.raises(ZeroDivisionError), Ranks().together():
         raise ZeroDivisionError
+
+
+def test_two_threads_at_once_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    ranks, rows = Ranks(), torch.ones(1, 2)
+    swap, errors = ranks._swap, list[BaseException | None]()
+
+    def while_another_exchanges(*arguments: object) -> None:
+        monkeypatch.setattr(ranks, "_swap", swap)
+        with ThreadPoolExecutor(1) as pool:
+            errors.append(pool.submit(ranks.exchange, rows, [1], "rows").exception())
+        swap(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ranks, "_swap", while_another_exchanges)
+    ranks.exchange(rows, [1], "rows")
+    assert isinstance(errors[0], RankError) and "while another of its threads" in str(errors[0])
+    with pytest.raises(RankError, match="expected one thread at a time"):
+        ranks.exchange(rows, [1], "rows")

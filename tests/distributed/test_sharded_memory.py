@@ -126,11 +126,16 @@ def test_memories_and_steps_that_differ_are_refused_on_every_rank(got: list[dict
         assert errors["step"].startswith(
             f"RankError: {who} {other} did not exchange queries for {K + (rank == bad)}"
         )
-        assert errors["after that"].endswith("(the ranks are out of step since then: start them again)")
+        assert errors["after that"].endswith("start the ranks again (they are out of step since then)")
 
 
 def test_settings_that_a_sharded_memory_cannot_serve_are_refused(got: list[dict[str, Any]]) -> None:
-    for part in got:
+    for rank, part in enumerate(got):
+        outside = part["errors"]["not in the group"]
+        assert outside.startswith(
+            f"ConfigError: rank {rank} is not in the process group" if rank else "nothing"
+        )
+        assert part["errors"]["ranks"].startswith("ConfigError: ranks is int, expected hmn.distributed.Ranks")
         assert part["errors"]["another"].startswith(
             "ConfigError: the memory of a ShardedMemory is not replaced"
         )

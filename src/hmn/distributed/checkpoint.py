@@ -21,7 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from hmn.distributed.collectives import Ranks
+from hmn.distributed.collectives import Ranks, checked_ranks
 from hmn.distributed.loading import RowLoader
 from hmn.distributed.row_files import write_rows
 from hmn.distributed.training_state import TrainingState
@@ -87,7 +87,7 @@ class ShardedCheckpoint:
         optimizers = [optimizers] if isinstance(optimizers, Optimizer) else list(optimizers)
         self._state = TrainingState(model, optimizers)
         held = [memory.ranks for memory in self._state.memories.values()]
-        self.ranks = (held[0] if held else Ranks()) if ranks is None else ranks
+        self.ranks = checked_ranks(held[0] if ranks is None and held else ranks)
         if not isinstance(every, int | float) or isinstance(every, bool) or not 0 <= every < 1e9:
             raise ConfigError(f"every is {every!r}, expected a number of seconds, at least 0")
         self.every, self._generators = float(every), list(generators)

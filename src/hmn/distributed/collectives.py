@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from datetime import timedelta
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 from zlib import crc32
 
@@ -52,7 +52,7 @@ class Ranks:
         bytes_sent: bytes that this rank has sent to others, headers included.
 
     Raises:
-        ConfigError: the group has no gloo backend, or the time limit is not above 0.
+        ConfigError: the group lacks this process or has no gloo backend, or the time limit is not above 0.
     """
 
     def __init__(self, group: Any = None, *, timeout: float = 30.0) -> None:
@@ -64,7 +64,13 @@ class Ranks:
         self._group = group
         self._broken: str | None = None
         self._reported: BaseException | None = None
+        self._busy = Lock()
         if dist.is_available() and dist.is_initialized():
+            if group is not None and dist.get_rank(group) < 0:
+                raise ConfigError(
+                    f"rank {dist.get_rank()} is not in the process group, expected a group of which it is "
+                    "part: make Ranks only in the processes that new_group was given"
+                )
             backend = str(dist.get_backend_config(group))
             if "gloo" not in backend:
                 raise ConfigError(
@@ -108,22 +114,18 @@ class Ranks:
             The rows received, ordered by the rank that they come from, and their number for each rank.
 
         Raises:
-            RankError: a rank has failed, does not answer within the time limit, or is at another step.
+            RankError: a rank has failed, does not answer within the time limit, or is at another step; or
+                another thread exchanges rows at the same time.
         """
-        deadline, kind = self._start(), crc32(f"{step} {rows.dtype} {tuple(rows.shape[1:])}".encode())
-        headers = self._headers([(count, kind) for count in counts], deadline)
-        self._refuse_failures([header[0] for header in headers], deadline)
-        astray = [number for number, header in enumerate(headers) if header[1] != kind]
-        if astray:
+        if not self._busy.acquire(blocking=False):
             self._give_up(
-                f"{_names(astray)} did not exchange {step} as rank {self.rank} does, expected the same calls "
-                "with the same types and sizes on every rank, in the same order"
+                f"rank {self.rank} of {self.size} exchanges {step} while another of its threads exchanges "
+                "rows, expected one thread at a time: let one thread read, and start the ranks again"
             )
-        got = [header[0] for header in headers]
-        parts = [part.contiguous() for part in torch.split(rows.detach().cpu(), list(counts))]
-        places = [parts[0].new_empty((count, *rows.shape[1:])) for count in got]
-        self._swap(parts, places, deadline, step)
-        return torch.cat(places).to(rows.device), got
+        try:
+            return self._exchanged(rows, counts, step)
+        finally:
+            self._busy.release()
 
     def gather(self, rows: Tensor, step: str) -> tuple[Tensor, list[int]]:
         """The rows ``(n, ...)`` of every rank, in the order of the ranks, and their number for each rank."""
@@ -191,10 +193,27 @@ class Ranks:
                 self._report(f"{type(error).__name__}: {error}")
             raise
 
+    def _exchanged(self, rows: Tensor, counts: Sequence[int], step: str) -> tuple[Tensor, list[int]]:
+        """See ``exchange``."""
+        deadline, kind = self._start(), crc32(f"{step} {rows.dtype} {tuple(rows.shape[1:])}".encode())
+        headers = self._headers([(count, kind) for count in counts], deadline)
+        self._refuse_failures([header[0] for header in headers], deadline)
+        astray = [number for number, header in enumerate(headers) if header[1] != kind]
+        if astray:
+            self._give_up(
+                f"{_names(astray)} did not exchange {step} as rank {self.rank} does, expected the same calls "
+                "with the same types and sizes on every rank, in the same order: start the ranks again"
+            )
+        got = [header[0] for header in headers]
+        parts = [part.contiguous() for part in torch.split(rows.detach().cpu(), list(counts))]
+        places = [parts[0].new_empty((count, *rows.shape[1:])) for count in got]
+        self._swap(parts, places, deadline, step)
+        return torch.cat(places).to(rows.device), got
+
     def _start(self) -> float:
         """The time at which an exchange that starts now must have ended."""
         if self._broken is not None:
-            raise RankError(f"{self._broken} (the ranks are out of step since then: start them again)")
+            raise RankError(f"{self._broken} (they are out of step since then)")
         return time.monotonic() + self.timeout
 
     def _headers(self, own: list[tuple[int, int]], deadline: float) -> list[list[int]]:
@@ -257,7 +276,10 @@ class Ranks:
                 f"does not answer within {self.timeout:g} s" if late else "has ended or lost its connection"
             )
             number = failed[0] if late else self._blamed(failed[0])
-            self._give_up(f"rank {number} of {self.size} {what} (exchange of {step})")
+            advice = ", with a longer timeout if it was only slow" if late else ""
+            self._give_up(
+                f"rank {number} of {self.size} {what} (exchange of {step}): start the ranks again{advice}"
+            )
 
     def _blamed(self, number: int) -> int:
         """The rank that was noticed first to have failed, by any of them: those who notice it end as well."""
@@ -270,6 +292,19 @@ class Ranks:
     def _give_up(self, reason: str) -> None:
         self._broken = reason
         raise RankError(reason)
+
+
+def checked_ranks(ranks: Ranks | None) -> Ranks:
+    """The ranks that a setting names: all of ``torch.distributed`` if it is None.
+
+    Raises:
+        ConfigError: it is something else.
+    """
+    if not isinstance(ranks, Ranks | None):
+        raise ConfigError(
+            f"ranks is {type(ranks).__name__}, expected hmn.distributed.Ranks: make them with Ranks.join()"
+        )
+    return Ranks() if ranks is None else ranks
 
 
 def _names(numbers: list[int]) -> str:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from hmn.distributed.collectives import Ranks
+from hmn.distributed.collectives import Ranks, checked_ranks
 from hmn.distributed.rows import exchange_rows
 from hmn.distributed.sharded_index import ShardedIndex, Shards
 from hmn.errors import CellError, ConfigError, check_flag
@@ -191,7 +191,7 @@ class ShardedMemory:
         refiled: int | None = None,
         seed: int = 0,
     ) -> None:
-        ranks = Ranks() if ranks is None else ranks
+        ranks = checked_ranks(ranks)
         with ranks.together():
             checked_either(memory)
             check_flag("average", average)
