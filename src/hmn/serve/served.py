@@ -9,9 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
+import torch
+
 from hmn.errors import DataError, HMNError, JournalError, RankError, ReadOnlyError
 from hmn.facts.ids import is_text
 from hmn.index.locking import ReadersWriterLock
+from hmn.index.structures.screening import AFTER
 from hmn.qa.answer import Answers, Trace
 from hmn.qa.encoders.kept_table import restore_tables
 from hmn.qa.factoid_qa import FactoidQA
@@ -336,7 +339,15 @@ def _replayed(folder: Path, journal: Journal, options: dict[str, Any]) -> Factoi
     else:
         # a fact that is there already: it changes nothing, but the first write need not prepare the table
         model.add_facts([model.facts.fact(0)[:3]])
+    _prepare(model)
     return model
+
+
+def _prepare(model: FactoidQA) -> None:
+    """Search as often as it takes for exact search to make codes of its keys: nobody has to wait later."""
+    keys = model.memory.snapshot()
+    for queries in (AFTER, 1):  # the search after so many makes them
+        model.network.indexed.search(keys[torch.arange(queries) % len(keys)], 1)
 
 
 @contextmanager
