@@ -346,7 +346,7 @@ def _replayed(folder: Path, journal: Journal, options: dict[str, Any]) -> Factoi
 def _prepare(model: FactoidQA) -> None:
     """Search as often as it takes for exact search to make codes of its keys: nobody has to wait later."""
     keys = model.memory.snapshot()
-    for queries in (AFTER, 1):  # the search after so many makes them
+    for queries in (AFTER, 1):  # the search after the first ones makes them
         model.network.indexed.search(keys[torch.arange(queries) % len(keys)], 1)
 
 
