@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from pytest import MonkeyPatch
 from tests.distributed.layers import encoded
 from tests.distributed.processes import D, K, V, raised, share
 from torch import Tensor, nn
@@ -193,6 +195,13 @@ def _errors(ranks: Ranks) -> dict[str, str]:
         checkpoint._generators = [Broken()]
     got["save"] = raised(lambda: checkpoint.save(2))
     checkpoint._generators = [run.drawn]
+    with MonkeyPatch.context() as patch:
+        if ranks.rank:
+            patch.setattr(ranks, "tell", lambda *what: (Ranks.tell(ranks, *what), time.sleep(0.2))[0])
+        else:
+            patch.setattr(checkpoint, "_writing", lambda *_: 1 // 0)
+        got["first"] = raised(lambda: checkpoint.save(2))
+    got["extra"] = raised(lambda: checkpoint.save(2, [1]))  # type: ignore[arg-type]
     got["step"] = str(checkpoint.load())
     if ranks.rank == last:
         file = Path("damaged/cells-0-000000000150.safetensors")

@@ -168,6 +168,12 @@ def test_an_error_of_one_rank_reaches_all_and_the_checkpoint_before_stays(ran: R
         errors = [part["errors"][step] for part in ran.got]
         assert errors[3].startswith(error)
         assert errors[:3] == [f"RankError: rank 3 of 4 has failed: {errors[3]}"] * 3
+    errors = [part["errors"]["first"] for part in ran.got]
+    assert errors[0].startswith("ZeroDivisionError: ")  # before the others have looked for its folder
+    assert errors[1:] == [f"RankError: rank 0 of 4 has failed: {errors[0]}"] * 3
+    assert {part["errors"]["extra"] for part in ran.got} == {
+        "ConfigError: extra is list, expected a dictionary: give it names"
+    }
     assert {part["errors"]["step"] for part in ran.got} == {"1"}
 
 
@@ -314,6 +320,10 @@ def test_folders_with_something_else_are_refused_at_once(tmp_path: Path) -> None
 
 def test_settings_are_checked(tmp_path: Path) -> None:
     run = Run("rows", [CELLS], Ranks())
+    with pytest.raises(ConfigError, match=r"optimizer 0 is str, expected optimizers of torch\.optim"):
+        ShardedCheckpoint(tmp_path, torch.nn.Linear(2, 2), ["adam"])  # type: ignore[list-item]
+    with pytest.raises(ConfigError, match=r"model is Tensor, expected the torch.nn.Module"):
+        ShardedCheckpoint(tmp_path, torch.ones(2))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"optimizer 0 .* trains a parameter of shape .* not in the model"):
         ShardedCheckpoint(tmp_path / "new", run.linear, run.optimizers[1])
     for every in (-1, True, "30", float("nan")):

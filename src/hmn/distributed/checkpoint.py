@@ -130,8 +130,10 @@ class ShardedCheckpoint:
                 raise ConfigError(f"step is {step!r}, expected a whole number of at least 0")
             written: dict[str, Entry] = {}
             leads = not ranks.rank
+            if not isinstance(extra or {}, Mapping):
+                raise ConfigError(f"extra is {type(extra).__name__}, expected a dictionary: give it names")
             bundle = writing_bundle(self.folder, written=written) if leads else nullcontext(Path())
-            with bundle as new:
+            with bundle as new, ranks.together():  # others hear of an error while the folder is still there
                 name = ranks.tell(new.name.encode(), "folder of the checkpoint").decode()
                 folder = self.folder.with_name(name)
                 if not folder.is_dir():

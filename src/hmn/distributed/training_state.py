@@ -44,10 +44,17 @@ class TrainingState:
         memories: the memories over ranks, by their names in the model, which end with a dot.
 
     Raises:
-        ConfigError: an optimiser trains a parameter that the model lacks.
+        ConfigError: an optimiser trains a parameter that the model lacks, or one of them is something else.
     """
 
     def __init__(self, model: nn.Module, optimizers: Sequence[Optimizer]) -> None:
+        if not isinstance(model, nn.Module):
+            raise ConfigError(f"model is {type(model).__name__}, expected the torch.nn.Module to train")
+        for number, optimizer in enumerate(optimizers):
+            if not isinstance(optimizer, Optimizer):
+                raise ConfigError(
+                    f"optimizer {number} is {type(optimizer).__name__}, expected optimizers of torch.optim"
+                )
         self.model: nn.Module = model.module if isinstance(model, DistributedDataParallel) else model
         self.optimizers = list(optimizers)
         self.memories: dict[str, ShardedCells] = {}
