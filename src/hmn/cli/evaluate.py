@@ -12,7 +12,7 @@ import typer
 from hmn.cli.flags import OtherHops, OtherIndex, OtherStrategy
 from hmn.cli.output import exit_on_error, format_figure, log, log_left_out
 from hmn.errors import ConfigError, MissingPackageError
-from hmn.qa.over_ranks.launch import joined
+from hmn.qa.over_ranks.launch import check_files, joined
 from hmn.starting import starting
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def evaluate(
             ranks = stack.enter_context(joined())
             if sweep and ranks is not None:
                 raise ConfigError("--sweep is for one process: run it without torchrun")
+            check_files(ranks, {"questions": questions})
             qa = FactoidQA.from_pretrained(model, index=index, strategy=strategy, ranks=ranks)
         if hops is not None:
             qa.use_hops(hops)

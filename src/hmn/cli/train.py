@@ -11,7 +11,7 @@ from hmn.cli.flags import read_questions, read_table, with_settings
 from hmn.cli.output import exit_on_error, log, log_names
 from hmn.cli.serving.table import model_folder
 from hmn.qa.config import DataConfig, make_configs, read_config
-from hmn.qa.over_ranks.launch import joined
+from hmn.qa.over_ranks.launch import check_files, joined
 
 if TYPE_CHECKING:
     from hmn.facts.questions import QuestionSet
@@ -41,6 +41,7 @@ def train(
         data, model, training = make_configs({**(read_config(config) if config else {}), **settings})
         if data.facts is None:
             raise typer.BadParameter("--facts is missing: give it as a flag or in the --config file")
+        check_files(ranks, {name: getattr(data, name) for name in ("facts", "names", "questions", "valid")})
         from dataclasses import asdict
 
         from hmn.qa.factoid_qa import FactoidQA

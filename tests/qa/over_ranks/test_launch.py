@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 from tests.distributed.processes import gloo
 
+from hmn.distributed import Ranks
+from hmn.errors import ConfigError
 from hmn.qa.factoid_qa import FactoidQA
-from hmn.qa.over_ranks.launch import joined, same_texts
+from hmn.qa.over_ranks.launch import check_files, joined, same_texts
 
 TORCHRUN = [
     sys.executable,
@@ -42,6 +44,15 @@ def test_without_torchrun_there_are_no_ranks() -> None:
     with joined() as ranks:
         assert ranks is None
     assert list(same_texts(iter(["one", "two"]), None)) == ["one", "two"]
+
+
+def test_standard_input_is_not_read_by_several_processes() -> None:
+    with pytest.raises(ConfigError, match=r"--facts is -, standard input, expected a file over"):
+        check_files(Ranks(), {"questions": "a.tsv,b.tsv", "valid": None, "facts": "-"})
+    with pytest.raises(ConfigError, match="--questions is -"):
+        check_files(Ranks(), {"questions": "a.tsv,-"})
+    check_files(Ranks(), {"questions": "a-b.tsv", "valid": None})
+    check_files(None, {"facts": "-"})
 
 
 @pytest.fixture(scope="module")

@@ -76,6 +76,11 @@ def serve(
                 tuple(allow_host or ()),
             )
             ranks = stack.enter_context(joined())
+            if ranks is not None and model.is_file():
+                raise ConfigError(
+                    f"{model}: got a file, expected the folder of a trained model over several ranks: train "
+                    f"one with 'hmn train --facts {model}'"
+                )
             if ranks is not None and ranks.rank:
                 _follow(model, index, ranks)
                 return

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from hmn.errors import ConfigError
 
 if TYPE_CHECKING:
     from hmn.distributed.collectives import Ranks
 
 SIZE = "WORLD_SIZE"
 """Variable in which ``torchrun`` says how many processes there are."""
+STDIN = "-"
+"""Name that stands for standard input in place of a file."""
 MORE = b"+"
 """First byte of a text that rank 0 sends; nothing is sent after the last one."""
 
@@ -39,6 +43,21 @@ def joined() -> Iterator[Ranks | None]:
         with ranks.together():
             yield ranks
     destroy_process_group()
+
+
+def check_files(ranks: Ranks | None, files: Mapping[str, str | None]) -> None:
+    """Refuse standard input in place of a file: of several processes, each would get a part of it.
+
+    Args:
+        ranks: the processes; None if this is the only one.
+        files: names of files, or several with commas between, by the flags that give them.
+    """
+    for flag, names in files.items():
+        if ranks is not None and STDIN in (names or "").split(","):
+            raise ConfigError(
+                f"--{flag} is {STDIN}, standard input, expected a file over several ranks, which each reads "
+                "for itself: write it to a file"
+            )
 
 
 def same_texts(texts: Iterable[str], ranks: Ranks | None) -> Iterator[str]:

@@ -158,7 +158,7 @@ class Run:
             state = record_of(_Saved, saved.json(file.name))
         if state.data != self.data:
             raise ConfigError(
-                f"{self.folder}: its checkpoint was made with other facts or questions: "
+                f"{self._place}: its checkpoint was made with other facts or questions: "
                 "resume with the same files, or overwrite"
             )
         changed = [
@@ -168,7 +168,7 @@ class Run:
         ]
         if changed:
             raise ConfigError(
-                f"{self.folder}: its checkpoint has other settings ({'; '.join(changed)}): "
+                f"{self._place}: its checkpoint has other settings ({'; '.join(changed)}): "
                 "resume with the same settings, or overwrite"
             )
         return Checkpoint(state.progress, saved.tensors("state.safetensors"), file.parent)
