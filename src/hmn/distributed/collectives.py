@@ -144,6 +144,21 @@ class Ranks:
         came, counts = self.exchange(rows, [len(rows), *[0] * (self.size - 1)], step)
         return [bytes(part.tolist()) for part in torch.split(came, counts)] if not self.rank else []
 
+    def check_same(self, data: bytes, what: str) -> None:
+        """Refuse data that is not the same on every rank.
+
+        Raises:
+            ConfigError: it is another one on some rank, on all of them.
+        """
+        checksum = torch.tensor([crc32(data)], device="cpu")
+        every, _ = self.gather(checksum, f"checksum of {what}")
+        differs = (every != every[0]).nonzero().flatten().tolist()
+        if differs:
+            raise ConfigError(
+                f"{_names(differs)} of {self.size} and rank 0 differ in {what}, expected the same on every "
+                "rank: give all of them the same files and settings"
+            )
+
     def in_turns(self, work: Iterator[Any], step: str) -> None:
         """Run iterators of any lengths to their ends; each step may take as long as an exchange.
 

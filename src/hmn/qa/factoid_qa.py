@@ -361,9 +361,9 @@ class FactoidQA:
 
         Raises:
             BundleError: The bundle is missing, damaged, of a newer format, or not such a model.
-            ConfigError, MissingPackageError: See ``use_index``.
+            ConfigError, MissingPackageError: See ``use_index``; or the bundles of ranks differ.
         """
-        saved = SavedModel(folder)
+        saved = SavedModel(folder, ranks)
         model, facts = cls.__new__(cls), saved.facts()
         model._begin(facts, saved.cells(facts), saved.settings, ranks)
         encoder = saved.encoder(model.config)

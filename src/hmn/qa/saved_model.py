@@ -35,6 +35,7 @@ from hmn.qa.encoders.tables import check_counts
 from hmn.qa.known.judge import Judge
 from hmn.qa.words.splitting import LETTERS
 from hmn.store.bundle import BundleReader, write_json, write_tensors, writing_bundle
+from hmn.store.manifest import listed_files
 from hmn.store.rows import packed_blocks, unpacked_blocks
 
 if TYPE_CHECKING:
@@ -131,16 +132,21 @@ class SavedModel:
 
     Args:
         folder: The bundle.
+        ranks: Processes that all read it, if there are several.
 
     Attributes:
         settings: Settings of the model, by name.
 
     Raises:
         BundleError: The bundle is missing, damaged, of a newer format, or not a question-answering model.
+        ConfigError: The bundle of another rank differs.
     """
 
-    def __init__(self, folder: Path | str) -> None:
+    def __init__(self, folder: Path | str, ranks: Ranks | None = None) -> None:
         self._folder, self._bundle = folder, BundleReader(folder)
+        if ranks is not None:
+            files = listed_files(self._bundle.file(CONFIG_FILE).parent)
+            ranks.check_same(json.dumps(files, sort_keys=True).encode(), "the saved model")
         self.settings: dict[str, Any] = self._bundle.json(CONFIG_FILE)
         if self.settings.pop("kind", None) != KIND:
             raise BundleError(

@@ -74,6 +74,11 @@ def _refused(qa: FactoidQA, folder: Path, ranks: Ranks) -> list[str]:
         "index": (ConfigError, lambda: qa.use_index(CLUSTER)),
         "learning": (ConfigError, lambda: learning.fit(folder / "train.tsv", quiet=True, **TRAINING)),
     }
+    which = folder / f"{'chains' if ranks.rank == 1 else 'exact'}-{ranks.size}"
+    calls |= {
+        "another run": (ConfigError, lambda: trained(folder, "exact", ranks, seed=int(ranks.rank == 1))),
+        "another model": (ConfigError, lambda: FactoidQA.from_pretrained(which, ranks=ranks)),
+    }
     texts = []
     for error, call in calls.values():
         try:

@@ -95,10 +95,13 @@ def test_all_ranks_and_one_machine_answer_alike_from_the_saved_model(
 
 def test_what_several_ranks_cannot_do_is_refused(got: list[dict[str, Any]]) -> None:
     for one in got:
-        changing, index, learning = one["refused"]
+        changing, index, learning, run, model = one["refused"]
         assert "save the model" in changing
         assert "from_pretrained" in index
         assert "exact or cluster" in learning
+        for refusal in (run, model):
+            assert refusal.startswith(f"rank 1 of {len(got)} and rank 0 differ in ")
+        assert "settings of training" in run and "the saved model" in model
 
 
 def test_a_stopped_run_goes_on_from_its_checkpoint(

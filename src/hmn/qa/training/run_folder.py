@@ -104,11 +104,13 @@ class Run:
 
         Raises:
             ConfigError: A model or an unfinished run exists that is neither to be resumed nor overwritten, or
-                the checkpoint is of a run with other settings or data.
+                the checkpoint or another rank has other settings or data.
             BundleError: The checkpoint is damaged, or the folder cannot be written.
         """
         if self.ranks is None:
             return self._prepare(resume, overwrite)
+        run = json.dumps([self.data, self.settings], sort_keys=True, default=repr)
+        self.ranks.check_same(run.encode(), "facts, questions or settings of training")
         checkpoint: Checkpoint | None = None
 
         def prepare() -> bytes:
