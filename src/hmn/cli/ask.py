@@ -14,7 +14,7 @@ import typer
 from hmn.cli.flags import OtherHops, OtherIndex, OtherStrategy
 from hmn.cli.output import exit_on_error, log, print_answers
 from hmn.errors import HMNError, RankError
-from hmn.qa.over_ranks.launch import joined, same_texts
+from hmn.qa.over_ranks.launch import joined, same_texts, unbuffered_lines
 from hmn.starting import starting
 
 NOT_KNOWN = 1
@@ -65,7 +65,7 @@ def ask(
         if precision is not None:
             qa.use_precision(precision)
         single, mistakes = question not in {None, STDIN}, 0
-        for text in same_texts(_questions(question), ranks):
+        for text in same_texts(_questions(question, several=ranks is not None), ranks):
             try:
                 answers = qa.ask(text, k)
             except HMNError as error:
@@ -87,12 +87,18 @@ def ask(
             raise typer.Exit(2)
 
 
-def _questions(question: str | None) -> Iterable[str]:
-    """The question of the command line, those of standard input, or those typed at a prompt."""
-    if question is None:
+def _questions(question: str | None, *, several: bool) -> Iterable[str]:
+    """The question of the command line, those of standard input, or those typed at a prompt.
+
+    Args:
+        question: The argument.
+        several: Whether there are several processes. The first then reads in a thread.
+    """
+    if question is None and (sys.stdin.isatty() or not several):
         return _prompt()
-    if question == STDIN:
-        lines = (line.removeprefix(BYTE_ORDER_MARK).strip() for line in sys.stdin)
+    if question is None or question == STDIN:
+        source = unbuffered_lines() if several else sys.stdin
+        lines = (line.removeprefix(BYTE_ORDER_MARK).strip() for line in source)
         return (line for line in lines if line)
     return [question]
 

@@ -55,6 +55,26 @@ def test_standard_input_is_not_read_by_several_processes() -> None:
     check_files(None, {"facts": "-"})
 
 
+def test_a_thread_that_waits_for_a_line_lets_the_process_end() -> None:
+    code = """
+import threading, time
+from hmn.qa.over_ranks.launch import unbuffered_lines
+def work():
+    for line in unbuffered_lines():
+        print(ascii(line), flush=True)
+threading.Thread(target=work, daemon=True).start()
+time.sleep(1)
+"""
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
+        for piece in (b"one\ntw", b"o\n\nthr"):
+            process.stdin.write(piece)
+            process.stdin.flush()
+        assert process.stdout.read().split() == [b"'one'", b"'two'", b"''"]
+        assert process.wait(30) == 0
+
+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory, small_rows: list[tuple[str, ...]]) -> Path:
     """A model that two processes have trained."""

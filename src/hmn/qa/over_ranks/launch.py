@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -73,3 +74,17 @@ def same_texts(texts: Iterable[str], ranks: Ranks | None) -> Iterator[str]:
 
     while sent := ranks.from_first(following, "a question"):
         yield sent[1:].decode("utf-8", "surrogatepass")
+
+
+def unbuffered_lines() -> Iterator[str]:
+    """Lines of standard input. A thread that waits for one does not keep the process from ending.
+
+    One that waits in ``sys.stdin`` holds a lock of it, without which Python ends by a fatal error.
+    """
+    rest = b""
+    while piece := os.read(sys.stdin.fileno(), 1 << 16):
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield line.decode(sys.stdin.encoding, sys.stdin.errors or "strict")
+    if rest:
+        yield rest.decode(sys.stdin.encoding, sys.stdin.errors or "strict")
