@@ -99,7 +99,7 @@ class EncodedMemory(nn.Module):
     def _parts(self) -> Iterable[Tensor]:
         """Keys of all cells in parts ``(n, D)``; one part of none if there are no cells."""
         if not len(self):
-            return [self.encoder(torch.empty(0, dtype=torch.int64))]
+            return [self.encoder(torch.empty(0, dtype=torch.int64, device="cpu"))]
         parts: Iterable[Tensor] = self.encoder.all_keys()  # type: ignore[operator]
         return parts
 
