@@ -13,6 +13,7 @@ import pytest
 import torch
 from tests.distributed.processes import D, V, run
 from tests.distributed.saved_runs import CELLS, LAST, OPTIMIZERS, SAVED, Run, resharded
+from tests.store.crashes import DEADLY
 from torch import Tensor, nn
 
 import hmn.errors
@@ -30,7 +31,9 @@ gloo = pytest.mark.skipif(
 
 
 # Forks one writer per change to the disk, which kills itself just before that change; then loads.
-KILLER = """
+KILLER = (
+    DEADLY
+    + """
 import os, signal, sys
 import torch
 from hmn.distributed import ShardedCheckpoint, ShardedMemory
@@ -39,14 +42,6 @@ torch.set_num_threads(1)
 rows = torch.nn.Parameter(torch.zeros(50, 4))
 layer = KMIPSAttention(ShardedMemory(Memory(rows, trainable=True)), 2)
 checkpoint, seen = ShardedCheckpoint(sys.argv[1], layer), 0
-def deadly(real, change):
-    def call(*arguments, **options):
-        global seen
-        seen += 1
-        if seen == change:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return real(*arguments, **options)
-    return call
 def save(step):
     rows.data.fill_(step)
     checkpoint.save(step, {"twice": 2 * step})
@@ -67,6 +62,7 @@ while status:
     assert bool((rows == loaded[-1]).all()) and checkpoint.extra == {"twice": 2 * loaded[-1]}
 print(*loaded)
 """
+)
 
 
 class Ran:

@@ -42,13 +42,8 @@ def fail_at(patch: pytest.MonkeyPatch, step: int, error: BaseException, onwards:
 SOURCE = Path(hmn.errors.__file__).parents[1]
 
 
-# Forks one writer per step; it kills itself with SIGKILL just before its n-th change to the disk.
-KILLER = """
-import os, shutil, signal, sys
-from pathlib import Path
-from hmn.store.atomic import write_atomically
-from hmn.store.bundle import write_json, writing_bundle
-root, seen = Path(sys.argv[1]), 0
+# Makes a function kill its process just before it runs, if that is the change `step` to the disk.
+DEADLY = """\
 def deadly(real, step):
     def call(*arguments, **options):
         global seen
@@ -57,6 +52,17 @@ def deadly(real, step):
             os.kill(os.getpid(), signal.SIGKILL)
         return real(*arguments, **options)
     return call
+"""
+
+# Forks one writer per step; it kills itself with SIGKILL just before its n-th change to the disk.
+KILLER = (
+    DEADLY
+    + """
+import os, shutil, signal, sys
+from pathlib import Path
+from hmn.store.atomic import write_atomically
+from hmn.store.bundle import write_json, writing_bundle
+root, seen = Path(sys.argv[1]), 0
 def put(path, value):
     if value.startswith("file"):
         write_atomically(path, value.encode())
@@ -83,6 +89,7 @@ with writing_bundle(root / "waiting" / "it") as folder:
     print("writing", flush=True)
     sys.stdin.read()
 """
+)
 
 
 def dead_pid() -> int:

@@ -128,7 +128,7 @@ class FactoidQA:
             resume: Continue from the checkpoint in ``<out>.run``, if there is one.
             overwrite: Replace what a finished or interrupted run left at ``out``.
             quiet: Show no progress.
-            on_progress: Called after every step with the steps done and their total; changes nothing.
+            on_progress: Called after every step with the steps done and their total; must change nothing.
             settings: Settings of the training by name, such as ``epochs`` and ``seed``; see ``TrainConfig``.
 
         Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import logging
 import signal
@@ -93,9 +92,6 @@ def run(server: uvicorn.Server) -> None:
     # uvicorn stops at these signals, then raises them again for the handlers that were there before it
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    # what was loaded stays: going through it for garbage would stop all answers for a tenth of a second
-    gc.collect()
-    gc.freeze()
     server.run()
     if not server.started:
         raise ConfigError(f"{server.config.host}:{server.config.port}: the server did not start, see its log")
