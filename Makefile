@@ -50,7 +50,7 @@ help:
 	@echo "make bench-distributed  one memory over several processes, and the plan for more cells (a quarter of an hour)"
 	@echo "make bench-hierarchy    the hierarchy: reads, accuracy, training, speed, growth, writes (an hour, 20 GB)"
 	@echo "make bench-writer     memories that are written: cost per step, recall with overwriting, three tasks (hours, 16 GB)"
-	@echo "make bench-index      the search structures beside faiss, ScaNN, hnswlib and usearch (some hours, 16 GB)"
+	@echo "make bench-index      the search structures beside ten libraries (a day, 16 GB)"
 	@echo "make docs             build the documentation, with a reference of every class, into site/"
 	@echo "make wheel            build the source archive and the wheel, try it elsewhere (minutes)"
 	@echo "make clean            remove the virtual environment, builds and caches"

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from bench.index.cache import Kept, slug, version_of
-from bench.index.data import DataSet, K
+from bench.index.data import DataSet
 from bench.index.score import recalls
 from bench.index.systems import ROWS
 from bench.index.systems.base import Ids, Setting
-from bench.index.worker import Child
+from bench.index.worker import Child, ChildError
 
 BATCHES = (256, 1)
 """Batch sizes."""
@@ -29,7 +29,7 @@ class Options:
 
     Attributes:
         threads: threads per system.
-        target: recall@10 to reach.
+        target: recall to reach, of as many best cells as a query has results.
         tuning: queries that settings are tried on.
         seconds: seconds for which a point of a curve is timed.
         rounds: rounds in which all systems take turns.
@@ -84,31 +84,32 @@ class Tuner:
         self.effort: str | None
         self.range: tuple[int, int]
         self.others: list[Setting]
-        self.effort, self.range, self.others = bench.call("ranges")
+        self.k = data.k
+        self.effort, self.range, self.others = bench.call("ranges", self.k)
         self._recall: dict[str, float] = {}
 
     def recall(self, setting: Setting) -> float:
-        """Mean recall@10 of a setting, computed from the ids in its answers."""
+        """Mean recall of a setting, computed from the ids in its answers."""
         known = slug(setting)
         if known not in self._recall:
             count = min(self.options.tuning, len(self.queries))
             patience = self.options.patience
-            cells = self.bench.call("answers", setting, self.part, count, K, BATCHES[0], patience)
+            cells = self.bench.call("answers", setting, self.part, count, self.k, BATCHES[0], patience)
             self._recall[known] = self._mean_recall(cells, slice(len(cells)))
         return self._recall[known]
 
     def point(self, setting: Setting, seconds: float, batches: Sequence[int] = BATCHES) -> Point:
         """Recall, reads and speed of a setting."""
         point = Point(setting, self.recall(setting))
-        point.reads = self.bench.call("reads", setting, self.part, min(256, len(self.queries)), K)
+        point.reads = self.bench.call("reads", setting, self.part, min(256, len(self.queries)), self.k)
         for batch in batches:
-            asked, spent, _, _ = self.bench.call("run", setting, self.part, K, batch, seconds)
+            asked, spent, _, _ = self.bench.call("run", setting, self.part, self.k, batch, seconds)
             point.speed[str(batch)] = asked / spent
         return point
 
     def timed(self, setting: Setting, batch: int, seconds: float) -> tuple[float, float]:
         """Queries per second, and mean recall of exactly the answers that were timed."""
-        asked, spent, which, cells = self.bench.call("run", setting, self.part, K, batch, seconds)
+        asked, spent, which, cells = self.bench.call("run", setting, self.part, self.k, batch, seconds)
         return asked / spent, self._mean_recall(cells, which)
 
     def reach(self) -> list[Setting]:
@@ -183,18 +184,15 @@ def least_effort(
 
 def sweep(row: str, build: Setting, data: DataSet, work: Path, options: Options) -> dict[str, Any]:
     """Build one system with one setting, tune it and measure its curve; kept in ``work``."""
-    kept, name = Kept(work / "sweeps"), slug(row, *build.values())
+    kept, name = Kept(work / "sweeps"), slug(row, *build.values(), data.k)
     key = sweep_key(row, build, data, options)
     figures: dict[str, Any] | None = kept.read(name, key)
-    cache = cache_of(row, build, work)
-    if figures is not None and cache.is_dir():
+    if figures is not None and cache_of(row, build, work).is_dir():
         return figures
-    shutil.rmtree(cache, ignore_errors=True)
+    made = _built(row, build, data, work, options)
     child = Child("bench.index.worker:Bench", row, build, data.folder, options.threads)
     try:
-        part = cache.with_name(cache.name + ".part")
-        shutil.rmtree(part, ignore_errors=True)
-        made = child.call("build", part)
+        child.call("load", cache_of(row, build, work))
         tuner = Tuner(child, data, options)
         reached = [tuner.point(setting, options.seconds) for setting in tuner.reach()]
         fastest = max(reached, key=lambda point: point.speed[str(BATCHES[0])], default=None)
@@ -202,7 +200,6 @@ def sweep(row: str, build: Setting, data: DataSet, work: Path, options: Options)
         points = [tuner.point(setting, options.seconds) for setting in curve]
     finally:
         child.close()
-    part.rename(cache)
     figures = {
         "build": build,
         **made,
@@ -213,10 +210,36 @@ def sweep(row: str, build: Setting, data: DataSet, work: Path, options: Options)
     return figures
 
 
+def _built(row: str, build: Setting, data: DataSet, work: Path, options: Options) -> dict[str, Any]:
+    """Figures of a build, after which the structure is in its folder; one build serves every k."""
+    kept, name, cache = Kept(work / "builds"), slug(row, *build.values()), cache_of(row, build, work)
+    key = build_key(row, build, data, options)
+    made: dict[str, Any] | None = kept.read(name, key)
+    if made is not None and cache.is_dir():
+        return made
+    part = cache.with_name(cache.name + ".part")
+    for folder in (cache, part):
+        shutil.rmtree(folder, ignore_errors=True)
+    child = Child("bench.index.worker:Bench", row, build, data.folder, options.threads)
+    try:
+        made = dict(child.call("build", part))
+    finally:
+        child.close()
+    part.rename(cache)
+    kept.write(name, key, made)
+    return made
+
+
+def build_key(row: str, build: Setting, data: DataSet, options: Options) -> dict[str, Any]:
+    """Everything that a build depends on."""
+    about = {"version": version_of(row), "data": data.about["checksum"], "threads": options.threads}
+    return {"row": row, "build": build, **about}
+
+
 def sweep_key(row: str, build: Setting, data: DataSet, options: Options) -> dict[str, Any]:
     """Everything that a sweep depends on."""
-    used = {name: getattr(options, name) for name in ("threads", "target", "tuning", "seconds", "patience")}
-    return {"row": row, "build": build, "version": version_of(row), "data": data.about["checksum"], **used}
+    used = {name: getattr(options, name) for name in ("target", "tuning", "seconds", "patience")}
+    return {**build_key(row, build, data, options), "k": data.k, **used}
 
 
 def cache_of(row: str, build: Setting, work: Path) -> Path:
@@ -225,18 +248,36 @@ def cache_of(row: str, build: Setting, work: Path) -> Path:
 
 
 def sweeps(
-    row: str, data: DataSet, work: Path, options: Options, log: Callable[[str], None]
-) -> list[dict[str, Any]]:
-    """Sweeps of every build of a row; fallback builds only if no other reaches the target."""
+    row: str,
+    data: DataSet,
+    work: Path,
+    options: Options,
+    log: Callable[[str], None],
+    only: Sequence[Setting] | None = None,
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Sweeps of every build of a row, and a note on each build that failed, such as on a refused dimension.
+
+    Fallback builds are tried only if no other reaches the target. Builds that are given as ``only`` are tried
+    in place of all.
+
+    Raises:
+        PackageMissingError: the row's package is not installed.
+    """
     cells, features = data.about["cells"], data.about["features"]
     found: list[dict[str, Any]] = []
-    for builds in (ROWS[row].builds(cells, features), ROWS[row].fallbacks(cells, features)):
+    notes: list[str] = []
+    tried = (ROWS[row].builds(cells, features), ROWS[row].fallbacks(cells, features))
+    for builds in tried if only is None else (only,):
         for build in builds:
             log(f"{row}, {build or 'nothing to set'}")
-            found.append(sweep(row, build, data, work, options))
+            try:
+                found.append(sweep(row, build, data, work, options))
+            except ChildError as error:
+                notes.append(f"{row}, {build or 'nothing to set'}: {str(error).strip().splitlines()[-1]}")
+                log(notes[-1])
         if any(result["reached"] for result in found):
             break
-    return found
+    return found, notes
 
 
 def chosen(sweeps: list[dict[str, Any]], batch: int) -> tuple[Setting, Setting] | None:

@@ -42,14 +42,15 @@ def take_turns(sweeps: Sweeps, data: DataSet, work: Path, options: Options, log:
     }
     kept = Kept(work)
     key = {"rounds": options.rounds, "seconds": options.round_seconds, "busy": BUSY, "systems": keys}
-    figures: dict[str, Any] | None = kept.read("rounds", key)
+    name = f"rounds-{data.k}"
+    figures: dict[str, Any] | None = kept.read(name, key)
     if figures is not None:
         return figures
     figures = {}
     for batch, picks in best.items():
         taken = {row: pick for row, pick in picks.items() if pick}
         figures[str(batch)] = _rounds(taken, batch, data, work, options, log)
-    kept.write("rounds", key, figures)
+    kept.write(name, key, figures)
     return figures
 
 

@@ -137,7 +137,9 @@ class Bench:
         if cache is not None:
             cache.mkdir(parents=True, exist_ok=True)
             self.system.save(cache)
-            figures["disk_mib"] = sum(file.stat().st_size for file in cache.iterdir()) / 2**20
+            figures["disk_mib"] = (
+                sum(file.stat().st_size for file in cache.rglob("*") if file.is_file()) / 2**20
+            )
             os.sync()  # so that writing does not disturb what is timed next
         return figures
 
@@ -145,9 +147,9 @@ class Bench:
         """Load what ``build`` saved."""
         self.system.load(cache)
 
-    def ranges(self) -> tuple[str | None, tuple[int, int], list[Setting]]:
-        """The effort's name, its limits, and combinations of the other settings."""
-        return self.system.effort, self.system.efforts(), self.system.others()
+    def ranges(self, k: int) -> tuple[str | None, tuple[int, int], list[Setting]]:
+        """The effort's name, its limits, and combinations of the other settings, for k results."""
+        return self.system.effort, self.system.efforts(k), self.system.others(k)
 
     def answers(
         self, setting: Setting, part: str, count: int, k: int, batch: int, patience: float = np.inf

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import shutil
+import weakref
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, Protocol
 
 import numpy as np
@@ -36,12 +39,12 @@ class System(Protocol):
         """Load what ``save`` wrote, instead of ``build``."""
         ...
 
-    def efforts(self) -> tuple[int, int]:
-        """Lower and upper limit of the effort."""
+    def efforts(self, k: int) -> tuple[int, int]:
+        """Lower and upper limit of the effort, for k results."""
         ...
 
-    def others(self) -> list[Setting]:
-        """Combinations of the other search settings that are worth trying."""
+    def others(self, k: int) -> list[Setting]:
+        """Combinations of the other search settings that are worth trying for k results."""
         ...
 
     def set(self, setting: Setting) -> None:
@@ -73,6 +76,13 @@ def package(module: str, name: str) -> Any:
         raise PackageMissingError(f"{name} is not installed: pip install {name} ({error})") from None
 
 
+def scratch(owner: object) -> Path:
+    """A new folder that is removed with its owner; for libraries that write files while they build."""
+    folder = Path(mkdtemp(prefix="bench-index-"))
+    weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def version_of_package(name: str) -> str | None:
     """Version of a package; None if it is not installed."""
     try:
@@ -98,6 +108,11 @@ def times(*choices: list[Setting]) -> list[Setting]:
     return combined
 
 
+def per_result(k: int, *times: float) -> list[int]:
+    """Numbers of cells worth scoring in full: multiples of the k results."""
+    return [round(k * each) for each in times]
+
+
 def over(name: str, values: list[Any]) -> list[Setting]:
     """A setting for each value."""
     return [{name: value} for value in values]
@@ -111,3 +126,14 @@ def lengthened(keys: Floats) -> Floats:
     """
     square = np.einsum("nd,nd->n", keys, keys)
     return np.concatenate([keys, np.sqrt(square.max() - square)[:, None]], axis=1, dtype=np.float32)
+
+
+def unit(rows: Floats) -> Floats:
+    """Rows ``(N, D)`` divided by their lengths, which must not be 0."""
+    length: Floats = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / length
+
+
+def padded(rows: Floats, features: int) -> Floats:
+    """Rows with columns of zeros up to a number of features, which change no inner product."""
+    return np.pad(rows, ((0, 0), (0, max(0, features - rows.shape[1]))))

@@ -33,6 +33,10 @@ LISTS = Kind("IVF{clusters},Flat", "nprobe", tuple(over("parallel_mode", [0, 1])
 """Inverted lists; with ``parallel_mode`` 1 the threads share the lists of a single query."""
 QUANTISED = Kind("IVF{clusters},PQ{parts}x4fs,RFlat", "nprobe", tuple(over("k_factor", [2, 4, 8, 16, 32])))
 """Inverted lists of 4-bit codes, with the best cells scored in full."""
+BINARY = Kind(
+    "RR{features},IVF{clusters},RaBitQfs{bits},RFlat", "nprobe", tuple(over("k_factor", [1, 2, 4, 8, 16, 32]))
+)
+"""Inverted lists of RaBitQ's codes, turned at random, with the best cells scored in full."""
 GRAPH = Kind("HNSW{links},Flat", "ef")
 """A graph."""
 
@@ -46,6 +50,12 @@ def quantised_builds(cells: int, features: int) -> list[Setting]:
     """Numbers of inverted lists and of 4-bit codes per cell; small memories also try half the codes."""
     parts = [features // 2, features // 4] if features >= 64 and cells < 500_000 else [features // 2]
     return times(over("clusters", cluster_counts(cells)), over("parts", parts))
+
+
+def binary_builds(cells: int, features: int) -> list[Setting]:
+    """Numbers of inverted lists, and bits per feature."""
+    sizes = [{"features": features, "clusters": clusters} for clusters in cluster_counts(cells)]
+    return times(sizes, over("bits", [1, 4, 7]))
 
 
 def graph_builds(cells: int, features: int) -> list[Setting]:  # noqa: ARG001
@@ -82,12 +92,12 @@ class Searcher:
         self.index = self.faiss.read_index(str(folder / FILE))
         self._find_lists()
 
-    def efforts(self) -> tuple[int, int]:
+    def efforts(self, k: int) -> tuple[int, int]:
         if self.lists is not None:
             return 1, int(self.lists.nlist)
-        return 10, max(10, min(4096, self.index.ntotal))
+        return k, max(k, min(4096, self.index.ntotal))
 
-    def others(self) -> list[Setting]:
+    def others(self, k: int) -> list[Setting]:  # noqa: ARG002
         return list(self.kind.others)
 
     def set(self, setting: Setting) -> None:
@@ -114,7 +124,7 @@ class Searcher:
         if self.lists is None:
             links = 2 * self.setting["links"] * 4
             return float((stats.ndis + stats.nhops * links / key) / len(queries))
-        again = self.index.k_factor * k if self.kind is QUANTISED else 0
+        again = self.index.k_factor * k if self.kind.factory.endswith("RFlat") else 0
         return float(self.lists.nlist + stats.ndis / len(queries) * (self.lists.code_size + 8) / key + again)
 
     def _find_lists(self) -> None:

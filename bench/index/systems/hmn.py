@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.index.systems.base import Floats, Ids, PackageMissingError, Setting, cluster_counts, over, times
+from bench.index.systems.base import (
+    Floats,
+    Ids,
+    PackageMissingError,
+    Setting,
+    cluster_counts,
+    over,
+    per_result,
+    times,
+)
 
 FILE = "index.safetensors"
 """Name of the file that a structure is saved to."""
@@ -22,23 +31,25 @@ class Kind:
         name: name in the registry.
         effort: search setting with which recall grows; None if there is none.
         most: upper limit of the effort, from build setting and number of cells.
-        others: combinations of the other search settings, from the build setting.
+        others: combinations of the other search settings, from build setting and results per query.
     """
 
     name: str
     effort: str | None = None
     most: Callable[[Setting, int], int] = lambda _build, _cells: 0
-    others: Callable[[Setting], list[Setting]] = lambda _: [{}]
+    others: Callable[[Setting, int], list[Setting]] = lambda _build, _k: [{}]
 
 
-def _rescored(build: Setting) -> list[Setting]:
-    return [{}] if build["codes"] is None else over("rescore", [16, 24, 36, 60, 100, 200])
+def _rescored(build: Setting, k: int) -> list[Setting]:
+    return [{}] if build["codes"] is None else over("rescore", per_result(k, 1.6, 2.4, 3.6, 6, 10, 20))
 
 
 EXACT = Kind("exact")
 """Exact search."""
 CLUSTER = Kind("cluster", "num_probes", lambda build, _: int(build["num_clusters"]), _rescored)
 """Clusters."""
+HIERARCHY = Kind("hierarchy", "reach", lambda _build, _cells: 1000, _rescored)
+"""A hierarchy of groups, which was taught no queries; from a reach of 1000 on it is exact."""
 WTA_HASH = Kind("wta-hash", "num_probes", lambda build, _: 1 + int(build["num_permutations"]))
 """Winner-take-all hashing."""
 PCA_TREE = Kind("pca-tree", "num_leaves", lambda build, cells: max(1, 2 * cells // int(build["leaf_size"])))
@@ -54,6 +65,11 @@ def cluster_builds(cells: int, features: int) -> list[Setting]:  # noqa: ARG001
     """Numbers of clusters and codes of the cells; small memories also try no codes, as in the paper."""
     codes = ["int8", "int4"] if cells >= 500_000 else [None, "int8", "int4"]
     return times(over("num_clusters", cluster_counts(cells)), over("codes", codes))
+
+
+def hierarchy_builds(cells: int, features: int) -> list[Setting]:  # noqa: ARG001
+    """Codes of the cells."""
+    return over("codes", ["int1", "int4"])
 
 
 def wta_hash_builds(cells: int, features: int) -> list[Setting]:  # noqa: ARG001
@@ -92,11 +108,11 @@ class Structure:
     def load(self, folder: Path) -> None:
         self.index.load_state_dict(importlib.import_module("safetensors.torch").load_file(folder / FILE))
 
-    def efforts(self) -> tuple[int, int]:
+    def efforts(self, k: int) -> tuple[int, int]:  # noqa: ARG002
         return 1, self.kind.most(self.setting, len(self.index))
 
-    def others(self) -> list[Setting]:
-        return self.kind.others(self.setting)
+    def others(self, k: int) -> list[Setting]:
+        return self.kind.others(self.setting, k)
 
     def set(self, setting: Setting) -> None:
         for name, value in setting.items():

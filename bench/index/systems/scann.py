@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.index.systems.base import Floats, Ids, Setting, cluster_counts, over, package, times
+from bench.index.systems.base import Floats, Ids, Setting, cluster_counts, over, package, per_result, times
 
 SOAR_LAMBDA = 1.5
 """Weight of SOAR's spilling."""
@@ -60,11 +60,11 @@ class TreeHashing:
         self.searcher = self.ops.load_searcher(str(folder))
         self.searcher.set_num_threads(self.threads)
 
-    def efforts(self) -> tuple[int, int]:
+    def efforts(self, k: int) -> tuple[int, int]:  # noqa: ARG002
         return 1, int(self.setting["leaves"])
 
-    def others(self) -> list[Setting]:
-        return over("reordered", [20, 40, 70, 100, 150, 250, 400])
+    def others(self, k: int) -> list[Setting]:
+        return over("reordered", per_result(k, 2, 4, 7, 10, 15, 25, 40))
 
     def set(self, setting: Setting) -> None:
         self.leaves_to_search, self.reordered = setting["leaves_to_search"], setting["reordered"]

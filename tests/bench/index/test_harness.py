@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from bench.index.harness import Options, Tuner, chosen, least_effort
+from bench.index.harness import Options, Tuner, chosen, least_effort, sweeps
+from bench.index.systems import ROWS, Row
 from bench.index.systems.base import Floats, Ids, Setting
-from bench.index.worker import Bench
+from bench.index.worker import Bench, ChildError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,10 +36,10 @@ class Liar:
         self.best, self.lie, self.honesty = best, lie, 0
         self.asked = 0
 
-    def efforts(self) -> tuple[int, int]:
+    def efforts(self, k: int) -> tuple[int, int]:  # noqa: ARG002
         return 1, 10
 
-    def others(self) -> list[Setting]:
+    def others(self, k: int) -> list[Setting]:  # noqa: ARG002
         return [{}]
 
     def set(self, setting: Setting) -> None:
@@ -95,6 +97,23 @@ def test_effort_that_gains_nothing_is_given_up() -> None:
     asked: list[int] = []
     assert least_effort(lambda effort: asked.append(effort) or 0.9, 1, 1 << 20, 0.95, 1) is None  # type: ignore[func-returns-value]
     assert len(asked) < 6
+
+
+def test_a_refused_build_is_named_and_the_others_are_measured(
+    small: data.DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_row: str, build: Setting, *_: Any) -> dict[str, Any]:
+        if build["links"] == 8:
+            raise ChildError("Traceback\nValueError: dimension 16 is not supported\n")
+        return {"build": build, "reached": [1], "curve": []}
+
+    monkeypatch.setattr("bench.index.harness.sweep", refuse)
+    monkeypatch.setitem(
+        ROWS, "picky", Row(Liar, "none", lambda _cells, _features: [{"links": 8}, {"links": 9}])
+    )
+    found, notes = sweeps("picky", small, tmp_path, Options(), lambda _line: None)
+    assert [sweep["build"] for sweep in found] == [{"links": 9}]
+    assert notes == ["picky, {'links': 8}: ValueError: dimension 16 is not supported"]
 
 
 def test_the_fastest_point_of_all_builds_is_chosen() -> None:

@@ -13,6 +13,9 @@ from bench.index.worker import Bench
 
 from bench.index import data
 
+LEAST = {"hmn wta-hash": 0.85, "SymphonyQG": 0.95}
+"""Recall that a row reaches with all of its effort, if less than 0.99: hashes, and codes turned at random."""
+
 
 def test_equally_long_keys_keep_the_order_of_inner_products(small: data.DataSet) -> None:
     long = lengthened(small.keys)
@@ -37,13 +40,13 @@ def test_every_system_that_is_installed_finds_what_exact_search_finds(
     except PackageMissingError as error:
         pytest.skip(str(error))
     bench.build(tmp_path)
-    effort, (_, most), others = bench.ranges()
+    effort, (_, most), others = bench.ranges(data.K)
     setting = others[-1] | ({} if effort is None else {effort: most})
     found = bench.answers(setting, "tune", 64, data.K, 64)
     best = small.best("tune")[:64]
     queries = small.queries("tune")[:64]
     recall = recalls(small.keys, queries, found, best).mean()
-    assert recall >= (0.85 if row == "hmn wta-hash" else 0.99)
+    assert recall >= LEAST.get(row, 0.99)
     alone = bench.answers(setting, "tune", 64, data.K, 1)
     assert recalls(small.keys, queries, alone, best).mean() == pytest.approx(recall, abs=0.01)
     again = Bench(row, build, small.folder, threads=1)

@@ -51,10 +51,10 @@ class Graph:
         self.index = self._empty(int((folder / "features").read_text()))
         self.index.load(str(folder / "index.usearch"))
 
-    def efforts(self) -> tuple[int, int]:
-        return 10, max(10, min(4096, len(self.index)))
+    def efforts(self, k: int) -> tuple[int, int]:
+        return k, max(k, min(4096, len(self.index)))
 
-    def others(self) -> list[Setting]:
+    def others(self, k: int) -> list[Setting]:  # noqa: ARG002
         return [{}]
 
     def set(self, setting: Setting) -> None:

@@ -23,6 +23,14 @@ COLOURS = {
     "ScaNN SOAR": "#0b6623",
     "hnswlib": "#8a8a8a",
     "usearch": "#c09000",
+    "LoRANN": "#9467bd",
+    "IVF-RaBitQ": "#17a2a2",
+    "SymphonyQG": "#0b7a75",
+    "faiss IVF-RaBitQ": "#5b7fd0",
+    "glass": "#8c564b",
+    "NGT": "#bcbd22",
+    "SVS": "#444444",
+    "hmn hierarchy": "#ff4d4d",
 }
 """Colours of the rows: one hue per library, red for our own."""
 TICKS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0)
@@ -42,17 +50,18 @@ def draw(results: dict[str, Any], folder: Path, log: Log) -> None:
         return
     target, name = results["options"]["target"], results["name"]
     for data, found in results["data"].items():
-        about = found["about"]
+        about, recall = found["about"], f"recall@{found['k']}"
         what = f"{about['title']}: {about['cells']:,} cells, {about['features']} features"
         for batch in ("256", "1"):
             curves = {row: frontier(speeds(sweeps, batch), 1) for row, sweeps in found["sweeps"].items()}
             title = f"Speed against recall, {what}, batch {batch}"
             threads = results["options"]["threads"]
             unit = f"queries per second, {threads} threads (higher is better)"
-            _plot(curves, title, unit, target, folder / f"{name}-{data}-{batch}.png")
+            _plot(curves, title, unit, recall, target, folder / f"{name}-{data}-{batch}.png")
         curves = {row: frontier(reads(sweeps), -1) for row, sweeps in found["sweeps"].items()}
         unit = f"reads per query, of {about['cells']:,} keys (lower is better)"
-        _plot(curves, f"Reads against recall, {what}", unit, target, folder / f"{name}-{data}-reads.png")
+        title = f"Reads against recall, {what}"
+        _plot(curves, title, unit, recall, target, folder / f"{name}-{data}-reads.png")
 
 
 def speeds(sweeps: Sequence[dict[str, Any]], batch: str) -> Curve:
@@ -78,7 +87,7 @@ def frontier(points: Curve, sign: int) -> Curve:
     return kept[::-1]
 
 
-def _plot(curves: dict[str, Curve], title: str, unit: str, target: float, file: Path) -> None:
+def _plot(curves: dict[str, Curve], title: str, unit: str, recall: str, target: float, file: Path) -> None:
     pyplot = package("matplotlib.pyplot", "matplotlib")
     figure, axes = pyplot.subplots(figsize=(9.5, 5.6), dpi=130)
     ends: list[tuple[float, float, str]] = []
@@ -101,7 +110,7 @@ def _plot(curves: dict[str, Curve], title: str, unit: str, target: float, file: 
         f"recall {target:g}", (target, 0.01), xytext=(-3, 0), xycoords=axes.get_xaxis_transform(),
         textcoords="offset points", rotation=90, fontsize=8, va="bottom", ha="right",
     )  # fmt: skip
-    axes.set_xlabel("recall@10")
+    axes.set_xlabel(recall)
     axes.set_ylabel(unit)
     axes.set_title(title, fontsize=11)
     axes.grid(which="major", alpha=0.3)

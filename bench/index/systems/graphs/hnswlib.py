@@ -42,10 +42,10 @@ class Graph:
         self.index = self.library.Index(space="l2" if self.lengthened else "ip", dim=features)
         self.index.load_index(str(folder / "index.hnswlib"))
 
-    def efforts(self) -> tuple[int, int]:
-        return 10, max(10, min(4096, self.index.element_count))
+    def efforts(self, k: int) -> tuple[int, int]:
+        return k, max(k, min(4096, self.index.element_count))
 
-    def others(self) -> list[Setting]:
+    def others(self, k: int) -> list[Setting]:  # noqa: ARG002
         return [{}]
 
     def set(self, setting: Setting) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.index.plots import frontier
+from bench.index.report.plots import frontier
 
 
 def test_frontier_leaves_out_what_another_point_beats() -> None:

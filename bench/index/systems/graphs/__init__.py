@@ -1,0 +1,1 @@
+"""Graphs of neighbours: one adapter per library."""
