@@ -10,6 +10,7 @@ import importlib
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 from bench.index.cache import Kept, slug, sources_checksum
 from bench.index.data import DataSet
 from bench.index.harness import Options, least_effort
+from bench.index.load.quiet import LoadedError, Quiet
 from bench.index.rounds import Log
 from bench.index.score import best_scores, recalls
 from bench.index.systems.base import (
@@ -131,7 +133,7 @@ class Layer:
         return memory("VmHWM")
 
 
-def measure(data: DataSet, work: Path, options: Options, log: Log) -> dict[str, Any]:
+def measure(data: DataSet, work: Path, options: Options, log: Log, quiet: Quiet) -> dict[str, Any]:
     """Seconds per step of every layer, in turns; those with an index at the same recall@32."""
     kept = Kept(work)
     clusters = cluster_counts(data.about["cells"])
@@ -151,7 +153,7 @@ def measure(data: DataSet, work: Path, options: Options, log: Log) -> dict[str, 
     }
     figures: dict[str, Any] | None = kept.read("attention", key)
     if figures is None:
-        figures = _measure(data, work, options, trials, key, log)
+        figures = _measure(data, work, options, trials, key, log, quiet)
         kept.write("attention", key, figures)
     return figures
 
@@ -163,6 +165,7 @@ def _measure(
     trials: dict[str, list[Setting]],
     key: dict[str, Any],
     log: Log,
+    quiet: Quiet,
 ) -> dict[str, Any]:
     notes: list[str] = []
     best: dict[str, dict[str, Any]] = {}
@@ -181,8 +184,8 @@ def _measure(
             tried = kept.read(name, key)
             if tried is None:
                 try:
-                    tried = _try(kind, setting, data, options, lambda child: recall(child, "tune"))
-                except (ChildError, PackageMissingError) as error:
+                    tried = _try(kind, setting, data, options, quiet, lambda child: recall(child, "tune"))
+                except (ChildError, PackageMissingError, LoadedError) as error:
                     notes.append(f"{kind}, {setting}: {str(error).strip().splitlines()[-1]}")
                     continue
                 kept.write(name, key, tried)
@@ -213,7 +216,8 @@ def _measure(
             for kind, child in layers.items():
                 time.sleep(options.pause)
                 child.call("run", 0, 1)  # warms up
-                steps[kind].append(statistics.median(child.call("run", options.round_seconds, 1)))
+                spent, _ = quiet.timed(kind, partial(child.call, "run", options.round_seconds, 1))
+                steps[kind].append(statistics.median(spent))
         for kind, child in layers.items():
             best[kind] |= {"steps": steps[kind], "peak_mib": child.call("peak")}
     finally:
@@ -223,7 +227,12 @@ def _measure(
 
 
 def _try(
-    kind: str, setting: Setting, data: DataSet, options: Options, recall: Callable[[Child], float]
+    kind: str,
+    setting: Setting,
+    data: DataSet,
+    options: Options,
+    quiet: Quiet,
+    recall: Callable[[Child], float],
 ) -> dict[str, Any]:
     """Seconds per step at the fewest probes that reach the target; None if none do."""
     child = Child("bench.index.attention:Layer", kind, setting, data.folder, options.threads)
@@ -241,7 +250,8 @@ def _try(
                 return {"setting": setting, "probes": None, "seconds": None}
             child.call("set", probes)
         child.call("run", 0, 1)
-        seconds = statistics.median(child.call("run", options.seconds, 1))
+        spent, _ = quiet.timed(kind, partial(child.call, "run", options.seconds, 1))
+        seconds = statistics.median(spent)
         return {"setting": setting, "probes": probes, "seconds": seconds}
     finally:
         child.close()

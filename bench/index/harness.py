@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from bench.index.cache import Kept, slug, version_of
 from bench.index.data import DataSet
+from bench.index.load.quiet import LIMIT, LoadedError, Quiet
 from bench.index.score import recalls
 from bench.index.systems import ROWS
 from bench.index.systems.base import Ids, Setting
@@ -35,6 +37,8 @@ class Options:
         rounds: rounds in which all systems take turns.
         round_seconds: seconds for which a system is timed per round.
         build_rounds: times that structures are built in turn.
+        limit: processors that other processes may use during a timing; None: not checked.
+        wait: seconds to wait for a quiet machine, in all.
         patience: seconds after which a slow system's recall is judged by the queries answered by then.
         pause: seconds before each turn, in which the threads of the previous system stop waiting for work.
     """
@@ -48,6 +52,8 @@ class Options:
     build_rounds: int = 7
     pause: float = 0.3
     patience: float = 10.0
+    limit: float | None = LIMIT
+    wait: float = 3600.0
 
 
 @dataclass
@@ -75,11 +81,14 @@ class Tuner:
         bench: the system.
         data: the data set that it searches.
         options: options of the benchmark.
+        quiet: decides whether a timing counts.
         part: part of the queries: ``tune`` or ``measure``.
     """
 
-    def __init__(self, bench: Runs, data: DataSet, options: Options, part: str = "tune") -> None:
-        self.bench, self.options, self.part = bench, options, part
+    def __init__(
+        self, bench: Runs, data: DataSet, options: Options, quiet: Quiet, part: str = "tune"
+    ) -> None:
+        self.bench, self.options, self.quiet, self.part = bench, options, quiet, part
         self.keys, self.queries, self.best = data.keys, data.queries(part), data.best(part)
         self.effort: str | None
         self.range: tuple[int, int]
@@ -103,14 +112,22 @@ class Tuner:
         point = Point(setting, self.recall(setting))
         point.reads = self.bench.call("reads", setting, self.part, min(256, len(self.queries)), self.k)
         for batch in batches:
-            asked, spent, _, _ = self.bench.call("run", setting, self.part, self.k, batch, seconds)
+            (asked, spent, _, _), _ = self._run(setting, batch, seconds)
             point.speed[str(batch)] = asked / spent
         return point
 
-    def timed(self, setting: Setting, batch: int, seconds: float) -> tuple[float, float]:
-        """Queries per second, and mean recall of exactly the answers that were timed."""
-        asked, spent, which, cells = self.bench.call("run", setting, self.part, self.k, batch, seconds)
-        return asked / spent, self._mean_recall(cells, which)
+    def timed(self, setting: Setting, batch: int, seconds: float) -> tuple[float, float, float | None]:
+        """Queries per second, mean recall of exactly the answers that were timed, and the load of others.
+
+        Raises:
+            LoadedError: others used the machine in every timing.
+        """
+        (asked, spent, which, cells), others = self._run(setting, batch, seconds)
+        return asked / spent, self._mean_recall(cells, which), others
+
+    def _run(self, setting: Setting, batch: int, seconds: float) -> tuple[Any, float | None]:
+        run = partial(self.bench.call, "run", setting, self.part, self.k, batch, seconds)
+        return self.quiet.timed(f"batch {batch}, {setting}", run)
 
     def reach(self) -> list[Setting]:
         """For each combination of the other settings, the least effort that reaches the target, if any."""
@@ -182,18 +199,24 @@ def least_effort(
     return above
 
 
-def sweep(row: str, build: Setting, data: DataSet, work: Path, options: Options) -> dict[str, Any]:
-    """Build one system with one setting, tune it and measure its curve; kept in ``work``."""
+def sweep(
+    row: str, build: Setting, data: DataSet, work: Path, options: Options, quiet: Quiet
+) -> dict[str, Any]:
+    """Build one system with one setting, tune it and measure its curve; kept in ``work``.
+
+    Raises:
+        LoadedError: others used the machine whenever it was timed; nothing is kept then but the build.
+    """
     kept, name = Kept(work / "sweeps"), slug(row, *build.values(), data.k)
     key = sweep_key(row, build, data, options)
     figures: dict[str, Any] | None = kept.read(name, key)
     if figures is not None and cache_of(row, build, work).is_dir():
         return figures
-    made = _built(row, build, data, work, options)
+    made = _built(row, build, data, work, options, quiet)
     child = Child("bench.index.worker:Bench", row, build, data.folder, options.threads)
     try:
         child.call("load", cache_of(row, build, work))
-        tuner = Tuner(child, data, options)
+        tuner = Tuner(child, data, options, quiet)
         reached = [tuner.point(setting, options.seconds) for setting in tuner.reach()]
         fastest = max(reached, key=lambda point: point.speed[str(BATCHES[0])], default=None)
         curve = tuner.ladder(None if fastest is None else fastest.setting)
@@ -210,8 +233,13 @@ def sweep(row: str, build: Setting, data: DataSet, work: Path, options: Options)
     return figures
 
 
-def _built(row: str, build: Setting, data: DataSet, work: Path, options: Options) -> dict[str, Any]:
-    """Figures of a build, after which the structure is in its folder; one build serves every k."""
+def _built(
+    row: str, build: Setting, data: DataSet, work: Path, options: Options, quiet: Quiet
+) -> dict[str, Any]:
+    """Figures of a build, after which the structure is in its folder; one build serves every k.
+
+    A build beside other processes is not repeated: ``load`` says in words what others used then.
+    """
     kept, name, cache = Kept(work / "builds"), slug(row, *build.values()), cache_of(row, build, work)
     key = build_key(row, build, data, options)
     made: dict[str, Any] | None = kept.read(name, key)
@@ -222,10 +250,11 @@ def _built(row: str, build: Setting, data: DataSet, work: Path, options: Options
         shutil.rmtree(folder, ignore_errors=True)
     child = Child("bench.index.worker:Bench", row, build, data.folder, options.threads)
     try:
-        made = dict(child.call("build", part))
+        figures, load = quiet.seen(partial(child.call, "build", part))
     finally:
         child.close()
     part.rename(cache)
+    made = {**figures, "load": None if load is None else str(load)}
     kept.write(name, key, made)
     return made
 
@@ -253,9 +282,10 @@ def sweeps(
     work: Path,
     options: Options,
     log: Callable[[str], None],
+    quiet: Quiet,
     only: Sequence[Setting] | None = None,
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """Sweeps of every build of a row, and a note on each build that failed, such as on a refused dimension.
+    """Sweeps of every build of a row, and a note on each build that failed or was refused.
 
     Fallback builds are tried only if no other reaches the target. Builds that are given as ``only`` are tried
     in place of all.
@@ -271,8 +301,8 @@ def sweeps(
         for build in builds:
             log(f"{row}, {build or 'nothing to set'}")
             try:
-                found.append(sweep(row, build, data, work, options))
-            except ChildError as error:
+                found.append(sweep(row, build, data, work, options, quiet))
+            except (ChildError, LoadedError) as error:
                 notes.append(f"{row}, {build or 'nothing to set'}: {str(error).strip().splitlines()[-1]}")
                 log(notes[-1])
         if any(result["reached"] for result in found):

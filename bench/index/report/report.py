@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.index import attention
-from bench.index.load import BUSY
+from bench.index.load.busy import BUSY
+from bench.index.load.quiet import TRIES
 from bench.index.rounds import OURS, REFERENCE, label, ratios
 from bench.machine import described
 from hmn.index.clustering.kmeans import POINTS_PER_CLUSTER
@@ -38,9 +39,16 @@ for 10, and is tuned again. Libraries that need at least 64 features get keys wi
 
 Each system trains its clusters in its own way: hmn with {iterations} rounds of k-means after k-means||, on at
 most {points} keys per cluster; faiss with 10 rounds on at most 256; ScaNN with 12 rounds on at most 250,000
-keys in total. The load average of the machine was {load_average_at_start} when the benchmark began and
-{load_average_at_end} when it ended, including the benchmark itself."""
+keys in total. {quiet}"""
 """Paragraphs on how the figures were measured, with placeholders for the options."""
+QUIET = """\
+A timing counts only if other processes used {limit} processors or less meanwhile: by /proc/stat, less what
+the benchmark's own processes used. Otherwise it is repeated when the machine is quiet again, {tries} times at
+most, and then refused: its row is named under "Left out". Beside the rows shown, others used {most}
+processors at most."""
+"""Paragraph on the load of others."""
+UNCHECKED = "Nothing checked whether the machine was quiet: these figures only try the benchmark out."
+"""The same for runs that check nothing."""
 Ratio = tuple[float, float, float]
 """Median, minimum and maximum."""
 
@@ -122,9 +130,7 @@ def markdown(results: dict[str, Any]) -> str:
     lines += [f"`{results['command']}`. {described(results['machine'])}; {versions}.", ""]
     effort = {"iterations": inspect.signature(ClusterIndex).parameters["iterations"].default}
     effort |= {"points": POINTS_PER_CLUSTER}
-    load = {"load_average_at_start": results["machine"]["load_average_at_start"]}
-    load |= {"load_average_at_end": results["load_average_at_end"]}
-    lines += [METHOD.format(**options, **effort, **load), "", "## Targets", ""]
+    lines += [METHOD.format(**options, **effort, quiet=_quiet(results)), "", "## Targets", ""]
     rows = [
         [line["target"], f"at least {line['wanted']:g}", _ratio(line["measured"]), f"**{line['verdict']}**"]
         for line in results["must_show"]
@@ -141,6 +147,20 @@ def markdown(results: dict[str, Any]) -> str:
     if notes:
         lines += ["## Left out", "", *[f"- {note}" for note in notes], ""]
     return "\n".join(lines) + "\n"
+
+
+def _quiet(results: dict[str, Any]) -> str:
+    limit = results["options"]["limit"]
+    if limit is None:
+        return UNCHECKED
+    rows = [
+        row
+        for found in results["data"].values()
+        for rows in found["rounds"].values()
+        for row in rows.values()
+    ]
+    most = max((others for row in rows for others in row["others"]), default=0.0)
+    return QUIET.format(limit=limit, tries=TRIES, most=f"{most:.2f}")
 
 
 def _data_set(data: str, found: dict[str, Any], name: str) -> list[str]:
@@ -231,8 +251,9 @@ def _built(row: str, found: dict[str, Any]) -> list[str]:
     sweeps = found["sweeps"][row]
     build = found["rounds"]["256"].get(row, {}).get("build", sweeps[0]["build"])
     built = next(sweep for sweep in sweeps if sweep["build"] == build)
+    seconds = f"{built['build_seconds']:.1f}" if built["load"] is None else f"refused: {built['load']}"
     sizes = [f"{max(0, built[name]):,.0f}" for name in ("held_mib", "peak_mib", "disk_mib")]
-    return [row, label(build), f"{built['build_seconds']:.1f}", *sizes]
+    return [row, label(build), seconds, *sizes]
 
 
 def _most(sweeps: list[dict[str, Any]]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bench.index.harness import Options, Tuner, chosen, least_effort, sweeps
+from bench.index.load.quiet import Quiet
 from bench.index.systems import ROWS, Row
 from bench.index.systems.base import Floats, Ids, Setting
 from bench.index.worker import Bench, ChildError
@@ -65,7 +66,7 @@ def right_answers(small: data.DataSet, part: str) -> Ids:
 def tuner(small: data.DataSet, system: Any, options: Options) -> Tuner:
     bench = Bench.__new__(Bench)
     bench.system, bench.data, bench._queries, bench._next = system, small.folder, {}, 0
-    return Tuner(Here(bench), small, options)
+    return Tuner(Here(bench), small, options, Quiet(limit=None))
 
 
 @pytest.mark.parametrize("lie", ["repeats", "nowhere", "none"])
@@ -111,7 +112,7 @@ def test_a_refused_build_is_named_and_the_others_are_measured(
     monkeypatch.setitem(
         ROWS, "picky", Row(Liar, "none", lambda _cells, _features: [{"links": 8}, {"links": 9}])
     )
-    found, notes = sweeps("picky", small, tmp_path, Options(), lambda _line: None)
+    found, notes = sweeps("picky", small, tmp_path, Options(), lambda _line: None, Quiet(limit=None))
     assert [sweep["build"] for sweep in found] == [{"links": 9}]
     assert notes == ["picky, {'links': 8}: ValueError: dimension 16 is not supported"]
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from bench.index.load import BUSY, busy_processes
+from bench.index.load.busy import BUSY, busy_processes
 
 
 def test_busy_processes_run_until_the_block_ends() -> None:
