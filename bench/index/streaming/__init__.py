@@ -1,0 +1,1 @@
+"""Inserts, deletes and searches in turn, by runbooks; ``python -m bench.index.streaming``."""

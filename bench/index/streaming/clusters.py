@@ -1,0 +1,152 @@
+"""Systems with clusters that insert and delete: hmn's, faiss's, RaBitQ's and ScaNN's.
+
+All of them, but hmn's hierarchy, keep the clusters that they found among the first rows.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from typing import Any
+
+import numpy as np
+
+from bench.index.systems.base import Floats, Ids, package, padded
+from bench.index.systems.rabitq import LEAST
+
+PROBES = (4, 8, 16, 32, 64, 128, 256)
+"""Clusters entered."""
+
+
+def cluster_count(most: int, first: int) -> int:
+    """The square root of the rows that are in at most, but no more than a quarter of the first rows."""
+    return max(1, min(math.isqrt(most), first // 4))
+
+
+class Hmn:
+    """A structure of ``hmn.index``, with its default settings but for the number of clusters."""
+
+    def __init__(self, name: str, efforts: tuple[int, ...], most: int, threads: int) -> None:
+        # imported here, so that no other system runs alongside PyTorch's threads
+        self.torch: Any = importlib.import_module("torch")
+        self.torch.set_num_threads(threads)
+        self.name, self.efforts, self.most = name, efforts, most
+        self.index: Any = None
+
+    def begin(self, ids: Ids, keys: Floats) -> None:
+        made = {"num_clusters": cluster_count(self.most, len(ids))} if self.name == "cluster" else {}
+        self.index = importlib.import_module("hmn.index.registry").make_index(self.name, **made)
+        self.index.build(self.torch.from_numpy(keys), self.torch.from_numpy(ids))
+
+    def insert(self, ids: Ids, keys: Floats) -> None:
+        self.index.add(self.torch.from_numpy(ids), self.torch.from_numpy(keys))
+
+    def delete(self, ids: Ids) -> None:
+        self.index.remove(self.torch.from_numpy(ids))
+
+    def search(self, queries: Floats, k: int, effort: int) -> Ids:
+        if self.name != "exact":
+            self.index.effort = effort
+        found: Ids = self.index.search(self.torch.from_numpy(queries), k).cell.numpy()
+        return found
+
+
+class Faiss:
+    """faiss's inverted lists."""
+
+    efforts: tuple[int, ...] = PROBES
+
+    def __init__(self, most: int, threads: int) -> None:
+        self.faiss = package("faiss", "faiss-cpu")
+        self.faiss.omp_set_num_threads(threads)
+        self.most = most
+        self.index: Any = None
+
+    def begin(self, ids: Ids, keys: Floats) -> None:
+        lists = f"IVF{cluster_count(self.most, len(ids))},Flat"
+        self.index = self.faiss.index_factory(keys.shape[1], lists, self.faiss.METRIC_INNER_PRODUCT)
+        self.index.train(keys)
+        self.insert(ids, keys)
+
+    def insert(self, ids: Ids, keys: Floats) -> None:
+        self.index.add_with_ids(keys, ids)
+
+    def delete(self, ids: Ids) -> None:
+        self.index.remove_ids(ids)
+
+    def search(self, queries: Floats, k: int, effort: int) -> Ids:
+        self.index.nprobe = effort
+        found: Ids = self.index.search(queries, k)[1]
+        return found
+
+
+class Rabitq:
+    """Inverted lists of RaBitQ's 7-bit codes; deleted rows keep their place."""
+
+    efforts: tuple[int, ...] = PROBES
+
+    def __init__(self, most: int, threads: int) -> None:
+        self.library = package("rabitqlib", "rabitqlib")
+        self.most, self.threads = most, threads
+        self.index: Any = None
+        self.row = np.zeros(0, dtype=np.int64)  # of each of the library's numbers
+        self.clusters = 0
+
+    def begin(self, ids: Ids, keys: Floats) -> None:
+        keys = padded(keys, LEAST)
+        self.clusters = cluster_count(self.most, len(ids))
+        means = self.library.RaBitQKMeans(keys.shape[1], self.clusters, num_threads=self.threads)
+        means.train(keys)
+        sizes = {"dim": keys.shape[1], "max_elements": len(ids), "num_clusters": self.clusters}
+        self.index = self.library.IvfIndex(**sizes, nbits=7, metric="ip")
+        self.index.build(keys, means.centroids, means.assignments, num_threads=self.threads)
+        self.row = ids
+
+    def insert(self, ids: Ids, keys: Floats) -> None:
+        numbers = self.index.add(padded(keys, LEAST), num_threads=self.threads)
+        assert numbers[0] == len(self.row), "the library numbers rows as they come"
+        self.row = np.concatenate([self.row, ids])
+
+    def delete(self, ids: Ids) -> None:
+        self.index.remove(np.flatnonzero(np.isin(self.row, ids)).astype(np.uint32))
+
+    def search(self, queries: Floats, k: int, effort: int) -> Ids:
+        queries = padded(queries, LEAST)
+        found, _ = self.index.search(queries, k, min(effort, self.clusters), True, self.threads)
+        numbers = np.asarray(found).astype(np.int64)
+        there = numbers < len(self.row)
+        return np.where(there, self.row[np.where(there, numbers, 0)], -1)
+
+
+class Scann:
+    """ScaNN's tree of clusters with asymmetric hashing."""
+
+    efforts: tuple[int, ...] = PROBES
+
+    def __init__(self, most: int, threads: int) -> None:
+        self.ops = package("scann.scann_ops.py.scann_ops_pybind", "scann")
+        self.most, self.threads = most, threads
+        self.searcher: Any = None
+
+    def begin(self, ids: Ids, keys: Floats) -> None:
+        tree = {"num_leaves": cluster_count(self.most, len(ids)), "num_leaves_to_search": 1}
+        builder = self.ops.builder(keys, 10, "dot_product").set_n_training_threads(self.threads)
+        builder = builder.tree(**tree, training_sample_size=len(ids))
+        builder = builder.score_ah(2, anisotropic_quantization_threshold=0.2).reorder(100)
+        self.searcher = builder.build(docids=_names(ids))
+        self.searcher.set_num_threads(self.threads)
+
+    def insert(self, ids: Ids, keys: Floats) -> None:
+        self.searcher.upsert(_names(ids), keys)
+
+    def delete(self, ids: Ids) -> None:
+        self.searcher.delete(_names(ids))
+
+    def search(self, queries: Floats, k: int, effort: int) -> Ids:
+        part = -(-len(queries) // self.threads)  # a part for each thread
+        found, _ = self.searcher.search_batched_parallel(queries, k, 10 * k, effort, batch_size=part)
+        return np.asarray(found).astype(np.int64)
+
+
+def _names(ids: Ids) -> list[str]:
+    return [str(number) for number in ids.tolist()]
