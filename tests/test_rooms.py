@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
 PACKAGE = SOURCE / "hmn"
 FILES = sorted(PACKAGE.rglob("*.py"))
+FOLDERS = sorted({path.parent for home in (PACKAGE, ROOT / "bench") for path in home.rglob("*.py")})
 
 ORDER = {
     "hmn": "errors lazy results starting < _native < machine index facts < nn store < distributed < qa"
@@ -235,7 +236,7 @@ def test_files_are_small(path: Path) -> None:
     assert lines <= MOST_LINES, f"{lines} lines, expected {MOST_LINES} at most: split the file"
 
 
-@pytest.mark.parametrize("folder", sorted({path.parent for path in FILES}), ids=named)
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.relative_to(ROOT).as_posix())
 def test_folders_are_small(folder: Path) -> None:
     files = [path.name for path in folder.glob("*.py") if path.name != "__init__.py"]
     assert len(files) <= MOST_FILES, f"{len(files)} files, expected {MOST_FILES} at most: make folders"

@@ -34,7 +34,7 @@ LISTS = Kind("IVF{clusters},Flat", "nprobe", tuple(over("parallel_mode", [0, 1])
 QUANTISED = Kind("IVF{clusters},PQ{parts}x4fs,RFlat", "nprobe", tuple(over("k_factor", [2, 4, 8, 16, 32])))
 """Inverted lists of 4-bit codes, with the best cells scored in full."""
 BINARY = Kind(
-    "RR{features},IVF{clusters},RaBitQfs{bits},RFlat", "nprobe", tuple(over("k_factor", [1, 2, 4, 8, 16, 32]))
+    "RR{features},IVF{clusters},{codes},RFlat", "nprobe", tuple(over("k_factor", [1, 2, 4, 8, 16, 32]))
 )
 """Inverted lists of RaBitQ's codes, turned at random, with the best cells scored in full."""
 GRAPH = Kind("HNSW{links},Flat", "ef")
@@ -53,9 +53,9 @@ def quantised_builds(cells: int, features: int) -> list[Setting]:
 
 
 def binary_builds(cells: int, features: int) -> list[Setting]:
-    """Numbers of inverted lists, and bits per feature."""
+    """Numbers of inverted lists, and codes: of 1 bit per feature for fast scans, or of 4."""
     sizes = [{"features": features, "clusters": clusters} for clusters in cluster_counts(cells)]
-    return times(sizes, over("bits", [1, 4, 7]))
+    return times(sizes, over("codes", ["RaBitQfs1", "RaBitQ4"]))
 
 
 def graph_builds(cells: int, features: int) -> list[Setting]:  # noqa: ARG001
