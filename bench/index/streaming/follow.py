@@ -31,6 +31,8 @@ ROUNDS = 3
 """Rounds in which every cluster gets rows and loses rows."""
 SEED = 0
 """Seed of the clusters and of the draws."""
+PATIENCE = 5.0
+"""Seconds for one search after which an effort, and those above it, are given up."""
 KINDS = ("sliding", "clustered")
 """Runbooks that can be made for any data set."""
 
@@ -136,10 +138,13 @@ def follow(row: str, course: Course, threads: int) -> dict[str, Any]:
                 changed[step.operation] += step.end - step.start
                 present[step.start : step.end] = step.operation == "insert"
                 continue
-            for effort in efforts:
+            for number, effort in enumerate(efforts):
                 taken, found = child.call("search", effort)
                 spent[effort] += taken
                 recall[effort].append(judged(keys, queries, found, present, best[search]))
+                if taken > PATIENCE:
+                    efforts = efforts[: max(1, number)]
+                    break
             search += 1
     finally:
         child.close()

@@ -17,7 +17,7 @@ come and go one by one and share by share, in several rounds. Searches have {que
 {batch}, at every effort of a system; the answers are judged by exact search over the rows that are in. Recall
 is the mean over all searches, as in big-ann, and the least of them. Each system has its first part alone for
 its build, and its authors' usual settings. The first effort whose mean recall@10 reaches {target} is shown,
-or the best.
+or the best. An effort that needs more than {patience} s for a search is given up.
 
 Every system runs in a process of its own with {threads} thread(s), one after the other. {quiet}"""
 """Paragraphs on how the figures were measured."""

@@ -62,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "target": TARGET,
             "queries": follow.QUERIES,
             "batch": BATCH,
+            "patience": follow.PATIENCE,
             "checked": not given.unchecked,
         },
         "courses": {},

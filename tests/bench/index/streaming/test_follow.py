@@ -51,6 +51,23 @@ def test_a_forgetful_system_is_noticed(
     assert point["least_recall"] < 0.9
 
 
+def test_efforts_that_take_too_long_are_given_up(
+    small: data.DataSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Slow(Here):
+        def call(self, method: str, *arguments: Any) -> Any:
+            answer = super().call(method, *arguments)
+            if method == "search" and arguments[0] >= 16:
+                return follow.PATIENCE + 1, answer[1]
+            return answer
+
+    monkeypatch.setattr(follow, "Child", Slow)
+    course = follow.prepare(small, "sliding", tmp_path, parts=8)
+    points = follow.follow("hmn cluster", course, 1)["points"]
+    assert [point["effort"] for point in points] == [4, 8]
+    assert points[0]["recall"] <= points[1]["recall"]
+
+
 def test_rows_that_are_not_in_count_nothing() -> None:
     keys = np.eye(20, dtype=np.float32) * np.arange(20, 0, -1, dtype=np.float32)[:, None]
     queries = np.ones((1, 20), dtype=np.float32)
