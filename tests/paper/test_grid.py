@@ -3,8 +3,10 @@ from __future__ import annotations
 import pytest
 
 from hmn.errors import ConfigError
-from hmn.paper.grid import ROWS, TABLES, chosen, named
+from hmn.paper.grid import BESIDE, ROWS, TABLES, chosen, named
+from hmn.paper.network.attention.search_budget import target_reads
 from hmn.paper.preset import PRESETS
+from hmn.paper.verdicts.compared import FAMILIES_AT_SPEED_UP
 
 
 def test_tables_and_rows_are_chosen_by_name() -> None:
@@ -25,6 +27,17 @@ def test_tables_and_rows_are_chosen_by_name() -> None:
         chosen(["table9"], text=False)
     with pytest.raises(ConfigError, match="--model"):
         chosen(["text"], text=False)
+
+
+def test_the_papers_structures_come_again_with_more_reads() -> None:
+    rows = chosen(["speed-up"], text=False)
+    assert {row.name for row in rows} == set(FAMILIES_AT_SPEED_UP) == BESIDE.keys()
+    for row in rows:
+        few = BESIDE[row.name]
+        assert (row.reader, row.k, row.cells, row.strategy) == (few.reader, few.k, few.cells, few.strategy)
+        assert row.name == f"{few.name} at the paper's speed-up"
+        assert target_reads(PRESETS["full"], 81_004, row.speed_up) == 15_000
+        assert target_reads(PRESETS["full"], 81_004, few.speed_up) == 900
 
 
 def test_rows_can_be_called_by_their_titles_in_the_report() -> None:

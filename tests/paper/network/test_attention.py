@@ -93,17 +93,17 @@ def test_reinforce_rewards_the_right_cell_alone(
 def test_every_approximate_search_is_brought_to_the_same_reads(row: Row, large: FactTable) -> None:
     attention, memory = attention_of(row, large)
     wanted = target_reads(PRESET, len(memory), row.speed_up)
-    assert wanted == {0: 250, 10: 200}[row.speed_up]
+    assert wanted == {0: 250, 10: 200, 5.4: 370}[row.speed_up]
     tuned = attention.tune(queries(memory, 96))
     assert tuned["reached"], tuned
     found = attention.search(queries(memory, 96, seed=1), ["who"] * 96, 10)
     assert float(found.reads.mean()) == pytest.approx(wanted, rel=0.15)
     _, size = attention.loss(
-        queries(memory, 32), asked(large, list(range(32))), np.arange(32), torch.Generator().manual_seed(0)
+        queries(memory, 4), asked(large, list(range(4))), np.arange(4), torch.Generator().manual_seed(0)
     )
-    assert 32 < size < len(memory)
+    assert 4 < size < len(memory)
     if row.k:
-        assert size <= 32 * (row.k + 1)
+        assert size <= 4 * (row.k + 1)
 
 
 def test_two_levels_are_two(large: FactTable) -> None:

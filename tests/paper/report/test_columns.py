@@ -24,6 +24,7 @@ def test_a_row_that_was_cut_says_so_and_whether_it_was_still_rising() -> None:
         ("clustering", 81_004 // 90),
         ("Top-K with few clusters", 81_004 // 36),
         ("10-MIPS by hmn's clusters with a tenth of the reads", 81_004 // 10),
+        ("PCA-Tree at the paper's speed-up", 15_000),
     ],
 )
 def test_reads_that_were_missed_have_a_footnote(name: str, reads: int) -> None:

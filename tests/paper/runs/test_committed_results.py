@@ -18,9 +18,14 @@ RUNS: list[dict[str, Any]] = [json.loads(line) for line in LINES]
 ROW_BY_NAME = {row.name: row for row in ROWS}
 
 
-def test_every_row_of_the_grid_has_a_committed_run() -> None:
-    assert {run["name"] for run in RUNS} == ROW_BY_NAME.keys()
-    assert len({run["key"] for run in RUNS}) == len(RUNS) == 59
+def test_every_row_of_the_grid_has_a_committed_run_or_is_said_not_to_have_one() -> None:
+    missing = ROW_BY_NAME.keys() - {run["name"] for run in RUNS}
+    assert {run["name"] for run in RUNS} <= ROW_BY_NAME.keys()
+    assert {ROW_BY_NAME[name].table for name in missing} <= {"speed-up"}, "all others were run"
+    assert len({run["key"] for run in RUNS}) == len(RUNS) == 62 - len(missing)
+    report = (FOLDER / "report.md").read_text(encoding="utf-8").splitlines()
+    said = {line.split(" | ")[0].removeprefix("| ") for line in report if "| not run yet |" in line}
+    assert said == missing
 
 
 @pytest.mark.parametrize("run", RUNS, ids=lambda run: f"{run['name']}-{run['seed']}-{run['device']}")

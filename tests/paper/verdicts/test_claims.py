@@ -7,7 +7,7 @@ import pytest
 from hmn.paper.grid import ROWS
 from hmn.paper.published import PUBLISHED
 from hmn.paper.verdicts.claims import Verdict, verdicts
-from hmn.paper.verdicts.compared import OURS, OURS_AT_A_TENTH, STRATEGIES
+from hmn.paper.verdicts.compared import FAMILIES_AT_SPEED_UP, OURS, OURS_AT_A_TENTH, STRATEGIES
 from hmn.paper.verdicts.decisions import DOES_NOT, HOLDS, UNDECIDED
 from hmn.paper.verdicts.significance import Mean
 from hmn.paper.verdicts.table import Table
@@ -140,7 +140,30 @@ def test_other_k_are_shown_with_their_convergence() -> None:
 )
 def test_clustering(wta: float, pca: float, reads: float, expected: str) -> None:
     runs = run("clustering", 0.515), run("WTA-Hash", wta, reads=reads), run("PCA-Tree", pca)
-    assert verdict("3", *runs) == expected
+    assert verdict("3a", *runs) == expected
+    more_reads = [{**one, "name": f"{one['name']} at the paper's speed-up"} for one in runs]
+    assert verdict("3b", *more_reads) == expected
+    assert verdict("3a", *more_reads) == verdict("3b", *runs) == UNDECIDED, "they were not run"
+
+
+def test_clustering_with_more_reads_is_shown_beside_its_lead_with_few() -> None:
+    few = run("clustering", 0.515), run("WTA-Hash", 0.4), run("PCA-Tree", 0.32)
+    more = [
+        run(f"{name} at the paper's speed-up", fact)
+        for name, fact in (("clustering", 0.6), ("WTA-Hash", 0.61), ("PCA-Tree", 0.5))
+    ]
+    assert judged("3b", *few).figures == f"not run yet: {', '.join(FAMILIES_AT_SPEED_UP)}"
+    missing = judged("3b", *few, *more[:2])
+    assert (missing.verdict, missing.figures) == (UNDECIDED, f"not run yet: {more[2]['name']}")
+    found = judged("3b", *few, *more)
+    assert found.verdict == UNDECIDED, "a point is within the margin"
+    assert "minus WTA-Hash at the paper's speed-up: -1.0 ± 1.4" in found.figures
+    lead = (
+        "with the reads of 3a: clustering minus WTA-Hash: +11.5 ± 1.4, clustering minus PCA-Tree: +19.5 ± 1.4"
+    )
+    assert found.figures.endswith(lead)
+    assert "with the reads" not in judged("3b", *few[:2], *more).figures
+    assert judged("3a", *few).verdict == judged("3a", *few, *more).verdict == HOLDS
 
 
 def strategies(sample: float, block: float, reads: float = 1000.0, own: float = 0.4) -> list[dict[str, Any]]:
@@ -267,10 +290,10 @@ def test_a_tenth_of_the_reads_loses_next_to_nothing(ours: float, expected: str) 
 
 def test_without_its_rows_a_claim_is_undecided_and_says_what_is_missing() -> None:
     found = verdicts(Table([run("full softmax", 0.6)]))
-    numbers = ["1", "2a", "2b", "3", "4", "5", "6a", "6b", "7", "8a", "8b"]
+    numbers = ["1", "2a", "2b", "3a", "3b", "4", "5", "6a", "6b", "7", "8a", "8b"]
     assert [one.number for one in found] == numbers
     assert {one.verdict for one in found} == {UNDECIDED}
-    assert found[5].figures == "not run: exact 10-MIPS, keyword filter"
+    assert found[6].figures == "not run yet: exact 10-MIPS, keyword filter"
 
 
 @pytest.mark.parametrize(

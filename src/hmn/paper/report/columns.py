@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
-from hmn.paper.grid import BM25, KEYWORDS, Row, title_of
+from hmn.paper.grid import BESIDE, BM25, KEYWORDS, Row, title_of
 from hmn.paper.network.attention.search_budget import strategy_reads, target_reads
 from hmn.paper.preset import Preset
-from hmn.paper.published import PUBLISHED
+from hmn.paper.published import PUBLISHED, Published
 from hmn.paper.report.document import Block
 from hmn.paper.report.prose import entries, paragraph
 from hmn.paper.verdicts.significance import Mean
@@ -42,12 +42,12 @@ def row_table(
         failed: names of the rows that failed.
     """
     if not any(row.name in table or row.name in failed for row in rows):
-        return Block(title, ["Not run."])
+        return Block(title, ["Not run yet."])
     lines, columns = [], found_columns(preset)
     for row in rows:
         cells = [column.cell(table, row) if row.name in table else MISSING for column in columns]
         if row.name not in table:
-            cells[0] = "failed" if row.name in failed else "not run"
+            cells[0] = "failed" if row.name in failed else "not run yet"
         lines.append([title_of(row.name, preset), _paper_accuracy(row), _paper_size(row), *cells])
     head = ["row", "paper: accuracy", "paper: softmax size", *(column.head for column in columns)]
     text = [paragraph("captions", "equal reads")] if any(row.index != "exact" for row in rows) else []
@@ -86,13 +86,18 @@ def figure(mean: Mean | None, scale: float = 1.0, digits: int = 1) -> str:
     return f"{scale * mean.value:,.{digits}f}{spread}"
 
 
+def _published(row: Row) -> Published | None:
+    """The paper's figures of a row, or of the row that it is compared with."""
+    return PUBLISHED.get(BESIDE.get(row.name, row).name)
+
+
 def _paper_accuracy(row: Row) -> str:
-    paper = PUBLISHED.get(row.name)
+    paper = _published(row)
     return MISSING if paper is None else f"{paper.accuracy:.1f}{' (r)' if paper.recalled else ''}"
 
 
 def _paper_size(row: Row) -> str:
-    paper = PUBLISHED.get(row.name)
+    paper = _published(row)
     return MISSING if paper is None or paper.softmax_size is None else f"{paper.softmax_size:,}"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from hmn.index.clustering.reduction import PaperReduction
 from hmn.paper import published
-from hmn.paper.grid import PCA_TREE, ROWS, TEXT, WTA_HASH
+from hmn.paper.grid import PAPERS_SPEED_UP, PCA_TREE, ROWS, TEXT, WIDE_WTA_HASH, WTA_HASH
 from hmn.paper.network.attention.search_budget import strategy_reads
 from hmn.paper.preset import Preset
 from hmn.paper.report.document import Block
@@ -51,6 +51,8 @@ def set_up(runs: Sequence[Mapping[str, Any]], preset: Preset) -> Block:
         u=reduction.u,
         m=reduction.m,
         wta_hash=WTA_HASH.format(prefix=preset.prefix),
+        wide_wta_hash=WIDE_WTA_HASH,
+        papers_speed_up=PAPERS_SPEED_UP,
         pca_tree=PCA_TREE,
         **asked,
         **sizes,

@@ -8,7 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from hmn.paper.grid import ROWS, TABLES, title_of
+from hmn.paper import published
+from hmn.paper.grid import BESIDE, PAPERS_SPEED_UP, ROWS, TABLES, WIDE_WTA_HASH, title_of
 from hmn.paper.preset import Preset
 from hmn.paper.report.columns import cost_table, row_table, what_columns_mean
 from hmn.paper.report.document import Block, as_html, as_markdown
@@ -108,12 +109,27 @@ def _row_tables(table: Table, preset: Preset, failed: Collection[str]) -> list[B
     blocks: list[Block] = []
     explained: set[str] = set()
     for name, heading in TABLES.items():
-        rows = [row for row in ROWS if row.table == name]
+        own = [row for row in ROWS if row.table == name]
+        rows = [one for row in own for one in (BESIDE.get(row.name), row) if one is not None]
         block = row_table(heading, table, rows, preset, failed)
         fresh = [text for text in block.text if not block.head or text not in explained]
+        if name == "speed-up":
+            fresh.append(_speed_up(preset))
         explained.update(fresh)
         blocks.append(replace(block, text=fresh))
     return blocks
+
+
+def _speed_up(preset: Preset) -> str:
+    """Why there are rows with more reads."""
+    return paragraph(
+        "captions",
+        "speed-up",
+        papers=PAPERS_SPEED_UP,
+        cells=published.CELLS,
+        ours=preset.speed_up,
+        wta_hash=WIDE_WTA_HASH,
+    )
 
 
 def _figure(name: str, drawn: bytes | None, heading: str) -> list[Block]:
@@ -186,4 +202,5 @@ def _rules(found: Sequence[Verdict], title: Callable[[str], str]) -> Block:
 def _claim(number: str) -> list[str]:
     """A claim and its rule."""
     shares = {"reached": REACHED, "slower": SLOWER, "next_to_nothing": NEXT_TO_NOTHING}
-    return paragraphs("claims", number, **{name: 100 * share for name, share in shares.items()})
+    percent = {name: 100 * share for name, share in shares.items()}
+    return paragraphs("claims", number, papers_speed_up=PAPERS_SPEED_UP, **percent)

@@ -27,6 +27,8 @@ SMALLER_K = ("exact 10-MIPS", "exact 50-MIPS", "exact 100-MIPS", "exact 1000-MIP
 """Rows of exact K-MIPS by rising K."""
 FAMILIES = (CLUSTERS, "WTA-Hash", "PCA-Tree")
 """Rows of the paper's three families of structures."""
+FAMILIES_AT_SPEED_UP = tuple(f"{name} at the paper's speed-up" for name in FAMILIES)
+"""Rows of the same with more reads."""
 SIZES = ("few", "many")
 """Names of the two numbers of clusters in the grid of strategies."""
 STRATEGIES = tuple(

@@ -18,7 +18,7 @@ ROUNDS = 6
 """Upper limit of numbers of clusters that the tuning of a strategy tries."""
 
 
-def target_reads(preset: Preset, cells: int, speed_up: int = 0) -> int:
+def target_reads(preset: Preset, cells: int, speed_up: float = 0) -> int:
     """Reads per question that an approximate search may spend, except in the grid of strategies.
 
     Args:
@@ -26,7 +26,7 @@ def target_reads(preset: Preset, cells: int, speed_up: int = 0) -> int:
         cells: cells of the memory.
         speed_up: the row's own speed-up; 0 for the preset's.
     """
-    return max(1, cells // (speed_up or preset.speed_up))
+    return max(1, int(cells / (speed_up or preset.speed_up)))
 
 
 def strategy_reads(preset: Preset, cells: int) -> int:
