@@ -22,7 +22,7 @@ BATCHES = (256, 1)
 STEPS = (0.1, 0.2, 0.35, 0.5, 0.7, 1, 1.5, 2.5, 5)
 """Efforts of a curve, as multiples of the effort that reaches the target."""
 LITTLE = 0.002
-"""Gain of recall from doubling the effort below which more effort is not tried."""
+"""Gain of recall from doubling the effort below which the largest effort is tried next."""
 
 
 @dataclass(frozen=True)
@@ -178,12 +178,13 @@ def least_effort(
     """The least effort whose recall reaches the target, for a recall that grows with effort.
 
     Doubles from the guess until the target is reached, then bisects. None if it is not reached at the upper
-    limit, or if doubling the effort twice in a row gains less than ``LITTLE``.
+    limit, which is tried as soon as doubling the effort twice in a row gains less than ``LITTLE``.
     """
     effort, below, idle, before = max(low, min(guess, high)), low - 1, 0, -1.0
     while (reached := recall(effort)) < target:
         idle = idle + 1 if reached - before < LITTLE else 0
-        if effort == high or idle == 2:
+        # the smallest efforts may all find the same, and larger ones more
+        if effort == high or (idle == 2 and recall(high) < target):
             return None
         below, before, effort = effort, reached, min(high, 2 * effort)
     above, step = effort, 1

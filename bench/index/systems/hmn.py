@@ -30,14 +30,12 @@ class Kind:
     Attributes:
         name: name in the registry.
         effort: search setting with which recall grows; None if there is none.
-        least: lower limit of the effort.
         most: upper limit of the effort, from build setting and number of cells.
         others: combinations of the other search settings, from build setting and results per query.
     """
 
     name: str
     effort: str | None = None
-    least: int = 1
     most: Callable[[Setting, int], int] = lambda _build, _cells: 0
     others: Callable[[Setting, int], list[Setting]] = lambda _build, _k: [{}]
 
@@ -48,15 +46,13 @@ def _rescored(build: Setting, k: int) -> list[Setting]:
 
 EXACT = Kind("exact")
 """Exact search."""
-CLUSTER = Kind("cluster", "num_probes", 1, lambda build, _: int(build["num_clusters"]), _rescored)
+CLUSTER = Kind("cluster", "num_probes", lambda build, _: int(build["num_clusters"]), _rescored)
 """Clusters."""
-HIERARCHY = Kind("hierarchy", "reach", 20, lambda _build, _cells: 1000, _rescored)
+HIERARCHY = Kind("hierarchy", "reach", lambda _build, _cells: 1000, _rescored)
 """A hierarchy of groups, which was taught no queries; from a reach of 1000 on it is exact."""
-WTA_HASH = Kind("wta-hash", "num_probes", 1, lambda build, _: 1 + int(build["num_permutations"]))
+WTA_HASH = Kind("wta-hash", "num_probes", lambda build, _: 1 + int(build["num_permutations"]))
 """Winner-take-all hashing."""
-PCA_TREE = Kind(
-    "pca-tree", "num_leaves", 1, lambda build, cells: max(1, 2 * cells // int(build["leaf_size"]))
-)
+PCA_TREE = Kind("pca-tree", "num_leaves", lambda build, cells: max(1, 2 * cells // int(build["leaf_size"])))
 """A tree along principal components."""
 
 
@@ -113,7 +109,7 @@ class Structure:
         self.index.load_state_dict(importlib.import_module("safetensors.torch").load_file(folder / FILE))
 
     def efforts(self, k: int) -> tuple[int, int]:  # noqa: ARG002
-        return self.kind.least, self.kind.most(self.setting, len(self.index))
+        return 1, self.kind.most(self.setting, len(self.index))
 
     def others(self, k: int) -> list[Setting]:
         return self.kind.others(self.setting, k)
