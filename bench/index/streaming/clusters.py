@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.index.systems.base import Floats, Ids, package, padded
+from bench.index.systems.base import Floats, Ids, Setting, package, padded
 from bench.index.systems.rabitq import LEAST
 
 PROBES = (4, 8, 16, 32, 64, 128, 256)
@@ -24,18 +24,22 @@ def cluster_count(most: int, first: int) -> int:
 
 
 class Hmn:
-    """A structure of ``hmn.index``, with its default settings but for the number of clusters."""
+    """A structure of ``hmn.index`` with some settings; a ``cluster`` has as many clusters as others here."""
 
-    def __init__(self, name: str, efforts: tuple[int, ...], most: int, threads: int) -> None:
+    def __init__(
+        self, name: str, efforts: tuple[int, ...], settings: Setting, most: int, threads: int
+    ) -> None:
         # imported here, so that no other system runs alongside PyTorch's threads
         self.torch: Any = importlib.import_module("torch")
         self.torch.set_num_threads(threads)
-        self.name, self.efforts, self.most = name, efforts, most
+        self.name, self.efforts, self.settings, self.most = name, efforts, settings, most
         self.index: Any = None
 
     def begin(self, ids: Ids, keys: Floats) -> None:
-        made = {"num_clusters": cluster_count(self.most, len(ids))} if self.name == "cluster" else {}
-        self.index = importlib.import_module("hmn.index.registry").make_index(self.name, **made)
+        count = {"num_clusters": cluster_count(self.most, len(ids))} if self.name == "cluster" else {}
+        self.index = importlib.import_module("hmn.index.registry").make_index(
+            self.name, **self.settings, **count
+        )
         self.index.build(self.torch.from_numpy(keys), self.torch.from_numpy(ids))
 
     def insert(self, ids: Ids, keys: Floats) -> None:

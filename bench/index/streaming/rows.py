@@ -8,10 +8,15 @@ from functools import partial
 from typing import Protocol
 
 from bench.index.streaming import clusters, graphs
-from bench.index.systems.base import Floats, Ids
+from bench.index.systems.base import Floats, Ids, Setting
 
 REACH = (25, 50, 100, 150, 200, 300, 500)
 """Efforts of the hierarchy: how far to look, in hundredths of what its build measured."""
+
+HASHES: Setting = {"num_tables": 64, "num_permutations": 4, "prefix": 4, "num_probes": 4}
+"""Settings of the hash tables, as in the main benchmark."""
+CANDIDATES = (100, 300, 1000, 3000, 10_000)
+"""Efforts of the hash tables: cells scored in full."""
 
 
 class Live(Protocol):
@@ -56,11 +61,11 @@ class Row:
 
 
 ROWS: dict[str, Row] = {
-    "hmn exact": Row(partial(clusters.Hmn, "exact", (1,)), "hmn"),
-    "hmn cluster": Row(partial(clusters.Hmn, "cluster", clusters.PROBES), "hmn"),
-    "hmn hierarchy": Row(partial(clusters.Hmn, "hierarchy", REACH), "hmn"),
-    "hmn wta-hash": Row(partial(clusters.Hmn, "wta-hash", (1, 2, 3, 5)), "hmn"),
-    "hmn pca-tree": Row(partial(clusters.Hmn, "pca-tree", clusters.PROBES), "hmn"),
+    "hmn exact": Row(partial(clusters.Hmn, "exact", (1,), {}), "hmn"),
+    "hmn cluster": Row(partial(clusters.Hmn, "cluster", clusters.PROBES, {}), "hmn"),
+    "hmn hierarchy": Row(partial(clusters.Hmn, "hierarchy", REACH, {}), "hmn"),
+    "hmn wta-hash": Row(partial(clusters.Hmn, "wta-hash", CANDIDATES, HASHES), "hmn"),
+    "hmn pca-tree": Row(partial(clusters.Hmn, "pca-tree", (1, 2, 4, 8, 16, 32), {}), "hmn"),
     "faiss IVF-Flat": Row(clusters.Faiss, "faiss-cpu"),
     "IVF-RaBitQ": Row(clusters.Rabitq, "rabitqlib"),
     "ScaNN": Row(clusters.Scann, "scann"),

@@ -8,8 +8,8 @@ from bench.index.score import best_scores, recalls
 from bench.index.streaming.rows import ROWS
 from bench.index.systems.base import PackageMissingError
 
-LEAST = {"hmn wta-hash": 0.5, "NGT": 0.5}
-"""Recall that a row reaches with its largest effort, if less than 0.9: hashes, and a graph in loose parts."""
+LEAST = {"NGT": 0.5}
+"""Recall that a row reaches with its largest effort, if less than 0.9: a graph in loose parts."""
 
 
 @pytest.mark.parametrize("row", ROWS)
