@@ -14,8 +14,8 @@ from torch import Tensor
 import hmn._native as native
 from hmn._native import backend, search_levels
 from hmn._native.fallback import search as pytorch
-from hmn._native.level import IN_FULL, LANES, Level
-from hmn.errors import NonFiniteError
+from hmn._native.level import IN_FULL, LANES, Begin, Level
+from hmn.errors import NonFiniteError, ShapeError
 from hmn.index.storage.coded_lists import Lists
 
 pytestmark = pytest.mark.skipif(native.kernels() == "twin", reason="the kernels were not built")
@@ -213,6 +213,46 @@ def test_threads_do_not_change_the_result(bits: int) -> None:
         torch.set_num_threads(threads)
     for result in found[1:]:
         assert all(torch.equal(a, b) for a, b in zip(result, found[0], strict=True))
+
+
+@pytest.mark.usefixtures("instructions")
+@pytest.mark.parametrize("bits", [1, 4, 8, IN_FULL])
+def test_a_search_goes_on_where_another_has_ended(bits: int) -> None:
+    keys, levels, directions, query = drawn(300, 12, 9, bits, 5)
+    wanted = search_levels(query, levels, directions, [3], keys, 20, 5)
+    way = search_levels(query, levels[:1], [], [], directions[0], 3, 3)
+    lists = torch.nn.functional.pad(way.cell, (1, 1), value=-1)  # places without a list change nothing
+    begin = Begin(lists, torch.nn.functional.pad(way.score, (1, 1)))
+    for search in (search_levels, pytorch.search_levels):
+        found = search(query, levels[1:], [], [], keys, 20, 5, begin=begin)
+        assert torch.equal(found.cell, wanted.cell)
+        torch.testing.assert_close(found.score, wanted.score)
+        torch.testing.assert_close(found.reads + way.reads, wanted.reads)
+        assert torch.equal(found.cells_scored, wanted.cells_scored)
+        nothing = Begin(torch.full_like(lists, -1), begin.base)
+        found = search(query, levels[1:], [], [], keys, 20, 5, begin=nothing)
+        assert bool((found.cell == -1).all()) and bool((found.reads == 0).all())
+
+
+@pytest.mark.usefixtures("instructions")
+def test_children_that_hold_nothing_are_passed_over_in_the_last_level_too() -> None:
+    keys, levels, directions, query = drawn(300, 12, 9, 8, 5)
+    held = torch.ones(9, dtype=torch.int32)
+    best = search_levels(query, levels[:1], [], [], directions[0], 9, 9).cell
+    held[best[0, :2]] = 0
+    for search in (search_levels, pytorch.search_levels):
+        found = search(query[:1], levels[:1], [], [], directions[0], 7, 7, held=[held]).cell
+        assert torch.equal(found, best[:1, 2:])
+
+
+@pytest.mark.usefixtures("instructions")
+def test_lists_to_begin_with_must_exist() -> None:
+    keys, levels, _, query = drawn(50, 8, 2, 8, 3)
+    begin = Begin(torch.full((len(query), 1), 2), torch.zeros(len(query), 1))
+    with pytest.raises(ShapeError, match="a list to begin with is 2, expected from 0 to below 2"):
+        search_levels(query, levels[1:], [], [], keys, 10, 5, begin=begin)
+    with pytest.raises(ShapeError, match="lists to begin with is"):
+        search_levels(query, levels[1:], [], [], keys, 10, 5, begin=Begin(begin.lists[1:], begin.base))
 
 
 def test_replaced_tensors_of_a_level_are_noticed() -> None:

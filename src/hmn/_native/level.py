@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from operator import is_not
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +17,18 @@ GROUP = 4
 """Bytes of an entry's code that lie side by side; the same bytes of the other entries of the panel follow."""
 IN_FULL = 32
 """Value of ``Level.bits`` for entries without codes, which are scored by their keys."""
+
+
+class Begin(NamedTuple):
+    """Lists that queries enter first, where others have already found the way to them.
+
+    Attributes:
+        lists: ``(B, P)`` int64, -1 for none.
+        base: ``(B, P)`` float32 inner product of the query with the direction of each list.
+    """
+
+    lists: Tensor
+    base: Tensor
 
 
 @dataclass

@@ -14,7 +14,7 @@ from hmn._native.backend import kernels_for
 from hmn._native.fallback import buckets as pytorch_buckets
 from hmn._native.fallback import search as pytorch
 from hmn._native.finite import check_vectors
-from hmn._native.level import Level
+from hmn._native.level import Begin, Level
 from hmn._native.watch import LEVELS, Steps
 from hmn.errors import ShapeError
 from hmn.results import SearchResult
@@ -33,12 +33,13 @@ def search_levels(
     *,
     ranks: Sequence[int] | None = None,
     held: Sequence[Tensor] | None = None,
+    begin: Begin | None = None,
     places: int = 0,
     wider: Callable[[Tensor], SearchResult] | None = None,
 ) -> SearchResult:
     """Find the best rows through levels of lists of coded entries; see ``hmn.index.structures.cluster``.
 
-    Every query enters the only list of the first level and scores its entries by their codes. The best
+    Every query enters the only list of the first level, or those of ``begin``, and scores its entries by their codes. The best
     ``probes[0]`` of them name the lists of the second level that it enters, and so on. In the last level, the
     best ``rescored`` entries are scored again by their keys.
 
@@ -59,8 +60,9 @@ def search_levels(
         weights: for each level, a factor above 0 per child ``(n,)`` float32. Entries of a level are compared
             by their weighted scores; scores in full are compared without weights. Where a level but the last
             has weights, ``directions`` must be None.
-        held: for each level but the last, what each child holds ``(n,)`` int32: lists that hold nothing are
-            passed over. None where all may be entered.
+        held: for each level, or each but the last, what each child holds ``(n,)`` int32: children that hold
+            nothing are passed over. None where all may be entered.
+        begin: lists of the first level to enter, in place of its only one.
         places: results that a query should have: ``k``, or the number of all rows if that is less.
         wider: a search that looks further. It is asked those queries that have fewer results than
             ``places``, if there are any; see ``filled``.
@@ -80,6 +82,7 @@ def search_levels(
             *(query, levels, directions, probes, keys, rescored, k, margins, weights),
             ranks=ranks,
             held=held,
+            begin=begin,
             steps=steps,
         )
         if seen is not None and steps is not None:
@@ -102,6 +105,7 @@ def search_levels(
         [1] * len(probes) if ranks is None else list(ranks),
         [] if weights is None else [_numbers(weight, torch.float32, "weights") for weight in weights],
         [] if held is None else [_numbers(each, torch.int32, "what lists hold") for each in held],
+        *_lists(begin, count),
         *key_rows(keys, features),
         rescored,
         places,
@@ -252,6 +256,15 @@ def _rows(vectors: Tensor | None, features: int) -> tuple[int, int]:
         return 0, 0
     count = vectors.shape[0]
     return address(vectors, torch.float32, (count, features), "a level's directions"), count
+
+
+def _lists(begin: Begin | None, queries: int) -> tuple[int, int, int]:
+    """Addresses and number of the lists that queries enter first; zeros for none."""
+    if begin is None:
+        return 0, 0, 0
+    shape = queries, begin.lists.shape[1]
+    lists = address(begin.lists, torch.int64, shape, "lists to begin with")
+    return lists, address(begin.base, torch.float32, shape, "their products"), shape[1]
 
 
 def _numbers(numbers: Tensor, dtype: torch.dtype, name: str) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hmn._native.codes import codes_of
 from hmn._native.fallback.buckets import best_of
-from hmn._native.level import IN_FULL, LANES, Level
+from hmn._native.level import IN_FULL, LANES, Begin, Level
 from hmn._native.watch import Steps
 from hmn.results import SearchResult
 
@@ -30,6 +30,7 @@ def search_levels(
     *,
     ranks: Sequence[int] | None = None,
     held: Sequence[Tensor] | None = None,
+    begin: Begin | None = None,
     steps: Steps | None = None,
 ) -> SearchResult:
     """See ``hmn._native.search.search_levels``; ``steps``, if given, takes down what is looked at."""
@@ -37,15 +38,16 @@ def search_levels(
     # 2. in the last level, collect candidate rows
     # 3. score these in full
     spent = torch.zeros(len(query), dtype=torch.int64, device=query.device)  # bytes
-    lists = torch.zeros(len(query), 1, dtype=torch.int64, device=query.device)
-    base = query.new_zeros(len(query), 1)
+    if begin is None:
+        begin = Begin(spent.new_zeros(len(query), 1), query.new_zeros(len(query), 1))
+    lists, base = begin
     norm = torch.linalg.vector_norm(query, dim=1, keepdim=True, dtype=torch.float64).float()
     margins = [torch.inf] * len(probes) if margins is None else margins
     factors: Sequence[Tensor | None] = [None] * len(levels) if weights is None else weights
     ranks = [1] * len(probes) if ranks is None else ranks
-    sizes: Sequence[Tensor | None] = [None] * len(probes) if held is None else held
+    sizes: list[Tensor | None] = [*(held or []), *[None] * len(levels)]
     for level, direction, wanted, margin, rank, weight, size in zip(
-        levels[:-1], directions, probes, margins, ranks, factors[:-1], sizes, strict=True
+        levels[:-1], directions, probes, margins, ranks, factors[:-1], sizes[: len(probes)], strict=True
     ):
         entry, score, count = _scan(query, level, lists, base, wanted, weight, size)  # (B, wanted)
         if margin < torch.inf:
@@ -64,7 +66,7 @@ def search_levels(
     if levels[-1].bits == IN_FULL:
         count, candidate = torch.zeros_like(spent), _members(levels[-1], lists)
     else:
-        entry, _, count = _scan(query, levels[-1], lists, base, rescored, factors[-1])
+        entry, _, count = _scan(query, levels[-1], lists, base, rescored, factors[-1], sizes[len(probes)])
         candidate = _children(levels[-1], entry)
     if steps is not None:
         steps.note(count)

@@ -124,13 +124,21 @@ void Descent::rescore() {
 
 int64_t search(const Simd& simd, const Queries& queries, const std::vector<Level>& levels,
                const std::vector<Rows>& direction, const std::vector<int64_t>& probes, const std::vector<float>& margin,
-               const std::vector<int64_t>& rank, const Rows& keys, int64_t rescored, int64_t places, Found found,
-               Spent spent, int threads) {
+               const std::vector<int64_t>& rank, const Begin& begin, const Rows& keys, int64_t rescored, int64_t places,
+               Found found, Spent spent, int threads) {
     Team team(threads);
     const Coded coded(queries, 8, team);
     if (!coded.finite) return -1;
-    std::vector<Probe> entered(queries.count);
-    for (int64_t query = 0; query < queries.count; ++query) entered[query] = {0, int32_t(query), 0.0f};
+    std::vector<Probe> entered;
+    entered.reserve(queries.count * begin.count);
+    for (int64_t query = 0; query < queries.count; ++query) {
+        if (!begin.list) entered.push_back({0, int32_t(query), 0.0f});
+        for (int64_t i = query * begin.count; begin.list && i < (query + 1) * begin.count; ++i) {
+            if (begin.list[i] < 0) continue;
+            const int32_t list = int32_t(below(begin.list[i], levels[0].lists, "a list to begin with"));
+            entered.push_back({list, int32_t(query), begin.base[i]});
+        }
+    }
     const std::vector<int64_t> nothing(queries.count, 0);
     Descent descent{simd, queries, levels, direction, probes, margin, rank, keys, rescored, found, spent, team, coded,
                     std::move(entered), nothing, nothing, {}};
