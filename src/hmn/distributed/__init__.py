@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 from hmn.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from hmn.distributed.checkpoint import ShardedCheckpoint as ShardedCheckpoint
     from hmn.distributed.collectives import Ranks as Ranks
     from hmn.distributed.replicas import keep_shards as keep_shards
     from hmn.distributed.replicas import sum_gradients as sum_gradients
+    from hmn.distributed.saving.checkpoint import ShardedCheckpoint as ShardedCheckpoint
     from hmn.distributed.sharded_index import ShardedIndex as ShardedIndex
     from hmn.distributed.sharded_memory import ShardedMemory as ShardedMemory
 
 __getattr__, __dir__, __all__ = lazy_names(
     "hmn.distributed",
     {
-        "hmn.distributed.checkpoint": ["ShardedCheckpoint"],
+        "hmn.distributed.saving.checkpoint": ["ShardedCheckpoint"],
         "hmn.distributed.collectives": ["Ranks"],
         "hmn.distributed.replicas": ["keep_shards", "sum_gradients"],
         "hmn.distributed.sharded_index": ["ShardedIndex"],

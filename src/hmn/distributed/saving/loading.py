@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hmn.distributed.row_files import Piece, RowFile, overlapping, read_rows
-from hmn.distributed.training_state import RowState, TrainingState
+from hmn.distributed.saving.row_files import Piece, RowFile, overlapping, read_rows
+from hmn.distributed.saving.training_state import RowState, TrainingState
 from hmn.errors import ConfigError
 from hmn.store.contents import fitting
 from hmn.store.values import unpacked_values

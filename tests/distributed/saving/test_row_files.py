@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hmn.distributed import row_files
-from hmn.distributed.row_files import overlapping, read_rows, write_rows
+from hmn.distributed.saving.row_files import overlapping, read_rows, write_rows
 
 ROWS, FIRST = 23, 100
 """Number of rows, and the number of the first."""

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from hmn.distributed.collectives import Ranks, checked_ranks
-from hmn.distributed.loading import RowLoader
-from hmn.distributed.row_files import write_rows
-from hmn.distributed.training_state import TrainingState
+from hmn.distributed.saving.loading import RowLoader
+from hmn.distributed.saving.row_files import write_rows
+from hmn.distributed.saving.training_state import TrainingState
 from hmn.errors import BundleError, ConfigError
 from hmn.store.atomic import resolved, sync_folder
 from hmn.store.bundle import check_writable, write_json, write_tensors, writing_bundle
