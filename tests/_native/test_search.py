@@ -236,7 +236,7 @@ def test_a_search_goes_on_where_another_has_ended(bits: int) -> None:
 
 @pytest.mark.usefixtures("instructions")
 def test_children_that_hold_nothing_are_passed_over_in_the_last_level_too() -> None:
-    keys, levels, directions, query = drawn(300, 12, 9, 8, 5)
+    _, levels, directions, query = drawn(300, 12, 9, 8, 5)
     held = torch.ones(9, dtype=torch.int32)
     best = search_levels(query, levels[:1], [], [], directions[0], 9, 9).cell
     held[best[0, :2]] = 0

@@ -39,9 +39,9 @@ def search_levels(
 ) -> SearchResult:
     """Find the best rows through levels of lists of coded entries; see ``hmn.index.structures.cluster``.
 
-    Every query enters the only list of the first level, or those of ``begin``, and scores its entries by their codes. The best
-    ``probes[0]`` of them name the lists of the second level that it enters, and so on. In the last level, the
-    best ``rescored`` entries are scored again by their keys.
+    Every query enters the only list of the first level, or those of ``begin``, and scores the entries by
+    their codes. The best ``probes[0]`` of them name the lists of the second level that it enters, and so on.
+    In the last level, the best ``rescored`` entries are scored again by their keys.
 
     Args:
         query: ``(B, D)`` float32.

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hmn.distributed import row_files
+from hmn.distributed.saving import row_files
 from hmn.distributed.saving.row_files import overlapping, read_rows, write_rows
 
 ROWS, FIRST = 23, 100
