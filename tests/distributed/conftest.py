@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.distributed.clusters import clusters
 from tests.distributed.layers import layers
 from tests.distributed.networks import networks
 from tests.distributed.processes import everything, run
@@ -15,7 +16,11 @@ from hmn.distributed import Ranks
 def of_rank(rank: int, size: int) -> dict[str, Any]:
     """What all tests of several ranks look at: processes are slow to start."""
     ranks = Ranks(timeout=120)
-    parts = {"layers": layers(rank, size, ranks), "networks": networks(rank, size, ranks)}
+    parts = {
+        "layers": layers(rank, size, ranks),
+        "networks": networks(rank, size, ranks),
+        "clusters": clusters(rank, size, ranks),
+    }
     return {**parts, **everything(rank, size)}
 
 

@@ -49,7 +49,7 @@ from hmn.results import Read
 STRATEGIES = {"best": "k-mips", "block": "k-mips:3+rand-block:16"}
 """Strategies whose draws do not depend on the number of ranks."""
 CLUSTERS = "cluster:num_clusters=12,num_probes=12"
-"""Index of each shard, from which clusters are drawn."""
+"""Index of each shard; the clusters are those of all."""
 OF_CLUSTERS = ("top-k:2", "k-mips:2+top-k:2+sample-k:3", "sample-k:40", "top-k:1+sample-k:2+rand-block:40")
 """Strategies that draw clusters."""
 HIDDEN, LENGTH = 5, 4
@@ -186,6 +186,8 @@ def of_clusters(rank: int, size: int, ranks: Ranks, sizes: list[int]) -> dict[st
         generator = torch.Generator().manual_seed(seed + 100 * rank)  # that of rank 0 counts
         query, target = (queries(part, size, rank)[:1] for part in (data.query, data.target))
         found[text] = reader[text].candidates(query, target[target >= 0], generator)._asdict()
+    clusters = indexed.index.levels.clusters  # type: ignore[attr-defined]
+    found["made"] = {"centroid": clusters.centroid, "directions": clusters.directions[-1]}
     return found
 
 

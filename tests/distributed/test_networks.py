@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 from tests.distributed.networks import (
-    CLUSTERS,
     OF_CLUSTERS,
     STRATEGIES,
     attention_trained,
@@ -23,7 +22,6 @@ from tests.distributed.processes import (
     STEPS,
     D,
     K,
-    counts,
     gloo,
     joined,
     near,
@@ -33,8 +31,6 @@ from tests.distributed.processes import (
 from tests.distributed.test_layers import all_near
 from torch import Tensor
 
-from hmn.distributed.drawing import rank_stream
-from hmn.index import make_index
 from hmn.index.structures.exact import ExactIndex
 from hmn.nn import Strategy
 from hmn.nn.candidates import draw
@@ -107,53 +103,36 @@ def test_memories_that_are_written_are_those_of_each_ranks_sequences(networks: G
     all_near([part["written"] for part in networks], written(0, 1, None, [8]))
 
 
-class Joined(ExactIndex):
-    """Exact search that has the clusters of the indexes of all shards."""
+class Whole(ExactIndex):
+    """Exact search over all cells, which are filed in the clusters that the ranks share."""
 
-    def __init__(self, keys: Tensor, sizes: list[int]) -> None:
+    def __init__(self, keys: Tensor, clusters: dict[str, Tensor]) -> None:
         super().__init__(keys)
-        self.lists: list[Tensor] = []
-        self.sizes: list[int] = []  # clusters of each shard
-        directions, first = [], 0
-        for rows in torch.split(keys, sizes):
-            self.sizes.append(0)
-            if len(rows):
-                index: Any = make_index(CLUSTERS)
-                index.build(rows.clone())
-                directions.append(index.centroids())
-                self.sizes[-1] = len(directions[-1])
-                cells = [index.cells_in(torch.tensor([number]))[0] for number in range(self.sizes[-1])]
-                self.lists += [own + first for own in cells]
-            first += len(rows)
-        self.directions = torch.cat(directions)
+        self.directions = clusters["directions"]
+        self.nearest = (keys.double() @ clusters["centroid"].double().T).argmax(dim=1)
 
     def centroids(self) -> Tensor:
         return self.directions
 
     def cells_in(self, clusters: Tensor) -> tuple[Tensor, Tensor]:
-        lists = [self.lists[number] for number in clusters.tolist()]
+        lists = [(self.nearest == number).nonzero().flatten() for number in clusters.tolist()]
         empty = torch.empty(0, dtype=torch.int64)
         return torch.cat([*lists, empty]), torch.tensor([len(each) for each in lists], dtype=torch.int64)
 
 
 @pytest.mark.parametrize("number", range(len(OF_CLUSTERS)))
-def test_clusters_are_drawn_as_from_one_index_that_has_those_of_all_ranks(
+def test_clusters_are_drawn_as_from_one_index_of_all_cells(
     networks: Got, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data, text, exponential = tensors(), OF_CLUSTERS[number], draw.exponential
-    index, generator = Joined(data.keys, counts(len(networks))), torch.Generator().manual_seed(number)
-    seed_of = torch.Generator().manual_seed(number)
+    data, text = tensors(), OF_CLUSTERS[number]
+    index, generator = (
+        Whole(data.keys, networks[0]["clusters"]["made"]),
+        torch.Generator().manual_seed(number),
+    )
     if "rand-block" in text:  # the block is drawn first
-        draw.drawn_block(203, 40, seed_of)
-    seed = int(torch.randint(1 << 62, (1,), generator=seed_of))
-
-    def of_ranks(shape: torch.Size, _: torch.Generator) -> Tensor:
-        parts = [
-            exponential((shape[0], size), rank_stream(seed, rank)) for rank, size in enumerate(index.sizes)
-        ]
-        return torch.cat(parts, dim=1)
-
-    monkeypatch.setattr(draw, "exponential", of_ranks)
+        block = draw.drawn_block(203, 40, generator)
+        monkeypatch.setattr(draw, "drawn_block", lambda *_: block)
+    generator.manual_seed(int(torch.randint(1 << 62, (1,), generator=generator)))
     ranks, strategy = range(len(networks)), Strategy.parse(text, K)
     query, target = (
         torch.cat([queries(part, len(ranks), rank)[:1] for rank in ranks])

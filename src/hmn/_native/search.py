@@ -135,7 +135,11 @@ def filled(
     lines = (result.cell[:, places - 1] < 0).nonzero().squeeze(1)
     if not len(lines):
         return result
-    more = wider(query[lines])
+    return replaced(result, lines, wider(query[lines]))
+
+
+def replaced(result: SearchResult, lines: Tensor, more: SearchResult) -> SearchResult:
+    """A result whose ``lines`` ``(n,)`` are those of another search; reads of both count."""
     return SearchResult(
         score=result.score.index_copy(0, lines, more.score),
         cell=result.cell.index_copy(0, lines, more.cell),

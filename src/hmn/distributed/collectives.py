@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import reduce
+from operator import or_
 from threading import Lock, Thread
 from typing import Any
 from zlib import crc32
@@ -25,6 +27,8 @@ MILLISECOND = 1e-3
 """Seconds by which gloo may wait too briefly, since it counts whole milliseconds."""
 LONGEST_REASON = 2_000
 """Upper limit of the bytes of an error that a rank reports to the others."""
+KIND_BITS = 32
+"""Bits of the number that says in a header what rows are; a note comes above them."""
 PULSES = 4
 """Number of times within the time limit that rank 0 says that it still works."""
 PULSE = b"\0"
@@ -50,6 +54,7 @@ class Ranks:
         rank: number of this process, from 0.
         size: number of processes, W.
         bytes_sent: bytes that this rank has sent to others, headers included.
+        noted: bits that any rank noted with the last exchange.
 
     Raises:
         ConfigError: the group lacks this process or has no gloo backend, or the time limit is not above 0.
@@ -60,7 +65,7 @@ class Ranks:
             raise ConfigError(f"timeout is {timeout!r}, expected a number of seconds above 0")
         self.timeout = float(timeout)
         self.rank, self.size, self._peers = 0, 1, [0]
-        self.bytes_sent = 0
+        self.bytes_sent = self.noted = 0
         self._group = group
         self._broken: str | None = None
         self._reported: BaseException | None = None
@@ -102,13 +107,16 @@ class Ranks:
             dist.init_process_group(backend, store=store, rank=rank, world_size=size)
         return cls(timeout=timeout)
 
-    def exchange(self, rows: Tensor, counts: Sequence[int], step: str) -> tuple[Tensor, list[int]]:
+    def exchange(
+        self, rows: Tensor, counts: Sequence[int], step: str, *, note: int = 0
+    ) -> tuple[Tensor, list[int]]:
         """Send each rank its rows, and receive the rows that each rank sends here.
 
         Args:
             rows: ``(n, ...)`` of any type, ordered by the rank that they go to.
             counts: number of rows for each rank.
             step: what the rows are, for messages. Ranks that are at different steps are refused.
+            note: bits that all ranks see in ``noted`` afterwards, whatever rows they get.
 
         Returns:
             The rows received, ordered by the rank that they come from, and their number for each rank.
@@ -123,14 +131,14 @@ class Ranks:
                 "rows, expected one thread at a time: let one thread read, and start the ranks again"
             )
         try:
-            return self._exchanged(rows, counts, step)
+            return self._exchanged(rows, counts, step, note)
         finally:
             self._busy.release()
 
-    def gather(self, rows: Tensor, step: str) -> tuple[Tensor, list[int]]:
+    def gather(self, rows: Tensor, step: str, *, note: int = 0) -> tuple[Tensor, list[int]]:
         """The rows ``(n, ...)`` of every rank, in the order of the ranks, and their number for each rank."""
         repeated = rows.repeat(self.size, *[1] * (rows.dim() - 1))
-        return self.exchange(repeated, [len(rows)] * self.size, step)
+        return self.exchange(repeated, [len(rows)] * self.size, step, note=note)
 
     def tell(self, data: bytes, step: str) -> bytes:
         """What rank 0 gives, on every rank; what the others give is ignored."""
@@ -208,17 +216,21 @@ class Ranks:
                 self._report(f"{type(error).__name__}: {error}")
             raise
 
-    def _exchanged(self, rows: Tensor, counts: Sequence[int], step: str) -> tuple[Tensor, list[int]]:
+    def _exchanged(
+        self, rows: Tensor, counts: Sequence[int], step: str, note: int
+    ) -> tuple[Tensor, list[int]]:
         """See ``exchange``."""
         deadline, kind = self._start(), crc32(f"{step} {rows.dtype} {tuple(rows.shape[1:])}".encode())
-        headers = self._headers([(count, kind) for count in counts], deadline)
+        headers = self._headers([(count, kind | note << KIND_BITS) for count in counts], deadline)
         self._refuse_failures([header[0] for header in headers], deadline)
-        astray = [number for number, header in enumerate(headers) if header[1] != kind]
+        notes, kinds = zip(*(divmod(header[1], 1 << KIND_BITS) for header in headers), strict=True)
+        astray = [number for number, other in enumerate(kinds) if other != kind]
         if astray:
             self._give_up(
                 f"{_names(astray)} did not exchange {step} as rank {self.rank} does, expected the same calls "
                 "with the same types and sizes on every rank, in the same order: start the ranks again"
             )
+        self.noted = reduce(or_, notes)
         got = [header[0] for header in headers]
         parts = [part.contiguous() for part in torch.split(rows.detach().cpu(), list(counts))]
         places = [parts[0].new_empty((count, *rows.shape[1:])) for count in got]

@@ -1,7 +1,7 @@
-"""Candidates of the queries of all ranks: each rank draws among its own cells.
+"""Candidates of the queries of all ranks: each rank gives those among its own cells.
 
-The clusters of all ranks' indexes are taken as the clusters of one index. So Top-K and Sample-K give what
-``hmn.nn.candidates.draw`` gives for that index, with the same probabilities.
+All ranks' indexes have the same clusters, and draw alike among them. So Top-K and Sample-K give what
+``hmn.nn.candidates.draw`` gives for an index of all cells, with the same probabilities.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from hmn.distributed.rows import packed, unpacked
 from hmn.index.checks import as_ids
 from hmn.index.precision import own_arithmetic
 from hmn.index.protocol import Index, Searcher
-from hmn.nn.candidates.draw import Block, Pool, above, drawn_block, exponential, union, with_block
+from hmn.nn.candidates.draw import Block, Pool, drawn_block, of_clusters, union, with_block
 from hmn.nn.candidates.strategy import Candidates, Strategy, clustered
-from hmn.nn.settings import GOLDEN
 
 
 class Shard(NamedTuple):
@@ -37,13 +36,6 @@ class Shard(NamedTuple):
     ranks: Ranks
 
 
-class _Asked(NamedTuple):
-    """Queries of all ranks, in the order of the ranks."""
-
-    query: Tensor  # (Q, D)
-    counts: list[int]  # queries of each rank
-
-
 @torch.no_grad()
 @own_arithmetic
 def draw_together(
@@ -57,7 +49,7 @@ def draw_together(
     """Draw the candidates of all ranks' queries and targets: the same ones on every rank.
 
     Rand-block draws from the generator of rank 0, and the blocks are those of all N cells: so what it draws
-    does not depend on the number of ranks. Sample-K draws on each rank among the clusters there.
+    does not depend on the number of ranks. So it is with Top-K and Sample-K, if the clusters are the same.
 
     Args:
         strategy: which cells join.
@@ -109,66 +101,9 @@ def _shared_draw(
     return None if block is None else Block(first, last, missed), seed
 
 
-def rank_stream(seed: int, rank: int) -> torch.Generator:
-    """Random numbers of a rank, from the seed that all share."""
-    return torch.Generator("cpu").manual_seed((seed + rank * GOLDEN) % (1 << 63))
-
-
 def _of_clusters(strategy: Strategy, shard: Shard, query: Tensor, seed: int) -> tuple[Tensor, Pool | None]:
     """Cells of this rank in Top-K, and its pool of Sample-K; all of its cells if a block is drawn as well."""
-    ranks, index = shard.ranks, clustered(strategy, shard.own)
-    asked = _Asked(*ranks.gather(query, "queries for clusters"))
-    # an index of no cells has clusters of none
-    centroids = index.centroids() if len(shard.own) else query[:0]
-    score = (asked.query.to(centroids.device, centroids.dtype) @ centroids.T).double()  # (Q, C)
-    top = _best_of_all(score, strategy.top_clusters, asked, ranks)  # (Q, C)
-    certain, _ = index.cells_in(_clusters(top))
-    certain = certain + shard.first
-    if not strategy.sample_clusters:
-        return certain, None
-    logit = (score / strategy.temperature).masked_fill(top, -torch.inf)
-    key = logit - exponential(logit.shape, rank_stream(seed, ranks.rank)).to(logit.device).log()
-    least = _last_of_all(key, strategy.sample_clusters, asked, ranks)  # (Q, 2)
-    drawn, threshold = above(logit, key, least)
-    rate = torch.where(torch.isfinite(logit), (logit - threshold).exp(), 0.0).sum(dim=0)  # (C,)
-    clusters = _clusters(drawn)
-    if strategy.rand_block:  # a block's cells may lie in any cluster, whose rate they then need
-        clusters = torch.arange(score.shape[1], device=score.device)
-    cell, length = index.cells_in(clusters)
-    each = torch.repeat_interleave(clusters, length)
-    return certain, Pool(cell + shard.first, -rate[each], drawn.any(dim=0)[each])
-
-
-def _clusters(chosen: Tensor) -> Tensor:
-    """Clusters ``(m,)`` that any query chose ``(Q, C)``."""
-    return chosen.any(dim=0).nonzero().squeeze(1)
-
-
-def _best_of_all(score: Tensor, count: int, asked: _Asked, ranks: Ranks) -> Tensor:
-    """Which clusters ``(Q, C)`` of this rank are among the ``count`` best of all ranks, for each query."""
-    chosen = torch.zeros_like(score, dtype=torch.bool)
-    if not count:
-        return chosen
-    place = score.topk(min(count, score.shape[1]), dim=1).indices
-    best = _merged(score, count, asked, ranks)  # (B, W, count)
-    value, order = best.flatten(1).sort(dim=1, descending=True, stable=True)
-    of_rank = (order // count)[:, :count]
-    taken = torch.zeros(best.shape[:2], dtype=torch.int64, device=score.device)  # (B, W)
-    taken.scatter_add_(1, of_rank, torch.isfinite(value[:, :count]).long())
-    own, _ = ranks.exchange(taken.T.flatten(), [len(taken)] * ranks.size, "clusters that are best")  # (Q,)
-    among = torch.arange(place.shape[1], device=score.device) < own.unsqueeze(1)
-    return chosen.scatter_(1, place, among)
-
-
-def _last_of_all(key: Tensor, count: int, asked: _Asked, ranks: Ranks) -> Tensor:
-    """The ``count``-th largest of all ranks' keys and the next one ``(Q, 2)``, for each query."""
-    best = _merged(key, count + 1, asked, ranks).flatten(1).topk(count + 1, dim=1).values
-    least, _ = ranks.gather(best[:, count - 1 :].contiguous(), "thresholds of clusters")
-    return least
-
-
-def _merged(score: Tensor, count: int, asked: _Asked, ranks: Ranks) -> Tensor:
-    """The best scores ``(B, W, count)`` of each rank for the queries of this one, best first, or ``-inf``."""
-    best = torch.nn.functional.pad(score, (0, count), value=-torch.inf).topk(count, dim=1).values
-    came, _ = ranks.exchange(best, asked.counts, f"scores of {count} clusters")
-    return came.view(ranks.size, -1, count).transpose(0, 1)
+    index = clustered(strategy, shard.own)
+    asked, _ = shard.ranks.gather(query, "queries for clusters")
+    certain, pool = of_clusters(strategy, index, asked, torch.Generator("cpu").manual_seed(seed))
+    return certain + shard.first, None if pool is None else pool._replace(cell=pool.cell + shard.first)

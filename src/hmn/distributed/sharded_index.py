@@ -7,13 +7,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from hmn._native.search import replaced
 from hmn.distributed.collectives import Ranks
 from hmn.distributed.drawing import Shard, draw_together
 from hmn.distributed.rows import packed, unpacked
+from hmn.distributed.shared_clusters import SharedClusters
 from hmn.errors import ConfigError
 from hmn.index.checks import check_k, check_query
 from hmn.index.protocol import Index
-from hmn.nn.candidates.strategy import Candidates, Strategy
+from hmn.nn.candidates.strategy import Candidates, Strategy, clustered
 from hmn.results import SearchResult
 
 MOST_TIED = 1024
@@ -61,10 +63,19 @@ class ShardedIndex:
         shards: which cells each rank holds.
         features: number of features of a key, D.
         ranks: the processes.
+        shared: clusters that the indexes of all ranks share; None if they share none.
     """
 
-    def __init__(self, shard: Index, shards: Shards, features: int, ranks: Ranks) -> None:
+    def __init__(
+        self,
+        shard: Index,
+        shards: Shards,
+        features: int,
+        ranks: Ranks,
+        shared: SharedClusters | None = None,
+    ) -> None:
         self.shard, self.shards, self.features, self.ranks = shard, shards, features, ranks
+        self.shared = shared
 
     def __len__(self) -> int:
         """Number of cells of all ranks, N."""
@@ -78,34 +89,58 @@ class ShardedIndex:
         takes those of lowest id, so that the cells do not depend on the number of ranks.
 
         ``reads`` and ``cells_scored`` are summed over the ranks. For each query, 4 · D bytes go to each other
-        rank, and 4 · (2k + 2) come back.
+        rank, and 4 · (2k + 2) come back; to search P shared clusters, another 8 · P go.
 
         Raises:
             RankError: another rank has failed.
             ShapeError, NonFiniteError, ConfigError: as for ``Index.search``; the other ranks raise a
                 ``RankError`` that says so.
         """
-        ranks = self.ranks
-        with ranks.together():
+        with self.ranks.together():
             k = check_k(k)
             own = check_query(query, self.features, k)  # (B, D)
-            asked, counts = ranks.gather(own, f"queries for {k} cells each")  # (sum of B, D)
-            found = _search(self.shard, asked, k)
-            first = torch.tensor(self.shards.first, device=own.device)
-            parts = [
-                found.score.float(),
-                found.cell.to(torch.int32),
-                found.reads.float().unsqueeze(1),
-                found.cells_scored.to(torch.int32).unsqueeze(1),
-            ]
-            came, _ = ranks.exchange(packed(parts), counts, "results")  # (W · B, bytes)
-            kinds = [(torch.float32, k), (torch.int32, k), (torch.float32, 1), (torch.int32, 1)]
-            score, row, reads, scored = (
-                part.view(ranks.size, len(own), part.shape[1]) for part in unpacked(came, kinds)
-            )
-            cell = torch.where(row < 0, -1, row.long() + first.view(-1, 1, 1))  # (W, B, k)
-            best = _best(score.transpose(0, 1).flatten(1), cell.transpose(0, 1).flatten(1), k)
-            return SearchResult(*best, reads.sum(dim=(0, 2)), scored.long().sum(dim=(0, 2)))
+            if self.shared is not None:
+                return self._in_clusters(own, k, self.shared.index.probes)
+            asked, counts = self.ranks.gather(own, f"queries for {k} cells each")  # (sum of B, D)
+            return self._merged(_search(self.shard, asked, k), counts)
+
+    def _in_clusters(self, own: Tensor, k: int, probes: tuple[int, ...]) -> SearchResult:
+        """Search the clusters that all ranks share, with a number of probes for each level."""
+        shared = self.shared
+        assert shared is not None
+        way = shared.way(own, k, probes)
+        wider = shared.wider(way, k, probes)  # (B,)
+        found = self._merged(shared.search(way, k), way.counts, note=int(wider.any()))
+        found = found._replace(reads=found.reads + way.found.reads)
+        if not self.ranks.noted:
+            return found
+        lines = wider.nonzero().squeeze(1)
+        return replaced(found, lines, self._in_clusters(own[lines], k, tuple(2 * count for count in probes)))
+
+    def _merged(self, found: SearchResult, counts: list[int], *, note: int = 0) -> SearchResult:
+        """The best of all ranks for the queries of this one.
+
+        Args:
+            found: what this rank has found for the queries of all.
+            counts: number of queries of each rank.
+            note: see ``Ranks.exchange``.
+        """
+        ranks, k = self.ranks, found.cell.shape[1]
+        first = torch.tensor(self.shards.first, device=found.cell.device)
+        parts = [
+            found.score.float(),
+            found.cell.to(torch.int32),
+            found.reads.float().unsqueeze(1),
+            found.cells_scored.to(torch.int32).unsqueeze(1),
+        ]
+        came, _ = ranks.exchange(packed(parts), counts, "results", note=note)  # (W · B, bytes)
+        kinds = [(torch.float32, k), (torch.int32, k), (torch.float32, 1), (torch.int32, 1)]
+        score, row, reads, scored = (
+            part.view(ranks.size, counts[ranks.rank], part.shape[1]) for part in unpacked(came, kinds)
+        )
+        cell = torch.where(row < 0, -1, row.long() + first.view(-1, 1, 1))  # (W, B, k)
+        best = _best(score.transpose(0, 1).flatten(1), cell.transpose(0, 1).flatten(1), k)
+        return SearchResult(*best, reads.sum(dim=(0, 2)), scored.long().sum(dim=(0, 2)))
 
     def draw_together(
         self, strategy: Strategy, query: Tensor, target: Tensor, generator: torch.Generator
@@ -122,6 +157,13 @@ class ShardedIndex:
         """
         with self.ranks.together():
             query = check_query(query, self.features, 1)
+            if strategy.needs_clusters and self.ranks.size > 1:
+                clustered(strategy, self.shard)
+                if self.shared is None:
+                    raise ConfigError(
+                        f"strategy {strategy} needs clusters that all ranks share, got those of each rank: "
+                        "let a ShardedMemory make the index"
+                    )
             shard = Shard(self.shard, self.shards.first[self.ranks.rank], len(self), self.ranks)
             return draw_together(strategy, shard, self, query, target, generator)
 

@@ -13,9 +13,11 @@ from torch.utils.hooks import RemovableHandle
 from hmn.distributed.collectives import Ranks, checked_ranks
 from hmn.distributed.rows import exchange_rows
 from hmn.distributed.sharded_index import ShardedIndex, Shards
+from hmn.distributed.shared_clusters import SharedClusters
 from hmn.errors import CellError, ConfigError, check_flag
 from hmn.index.checks import as_ids, as_tensor
 from hmn.index.protocol import Index
+from hmn.index.structures.cluster import ClusterIndex
 from hmn.nn.attention.scoring import checked_either
 from hmn.nn.memory.encoded import EncodedMemory
 from hmn.nn.memory.indexed import IndexedMemory
@@ -197,6 +199,10 @@ class ShardedMemory:
             check_flag("average", average)
             self.indexed = IndexedMemory(memory, index, refiled=refiled, seed=seed)
             shards = _agree(memory, average, ranks)
+            self.shared: SharedClusters | None = None
+            clusters = self._clusters(ranks)
+            settings = b"" if clusters is None else clusters.settings()
+            ranks.check_same(settings, "the clusters of their indexes")
         self._memory = ShardedCells(memory, shards, ranks, average)
         self._memory.indexed = (self.indexed,)
         self.ranks = ranks
@@ -231,9 +237,21 @@ class ShardedMemory:
         Args:
             training: whether it may lag behind; see ``IndexedMemory.in_step``.
         """
-        with self.ranks.together():
+        ranks, shards = self.ranks, self._memory.shards
+        with ranks.together():
+            shared = self._clusters(ranks)
+            if shared is not None and not shared.are_made:
+                shared.make()
             shard = self.indexed.in_step(training=training)
-        return ShardedIndex(shard, self._memory.shards, self._memory.snapshot().shape[1], self.ranks)
+        return ShardedIndex(shard, shards, self._memory.snapshot().shape[1], ranks, shared)
+
+    def _clusters(self, ranks: Ranks) -> SharedClusters | None:
+        """The clusters that the indexes of all ranks share, if they have any."""
+        if ranks.size == 1 or not isinstance(self.index, ClusterIndex):
+            return None
+        if self.shared is None:
+            self.shared = SharedClusters(self.indexed, ranks)
+        return self.shared
 
     def log_total(self, query: Tensor) -> Tensor:
         """Log of the sum of ``exp(score)`` over the snapshots of all ranks, for queries ``(B, D)``: ``(B,)``.
@@ -288,7 +306,10 @@ class ShardedMemory:
         return self.indexed.follow(optimizer)
 
     def rebuild(self) -> None:
-        """Build the index of this rank from scratch."""
+        """Build the index of this rank from scratch.
+
+        Clusters that all ranks share are made again at the next search.
+        """
         self.indexed.rebuild()
 
     def load_index(self, state: Mapping[str, Tensor], keys: Tensor | None = None) -> None:

@@ -46,8 +46,8 @@ def test_reads_count_every_byte_that_is_touched() -> None:
     index.build(keys)
     result = index.search(query[:1], 10)
     # codes of 24 bytes and two numbers of 4 an entry; a key in float32 has 96 bytes
-    root, inner, leaves = (part.level for part in (*index._parts.upper, index._parts.leaves))
-    score = query[:1] @ index._parts.directions[0].T
+    root, inner, leaves = (part.level for part in (*index.levels.clusters.upper, index.levels.leaves))
+    score = query[:1] @ index.levels.clusters.directions[0].T
     entered = score.topk(2).indices[0]
     inner_entries = int(inner.length[entered].sum())
     total = result.reads[0] * 96

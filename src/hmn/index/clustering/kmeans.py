@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from hmn._native import search_levels
+from hmn.index.clustering.sharing import ALONE, Sharing
 from hmn.index.storage.coded_lists import Lists
 
 POINTS_PER_CLUSTER = 128
@@ -34,6 +36,7 @@ def kmeans(
     generator: torch.Generator,
     iterations: int = 8,
     on_progress: Callable[[int, int], None] | None = None,
+    sharing: Sharing = ALONE,
 ) -> Tensor:
     """Find directions that the points lie around (Dhillon & Modha 2001).
 
@@ -41,26 +44,28 @@ def kmeans(
     A cluster that loses all its points starts again at the point that fits its own cluster worst.
 
     Args:
-        points: ``(N, D)`` float, N at least 1; only their directions count.
+        points: ``(N, D)`` float, N at least 1; only their directions count. With ``sharing``, those of this
+            process, and N is the number of all.
         num_clusters: C, at most N.
-        generator: of all randomness.
+        generator: of all randomness; each process has one of its own.
         iterations: rounds of assignment and averaging.
         on_progress: called with the rounds done and their number.
+        sharing: the processes that hold the points together, all of which get the same centroids.
 
     Returns:
         ``(C, D)`` unit centroids.
     """
     enough = min(num_clusters * POINTS_PER_CLUSTER, max(MANY_POINTS, num_clusters * FEW_PER_CLUSTER))
-    sample = torch.randperm(len(points), generator=generator, device=generator.device)[:enough]
+    own = _share(enough, len(points), sharing)
+    sample = torch.randperm(len(points), generator=generator, device=generator.device)[:own]
     unit = unit_rows(points[sample.sort().values.to(points.device)].float())  # (n, D)
-    centroid = _seeds(unit, num_clusters, generator)  # (C, D)
+    centroid = _seeds(unit, num_clusters, generator, sharing)  # (C, D)
     for done in range(iterations):
         nearest, cosine = assign(unit, centroid)  # (n,), (n,)
-        total = torch.zeros_like(centroid).index_add_(0, nearest, unit)
-        empty = torch.bincount(nearest, minlength=num_clusters) == 0
+        total = sharing.total(torch.zeros_like(centroid).index_add_(0, nearest, unit))
+        empty = sharing.total(torch.bincount(nearest, minlength=num_clusters)) == 0
         if bool(empty.any()):
-            worst = cosine.topk(int(empty.sum()), largest=False).indices
-            total[empty] = unit[worst]
+            total[empty] = _worst(unit, cosine, int(empty.sum()), sharing)
         centroid = F.normalize(total, dim=1)
         if on_progress is not None:
             on_progress(done + 1, iterations)
@@ -105,30 +110,50 @@ def unit_rows(points: Tensor) -> Tensor:
     return F.normalize(points / torch.where(largest > 0, largest, 1.0), dim=1)
 
 
-def _seeds(unit: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def _share(count: int, own: int, sharing: Sharing) -> int:
+    """This process's part of ``count`` points, if it holds ``own`` of all, rounded up."""
+    everyone = int(sharing.total(torch.tensor([own], device="cpu")))
+    return -(-count * own // max(1, everyone))
+
+
+def _worst(unit: Tensor, cosine: Tensor, count: int, sharing: Sharing) -> Tensor:
+    """The points ``(count, D)`` that fit their clusters worst."""
+    own = cosine.topk(min(count, len(cosine)), largest=False).indices
+    every = sharing.gathered(cosine[own]).argsort(stable=True)[:count]
+    return sharing.gathered(unit[own])[every]
+
+
+def _seeds(unit: Tensor, count: int, generator: torch.Generator, sharing: Sharing) -> Tensor:
     """Choose ``count`` directions ``(count, D)`` that are far from each other, to start k-means from."""
     # 1. k-means||: in each round, draw about half of the count, likelier the farther from those drawn so far.
     # 2. Weight each direction drawn by the points that are nearest to it.
     # 3. Reduce them to the count with k-means++. If there are too few, fill up with random points.
-    n = len(unit)
+    # Of several processes, each draws its part of every round among its own points.
+    own = len(unit)
+    n = int(sharing.total(torch.tensor([own], device="cpu")))
     if count >= n:
-        return unit[torch.arange(count, device=unit.device) % n]
-    sampled = unit[torch.randint(n, (1,), generator=generator, device=generator.device).to(unit.device)]
-    distance = 1 - (unit @ sampled.T).squeeze(1)  # (n,)
+        return sharing.gathered(unit)[torch.arange(count, device=unit.device) % n]
+    drawn = torch.randint(max(1, own), (min(1, own),), generator=generator, device=generator.device)
+    sampled = sharing.gathered(unit[drawn.to(unit.device)])
+    distance = 1 - (unit @ sampled.T).amax(dim=1)  # (n,)
     for _ in range(SEEDING_ROUNDS):
         share = distance.clamp(min=0).double().cpu()
-        if float(share.sum()) <= 0:
+        mass, far = sharing.total(torch.stack([share.sum(), (share > 0).sum()])).tolist()
+        if mass <= 0:
             break
-        wanted = min(count, int((share > 0).sum()))
-        drawn = torch.multinomial(share, wanted // 2 + 1, generator=generator)
-        fresh = unit[drawn.to(unit.device)]  # (drawn, D)
+        wanted = min(count, int(far)) // 2 + 1
+        part = min(math.ceil(wanted * (float(share.sum()) / mass)), int((share > 0).sum()))
+        drawn = torch.multinomial(share, part, generator=generator) if part else drawn[:0]
+        fresh = sharing.gathered(unit[drawn.to(unit.device)])  # (drawn, D)
         sampled = torch.cat([sampled, fresh])
         distance = torch.minimum(distance, 1 - assign(unit, fresh)[1])
-    if len(sampled) <= count:
-        rest = torch.randperm(n, generator=generator, device=generator.device)[: count - len(sampled)]
-        return torch.cat([sampled, unit[rest.to(unit.device)]])
-    weight = torch.bincount(assign(unit, sampled)[0], minlength=len(sampled)).double()
-    return _plus_plus(sampled, weight, count, generator)
+    missing = count - len(sampled)
+    if missing >= 0:
+        rest = torch.randperm(own, generator=generator, device=generator.device)
+        rest = rest[: _share(missing, own, sharing)].to(unit.device)
+        return torch.cat([sampled, sharing.gathered(unit[rest])[:missing]])
+    weight = sharing.total(torch.bincount(assign(unit, sampled)[0], minlength=len(sampled)).double())
+    return sharing.of_first(lambda: [_plus_plus(sampled, weight, count, generator)])[0]
 
 
 def _plus_plus(points: Tensor, weight: Tensor, count: int, generator: torch.Generator) -> Tensor:

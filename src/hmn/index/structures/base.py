@@ -22,7 +22,7 @@ from hmn.results import SearchResult
 
 Parts = TypeVar("Parts")
 
-NOT_SETTINGS = {"_lock", "_rows", "_parts", "_torn", "keys_owner"}
+NOT_SETTINGS = {"_lock", "_rows", "_parts", "_torn", "keys_owner", "given", "is_refiled"}
 """Attributes of a structure that are no settings."""
 
 

@@ -11,13 +11,23 @@ import torch
 from torch import Tensor
 
 from hmn._native import kernels, search_levels
+from hmn._native.level import Begin
 from hmn.errors import CellError, ConfigError
 from hmn.index.checks import as_ids, check_callable, check_count, check_counts
 from hmn.index.clustering.reduction import Reduction, as_reduction
+from hmn.index.clustering.sharing import ALONE, Sharing
+from hmn.index.precision import own_arithmetic
 from hmn.index.protocol import Tunable
 from hmn.index.storage.key_rows import KeyRows
 from hmn.index.structures.base import Structure
-from hmn.index.structures.cluster_levels import BITS, Levels, build_levels, load_levels
+from hmn.index.structures.cluster_levels import (
+    BITS,
+    Clusters,
+    Levels,
+    file_cells,
+    load_levels,
+    make_clusters,
+)
 from hmn.results import SearchResult
 
 CELLS_PER_CLUSTER = 64
@@ -52,12 +62,19 @@ class ClusterIndex(Structure[Levels], Tunable):
         seed: seed of k-means.
         on_progress: called with the number of rounds of k-means done and the number of all rounds.
 
+    Attributes:
+        given: clusters that a build files its cells in, where several indexes share them; None to make its
+            own. Copies have none.
+        is_refiled: whether a build has filed cells in these clusters, which were made for others.
+
     Raises:
         ConfigError: a setting is out of its range.
     """
 
     kind = "cluster"
     checks_queries = True
+    given: Clusters | None = None
+    is_refiled = False
 
     def __init__(
         self,
@@ -103,18 +120,29 @@ class ClusterIndex(Structure[Levels], Tunable):
     def centroids(self) -> Tensor:
         """See ``Clustered.centroids``: the directions of the narrowest clusters."""
         with self._reading() as (_, levels):
-            return levels.directions[-1]
+            return levels.clusters.directions[-1]
 
     def cells_in(self, clusters: Tensor) -> tuple[Tensor, Tensor]:
         """See ``Clustered.cells_in``."""
         with self._reading() as (rows, levels):
             clusters = as_ids(clusters, "clusters").to(rows.keys.device)
-            outside = clusters[(clusters < 0) | (clusters >= levels.counts[-1])]
+            count = levels.clusters.counts[-1]
+            outside = clusters[(clusters < 0) | (clusters >= count)]
             if len(outside):
-                expected = f"expected clusters from 0 to {levels.counts[-1] - 1}"
+                expected = f"expected clusters from 0 to {count - 1}"
                 raise CellError(f"there is no cluster {int(outside[0])}, {expected}")
             row, length = levels.leaves.level.children_of(clusters)
             return rows.cells_at(row), length
+
+    @property
+    def levels(self) -> Levels:
+        """The clusters and their cells, for inspection.
+
+        Raises:
+            NotFittedError: the index was not built.
+        """
+        with self._reading() as (_, levels):
+            return levels
 
     @property
     def effort(self) -> int:
@@ -130,7 +158,7 @@ class ClusterIndex(Structure[Levels], Tunable):
         if len(self._probes) == 1:
             self._probes = (value,)
             return
-        counts = self._current()[1].counts
+        counts = self._current()[1].clusters.counts
         # to enter a share s of the last level, enter about s ** (level / levels) of each level before it
         share = value / counts[-1]
         levels = len(counts)
@@ -143,7 +171,7 @@ class ClusterIndex(Structure[Levels], Tunable):
     @property
     def max_effort(self) -> int:
         """See ``Tunable.max_effort``: all clusters of the last level."""
-        return self._current()[1].counts[-1]
+        return self._current()[1].clusters.counts[-1]
 
     @property
     def effort_name(self) -> str:
@@ -151,42 +179,60 @@ class ClusterIndex(Structure[Levels], Tunable):
         return "num_probes"
 
     def _make(self, rows: KeyRows) -> Levels:
-        n = len(rows)
+        clusters, cluster = self.given, None
+        self.is_refiled = clusters is not None and len(rows) > 0
+        if clusters is None:
+            clusters, cluster = self.cluster(rows.keys[: rows.used], torch.Generator().manual_seed(self.seed))
+        return file_cells(rows, clusters, cluster, BITS[self.codes])
+
+    def cluster(
+        self, keys: Tensor, generator: torch.Generator, sharing: Sharing = ALONE
+    ) -> tuple[Clusters, Tensor]:
+        """The clusters that a build on these keys makes, and the cluster ``(N,)`` of each key.
+
+        Args:
+            keys: ``(N, D)``; with ``sharing``, those of this process.
+            generator: source of all randomness; each process has one of its own.
+            sharing: the processes that hold the keys together.
+        """
+        n = int(sharing.total(torch.tensor([len(keys)], device="cpu")))
         counts = (n // CELLS_PER_CLUSTER,) if self.num_clusters is None else self.num_clusters
-        return build_levels(
-            rows,
+        return make_clusters(
+            keys,
             [max(1, min(count, n)) for count in counts],
-            BITS[self.codes],
             copy.copy(self.reduction),
-            generator=torch.Generator().manual_seed(self.seed),
+            generator=generator,
             iterations=self.iterations,
             on_progress=self.on_progress,
+            sharing=sharing,
         )
 
     def _search(self, rows: KeyRows, levels: Levels, query: Tensor, k: int) -> SearchResult:
-        probes, counts = self._probes, levels.counts
-        if len(probes) == 1:
-            probes *= len(counts)
-        if len(probes) != len(counts):
-            got, wanted = self.num_probes, len(counts)
+        return self._look(rows, levels, query, k, self.probes)
+
+    @property
+    def probes(self) -> tuple[int, ...]:
+        """Clusters to enter at each level."""
+        probes, wanted = self._probes, len(self._current()[1].clusters.counts)
+        probes = probes * wanted if len(probes) == 1 else probes
+        if len(probes) != wanted:
+            got = self.num_probes
             raise ConfigError(f"num_probes is {got}, expected one number or one for each of {wanted} levels")
-        return self._look(rows, levels, query, k, probes)
+        return probes
 
     def _look(
         self, rows: KeyRows, levels: Levels, query: Tensor, k: int, probes: tuple[int, ...]
     ) -> SearchResult:
         """Search with a number of probes for each level; with more where these find fewer than k rows."""
-        rescored = k
-        if self.codes is not None:
-            rescored = max(k, min(len(rows), 2 * k + 16 if self.rescore is None else self.rescore))
+        rescored = max(k, min(len(rows), self.rescored(k)))
         wider = None
-        if any(map(lt, probes, levels.counts)):
+        if any(map(lt, probes, levels.clusters.counts)):
             wider = partial(self._look, rows, levels, k=k, probes=tuple(2 * number for number in probes))
         return search_levels(
             query,
-            [lists.level for lists in (*levels.upper, levels.leaves)],
-            levels.directions,
-            tuple(map(min, probes, levels.counts)),
+            [lists.level for lists in (*levels.clusters.upper, levels.leaves)],
+            levels.clusters.directions,
+            tuple(map(min, probes, levels.clusters.counts)),
             rows.keys,
             rescored,
             k,
@@ -194,6 +240,28 @@ class ClusterIndex(Structure[Levels], Tunable):
             places=self._places(rows, k),
             wider=wider,
         )
+
+    def rescored(self, k: int) -> int:
+        """Cells to score in full for ``k`` results; without codes all are, whatever this says."""
+        if self.codes is None:
+            return k
+        return 2 * k + 16 if self.rescore is None else self.rescore
+
+    @own_arithmetic
+    def search_in(self, query: Tensor, begin: Begin, k: int, rescored: int) -> SearchResult:
+        """Find the ``k`` best cells of clusters that were chosen elsewhere.
+
+        Args:
+            query: ``(B, D)`` float32.
+            begin: the narrowest clusters to search, and the products of their directions with the queries.
+            k: results per query.
+            rescored: cells to score in full per query.
+        """
+        with self._reading() as (rows, levels):
+            leaves, most = levels.leaves.level, max(k, min(len(rows), rescored))
+            query, begin = query.to(rows.keys.device), Begin(*(part.to(rows.keys.device) for part in begin))
+            found = search_levels(query, [leaves], [], [], rows.keys, most, k, begin=begin)
+            return found._replace(cell=rows.cells_at(found.cell))
 
     def _insert(self, rows: KeyRows, levels: Levels, touched: Tensor) -> None:
         levels.file(rows.keys, touched)
@@ -210,13 +278,13 @@ class ClusterIndex(Structure[Levels], Tunable):
 
     def _describe(self, rows: KeyRows, levels: Levels) -> dict[str, int | float | str]:
         length = levels.leaves.level.length
-        parts = (*levels.upper, levels.leaves)
+        parts = (*levels.clusters.upper, levels.leaves)
         codes = sum(part.level.codes.nbytes + 12 * len(part.level.child) for part in parts)
         return {
-            "num_clusters": "x".join(map(str, levels.counts)),
+            "num_clusters": "x".join(map(str, levels.clusters.counts)),
             "num_probes": "x".join(map(str, self._probes)),
             "codes": self.codes or "none",
-            "reduction": levels.reduction.name,
+            "reduction": levels.clusters.reduction.name,
             "largest_cluster": int(length.max()),
             "empty_clusters": int((length == 0).sum()),
             "codes_mib": round(codes / 2**20, 2),

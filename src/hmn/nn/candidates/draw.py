@@ -70,7 +70,7 @@ def candidates(
         best = index.search(query, strategy.best_cells).cell.flatten()  # (B * K,)
         certain.append(best[best >= 0].to(device))
     if strategy.needs_clusters:
-        cells, pool = _of_clusters(strategy, clustered(strategy, index), query, generator)
+        cells, pool = of_clusters(strategy, clustered(strategy, index), query, generator)
         certain.append(cells.to(device))
     if strategy.rand_block and len(index):
         pool = with_block(pool, drawn_block(len(index), strategy.rand_block, generator), device)
@@ -87,7 +87,7 @@ class Pool(NamedTuple):
     drawn: Tensor  # bool
 
 
-def _of_clusters(
+def of_clusters(
     strategy: Strategy, index: Clustered, query: Tensor, generator: torch.Generator
 ) -> tuple[Tensor, Pool | None]:
     """Cells of Top-K, and the pool of Sample-K, which holds all cells if a block will be drawn as well."""
@@ -170,19 +170,9 @@ def sampled(logit: Tensor, count: int, noise: Tensor) -> tuple[Tensor, Tensor]:
     """
     key = logit - noise.to(logit.device).log()
     best = torch.nn.functional.pad(key, (0, count + 1), value=-torch.inf).topk(count + 1, dim=1).values
-    return above(logit, key, best[:, count - 1 :])
-
-
-def above(logit: Tensor, key: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
-    """Which of logits ``(B, C)`` are drawn, and their thresholds ``(B, C)``; see ``sampled``.
-
-    Args:
-        logit: scores; ``-inf`` is never drawn.
-        key: ``(B, C)`` sums of logit and noise.
-        least: ``(B, 2)`` the sum of the last one of each row that is drawn, and the next one.
-    """
-    drawn = torch.isfinite(logit) & (key >= least[:, :1])
-    return drawn, torch.where(drawn, least[:, 1:], least[:, :1])
+    last, following = best[:, count - 1 : count], best[:, count:]
+    drawn = torch.isfinite(logit) & (key >= last)
+    return drawn, torch.where(drawn, following, last)
 
 
 def union(certain: Tensor, pool: Pool | None) -> Candidates:
