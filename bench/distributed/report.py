@@ -86,16 +86,16 @@ def _same(found: dict[str, Any]) -> str:
     lines += [
         "",
         f"Memory of the rank that has most, beyond that of its process without cells: {memory['cells']:,} "
-        f"cells of {memory['features']} features with values, and a {memory['index']}. Goal: 1.15 / W.",
+        f"cells of {memory['features']} features with values, and an index. Goal: 1.15 / W.",
         "",
-        "| ranks | resident, MB | share · W | peak while it is built, MB | share · W |",
-        "|---|---|---|---|---|",
+        "| index | ranks | resident, MB | share · W | peak while it is built, MB | share · W |",
+        "|---|---|---|---|---|---|",
     ]
     for row in memory["rows"]:
         parts = (
             f"{row[name] / 1e6:,.0f} | {row['ranks'] * row[f'{name}_share']:.2f}" for name in ("now", "peak")
         )
-        lines.append(f"| {row['ranks']} | {' | '.join(parts)} |")
+        lines.append(f"| {row['index']} | {row['ranks']} | {' | '.join(parts)} |")
     return "\n".join(lines)
 
 

@@ -19,8 +19,8 @@ CELLS, FEATURES, K, QUERIES, STEPS = 100_000, 64, 32, 64, 3
 """Size of the memory that is trained, cells per query, queries of all ranks per step, and steps."""
 LARGE, LARGE_FEATURES = 400_000, 128
 """Size of the memory whose resident bytes are measured."""
-INDEX = "hierarchy"
-"""Search structure of that memory."""
+INDEXES = ("hierarchy", "cluster")
+"""Search structures of that memory."""
 
 
 def measure(*, small: bool = False) -> dict[str, Any]:
@@ -44,7 +44,11 @@ def measure(*, small: bool = False) -> dict[str, Any]:
             for size, got in trained.items()
             for number in (cells // 10, cells)
         ],
-        "memory": {"cells": large, "features": LARGE_FEATURES, "index": INDEX, "rows": _memory(large)},
+        "memory": {
+            "cells": large,
+            "features": LARGE_FEATURES,
+            "rows": [row for index in INDEXES for row in _memory(large, index)],
+        },
     }
 
 
@@ -179,31 +183,31 @@ def _bytes(parts: list[dict[str, Any]]) -> dict[str, Any]:
     return {"sent": sent, "formula": wanted, "fetched": fetched, "per_query": sent[0] / QUERIES}
 
 
-def _memory(cells: int) -> list[dict[str, Any]]:
+def _memory(cells: int, index: str) -> list[dict[str, Any]]:
     """Bytes of the rank that has most, for each number of ranks, and as a share of those of one rank."""
     rows: list[dict[str, Any]] = []
     for size in RANKS:
-        got = run(_resident, size, cells)
+        got = run(_resident, size, cells, index)
         row = {name: max(part[name] for part in got) for name in ("now", "peak")}
         shares = {f"{name}_share": row[name] / (rows[0][name] if rows else row[name]) for name in row}
-        rows.append({"ranks": size, **row, **shares})
+        rows.append({"index": index, "ranks": size, **row, **shares})
     return rows
 
 
-def _resident(rank: int, size: int, cells: int) -> dict[str, int]:
+def _resident(rank: int, size: int, cells: int, index: str) -> dict[str, int]:
     """Bytes of this rank's keys, values and index, beyond those of the process without cells."""
     ranks = Ranks(timeout=TIMEOUT)
-    _filled(1_000, ranks)  # what the libraries take belongs to no cell
+    _filled(1_000, index, ranks)  # what the libraries take belongs to no cell
     resident = Resident()
-    memory = _filled(len(torch.tensor_split(torch.arange(cells), size)[rank]), ranks)
+    memory = _filled(len(torch.tensor_split(torch.arange(cells), size)[rank]), index, ranks)
     found = {"now": resident.now(), "peak": resident.peak()}
     return found if len(memory) == cells else {}
 
 
-def _filled(cells: int, ranks: Ranks) -> ShardedMemory:
+def _filled(cells: int, index: str, ranks: Ranks) -> ShardedMemory:
     """A memory with this number of cells per rank, which was searched once."""
     generator = torch.Generator().manual_seed(ranks.rank)
     keys, values = (torch.empty(cells, LARGE_FEATURES).normal_(generator=generator) for _ in range(2))
-    memory = ShardedMemory(Memory(keys, values), INDEX, ranks=ranks)
+    memory = ShardedMemory(Memory(keys, values), index, ranks=ranks)
     memory.search(torch.randn(QUERIES // ranks.size, LARGE_FEATURES, generator=generator), K)
     return memory

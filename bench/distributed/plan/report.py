@@ -20,8 +20,11 @@ def _milliseconds(spent: float) -> str:
 
 def _approximate(found: dict[str, Any]) -> str:
     usual = _table(
-        ["shards", "recall@10", "reads"],
-        [[row["ranks"], f"{row['recall']:.4f}", f"{row['reads']:,.0f}"] for row in found["usual"]],
+        ["structure", "ranks", "recall@10", "reads"],
+        [
+            [row["structure"], row["ranks"], f"{row['recall']:.4f}", f"{row['reads']:,.0f}"]
+            for row in sorted(found["usual"], key=lambda row: row["structure"])
+        ],
     )
     rows, shards = found["rows"], sorted({row["ranks"] for row in found["rows"]})
     chosen = []
@@ -38,22 +41,21 @@ def _approximate(found: dict[str, Any]) -> str:
         chosen.append(line)
     return "\n".join(
         [
-            f"{found['cells']:,} generated keys of 128 features and {found['queries']:,} queries. Each "
-            "shard has its own index, and the best of all are merged. Reads are those of all shards.",
+            f"{found['cells']:,} generated keys of 128 features and {found['queries']:,} queries, over 1, 2 "
+            "and 4 processes. Reads are those of all ranks. Clusters are shared by all ranks, and those to "
+            "search are chosen once per query. Each rank has a hierarchy of its own.",
             "",
-            "The default clusters, with 16 probes divided by the number of shards:",
+            "The default settings:",
             "",
             *usual,
             "",
-            "The best setting within a limit of reads, for each number of shards: chosen on one half of the "
+            "The best setting within a limit of reads, for each number of ranks: chosen on one half of the "
             "queries, measured on the other. In brackets: reads; `num_probes` of clusters in two levels or "
-            "`reach` of the hierarchy, per shard; and `rescore` per shard. A dash says that no setting "
-            "stays within the limit. With *the same clusters*, every shard files its cells under the "
-            "clusters of all, and reads are counted as if the clusters to enter were chosen once per query, "
-            "which `ShardedIndex` does not do.",
+            "`reach` of the hierarchy; and `rescore`, of all ranks together for clusters, and of each rank "
+            "for hierarchies. A dash says that no setting stays within the limit.",
             "",
             *_table(
-                ["structure", "reads at most", *(f"{n} shards" if n > 1 else "1" for n in shards)], chosen
+                ["structure", "reads at most", *(f"{n} ranks" if n > 1 else "1" for n in shards)], chosen
             ),
         ]
     )

@@ -1,28 +1,37 @@
-"""Search over several shards in one process finds what a search over all cells finds."""
+"""Settings are chosen within a limit of reads on one half of the queries, and measured on the other."""
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
-from bench.distributed.plan.approximate import merged
+from bench.distributed.plan.approximate import BUDGETS, PROBES, RESCORED, _chosen
 from bench.distributed.plan.data import K, make
+from torch import Tensor
 
 from hmn.index.structures.exact import ExactIndex
+from hmn.results import SearchResult
 
 
-@pytest.mark.parametrize("shards", [1, 3])
-def test_the_best_of_all_shards_are_merged(shards: int) -> None:
-    made = make(1_000, 8)
-    indexes = [ExactIndex(part.clone()) for part in torch.tensor_split(made.keys, shards)]
-    found = merged(indexes, made.queries, len(made.keys))
-    assert torch.equal(found.cell, made.best.cell)
-    assert torch.allclose(found.score, made.best.score)
-    assert found.reads.tolist() == [1_000.0] * 8
-    assert found.cell.shape == (8, K)
+class Pretended:
+    """A memory that finds a cell more per query for every other probe, and reads 25 cells per probe."""
+
+    def __init__(self, keys: Tensor) -> None:
+        self.exact, self.index = ExactIndex(keys), SimpleNamespace(effort=1, rescore=10, max_effort=64)
+
+    def search(self, query: Tensor, k: int) -> SearchResult:
+        found = self.exact.search(query, k)
+        wrong = torch.arange(k) >= self.index.effort // 2
+        reads = torch.full((len(query),), 25.0 * self.index.effort + self.index.rescore)
+        return found._replace(cell=found.cell.masked_fill(wrong, -1), reads=reads)
 
 
-def test_halves_of_the_queries_share_none() -> None:
+def test_the_best_setting_within_each_limit_is_measured() -> None:
     made = make(500, 6)
-    (first, best), (second, _) = made.half(0), made.half(1)
-    assert torch.equal(torch.cat([first, second]), made.queries)
-    assert torch.equal(best.cell, made.best.cell[:3])
+    memory: Any = Pretended(made.keys)
+    rows = _chosen("cluster", memory, made)
+    wanted = [max(probes for probes in PROBES if 25 * probes + RESCORED[0] <= budget) for budget in BUDGETS]
+    assert [row["effort"] for row in rows] == [min(probes, 24) for probes in wanted]  # 24 find all
+    assert [row["recall"] for row in rows] == pytest.approx([min(K, row["effort"] // 2) / K for row in rows])
