@@ -235,6 +235,16 @@ def test_a_search_goes_on_where_another_has_ended(bits: int) -> None:
 
 
 @pytest.mark.usefixtures("instructions")
+def test_fewer_rows_scored_in_full_than_results_leave_places_unused() -> None:
+    keys, levels, directions, query = drawn(300, 12, 9, 8, 5)
+    wanted = search_levels(query, levels, directions, [9], keys, 4, 4)
+    for search in (search_levels, pytorch.search_levels):
+        found = search(query, levels, directions, [9], keys, 4, 6)
+        assert torch.equal(found.cell[:, :4], wanted.cell)
+        assert bool((found.cell[:, 4:] == -1).all()) and bool((found.score[:, 4:] == -math.inf).all())
+
+
+@pytest.mark.usefixtures("instructions")
 def test_children_that_hold_nothing_are_passed_over_in_the_last_level_too() -> None:
     _, levels, directions, query = drawn(300, 12, 9, 8, 5)
     held = torch.ones(9, dtype=torch.int32)

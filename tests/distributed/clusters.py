@@ -10,7 +10,8 @@ from torch import Tensor
 
 from hmn.distributed import Ranks, ShardedMemory
 from hmn.index import make_index
-from hmn.nn import Memory
+from hmn.index.watch import watching
+from hmn.nn import KMIPSReader, Memory
 
 SHARED = {
     "in full": "cluster:num_clusters=24,num_probes=3,codes=none",
@@ -22,6 +23,10 @@ SHARED = {
 """Indexes whose results do not depend on how cells are shared out: all cells that are entered are scored."""
 USUAL = "cluster:num_clusters=24,num_probes=12"
 """An index that scores as many cells in full as it usually does."""
+FEW = "cluster:num_clusters=24,num_probes=4,rescore=7"
+"""An index that scores no more cells in full than it finds."""
+REPLACED = "cluster:num_clusters=9,num_probes=3,codes=int8,rescore=203"
+"""An index that takes the place of another."""
 MANY = 100
 """More results than the clusters entered hold."""
 
@@ -34,6 +39,9 @@ def clusters(rank: int, size: int, ranks: Ranks) -> dict[str, Any]:
         got[name] = beside_one(sharded(data, sizes, ranks, text), data, size, rank, text)
     text = SHARED["in full"]
     got["usual"] = beside_one(sharded(data, sizes, ranks, USUAL), data, size, rank, USUAL)
+    order = (data.keys @ torch.ones(D)).argsort()
+    together = data._replace(keys=data.keys[order])
+    got["sorted"] = beside_one(sharded(together, sizes, ranks, FEW), together, size, rank, FEW)
     memory = sharded(data, sizes, ranks, text)
     got["filled"] = beside_one(memory, data, size, rank, text, MANY)
     memory.index.fills = False  # type: ignore[attr-defined]
@@ -52,9 +60,14 @@ def clusters(rank: int, size: int, ranks: Ranks) -> dict[str, Any]:
     memory = sharded(few, held, ranks, text)
     got["few"] = memory.search(queries(few.query, size, rank), K)._asdict()
     got["none"] = ShardedMemory(Memory(few.keys[:0]), text, ranks=ranks).search(few.query, K)._asdict()
+    got |= _changed(rank, size, ranks)
     got["errors"] = {
-        "seed": raised(lambda: sharded(data, sizes, ranks, f"cluster:seed={rank}")),
+        "seed": raised(
+            lambda: sharded(data, sizes, ranks, f"cluster:seed={rank}").search(torch.ones(1, D), K)
+        ),
         "kind": raised(lambda: sharded(data, sizes, ranks, "cluster" if rank else "exact")),
+        "nan": raised(lambda: _not_numbers(data, sizes, ranks)),
+        "places": raised(lambda: sharded(data, sizes, ranks, text).search(torch.ones(1 << 20, D), 1 << 10)),
         "afterwards": raised(lambda: sharded(data, sizes, ranks, text).search(torch.ones(1, D), K)),
     }
     return got
@@ -127,3 +140,53 @@ def _bytes(rank: int, size: int, ranks: Ranks) -> list[int]:
         memory.search(query, K)
         sent.append(ranks.bytes_sent - before)
     return sent
+
+
+def _not_numbers(data: Tensors, sizes: list[int], ranks: Ranks) -> None:
+    """The first search of a memory in which a key of rank 0 has become NaN."""
+    memory = sharded(data, sizes, ranks, SHARED["coded"])
+    if not ranks.rank:
+        with torch.no_grad():
+            memory.memory.shard.keys[0] = torch.nan
+    memory.search(torch.ones(1, D), K)
+
+
+def _changed(rank: int, size: int, ranks: Ranks) -> dict[str, Any]:
+    """Searches and draws after settings, indexes and cells have changed."""
+    data, sizes, text = tensors(), counts(size), SHARED["coded"]
+    query, got = queries(data.query, size, rank), {}
+    memory = sharded(data, sizes, ranks, text)
+    memory.search(query, K)
+    memory.index.effort = 5 + rank  # type: ignore[attr-defined]
+    got["further"] = beside_one(memory, data, size, rank, text.replace("=5", f"={5 + rank}"))
+    memory.indexed.index = make_index(REPLACED)
+    got["replaced"] = beside_one(memory, data, size, rank, REPLACED)
+    before = centroid(memory)
+    with torch.no_grad():
+        memory.memory.shard.keys.copy_(memory.memory.shard.keys.flip(1) - 5)
+    memory.rebuild()
+    reader, nothing = KMIPSReader(memory, K, "top-k:2"), torch.empty(0, dtype=torch.int64)
+    reader.candidates(query[:1], nothing, torch.Generator())
+    got["drawn"] = {"before": before, "after": centroid(memory)}
+    with watching() as seen:
+        memory.search(query, K)
+    got["seen"] = [len(seen), len(seen[0].tiers)]
+    got["bytes of moves"] = _bytes_of_moves(rank, size, ranks)
+    return got
+
+
+def _bytes_of_moves(rank: int, size: int, ranks: Ranks) -> list[int]:
+    """Bytes of a search after a cell of rank 0 has moved, those of the next, and clusters that changed."""
+    data, sizes, text = tensors(), counts(size), SHARED["coded"]
+    memory, query = sharded(data, sizes, ranks, text), queries(data.query, size, rank)
+    memory.search(query, K)
+    lengths: Any = memory.index.levels.leaves.level.length.clone()  # type: ignore[attr-defined]
+    if not rank:
+        with torch.no_grad():
+            memory.memory.shard.keys[0] *= -1
+    sent = [ranks.bytes_sent]
+    for _ in range(2):
+        memory.search(query, K)
+        sent.append(ranks.bytes_sent)
+    changed = int((memory.index.levels.leaves.level.length != lengths).sum())  # type: ignore[attr-defined]
+    return [sent[1] - sent[0], sent[2] - sent[1], changed]

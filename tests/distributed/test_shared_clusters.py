@@ -27,6 +27,16 @@ def all_alike(got: Got, *names: str) -> Tensor:
     return one
 
 
+def test_cells_of_a_cluster_that_lie_on_one_rank_are_all_found(got: Got) -> None:
+    for name in ("usual", "sorted"):
+        cell, wanted = (
+            joined(got, "clusters", name, "found", "cell"),
+            joined(got, "clusters", name, "wanted", "cell"),
+        )
+        assert bool((cell >= 0).all())
+        assert float((cell.unsqueeze(2) == wanted.unsqueeze(1)).any(dim=2).float().mean()) > 0.8
+
+
 @pytest.mark.parametrize("name", [*SHARED, "moved", "made again"])
 def test_they_find_and_read_what_one_index_does(got: Got, name: str) -> None:
     all_alike(got, "clusters", name, "centroid")
@@ -44,7 +54,7 @@ def test_usual_settings_score_a_few_more_cells_in_full_and_find_as_much(got: Got
     )
     assert bool((found[1] >= wanted[1] - 1e-5).float().mean() > 0.95)
     more = found[2] - wanted[2]
-    assert bool((more > -1e-3).all()) and bool((more <= 6 * len(got)).all())
+    assert bool((more > -1e-3).all()) and bool((more <= 10 * len(got)).all())
 
 
 def test_queries_whose_clusters_hold_too_few_cells_look_further(got: Got) -> None:
@@ -87,7 +97,8 @@ def test_bytes_do_not_depend_on_the_number_of_cells(got: Got) -> None:
     batches = [len(queries(torch.zeros(sum(QUERIES)), size, rank)) for rank in range(size)]
     for rank, part in enumerate(got):
         own, others = batches[rank], sum(batches) - batches[rank]
-        search = 4 * (D + 2 * probes) * own * (size - 1) + 4 * (2 * K + 2) * others + 2 * header * (size - 1)
+        asked = (8 + 4 * (D + 2 * probes) * own) * (size - 1)
+        search = asked + 4 * (2 * K + 2) * others + 2 * header * (size - 1)
         assert part["clusters"]["bytes"] == [search, search]
 
 
@@ -102,8 +113,50 @@ def test_few_cells_and_none_are_found(got: Got) -> None:
 def test_settings_that_differ_are_refused_on_every_rank(got: Got) -> None:
     others = "rank 1" if len(got) == 2 else "ranks 1, 2, 3"
     for part in got:
-        for name in ("seed", "kind"):
-            assert part["clusters"]["errors"][name].startswith(
-                f"ConfigError: {others} of {len(got)} and rank 0 differ in the clusters of their indexes"
-            )
+        for name, what in {"seed": "clusters", "kind": "kind"}.items():
+            error = part["clusters"]["errors"][name]
+            wanted = f"ConfigError: {others} of {len(got)} and rank 0 differ in the {what} of their indexes"
+            assert error.startswith(wanted)
         assert part["clusters"]["errors"]["afterwards"] == "nothing"
+
+
+def test_keys_that_are_not_numbers_and_too_many_places_are_refused(got: Got) -> None:
+    for rank, part in enumerate(got):
+        nan, places = part["clusters"]["errors"]["nan"], part["clusters"]["errors"]["places"]
+        assert nan.startswith("RankError: rank 0 of" if rank else "NonFiniteError: keys")
+        assert "lower k" in places
+
+
+def test_ranks_may_look_further_than_others(got: Got) -> None:
+    all_alike(got, "clusters", "further", "centroid")
+    for part in got:
+        found, wanted = part["clusters"]["further"]["found"], part["clusters"]["further"]["wanted"]
+        assert torch.equal(found["cell"], wanted["cell"])
+        near(found["reads"], wanted["reads"])
+
+
+def test_an_index_may_be_replaced_by_one_with_other_clusters(got: Got) -> None:
+    assert len(all_alike(got, "clusters", "replaced", "centroid")) == 9
+    for part in ("cell", "score", "reads"):
+        found, wanted = (joined(got, "clusters", "replaced", which, part) for which in ("found", "wanted"))
+        near(found, wanted)
+
+
+def test_draws_wait_for_clusters_that_are_made_again(got: Got) -> None:
+    before, after = (all_alike(got, "clusters", "drawn", name) for name in ("before", "after"))
+    assert not torch.equal(before, after)
+
+
+def test_whoever_watches_sees_the_search_of_this_rank(got: Got) -> None:
+    assert all(part["clusters"]["seen"] == [1, 1] for part in got)
+
+
+def test_a_cell_that_moves_costs_bytes_of_its_clusters_only(got: Got) -> None:
+    size, header = len(got), 16
+    for rank, part in enumerate(got):
+        first, second, changed = part["clusters"]["bytes of moves"]
+        queries_of = len(queries(torch.zeros(sum(QUERIES)), size, rank))
+        # a round in which rank 0 notes it and the others send queries, and the numbers of the clusters
+        again = 8 + (4 * (D + 2 * 5) * queries_of if rank else 0)
+        assert first - second == (size - 1) * (again + 2 * header + 8 * changed)
+        assert changed == (0 if rank else 2)

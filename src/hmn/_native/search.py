@@ -51,7 +51,8 @@ def search_levels(
             a list's vector is what its code stands for, and its score by code is used.
         probes: L - 1 numbers of lists to enter, for each level but the first.
         keys: ``(rows, D)`` float32, float16 or bfloat16.
-        rescored: rows to score in full, at least ``k``.
+        rescored: rows to score in full; if they are fewer than ``k``, the other places stay unused. Without
+            codes, at least ``k``.
         k: results per query.
         margins: L - 1 limits on how far a list's score may lie below an anchor, in lengths of the query.
             Lists beyond the limit are not entered, although ``probes`` would allow it.

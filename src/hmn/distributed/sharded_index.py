@@ -159,7 +159,9 @@ class ShardedIndex:
             query = check_query(query, self.features, 1)
             if strategy.needs_clusters and self.ranks.size > 1:
                 clustered(strategy, self.shard)
-                if self.shared is None:
+                if self.shared is not None:
+                    self.shared.settle()
+                else:
                     raise ConfigError(
                         f"strategy {strategy} needs clusters that all ranks share, got those of each rank: "
                         "let a ShardedMemory make the index"

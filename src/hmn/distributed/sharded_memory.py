@@ -200,9 +200,8 @@ class ShardedMemory:
             self.indexed = IndexedMemory(memory, index, refiled=refiled, seed=seed)
             shards = _agree(memory, average, ranks)
             self.shared: SharedClusters | None = None
-            clusters = self._clusters(ranks)
-            settings = b"" if clusters is None else clusters.settings()
-            ranks.check_same(settings, "the clusters of their indexes")
+            kind = type(self.indexed.index).__name__
+            ranks.check_same(kind.encode(), "the kind of their indexes")
         self._memory = ShardedCells(memory, shards, ranks, average)
         self._memory.indexed = (self.indexed,)
         self.ranks = ranks
@@ -249,7 +248,7 @@ class ShardedMemory:
         """The clusters that the indexes of all ranks share, if they have any."""
         if ranks.size == 1 or not isinstance(self.index, ClusterIndex):
             return None
-        if self.shared is None:
+        if self.shared is None or self.shared.index is not self.index:
             self.shared = SharedClusters(self.indexed, ranks)
         return self.shared
 
@@ -308,9 +307,11 @@ class ShardedMemory:
     def rebuild(self) -> None:
         """Build the index of this rank from scratch.
 
-        Clusters that all ranks share are made again at the next search.
+        Clusters that all ranks share are made at the next search, or made again.
         """
-        self.indexed.rebuild()
+        shared = self._clusters(self.ranks)
+        if shared is None or shared.are_made:
+            self.indexed.rebuild()
 
     def load_index(self, state: Mapping[str, Tensor], keys: Tensor | None = None) -> None:
         """Take back what ``index.state_dict`` of this rank returned. See ``IndexedMemory.load_index``."""

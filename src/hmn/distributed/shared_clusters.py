@@ -11,11 +11,13 @@ from zlib import crc32
 import torch
 from safetensors.torch import load, save
 from torch import Tensor
+from torch.nn import functional as F
 
 from hmn._native.level import Begin
-from hmn.distributed.collectives import Ranks
+from hmn.distributed.collectives import NOTHING, Ranks
 from hmn.distributed.rows import packed, unpacked
 from hmn.errors import NotFittedError
+from hmn.index.checks import check_keys
 from hmn.index.precision import own_arithmetic
 from hmn.index.structures.cluster import ClusterIndex
 from hmn.index.structures.cluster_levels import Levels
@@ -28,10 +30,16 @@ from hmn.results import SearchResult
 COUNTED, MADE = 1, 2
 """Notes of a rank: its clusters have other numbers of cells than before; or they must be made again."""
 SLACK = 1.25
-"""Cells that each shard scores in full beyond its share of them, in square roots of that share.
+"""Cells that each rank scores in full beyond its share of them, in square roots of that share.
 
-In 200,000 cells divided at random among 2, 4 and 8 shards, as many of the best are found then as in one index
+In 200,000 cells divided at random among 2, 4 and 8 ranks, as many of the best are found then as in one index
 that scores 24 in full, within 0.0002."""
+MOST_UNEVEN = 2.0
+"""Variance of the cells that a rank has of each cluster, in multiples of that of cells divided at random, up
+to which it scores no more than its share in full."""
+MOST_APART = 0.1
+"""Distance of the mean length of a rank's keys from that of all, in standard deviations, up to which it does
+the same."""
 
 
 class OverRanks:
@@ -92,7 +100,8 @@ class SharedClusters:
     they read what one index would read. All ranks must make the same calls at the same time.
 
     The clusters are made again where a rank has filed all of its cells again, as after more than half have
-    changed. They are kept where every rank has loaded an index with the same ones.
+    changed; a rank that has few of all cells does not count. They are kept where every rank has loaded an
+    index with the same ones.
 
     Args:
         indexed: the cells of this rank, with their index.
@@ -100,84 +109,107 @@ class SharedClusters:
     """
 
     def __init__(self, indexed: IndexedMemory[CellMemory], ranks: Ranks) -> None:
-        self.indexed, self.ranks = indexed, ranks
+        assert isinstance(indexed.index, ClusterIndex)
+        self.index, self.indexed, self.ranks = indexed.index, indexed, ranks
         self.are_made = False
         self._counted: Levels | None = None
         self._changes = 0  # of the cells that were counted
         self._own = self._all = torch.empty(0, dtype=torch.int32, device="cpu")  # (C,) cells per cluster
         self._held: list[Tensor] = []
-        self._share = 1.0  # of all cells that are here
-
-    @property
-    def index(self) -> ClusterIndex:
-        """The index of this rank."""
-        index = self.indexed.index
-        assert isinstance(index, ClusterIndex)
-        return index
-
-    def settings(self) -> bytes:
-        """What must be the same on every rank."""
-        index = self.index
-        return repr((index.num_clusters, index.iterations, index.seed, index.reduction.name)).encode()
+        self._are_alike = False  # whether the keys of this rank are as long as those of all
 
     @torch.no_grad()
     @own_arithmetic
     def make(self) -> None:
-        """Make the clusters, unless every rank has the same ones by now."""
+        """Make the clusters, unless every rank has the same ones by now.
+
+        Raises:
+            ConfigError: the ranks' indexes differ in what makes the clusters.
+        """
         index, ranks = self.index, self.ranks
+        settings = (index.num_clusters, index.iterations, index.seed, index.reduction.name)
+        ranks.check_same(repr(settings).encode(), "the clusters of their indexes")
         every, _ = ranks.gather(torch.tensor([self._checksum()], device="cpu"), "clusters of the indexes")
+        keys = check_keys(held_keys(self.indexed.memory))
+        sharing = OverRanks(ranks, keys.device)
         if bool((every == every[0]).all()) and int(every[0]):
             index.given = index.levels.clusters
         else:
-            memory = self.indexed.memory
-            keys = memory.snapshot()
-            if gaps_of(memory):
-                keys = keys[held_cells(memory, keys.device)]
             generator = torch.Generator("cpu").manual_seed((index.seed + ranks.rank * GOLDEN) % (1 << 63))
-            index.given, _ = index.cluster(keys, generator, OverRanks(ranks, keys.device))
+            index.given, _ = index.cluster(keys, generator, sharing)
             self.indexed.rebuild()
             index.is_refiled = False
         self.are_made = True
-        self._count()
+        self._are_alike = _are_alike(keys, sharing)
+        self._count(index.levels, sharing.total(index.levels.leaves.level.length))
 
+    def settle(self) -> None:
+        """Make or count the clusters again where a rank needs it."""
+        self.ranks.gather(NOTHING, "notes on clusters", note=self._note())
+        while self.ranks.noted:
+            self._renew(self.ranks.noted)
+            self.ranks.gather(NOTHING, "notes on clusters", note=self._note())
+
+    @own_arithmetic
     def way(self, query: Tensor, k: int, probes: tuple[int, ...]) -> Way:
         """Choose the clusters of queries ``(B, D)`` of this rank, and hear of those of all ranks.
 
         Args:
             query: ``(B, D)``.
             k: results per query.
-            probes: clusters to enter at each level.
+            probes: clusters to enter at each level; may differ between ranks.
         """
         ranks = self.ranks
         while True:
-            index, note = self.index, self._note()
-            clusters = index.levels.clusters if index.given is None else index.given
-            found = clusters.search(query.to(clusters.centroid.device), probes, self._held)
-            count = found.cell.shape[1]
-            rows = packed([query, found.cell.to(torch.int32), found.score])
-            step = f"queries for {k} cells each in {count} clusters"
-            came, counts = ranks.gather(rows, step, note=note)
-            if not ranks.noted:
-                kinds = [(torch.float32, query.shape[1]), (torch.int32, count), (torch.float32, count)]
-                asked, cluster, base = unpacked(came, kinds)
-                return Way(found, asked, Begin(cluster.long(), base), counts)
-            if ranks.noted & MADE:
-                self.make()
+            note, clusters = self._note(), self.index.levels.clusters
+            if not note:
+                found = clusters.search(query.to(clusters.centroid.device), probes, self._held)
+                rows = packed([query, found.cell.to(torch.int32), found.score])
             else:
-                self._count()
+                rows = NOTHING.view(0, 1)
+            width = torch.tensor([rows.shape[1]], device="cpu").view(torch.uint8)
+            sent = torch.cat([width.to(rows.device), rows.flatten()])
+            came, counts = ranks.gather(sent, f"queries for {k} cells each", note=note)
+            if not ranks.noted:
+                return Way(found, *_unpacked(came, counts, query.shape[1]))
+            self._renew(ranks.noted)
 
     def search(self, way: Way, k: int) -> SearchResult:
         """The ``k`` best cells of this rank for the queries of all ranks, in the clusters chosen for them."""
-        share = self.index.rescored(k) * self._share
-        return self.index.search_in(way.asked, way.begin, k, math.ceil(share + SLACK * share**0.5))
+        return self.index.search_in(way.asked, way.begin, k, self._rescored(way, k))
 
     def wider(self, way: Way, k: int, probes: tuple[int, ...]) -> Tensor:
         """Which queries ``(B,)`` of this rank must search more clusters, since these hold too few cells."""
         index, cluster = self.index, way.found.cell
-        assert index.given is not None
         held = self._all[cluster.clamp(min=0)].masked_fill(cluster < 0, 0).sum(dim=1)
         wanted = min(k, int(self._all.sum())) if index.fills else 0
-        return (held < wanted) & any(map(lt, probes, index.given.counts))
+        return (held < wanted) & any(map(lt, probes, index.levels.clusters.counts))
+
+    def _rescored(self, way: Way, k: int) -> int:
+        """Cells to score in full here, so that all ranks together find what one index finds.
+
+        Where cells are divided evenly, this rank's share of those that one index would score; otherwise as
+        many, since the best cells of a query may all lie here.
+        """
+        index, cluster = self.index, way.begin.lists.clamp(min=0)
+        wanted = max(k, index.rescored(k))
+        if index.codes is None or not len(cluster) or not self._is_even():
+            return wanted
+        own, every = (
+            cells.to(cluster.device)[cluster].masked_fill(way.begin.lists < 0, 0).sum(dim=1)
+            for cells in (self._own, self._all)
+        )
+        share = wanted * float((own / every.clamp(min=1)).max())
+        return int(max(1, min(wanted, math.ceil(share + SLACK * share**0.5))))
+
+    def _is_even(self) -> bool:
+        """Whether this rank has about the same share of each cluster, and of long keys."""
+        own, every = self._own.double(), self._all.double()
+        share = float(own.sum() / every.sum().clamp(min=1))
+        if not self._are_alike or not 0 < share < 1:
+            return share == 0
+        apart = (own - share * every).square() / (share * (1 - share) * every.clamp(min=1))
+        return float(apart.sum() / (every > 0).sum()) < MOST_UNEVEN
 
     def _checksum(self) -> int:
         """A checksum of the clusters; 0 where there are none, or they are to be made again."""
@@ -194,17 +226,66 @@ class SharedClusters:
     def _note(self) -> int:
         """What the other ranks must hear of this one's clusters."""
         index, levels = self.index, self.index.levels
-        if index.is_refiled or levels.clusters is not index.given:
+        if levels.clusters is not index.given:
             return MADE
+        if index.is_refiled and 2 * self.ranks.size * len(index) >= int(self._all.sum()):
+            return MADE
+        index.is_refiled = False
         if self._counted is levels and self._changes == levels.changes:
             return 0
         return 0 if torch.equal(self._own, levels.leaves.level.length) else COUNTED
 
-    def _count(self) -> None:
-        """Count the cells of all ranks in each cluster."""
+    def _renew(self, noted: int) -> None:
+        """Make the clusters again, or count the cells of those that have changed, as ranks have noted."""
+        if noted & MADE:
+            self.make()
+            return
         levels = self.index.levels
+        change = levels.leaves.level.length - self._own
+        cluster = change.nonzero().flatten()
+        rows = torch.stack([cluster.to(torch.int32), change[cluster]], dim=1)
+        every, _ = self.ranks.gather(rows, "changed clusters")
+        self._count(levels, self._all.index_add(0, every[:, 0].long(), every[:, 1]))
+
+    def _count(self, levels: Levels, every: Tensor) -> None:
+        """Note the cells of all ranks ``(C,)`` in each cluster, and this rank's."""
         self._counted, self._changes = levels, levels.changes
-        self._own = levels.leaves.level.length.clone()
-        self._all = OverRanks(self.ranks, self._own.device).total(self._own)
-        self._held = levels.clusters.held(self._all)
-        self._share = int(self._own.sum()) / max(1, int(self._all.sum()))
+        self._own, self._all = levels.leaves.level.length.clone(), every
+        self._held = levels.clusters.held(every)
+
+
+def held_keys(memory: CellMemory) -> Tensor:
+    """The keys ``(n, D)`` of the cells that an index of this memory holds."""
+    keys = memory.snapshot()
+    return keys[held_cells(memory, keys.device)] if gaps_of(memory) else keys
+
+
+def _are_alike(keys: Tensor, sharing: OverRanks) -> bool:
+    """Whether the keys ``(n, D)`` of this rank are about as long, on average, as those of all ranks."""
+    length = torch.linalg.vector_norm(keys, dim=1, dtype=torch.float64)
+    own = torch.stack([torch.ones_like(length).sum(), length.sum(), length.square().sum()])
+    count, total, squares = sharing.total(own).tolist()
+    if not len(keys):
+        return True
+    mean = total / count
+    deviation = max(0.0, squares / count - mean * mean) ** 0.5
+    return bool(abs(float(own[1]) / len(keys) - mean) <= deviation * max(MOST_APART, 4 / len(keys) ** 0.5))
+
+
+def _unpacked(came: Tensor, counts: Sequence[int], features: int) -> tuple[Tensor, Begin, list[int]]:
+    """Queries of all ranks, their clusters, and their number for each rank, from what the ranks have sent."""
+    asked, lists, bases = [], [], []
+    for part in torch.split(came, list(counts)):
+        width = int(part[:8].clone().view(torch.int64))
+        probes = (width // 4 - features) // 2
+        kinds = [(torch.float32, features), (torch.int32, probes), (torch.float32, probes)]
+        query, cluster, base = unpacked(part[8:].view(-1, width), kinds)
+        asked.append(query)
+        lists.append(cluster.long())
+        bases.append(base)
+    most = max(cluster.shape[1] for cluster in lists)
+    begin = Begin(
+        torch.cat([F.pad(cluster, (0, most - cluster.shape[1]), value=-1) for cluster in lists]),
+        torch.cat([F.pad(base, (0, most - base.shape[1])) for base in bases]),
+    )
+    return torch.cat(asked), begin, [len(query) for query in asked]

@@ -305,11 +305,8 @@ class Structure(ABC, Generic[Parts]):
         """Check queries and search; the result names cells."""
         query = check_query(query, rows.features, k, finite=not self.checks_queries)
         k = k if type(k) is int else int(k)  # a number of NumPy
-        if k > len(rows) and k * len(query) > MOST_UNUSED:
-            raise ConfigError(
-                f"k is {k} for {len(query)} queries, but there are {len(rows)} cells: expected at most "
-                f"{MOST_UNUSED:,} places in all, since those beyond the cells stay unused: lower k"
-            )
+        if k > len(rows):
+            self._check_room(rows, query, k)
         if query.device != rows.keys.device:
             query = query.to(rows.keys.device)
         seen = SEARCHES.notes
@@ -320,6 +317,14 @@ class Structure(ABC, Generic[Parts]):
                 result = self._search(rows, parts, query, k)
             seen.append(search_seen(result, rows.live(), steps))
         return result._replace(cell=rows.cells_at(result.cell))
+
+    def _check_room(self, rows: KeyRows, query: Tensor, k: int) -> None:
+        """Refuse a result that is far larger than what can be found."""
+        if k > len(rows) and k * len(query) > MOST_UNUSED:
+            raise ConfigError(
+                f"k is {k} for {len(query)} queries, but there are {len(rows)} cells: expected at most "
+                f"{MOST_UNUSED:,} places in all, since those beyond the cells stay unused: lower k"
+            )
 
 
 def _are_same(keys: Tensor, others: Tensor) -> bool:

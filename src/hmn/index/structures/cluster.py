@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hmn._native import kernels, search_levels
 from hmn._native.level import Begin
+from hmn._native.watch import LEVELS
 from hmn.errors import CellError, ConfigError
 from hmn.index.checks import as_ids, check_callable, check_count, check_counts
 from hmn.index.clustering.reduction import Reduction, as_reduction
@@ -28,6 +29,7 @@ from hmn.index.structures.cluster_levels import (
     load_levels,
     make_clusters,
 )
+from hmn.index.watch import SEARCHES, search_seen
 from hmn.results import SearchResult
 
 CELLS_PER_CLUSTER = 64
@@ -255,12 +257,21 @@ class ClusterIndex(Structure[Levels], Tunable):
             query: ``(B, D)`` float32.
             begin: the narrowest clusters to search, and the products of their directions with the queries.
             k: results per query.
-            rescored: cells to score in full per query.
+            rescored: cells to score in full per query; places beyond them stay unused.
         """
         with self._reading() as (rows, levels):
-            leaves, most = levels.leaves.level, max(k, min(len(rows), rescored))
+            leaves, most = levels.leaves.level, max(1, min(len(rows), rescored))
             query, begin = query.to(rows.keys.device), Begin(*(part.to(rows.keys.device) for part in begin))
-            found = search_levels(query, [leaves], [], [], rows.keys, most, k, begin=begin)
+            self._check_room(rows, query, k)
+            search = partial(search_levels, query, [leaves], [], [], rows.keys, most, k, begin=begin)
+            seen = SEARCHES.notes
+            if seen is None:
+                found = search()
+            else:
+                with LEVELS.watching() as steps:
+                    found = search()
+                whole = levels.way_to(begin.lists, steps[-1].scored[-1])
+                seen.append(search_seen(found, rows.live(), [whole]))
             return found._replace(cell=rows.cells_at(found.cell))
 
     def _insert(self, rows: KeyRows, levels: Levels, touched: Tensor) -> None:
@@ -274,6 +285,7 @@ class ClusterIndex(Structure[Levels], Tunable):
 
     def _load(self, rows: KeyRows, state: Mapping[str, Tensor]) -> Levels:
         levels = 1 if self.num_clusters is None else len(self.num_clusters)
+        self.is_refiled = False
         return load_levels(rows, state, levels, BITS[self.codes], copy.copy(self.reduction))
 
     def _describe(self, rows: KeyRows, levels: Levels) -> dict[str, int | float | str]:

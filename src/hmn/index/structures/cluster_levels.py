@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from hmn._native import search_levels
 from hmn._native.level import IN_FULL
+from hmn._native.watch import Steps
 from hmn.errors import ShapeError
 from hmn.index.clustering.kmeans import Nearest, assign, kmeans
 from hmn.index.clustering.reduction import Reduction
@@ -52,7 +53,7 @@ class Clusters:
     def held(self, cells: Tensor) -> list[Tensor]:
         """Number of cells ``(clusters,)`` int32 in the clusters of each level, from that of the narrowest."""
         held = [cells]
-        for above, count in zip(reversed(self._above), reversed(self.counts[:-1]), strict=True):
+        for above, count in zip(reversed(self.above), reversed(self.counts[:-1]), strict=True):
             held.insert(0, cells.new_zeros(count).index_add_(0, above, held[0]))
         return held
 
@@ -79,7 +80,7 @@ class Clusters:
         )
 
     @cached_property
-    def _above(self) -> list[Tensor]:
+    def above(self) -> list[Tensor]:
         """For each level but the first, the wider cluster ``(clusters,)`` that leads to each."""
         above = []
         for lists, count in zip(self.upper[1:], self.counts[1:], strict=True):
@@ -121,6 +122,23 @@ class Levels:
     def held(self) -> list[Tensor]:
         """Number of cells ``(clusters,)`` int32 in the clusters of each level."""
         return self._held
+
+    def way_to(self, lists: Tensor, scored: int) -> Steps:
+        """What there is to see of a search that begins in narrowest clusters ``(B, P)``, -1 for none.
+
+        Args:
+            lists: the clusters.
+            scored: number of cells that it scored by their codes.
+        """
+        clusters = self.clusters
+        entered = [torch.unique(lists[lists >= 0])]
+        for above in reversed(clusters.above):
+            entered.insert(0, torch.unique(above[entered[0]]))
+        counts = [len(lists) * clusters.counts[0]]
+        for upper, wide in zip(clusters.upper[1:], entered[:-1], strict=True):
+            counts.append(int(upper.level.length[wide].sum()))
+        levels = [part.level for part in (*clusters.upper, self.leaves)]
+        return Steps(levels, entered, [*counts, scored])
 
     def file(self, keys: Tensor, rows: Tensor) -> None:
         """File rows ``(n,)`` of the keys in the clusters with the nearest centroids."""
