@@ -23,8 +23,8 @@ ORDER = {
     " < buckets lists search < __init__",
     "hmn.cli": "output < flags < ask demo evaluate facts paper serving < train < app < __init__ __main__",
     "hmn.cli.serving": "compact table < serve < __init__",
-    "hmn.distributed": "collectives < rows < drawing < sharded_index < sharded_memory < replicas < saving"
-    " < __init__",
+    "hmn.distributed": "collectives < rows < drawing shared_clusters < sharded_index < sharded_memory"
+    " < replicas < saving < __init__",
     "hmn.distributed.saving": "row_files training_state < loading < checkpoint < __init__",
     "hmn.facts": "ids ragged < files < rdf wide < growing names numbering < given < lookup < table < topic"
     " changing < questions < __init__",

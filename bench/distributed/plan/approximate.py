@@ -26,6 +26,8 @@ CLUSTERS, PROBES = 64, (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 """Cells per cluster, and clusters entered."""
 REACHES = (25, 30, 35, 40, 45, 50, 60, 70, 85, 100)
 """Values of ``reach`` of the hierarchy."""
+SEEDS = (1, 2, 3)
+"""Other seeds of k-means, for one index."""
 RESCORED = (10, 14, 18, 24, 36)
 """Cells scored in full for clusters, of all ranks together, whose cells have codes of 4 bits."""
 RESCORED_BITS = (24, 36, 48, 72, 144)
@@ -39,7 +41,9 @@ def measure(*, small: bool = False) -> dict[str, Any]:
         found = run(_measured, ranks, cells)[0]
         usual += found["usual"]
         rows += found["rows"]
-    return {"cells": cells, "queries": QUERIES, "rows": rows, "usual": usual}
+    alone = [row for row in rows if row["structure"] == "cluster" and row["ranks"] == 1]
+    seeds = run(_of_seeds, 1, cells, alone)[0]
+    return {"cells": cells, "queries": QUERIES, "rows": rows, "usual": usual, "seeds": seeds}
 
 
 def _measured(rank: int, size: int, cells: int) -> dict[str, Any]:
@@ -47,17 +51,34 @@ def _measured(rank: int, size: int, cells: int) -> dict[str, Any]:
     made, ranks = make(cells, QUERIES, exact=not rank), Ranks(timeout=TIMEOUT)
     own = torch.tensor_split(made.keys, size)[rank].clone()
     made = made if not rank else made._replace(queries=made.queries[:0])
-    narrow = max(1, cells // CLUSTERS)
-    clusters = ClusterIndex((max(1, round(narrow**0.5)), narrow), (1, 1))
     usual, rows = [], []
     for structure, index in {"cluster": ClusterIndex(), "hierarchy": HierarchicalIndex()}.items():
         memory = ShardedMemory(Memory(own), index, ranks=ranks)
         row = {"structure": structure, "ranks": size}
         usual.append({**row, **_figures(memory.search(made.half(1)[0], K), made, 1)})
         if structure == "cluster":
-            memory = ShardedMemory(Memory(own), clusters, ranks=ranks)
+            memory = ShardedMemory(Memory(own), _clusters(cells), ranks=ranks)
         rows += [{**row, **chosen} for chosen in _chosen(structure, memory, made)]
     return {"usual": usual, "rows": rows}
+
+
+def _of_seeds(rank: int, size: int, cells: int, alone: list[dict[str, Any]]) -> list[dict[str, Any]]:  # noqa: ARG001
+    """Recall of one index, with the settings chosen for it, for other seeds of k-means."""
+    made, found = make(cells, QUERIES), []
+    for seed in SEEDS:
+        index = _clusters(cells, seed)
+        index.build(made.keys)
+        for row in alone:
+            index.effort, index.rescore = min(row["effort"], index.max_effort), row["rescore"]
+            figures = _figures(index.search(made.half(1)[0], K), made, 1)
+            found.append({"budget": row["budget"], "seed": seed, **figures})
+    return found
+
+
+def _clusters(cells: int, seed: int = 0) -> ClusterIndex:
+    """Clusters in two levels."""
+    narrow = max(1, cells // CLUSTERS)
+    return ClusterIndex((max(1, round(narrow**0.5)), narrow), (1, 1), seed=seed)
 
 
 def _chosen(structure: str, memory: ShardedMemory, made: Made) -> list[dict[str, Any]]:

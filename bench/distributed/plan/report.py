@@ -18,6 +18,15 @@ def _milliseconds(spent: float) -> str:
     return f"{1e3 * spent:.3g}" if spent < 0.9995 else f"{1e3 * spent:,.0f}"
 
 
+def _of_seeds(rows: Sequence[dict[str, Any]]) -> str:
+    """The lowest and the highest recall for each limit of reads, in words."""
+    parts = []
+    for budget in dict.fromkeys(row["budget"] for row in rows):
+        recalls = [row["recall"] for row in rows if row["budget"] == budget]
+        parts.append(f"{min(recalls):.4f} to {max(recalls):.4f} within {budget:,} reads")
+    return ", ".join(parts)
+
+
 def _approximate(found: dict[str, Any]) -> str:
     usual = _table(
         ["structure", "ranks", "recall@10", "reads"],
@@ -57,6 +66,9 @@ def _approximate(found: dict[str, Any]) -> str:
             *_table(
                 ["structure", "reads at most", *(f"{n} ranks" if n > 1 else "1" for n in shards)], chosen
             ),
+            "",
+            "K-means depends on its seed, and on how cells are divided. One index with the same settings and "
+            f"three other seeds finds {_of_seeds(found['seeds'])}.",
         ]
     )
 

@@ -150,8 +150,8 @@ class ShardedMemory:
 
     Each rank holds some of the cells, and an index of them. Cells are numbered over all ranks, those of rank
     0 first. ``search`` asks every rank and merges the best exactly; reading fetches the keys and values of
-    the cells that were found, and gradients go back to the ranks that hold them. Nothing that is sent depends
-    on N. A rank may hold no cells.
+    the cells that were found, and gradients go back to the ranks that hold them. None of this depends on N.
+    A rank may hold no cells.
 
     Stored cells (``Memory``) are parameters or buffers of their rank. Encoded cells (``EncodedMemory``) are
     encoded by the rank that holds them: its encoder has these cells alone, and the same weights as those of

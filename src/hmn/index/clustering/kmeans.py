@@ -112,7 +112,7 @@ def unit_rows(points: Tensor) -> Tensor:
 
 def _share(count: int, own: int, sharing: Sharing) -> int:
     """This process's part of ``count`` points, if it holds ``own`` of all, rounded up."""
-    everyone = int(sharing.total(torch.tensor([own], device="cpu")))
+    everyone = int(sharing.total(torch.tensor([own], dtype=torch.int64, device="cpu")))
     return -(-count * own // max(1, everyone))
 
 
@@ -130,7 +130,7 @@ def _seeds(unit: Tensor, count: int, generator: torch.Generator, sharing: Sharin
     # 3. Reduce them to the count with k-means++. If there are too few, fill up with random points.
     # Of several processes, each draws its part of every round among its own points.
     own = len(unit)
-    n = int(sharing.total(torch.tensor([own], device="cpu")))
+    n = int(sharing.total(torch.tensor([own], dtype=torch.int64, device="cpu")))
     if count >= n:
         return sharing.gathered(unit)[torch.arange(count, device=unit.device) % n]
     drawn = torch.randint(max(1, own), (min(1, own),), generator=generator, device=generator.device)

@@ -197,7 +197,7 @@ class ClusterIndex(Structure[Levels], Tunable):
             generator: source of all randomness; each process has one of its own.
             sharing: the processes that hold the keys together.
         """
-        n = int(sharing.total(torch.tensor([len(keys)], device="cpu")))
+        n = int(sharing.total(torch.tensor([len(keys)], dtype=torch.int64, device="cpu")))
         counts = (n // CELLS_PER_CLUSTER,) if self.num_clusters is None else self.num_clusters
         return make_clusters(
             keys,

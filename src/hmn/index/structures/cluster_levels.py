@@ -201,7 +201,7 @@ def make_clusters(
     reduction.fit(keys if sharing.alone else sharing.gathered(_longest(keys)))
     settings: Any = {"generator": generator, "iterations": iterations, "on_progress": on_progress}
     points = reduction.keys(keys).float()  # (N, D')
-    if int(sharing.total(torch.tensor([len(points)], device="cpu"))):
+    if int(sharing.total(torch.tensor([len(points)], dtype=torch.int64, device="cpu"))):
         centroid = kmeans(points, counts[-1], **settings, sharing=sharing)
     else:
         centroid = points.new_zeros(1, points.shape[1])
