@@ -27,8 +27,10 @@ from hmn.nn.parts import CellMemory
 from hmn.nn.settings import GOLDEN
 from hmn.results import SearchResult
 
-COUNTED, MADE = 1, 2
-"""Notes of a rank: its clusters have other numbers of cells than before; or they must be made again."""
+COUNTED = 1
+"""Note of a rank whose clusters have other numbers of cells than before."""
+MADE = 2
+"""Note of a rank for which the clusters must be made again."""
 SLACK = 1.25
 """Cells that each rank scores in full beyond its share of them, in square roots of that share.
 
