@@ -144,13 +144,13 @@ class Ranks:
         """What rank 0 gives, on every rank; what the others give is ignored."""
         rows = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data and not self.rank else NOTHING
         came, _ = self.exchange(rows.repeat(self.size), [len(rows)] * self.size, step)
-        return bytes(came.tolist())
+        return came.numpy().tobytes()
 
     def report(self, data: bytes, step: str) -> list[bytes]:
         """What each rank gives, on rank 0; nothing on the others."""
         rows = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else NOTHING
         came, counts = self.exchange(rows, [len(rows), *[0] * (self.size - 1)], step)
-        return [bytes(part.tolist()) for part in torch.split(came, counts)] if not self.rank else []
+        return [part.numpy().tobytes() for part in torch.split(came, counts)] if not self.rank else []
 
     def check_same(self, data: bytes, what: str) -> None:
         """Refuse data that is not the same on every rank.

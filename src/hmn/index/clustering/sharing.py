@@ -26,7 +26,7 @@ class Sharing(Protocol):
         ...
 
     def of_first(self, work: Callable[[], Sequence[Tensor]]) -> list[Tensor]:
-        """What ``work`` returns in the first process, in all of them; it runs there alone."""
+        """What ``work`` returns in the first process, in all of them."""
         ...
 
 
