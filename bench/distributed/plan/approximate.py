@@ -62,7 +62,7 @@ def _measured(rank: int, size: int, cells: int) -> dict[str, Any]:
     return {"usual": usual, "rows": rows}
 
 
-def _of_seeds(rank: int, size: int, cells: int, alone: list[dict[str, Any]]) -> list[dict[str, Any]]:  # noqa: ARG001
+def _of_seeds(_rank: int, _size: int, cells: int, alone: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Recall of one index, with the settings chosen for it, for other seeds of k-means."""
     made, found = make(cells, QUERIES), []
     for seed in SEEDS:

@@ -1,4 +1,4 @@
-"""Systems with clusters that insert and delete: hmn's, faiss's, RaBitQ's and ScaNN's.
+"""Systems with clusters that insert and delete: hmn's, faiss's and ScaNN's.
 
 All of them, but hmn's hierarchy, keep the clusters that they found among the first rows.
 """
@@ -11,8 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.index.systems.base import Floats, Ids, Setting, package, padded
-from bench.index.systems.rabitq import LEAST
+from bench.index.systems.base import Floats, Ids, Setting, package
 
 PROBES = (4, 8, 16, 32, 64, 128, 256)
 """Clusters entered."""
@@ -82,44 +81,6 @@ class Faiss:
         self.index.nprobe = effort
         found: Ids = self.index.search(queries, k)[1]
         return found
-
-
-class Rabitq:
-    """Inverted lists of RaBitQ's 7-bit codes; deleted rows keep their place."""
-
-    efforts: tuple[int, ...] = PROBES
-
-    def __init__(self, most: int, threads: int) -> None:
-        self.library = package("rabitqlib", "rabitqlib")
-        self.most, self.threads = most, threads
-        self.index: Any = None
-        self.row = np.zeros(0, dtype=np.int64)  # of each of the library's numbers
-        self.clusters = 0
-
-    def begin(self, ids: Ids, keys: Floats) -> None:
-        keys = padded(keys, LEAST)
-        self.clusters = cluster_count(self.most, len(ids))
-        means = self.library.RaBitQKMeans(keys.shape[1], self.clusters, num_threads=self.threads)
-        means.train(keys)
-        sizes = {"dim": keys.shape[1], "max_elements": len(ids), "num_clusters": self.clusters}
-        self.index = self.library.IvfIndex(**sizes, nbits=7, metric="ip")
-        self.index.build(keys, means.centroids, means.assignments, num_threads=self.threads)
-        self.row = ids
-
-    def insert(self, ids: Ids, keys: Floats) -> None:
-        numbers = self.index.add(padded(keys, LEAST), num_threads=self.threads)
-        assert numbers[0] == len(self.row), "the library numbers rows as they come"
-        self.row = np.concatenate([self.row, ids])
-
-    def delete(self, ids: Ids) -> None:
-        self.index.remove(np.flatnonzero(np.isin(self.row, ids)).astype(np.uint32))
-
-    def search(self, queries: Floats, k: int, effort: int) -> Ids:
-        queries = padded(queries, LEAST)
-        found, _ = self.index.search(queries, k, min(effort, self.clusters), True, self.threads)
-        numbers = np.asarray(found).astype(np.int64)
-        there = numbers < len(self.row)
-        return np.where(there, self.row[np.where(there, numbers, 0)], -1)
 
 
 class Scann:

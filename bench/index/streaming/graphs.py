@@ -1,4 +1,4 @@
-"""Graphs that insert and delete: hnswlib's, usearch's, RaBitQ's, NGT's and SVS's."""
+"""Graphs that insert and delete: hnswlib's, usearch's, NGT's and SVS's."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.index.systems.base import Floats, Ids, package, padded, scratch
-from bench.index.systems.rabitq import LEAST
+from bench.index.systems.base import Floats, Ids, package, scratch
 
 EF = (10, 20, 40, 80, 160, 320, 640)
 """Candidates that a search keeps."""
@@ -70,41 +69,6 @@ class Usearch:
         ids = np.asarray(found.keys).astype(np.int64).reshape(len(queries), k)
         counts = np.asarray(getattr(found, "counts", np.full(len(queries), k)))
         return np.where(np.arange(k) >= counts[:, None], -1, ids)
-
-
-class Rabitq:
-    """RaBitQ's HNSW over 7-bit codes; deleted rows stay in the graph."""
-
-    efforts: tuple[int, ...] = EF
-
-    def __init__(self, rows: int, threads: int) -> None:
-        self.library = package("rabitqlib", "rabitqlib")
-        self.rows, self.threads = rows, threads
-        self.index: Any = None
-        self.row = np.zeros(0, dtype=np.int64)  # of each of the library's numbers
-
-    def begin(self, ids: Ids, keys: Floats) -> None:
-        keys = padded(keys, LEAST)
-        means = self.library.RaBitQKMeans(keys.shape[1], 16, num_threads=self.threads)
-        means.train(keys)
-        made = {"dim": keys.shape[1], "max_elements": self.rows, "nbits": 7, "metric": "ip"}
-        self.index = self.library.HnswIndex(**made, **LINKS)
-        self.index.build(keys, means.centroids, means.assignments, num_threads=self.threads)
-        self.row = ids
-
-    def insert(self, ids: Ids, keys: Floats) -> None:
-        numbers = self.index.add(padded(keys, LEAST), num_threads=self.threads)
-        assert numbers[0] == len(self.row), "the library numbers rows as they come"
-        self.row = np.concatenate([self.row, ids])
-
-    def delete(self, ids: Ids) -> None:
-        self.index.remove(np.flatnonzero(np.isin(self.row, ids)).astype(np.uint32))
-
-    def search(self, queries: Floats, k: int, effort: int) -> Ids:
-        found, _ = self.index.search(padded(queries, LEAST), k, max(k, effort), num_threads=self.threads)
-        numbers = np.asarray(found).astype(np.int64)
-        there = numbers < len(self.row)
-        return np.where(there, self.row[np.where(there, numbers, 0)], -1)
 
 
 class Ngt:

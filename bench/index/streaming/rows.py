@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from bench.index.streaming import clusters, graphs
+from bench.index.streaming import clusters, graphs, rabitq
 from bench.index.systems.base import Floats, Ids, Setting
 
 REACH = (25, 50, 100, 150, 200, 300, 500)
@@ -67,11 +67,11 @@ ROWS: dict[str, Row] = {
     "hmn wta-hash": Row(partial(clusters.Hmn, "wta-hash", CANDIDATES, HASHES), "hmn"),
     "hmn pca-tree": Row(partial(clusters.Hmn, "pca-tree", (1, 2, 4, 8, 16, 32), {}), "hmn"),
     "faiss IVF-Flat": Row(clusters.Faiss, "faiss-cpu"),
-    "IVF-RaBitQ": Row(clusters.Rabitq, "rabitqlib"),
+    "IVF-RaBitQ": Row(rabitq.Lists, "rabitqlib"),
     "ScaNN": Row(clusters.Scann, "scann"),
     "hnswlib": Row(graphs.Hnswlib, "hnswlib"),
     "usearch": Row(graphs.Usearch, "usearch"),
-    "HNSW-RaBitQ": Row(graphs.Rabitq, "rabitqlib", keeps_deleted=True),
+    "HNSW-RaBitQ": Row(rabitq.Graph, "rabitqlib", keeps_deleted=True),
     "NGT": Row(graphs.Ngt, "ngt"),
     "SVS": Row(graphs.Svs, "scalable-vs"),
 }

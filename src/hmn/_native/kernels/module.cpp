@@ -143,7 +143,8 @@ int64_t search(Address query, int64_t count, int64_t features, const std::vector
     }
     nb::gil_scoped_release released;
     return hmn::search(chosen, {at<float>(query), count, features}, filled, vectors, probes, margin, rank,
-                       {at<int64_t>(list), at<float>(base), list ? lists : 1}, {at<void>(keys), rows, features, hmn::Storage(storage)}, rescored, places,
+                       {at<int64_t>(list), at<float>(base), list ? lists : 1},
+                       {at<void>(keys), rows, features, hmn::Storage(storage)}, rescored, places,
                        {at<float>(score), at<int64_t>(row), k}, {at<float>(reads), at<int64_t>(scored)}, threads);
 }
 
