@@ -6,10 +6,14 @@
 from hmn._native.backend import kernels as kernels
 from hmn._native.buckets import list_rows as list_rows
 from hmn._native.buckets import most_frequent as most_frequent
+from hmn._native.lists import disorder as disorder
 from hmn._native.lists import enter as enter
 from hmn._native.lists import means as means
+from hmn._native.lists import sort_entries as sort_entries
 from hmn._native.lists import take_out as take_out
+from hmn._native.lists import write_bounds as write_bounds
 from hmn._native.lists import write_entries as write_entries
+from hmn._native.lists import write_screen as write_screen
 from hmn._native.search import best_of as best_of
 from hmn._native.search import filled as filled
 from hmn._native.search import screened as screened

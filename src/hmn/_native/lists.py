@@ -12,7 +12,11 @@ from hmn._native import codes
 from hmn._native.arguments import address, key_rows
 from hmn._native.backend import kernels_for
 from hmn._native.fallback import lists as pytorch
-from hmn._native.level import Level
+from hmn._native.fallback import ordered
+from hmn._native.level import Encoder, Level
+
+CENTROIDS = 16
+"""Centroids per part of a short code: as many as 4 bits can name."""
 
 
 def write_entries(
@@ -46,6 +50,51 @@ def write_entries(
         address(direction, torch.float32, (len(direction), features), "directions") if directed else 0,
         len(direction),
         address(slot, torch.int64, (count,), "slots"),
+        torch.get_num_threads(),
+    )
+
+
+def write_screen(
+    level: Level,
+    slot: Tensor,
+    vectors: Tensor,
+    rows: Tensor,
+    lists: Tensor,
+    direction: Tensor,
+    short: Encoder,
+) -> None:
+    """Write short codes, rows of codes and sizes of entries whose codes ``write_entries`` has written.
+
+    Args:
+        level: modified in place: screen, fine and size at these slots.
+        slot, vectors, rows, lists, direction: as for ``write_entries``.
+        short: the short codes.
+    """
+    kernels, features = kernels_for(vectors), vectors.shape[-1]
+    directed = direction.shape[-1] != 1 or features == 1
+    if kernels is None:
+        towards = direction[lists] if directed else direction.new_zeros(1, 1)
+        ordered.write_screen(level, slot, vectors[rows].float(), towards, short)
+        return
+    vectors, direction = vectors.contiguous(), direction.contiguous()
+    rows, lists, slot = rows.contiguous(), lists.contiguous(), slot.contiguous()
+    count, (parts, width, _) = len(rows), short.centroid.shape
+    order, rotation = short.order, short.rotation
+    kernels.write_screen(
+        level.compiled(kernels),
+        *key_rows(vectors, features, "vectors"),
+        features,
+        address(rows, torch.int64, (count,), "rows"),
+        count,
+        address(lists, torch.int64, (count,), "lists"),
+        address(direction, torch.float32, (len(direction), features), "directions") if directed else 0,
+        len(direction),
+        address(slot, torch.int64, (count,), "slots"),
+        address(short.centroid, torch.float32, (parts, width, CENTROIDS), "centroids"),
+        parts,
+        width,
+        0 if order is None else address(order, torch.int32, (parts * width,), "the order of features"),
+        0 if rotation is None else address(rotation, torch.float32, (parts * width, features), "rotation"),
         torch.get_num_threads(),
     )
 
@@ -105,6 +154,71 @@ def enter(level: Level, room: Tensor, used: int, lists: Tensor, child: Tensor, s
         children,
     )
     return panels
+
+
+def write_bounds(level: Level, lists: Tensor, features: int) -> None:
+    """Write the bounds of all panels of lists with short codes.
+
+    The first bound of a panel says how large a part along the direction an entry of it may have: the longest
+    length times the mean share of these parts in the lengths. The second is the same of the rests, for one
+    feature: the longest length times the root of their mean square share, over the root of ``features``. Both
+    are raised to the largest of the panels that follow in the list: a search may stop at the first low one.
+
+    Args:
+        level: modified in place.
+        lists: ``(m,)`` int64.
+        features: D, at least 1.
+    """
+    kernels = kernels_for(lists)
+    if kernels is None:
+        ordered.write_bounds(level, lists, features)
+        return
+    lists = lists.contiguous()
+    kernels.write_bounds(
+        level.compiled(kernels), address(lists, torch.int64, (len(lists),), "lists"), len(lists), features
+    )
+
+
+def disorder(level: Level, lists: Tensor) -> Tensor:
+    """How much looser the bounds of lists ``(m,)`` are than after sorting: ``(m,)``, 1 for sorted lists.
+
+    For each panel, the longest vector in it or after it is compared with the longest that would be there if
+    the list were sorted; the largest quotient counts.
+    """
+    kernels = kernels_for(lists)
+    if kernels is None:
+        return ordered.disorder(level, lists)
+    lists = lists.contiguous()
+    worst = torch.empty(len(lists), dtype=torch.float32, device="cpu")
+    kernels.disorder(
+        level.compiled(kernels),
+        address(lists, torch.int64, (len(lists),), "lists"),
+        len(lists),
+        worst.data_ptr(),
+    )
+    return worst
+
+
+def sort_entries(level: Level, lists: Tensor, slot_of: Tensor) -> None:
+    """Sort the entries of lists with short codes by falling length of their vectors; bounds stay as they are.
+
+    Args:
+        level: modified in place.
+        lists: ``(m,)`` int64, distinct.
+        slot_of: ``(children,)`` int64 slot of each child, updated in place.
+    """
+    kernels = kernels_for(lists)
+    if kernels is None:
+        ordered.sort_entries(level, lists, slot_of)
+        return
+    lists, children = lists.contiguous(), len(slot_of)
+    kernels.sort_entries(
+        level.compiled(kernels),
+        address(lists, torch.int64, (len(lists),), "lists"),
+        len(lists),
+        address(slot_of, torch.int64, (children,), "the slots of children"),
+        children,
+    )
 
 
 def means(level: Level, lists: Tensor, vectors: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:

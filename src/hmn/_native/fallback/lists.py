@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hmn._native.level import LANES, Level
+from hmn._native.level import LANES, LINE, Level
 
 PART = 1 << 18
 """Points averaged at a time."""
@@ -25,9 +25,7 @@ def take_out(level: Level, lists: Tensor, slot: Tensor, slot_of: Tensor) -> None
     source = tail[~torch.isin(tail, slot)]
     target = slot[hole][which[hole].argsort(stable=True)]  # one per source, list by list
     slot_of[level.child[slot].long()] = -1
-    for column in (level.along, level.step, level.child):
-        column[target] = column[source]
-    level.codes[target // LANES, :, target % LANES] = level.codes[source // LANES, :, source % LANES]
+    copy_entries(level, source, target)
     slot_of[level.child[target].long()] = target
     level.child[tail] = -1
     level.length[changed] = (length - count).to(torch.int32)
@@ -55,6 +53,20 @@ def enter(level: Level, room: Tensor, used: int, lists: Tensor, child: Tensor, s
     slot_of[child[order]] = slot
     level.length[changed] = (length + count).to(torch.int32)
     return end
+
+
+def copy_entries(level: Level, source: Tensor, target: Tensor) -> None:
+    """Copy entries at slots ``source`` (n,) to slots ``target`` (n,), distinct."""
+    for column in (level.along, level.step, level.child, level.fine, level.size):
+        if column is not None:
+            column[target] = column[source]
+    to, at = (target // LANES, target % LANES), (source // LANES, source % LANES)
+    level.codes[to[0], :, to[1]] = level.codes[at[0], :, at[1]]
+    if level.screen is not None:
+        words = level.screen.view(torch.int32)
+        parts = level.screen.view(len(level.screen), -1, LINE // LANES, LANES)
+        words[to[0], 0, to[1]] = words[at[0], 0, at[1]]
+        parts[to[0], 1:, :, to[1]] = parts[at[0], 1:, :, at[1]]
 
 
 def means(level: Level, lists: Tensor, vectors: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -98,7 +110,12 @@ def _move(level: Level, lists: Tensor, first: Tensor, slot_of: Tensor) -> None:
     number = torch.arange(int(panels.sum()), device=lists.device)
     number = number - (panels.cumsum(0) - panels).repeat_interleave(panels)
     source = level.first_panel[lists].repeat_interleave(panels) + number
-    level.codes[first.repeat_interleave(panels) + number] = level.codes[source]
+    for whole in (level.codes, level.screen):
+        if whole is not None:
+            whole[first.repeat_interleave(panels) + number] = whole[source]
+    for rows in (level.fine, level.size):
+        if rows is not None:
+            rows[new] = rows[old]
     for column in (level.along, level.step, level.child):
         column[new] = column[old]
     level.child[old] = -1

@@ -194,8 +194,119 @@ void dots(const float* const* query, const void* const* row, int64_t features, S
     }
 }
 
+// Sums of a panel's 16 entries over the tables, in 16-bit numbers.
+inline __m256i table_sums(const uint8_t* codes, int lines, const uint8_t* tables) {
+    const __m256i low_half = _mm256_set1_epi8(15);
+    __m256i sum[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};  // bytes: those of two parts of 16 entries
+    for (int line = 0; line < lines; ++line, codes += kLine, tables += 2 * kLine)
+        for (int half = 0; half < 2; ++half) {
+            const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + 32 * half));
+            const __m256i* table = reinterpret_cast<const __m256i*>(tables + 32 * half);
+            const __m256i low = _mm256_and_si256(both, low_half);
+            const __m256i high = _mm256_and_si256(_mm256_srli_epi16(both, 4), low_half);
+            sum[half] = _mm256_add_epi8(sum[half], _mm256_shuffle_epi8(_mm256_loadu_si256(table), low));
+            sum[half] = _mm256_add_epi8(sum[half], _mm256_shuffle_epi8(_mm256_loadu_si256(table + 2), high));
+        }
+    const __m256i one = _mm256_add_epi16(_mm256_cvtepu8_epi16(_mm256_castsi256_si128(sum[0])),
+                                         _mm256_cvtepu8_epi16(_mm256_extracti128_si256(sum[0], 1)));
+    const __m256i other = _mm256_add_epi16(_mm256_cvtepu8_epi16(_mm256_castsi256_si128(sum[1])),
+                                           _mm256_cvtepu8_epi16(_mm256_extracti128_si256(sum[1], 1)));
+    return _mm256_add_epi16(one, other);
+}
+
+void screen(Screen& run) {
+    const int64_t bytes = int64_t(run.lines + 1) * kLine;
+    const __m256 scale = _mm256_set1_ps(run.scale), shift = _mm256_set1_ps(run.shift);
+    const __m256 base = _mm256_set1_ps(run.base), threshold = _mm256_set1_ps(run.threshold);
+    const __m256i upper = _mm256_set1_epi32(int(0xffff0000u));
+    int64_t count = 0, done = 0;
+    const uint8_t* block = run.block;
+    for (; done < run.panels; ++done, block += bytes) {
+        if (run.bound[2 * done] * run.base + run.bound[2 * done + 1] * run.width < run.least) break;
+        const __m256i sums = table_sums(block + kLine, run.lines, run.tables);
+        const __m128i part[2] = {_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1)};
+        uint32_t passes = 0;
+        for (int half = 0; half < 2; ++half) {
+            const __m256i factors = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block + 32 * half));
+            const __m256 along = _mm256_castsi256_ps(_mm256_and_si256(factors, upper));
+            const __m256 step = _mm256_castsi256_ps(_mm256_slli_epi32(factors, 16));
+            const __m256 sum = _mm256_cvtepi32_ps(_mm256_cvtepu16_epi32(part[half]));
+            const __m256 value = _mm256_fmadd_ps(step, _mm256_fmadd_ps(sum, scale, shift), _mm256_mul_ps(along, base));
+            passes |= uint32_t(_mm256_movemask_ps(_mm256_cmp_ps(value, threshold, _CMP_GE_OQ))) << (8 * half);
+        }
+        for (; passes; passes &= passes - 1)
+            run.passed[count++] = run.slot + int32_t(done * kLanes) + __builtin_ctz(passes);
+    }
+    run.count = count;
+    run.done = done;
+}
+
+void rows(const uint8_t* rows, int64_t bytes, const int32_t* row, int64_t count, const int8_t* query, int32_t* sums) {
+    const __m256i low_half = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1);
+    for (int64_t r = 0; r < count; ++r) {
+        const uint8_t* codes = rows + row[r] * bytes;
+        __m256i sum = _mm256_setzero_si256();
+        for (int64_t i = 0; i < bytes; i += 32) {
+            const __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes + i));
+            const __m256i low = _mm256_maddubs_epi16(
+                _mm256_and_si256(both, low_half), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query + i)));
+            const __m256i high =
+                _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(both, 4), low_half),
+                                     _mm256_loadu_si256(reinterpret_cast<const __m256i*>(query + bytes + i)));
+            sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_add_epi16(low, high), ones));
+        }
+        __m128i part = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
+        part = _mm_add_epi32(part, _mm_shuffle_epi32(part, 0x4e));
+        sums[r] = _mm_cvtsi128_si32(_mm_add_epi32(part, _mm_shuffle_epi32(part, 0xb1)));
+    }
+}
+
+void products(const float* vector, const float* centroid, int64_t parts, int64_t width, float* product) {
+    for (int64_t part = 0; part < parts; ++part, product += kLanes) {
+        __m256 low = _mm256_setzero_ps(), high = low;
+        for (int64_t i = 0; i < width; ++i, ++vector, centroid += kLanes) {
+            const __m256 value = _mm256_broadcast_ss(vector);
+            low = _mm256_fmadd_ps(value, _mm256_loadu_ps(centroid), low);
+            high = _mm256_fmadd_ps(value, _mm256_loadu_ps(centroid + kWide), high);
+        }
+        _mm256_storeu_ps(product, low);
+        _mm256_storeu_ps(product + kWide, high);
+    }
+}
+
+inline __m256 bound_of(const float* base, const float* a, const float* s, int64_t i, __m256 width) {
+    return _mm256_fmadd_ps(_mm256_loadu_ps(a + i), _mm256_loadu_ps(base + i),
+                           _mm256_mul_ps(_mm256_loadu_ps(s + i), width));
+}
+
+int64_t reaching(const float* base, const float* a, const float* s, int64_t count, float width, float threshold,
+                 int32_t* passed) {
+    int64_t found = 0;
+    const __m256 least = _mm256_set1_ps(threshold), wide = _mm256_set1_ps(width);
+    for (int64_t i = 0; i < count; i += kWide) {
+        const __m256 bound = bound_of(base, a, s, i, wide);
+        for (int passes = _mm256_movemask_ps(_mm256_cmp_ps(bound, least, _CMP_GE_OQ)); passes; passes &= passes - 1)
+            passed[found++] = int32_t(i) + __builtin_ctz(passes);
+    }
+    return found;
+}
+
+void bounds(const float* base, const float* a, const float* s, int64_t count, float width, float* bound,
+            float* largest) {
+    const __m256 wide = _mm256_set1_ps(width);
+    for (int64_t i = 0; i < count; i += kLanes) {
+        const __m256 one = bound_of(base, a, s, i, wide), other = bound_of(base, a, s, i + kWide, wide);
+        _mm256_storeu_ps(bound + i, one);
+        _mm256_storeu_ps(bound + i + kWide, other);
+        const __m256 both = _mm256_max_ps(one, other);
+        __m128 most = _mm_max_ps(_mm256_castps256_ps128(both), _mm256_extractf128_ps(both, 1));
+        most = _mm_max_ps(most, _mm_movehl_ps(most, most));
+        largest[i / kLanes] = _mm_cvtss_f32(_mm_max_ss(most, _mm_shuffle_ps(most, most, 1)));
+    }
+}
+
 }  // namespace
 
-Simd avx2() { return {"avx2", score, dot, dots}; }
+Simd avx2() { return {"avx2", score, dot, dots, screen, rows, products, reaching, bounds}; }
 
 }  // namespace hmn

@@ -32,14 +32,6 @@ std::vector<int64_t> sorted(const int64_t* list, int64_t count) {
     return order;
 }
 
-int64_t slot_of_list(const Lists& lists, int64_t list) {
-    return first_slot(lists.first_panel[list], lists.length[list], lists.panels);
-}
-
-void check_children(const Lists& lists, int64_t begin, int64_t end, int64_t children) {
-    for (int64_t slot = begin; slot < end; ++slot) below(lists.child[slot], children, "what an entry stands for");
-}
-
 // As many entries of the end of a list stay, and must move, as are taken out before the end.
 void check_taken(const Lists& lists, int64_t list, const int64_t* slot, const int64_t* run, int64_t taken,
                  int64_t children) {
@@ -56,14 +48,15 @@ void check_taken(const Lists& lists, int64_t list, const int64_t* slot, const in
     check_children(lists, end, end + taken, children);
 }
 
-void move_entry(const Lists& lists, int64_t from, int64_t to) {
-    lists.along[to] = lists.along[from];
-    lists.step[to] = lists.step[from];
-    lists.child[to] = lists.child[from];
-    const uint8_t* source = lists.codes + (from / kLanes * lists.groups * kLanes + from % kLanes) * kGroup;
-    uint8_t* target = lists.codes + (to / kLanes * lists.groups * kLanes + to % kLanes) * kGroup;
-    for (int group = 0; group < lists.groups; ++group, source += kLine, target += kLine)
-        std::memcpy(target, source, kGroup);
+// Copy the short codes, the row and the size of an entry.
+void copy_short(const Lists& own, int64_t from, const Lists& other, int64_t to) {
+    const uint8_t* source = own.screen + from / kLanes * own.lines * kLine;
+    uint8_t* target = other.screen + to / kLanes * own.lines * kLine;
+    std::memcpy(target + to % kLanes * kWord, source + from % kLanes * kWord, kWord);
+    for (int byte = kLine; byte < own.lines * kLine; byte += kLanes)
+        target[byte + to % kLanes] = source[byte + from % kLanes];
+    std::memcpy(other.fine + to * own.fine_bytes, own.fine + from * own.fine_bytes, own.fine_bytes);
+    std::memcpy(other.size + 2 * to, own.size + 2 * from, 2 * sizeof(float));
 }
 
 // Move a list to begin at another panel.
@@ -73,6 +66,13 @@ void move_list(const Lists& lists, int64_t list, int64_t first, int64_t* slot_of
     if (line > 0)  // without codes there is no memory either
         std::memcpy(lists.codes + first * line, lists.codes + old * line, panels * line);
     const int64_t from = old * kLanes, to = first * kLanes;
+    if (lists.screen) {
+        const int64_t bytes = int64_t(lists.lines) * kLine;
+        std::memcpy(lists.screen + first * bytes, lists.screen + old * bytes, panels * bytes);
+        std::memcpy(lists.fine + to * lists.fine_bytes, lists.fine + from * lists.fine_bytes,
+                    length * lists.fine_bytes);
+        std::memcpy(lists.size + 2 * to, lists.size + 2 * from, length * 2 * sizeof(float));
+    }
     for (int64_t i = 0; i < length; ++i) {
         lists.along[to + i] = lists.along[from + i];
         lists.step[to + i] = lists.step[from + i];
@@ -84,6 +84,25 @@ void move_list(const Lists& lists, int64_t list, int64_t first, int64_t* slot_of
 }
 
 }  // namespace
+
+int64_t slot_of_list(const Lists& lists, int64_t list) {
+    return first_slot(lists.first_panel[list], lists.length[list], lists.panels);
+}
+
+void check_children(const Lists& lists, int64_t begin, int64_t end, int64_t children) {
+    for (int64_t slot = begin; slot < end; ++slot) below(lists.child[slot], children, "what an entry stands for");
+}
+
+void copy_entry(const Lists& own, int64_t from, const Lists& other, int64_t to) {
+    other.along[to] = own.along[from];
+    other.step[to] = own.step[from];
+    other.child[to] = own.child[from];
+    const uint8_t* source = own.codes + (from / kLanes * own.groups * kLanes + from % kLanes) * kGroup;
+    uint8_t* target = other.codes + (to / kLanes * own.groups * kLanes + to % kLanes) * kGroup;
+    for (int group = 0; group < own.groups; ++group, source += kLine, target += kLine)
+        std::memcpy(target, source, kGroup);
+    if (own.screen) copy_short(own, from, other, to);
+}
 
 void take_out(const Lists& lists, const int64_t* list, const int64_t* slot, int64_t count, int64_t* slot_of,
               int64_t children) {
@@ -104,7 +123,7 @@ void take_out(const Lists& lists, const int64_t* list, const int64_t* slot, int6
         for (int64_t i = 0; i < taken; ++i) {
             if (slot[run[i]] >= end) continue;
             while (gone[source - end]) ++source;
-            move_entry(lists, source, slot[run[i]]);
+            copy_entry(lists, source, lists, slot[run[i]]);
             slot_of[lists.child[source]] = slot[run[i]];
             ++source;
         }

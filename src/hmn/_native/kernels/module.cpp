@@ -1,16 +1,19 @@
 // The Python module: checks its arguments and releases the interpreter's lock while it works.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
 #include <algorithm>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <utility>
 
 #include "buckets.hpp"
+#include "groups.hpp"
 #include "lists.hpp"
 #include "search.hpp"
 
@@ -68,16 +71,25 @@ struct PythonLevel {
     Array<int64_t, 1> first_panel;
     Array<int32_t, 1> length;
     int bits;
+    std::optional<Array<uint8_t, 3>> screen;
+    std::optional<Array<uint8_t, 2>> fine;
+    std::optional<Array<float, 2>> size, bound;
 
     // `children`: number that what the entries stand for is below
     hmn::Level level(int64_t children) const {
         return {codes.data(), along.data(), step.data(), child.data(), first_panel.data(), length.data(),
-                int64_t(length.shape(0)), int64_t(codes.shape(0)), children, bits, int(codes.shape(1)), nullptr, nullptr};
+                int64_t(length.shape(0)), int64_t(codes.shape(0)), children, bits, int(codes.shape(1)), nullptr, nullptr,
+                screen ? screen->data() : nullptr, lines(), fine ? fine->data() : nullptr, fine_bytes(),
+                bound ? bound->data() : nullptr};
     }
     hmn::Lists lists() const {
         return {codes.data(), along.data(), step.data(), child.data(), first_panel.data(), length.data(),
-                int64_t(length.shape(0)), int64_t(codes.shape(0)), int(codes.shape(1))};
+                int64_t(length.shape(0)), int64_t(codes.shape(0)), int(codes.shape(1)),
+                screen ? screen->data() : nullptr, lines(), fine ? fine->data() : nullptr, fine_bytes(),
+                size ? size->data() : nullptr, bound ? bound->data() : nullptr};
     }
+    int lines() const { return screen ? int(screen->shape(1)) : 0; }
+    int64_t fine_bytes() const { return fine ? int64_t(fine->shape(1)) : 0; }
     void check_features(int64_t features) const {
         const int64_t per_group = 32 / bits;
         if (bits != hmn::kInFull && int64_t(codes.shape(1)) != (features + per_group - 1) / per_group)
@@ -87,13 +99,21 @@ struct PythonLevel {
 };
 
 PythonLevel level(Array<uint8_t, 4> codes, Array<float, 1> along, Array<float, 1> step, Array<int32_t, 1> child,
-                  Array<int64_t, 1> first_panel, Array<int32_t, 1> length, int bits) {
+                  Array<int64_t, 1> first_panel, Array<int32_t, 1> length,
+                  std::optional<Array<uint8_t, 3>> screen, std::optional<Array<uint8_t, 2>> fine,
+                  std::optional<Array<float, 2>> size, std::optional<Array<float, 2>> bound, int bits) {
     const size_t entries = codes.shape(0) * hmn::kLanes;
     const bool known = bits == 1 || bits == 4 || bits == 8 || bits == 16 || bits == hmn::kInFull;
     if (!known || codes.shape(2) != hmn::kLanes || codes.shape(3) != hmn::kGroup || along.shape(0) != entries ||
         step.shape(0) != entries || child.shape(0) != entries || first_panel.shape(0) != length.shape(0))
         throw hmn::Misfit("the parts of a level do not fit each other");
-    return {codes, along, step, child, first_panel, length, bits};
+    const bool any = screen || fine || size || bound, all = screen && fine && size && bound;
+    const bool fit = all && bits == 4 && screen->shape(0) == codes.shape(0) && screen->shape(1) > 1 &&
+                     screen->shape(2) == hmn::kLine && fine->shape(0) == entries && fine->shape(1) % 32 == 0 &&
+                     size->shape(0) == entries && size->shape(1) == 2 && bound->shape(0) == codes.shape(0) &&
+                     bound->shape(1) == 2;
+    if (any && !fit) throw hmn::Misfit("the parts of a level do not fit each other");
+    return {codes, along, step, child, first_panel, length, bits, screen, fine, size, bound};
 }
 
 // Address of rows, and their number.
@@ -203,12 +223,105 @@ int64_t enter(const PythonLevel& level, Address room, int64_t used, Address list
                       at<int64_t>(slot_of), children);
 }
 
+// Lists whose entries lie by falling length.
+hmn::Lists ordered(const PythonLevel& level) {
+    if (!level.screen) throw hmn::Misfit("the lists of this level have no short codes");
+    return level.lists();
+}
+
+void write_screen(const PythonLevel& level, Address vectors, int64_t vectors_count, int storage, int64_t features,
+                  Address row, int64_t count, Address list, Address direction, int64_t directions, Address slot,
+                  Address centroid, int parts, int64_t width, Address order, Address rotation, int threads) {
+    level.check_features(features);
+    const hmn::Lists lists = ordered(level);
+    if (parts < 1 || width < 1 || parts != (lists.lines - 1) * 2 * hmn::kWord || !order == !rotation ||
+        2 * (lists.fine_bytes - hmn::kWord) < features)
+        throw hmn::Misfit("the short codes do not fit the lists");
+    nb::gil_scoped_release released;
+    hmn::write_screen(chosen, lists, {at<float>(centroid), parts, width, at<int32_t>(order), at<float>(rotation)},
+                      {at<void>(vectors), vectors_count, features, hmn::Storage(storage)}, at<int64_t>(row), count,
+                      at<int64_t>(list), {at<void>(direction), directions, features, hmn::Storage::float32},
+                      at<int64_t>(slot), threads);
+}
+
+void write_bounds(const PythonLevel& level, Address list, int64_t count, int64_t features) {
+    nb::gil_scoped_release released;
+    hmn::write_bounds(ordered(level), at<int64_t>(list), count, features);
+}
+
+void disorder(const PythonLevel& level, Address list, int64_t count, Address worst) {
+    nb::gil_scoped_release released;
+    hmn::disorder(ordered(level), at<int64_t>(list), count, at<float>(worst));
+}
+
+void sort_entries(const PythonLevel& level, Address list, int64_t count, Address slot_of, int64_t children) {
+    nb::gil_scoped_release released;
+    hmn::sort_entries(ordered(level), at<int64_t>(list), count, at<int64_t>(slot_of), children);
+}
+
 void means(const PythonLevel& level, Address list, int64_t count, Address vectors, int64_t vectors_count, int storage,
            int64_t features, Address weight, Address mean, Address total, int threads) {
     nb::gil_scoped_release released;
     hmn::means(level.level(vectors_count), at<int64_t>(list), count,
                {at<void>(vectors), vectors_count, features, hmn::Storage(storage)}, at<float>(weight),
                at<float>(mean), at<float>(total), threads);
+}
+
+// A structure of groups and the rows of their cells; see hmn._native.groups.GroupsView.
+struct PythonGroups {
+    PythonLevel routing, cells;
+    std::optional<Array<int32_t, 1>> chosen;
+    std::optional<Array<float, 2>> basis;
+    std::optional<Array<int32_t, 1>> order;
+    std::optional<Array<float, 2>> rotation;
+    Array<float, 3> centroid;
+    Array<float, 2> front;
+    hmn::Rows keys;
+
+    hmn::Groups groups() const {
+        const int64_t parts = centroid.shape(0), width = centroid.shape(1);
+        return {routing.level(int64_t(cells.length.shape(0))),
+                cells.level(keys.count),
+                {chosen ? chosen->data() : nullptr, basis ? basis->data() : nullptr, routed()},
+                {order ? order->data() : nullptr, rotation ? rotation->data() : nullptr, parts * width},
+                centroid.data(),
+                parts,
+                width,
+                front.data()};
+    }
+    int64_t routed() const { return chosen ? chosen->shape(0) : basis ? basis->shape(0) : keys.features; }
+    bool fits() const {
+        const size_t parts = centroid.shape(0), places = parts * centroid.shape(1);
+        const auto of_queries = [&](const auto& rows) { return !rows || int64_t(rows->shape(1)) == keys.features; };
+        return routing.length.shape(0) == 1 && routing.bits <= 8 && cells.screen && cells.bits == 4 && parts > 0 &&
+               parts <= hmn::kMostParts && parts % hmn::kParts == 0 && centroid.shape(2) == hmn::kLanes &&
+               cells.lines() == int(1 + parts / hmn::kParts) && bool(order) != bool(rotation) &&
+               (order ? order->shape(0) : rotation->shape(0)) == places && !(chosen && basis) &&
+               front.shape(0) == 2 && front.shape(1) == routing.codes.shape(0) * hmn::kLanes && of_queries(basis) &&
+               of_queries(rotation) && 2 * (cells.fine_bytes() - 4) >= keys.features;
+    }
+};
+
+PythonGroups groups(const PythonLevel& routing, const PythonLevel& cells, std::optional<Array<int32_t, 1>> chosen,
+                    std::optional<Array<float, 2>> basis, std::optional<Array<int32_t, 1>> order,
+                    std::optional<Array<float, 2>> rotation, Array<float, 3> centroid, Array<float, 2> front,
+                    Address keys, int64_t rows, int storage, int64_t features) {
+    PythonGroups result{routing, cells, chosen, basis, order, rotation, centroid, front,
+                        {at<void>(keys), rows, features, hmn::Storage(storage)}};
+    if (!result.fits()) throw hmn::Misfit("the parts of groups do not fit each other");
+    routing.check_features(result.routed());
+    cells.check_features(features);
+    return result;
+}
+
+int64_t search_groups(Address query, int64_t count, const PythonGroups& groups, const std::vector<float>& reach,
+                      float slack, int64_t first, int64_t kept, int64_t places, bool tiles, int64_t k, Address score,
+                      Address row, Address reads, Address scored, int threads) {
+    if (reach.empty() || first < 1 || k < 1 || kept < k) throw hmn::Misfit("the limits of a search are out of range");
+    nb::gil_scoped_release released;
+    return hmn::search_groups(chosen, {at<float>(query), count, groups.keys.features}, groups.groups(),
+                              {reach, slack, first, kept}, groups.keys, places, tiles,
+                              {at<float>(score), at<int64_t>(row), k}, {at<float>(reads), at<int64_t>(scored)}, threads);
 }
 
 // Errors of the kernels are the package's own.
@@ -234,8 +347,13 @@ NB_MODULE(_kernels, module) {
     module.doc() = "Compiled kernels of hmn; see hmn._native.";
     nb::register_exception_translator(translate);
     nb::class_<PythonLevel>(module, "Level");
-    module.def("level", &level, "codes"_a, "along"_a, "step"_a, "child"_a, "first_panel"_a, "length"_a, "bits"_a);
+    module.def("level", &level, "codes"_a, "along"_a, "step"_a, "child"_a, "first_panel"_a, "length"_a,
+               "screen"_a.none(), "fine"_a.none(), "size"_a.none(), "bound"_a.none(), "bits"_a);
     module.def("search", &search);
+    nb::class_<PythonGroups>(module, "Groups");
+    module.def("groups", &groups, "routing"_a, "cells"_a, "chosen"_a.none(), "basis"_a.none(), "order"_a.none(),
+               "rotation"_a.none(), "centroid"_a, "front"_a, "keys"_a, "rows"_a, "storage"_a, "features"_a);
+    module.def("search_groups", &search_groups);
     module.def("screened", &screened);
     module.def("best_of", &best_of);
     module.def("list_rows", &list_rows);
@@ -243,6 +361,10 @@ NB_MODULE(_kernels, module) {
     module.def("encode", &encode);
     module.def("take_out", &take_out);
     module.def("enter", &enter);
+    module.def("write_screen", &write_screen);
+    module.def("write_bounds", &write_bounds);
+    module.def("disorder", &disorder);
+    module.def("sort_entries", &sort_entries);
     module.def("means", &means);
     module.def("use", &use, "name"_a);
     module.def("available", &available);

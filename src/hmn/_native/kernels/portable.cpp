@@ -69,8 +69,68 @@ void dots(const float* const* query, const void* const* row, int64_t features, S
             product[j * kBlockRows + r] = dot(query[j], row[r], features, storage);
 }
 
+void screen(Screen& run) {
+    const int64_t bytes = int64_t(run.lines + 1) * kLine;
+    run.count = run.done = 0;
+    for (; run.done < run.panels; ++run.done) {
+        if (run.bound[2 * run.done] * run.base + run.bound[2 * run.done + 1] * run.width < run.least) return;
+        const uint8_t* block = run.block + run.done * bytes;
+        for (int lane = 0; lane < kLanes; ++lane) {
+            uint32_t factors;
+            std::memcpy(&factors, block + 4 * lane, 4);
+            int32_t sum = 0;
+            for (int part = 0; part < run.lines * kParts; ++part) {
+                const int at = part % 4 * kLanes + lane, high = part / 4 % 2;
+                const uint8_t byte = block[(1 + part / kParts) * kLine + at];
+                sum += run.tables[part * kLanes + (high ? byte >> 4 : byte & 15)];
+            }
+            const float value = from_brain(uint16_t(factors >> 16)) * run.base +
+                                from_brain(uint16_t(factors)) * (run.scale * float(sum) + run.shift);
+            if (value >= run.threshold) run.passed[run.count++] = run.slot + int32_t(run.done * kLanes + lane);
+        }
+    }
+}
+
+void rows(const uint8_t* rows, int64_t bytes, const int32_t* row, int64_t count, const int8_t* query, int32_t* sum) {
+    for (int64_t r = 0; r < count; ++r) {
+        const uint8_t* codes = rows + row[r] * bytes;
+        sum[r] = 0;
+        for (int64_t i = 0; i < bytes; ++i) sum[r] += (codes[i] & 15) * query[i] + (codes[i] >> 4) * query[bytes + i];
+    }
+}
+
+void products(const float* vector, const float* centroid, int64_t parts, int64_t width, float* product) {
+    for (int64_t part = 0; part < parts; ++part, product += kLanes) {
+        for (int code = 0; code < kLanes; ++code) product[code] = 0;
+        for (int64_t i = 0; i < width; ++i, ++vector, centroid += kLanes)
+            for (int code = 0; code < kLanes; ++code) product[code] += *vector * centroid[code];
+    }
+}
+
+int64_t reaching(const float* base, const float* a, const float* s, int64_t count, float width, float threshold,
+                 int32_t* passed) {
+    int64_t found = 0;
+    for (int64_t i = 0; i < count; ++i) {
+        passed[found] = int32_t(i);
+        found += a[i] * base[i] + s[i] * width >= threshold;
+    }
+    return found;
+}
+
+void bounds(const float* base, const float* a, const float* s, int64_t count, float width, float* bound,
+            float* largest) {
+    for (int64_t i = 0; i < count; i += kLanes) {
+        float most = a[i] * base[i] + s[i] * width;
+        for (int64_t j = i; j < i + kLanes; ++j) {
+            bound[j] = a[j] * base[j] + s[j] * width;
+            most = bound[j] > most ? bound[j] : most;
+        }
+        largest[i / kLanes] = most;
+    }
+}
+
 }  // namespace
 
-Simd portable() { return {"portable", score, dot, dots}; }
+Simd portable() { return {"portable", score, dot, dots, screen, rows, products, reaching, bounds}; }
 
 }  // namespace hmn

@@ -35,6 +35,11 @@ struct Level {
     int groups;
     const float* weight;         // by child: factor of the scores that are compared; or null
     const int32_t* held;         // by child: what it holds, entries of empty ones are passed over; or null
+    const uint8_t* screen;       // (panels, lines, 64) short codes; null, as the two below, for lists without
+    int lines;
+    const uint8_t* fine;         // (panels * 16, fine_bytes) codes, one row per entry
+    int64_t fine_bytes;
+    const float* bound;          // (panels, 2)
     int64_t child_of(int64_t slot) const { return below(child[slot], children, "what an entry stands for"); }
     int64_t slot_of(int64_t list) const { return first_slot(first_panel[list], length[list], panels); }
     int64_t entry_bytes() const { return bits == kInFull ? 0 : int64_t(groups) * kGroup + 8; }  // code, along, step

@@ -36,6 +36,26 @@ struct Tile {
     uint32_t reaches[kTileQueries];      // out: bit i is set where score[i] >= threshold
 };
 
+constexpr int kParts = 8;        // parts of a short code per line: 4 bits for each of them and each entry of a panel
+constexpr int kMostParts = 32;   // parts of a short code, at most
+
+// A run of panels whose entries are screened for one query by short codes. An entry's score is
+//   along * base + step * (scale * sum(table of part j [code of part j]) + shift).
+struct Screen {
+    const uint8_t* block;        // first panel: a line of factors, then the lines of codes
+    int lines;                   // lines of codes per panel: 1 to kMostParts / kParts
+    const float* bound;          // (panels, 2): what panels promise, A * base + S * width
+    int64_t panels;              // at most
+    const uint8_t* tables;       // per line of codes, 2 x 64 bytes: tables of the low halves of bytes, of the high ones
+    float scale, shift, base, width;
+    float least;                 // the first panel whose bound is below ends the run
+    float threshold;             // entries below do not pass
+    int32_t slot;                // of the first entry
+    int32_t* passed;             // out: slots of entries that pass; room for 16 more than there are entries
+    int64_t count;               // out: number of these
+    int64_t done;                // out: panels screened
+};
+
 enum class Storage : int { float32 = 0, float16 = 1, bfloat16 = 2 };
 
 constexpr int kBlockQueries = 4;  // queries per block of inner products
@@ -47,6 +67,21 @@ struct Simd {
     float (*dot)(const float* query, const void* row, int64_t features, Storage);
     // Inner products of kBlockQueries queries with kBlockRows rows: product[query * kBlockRows + row].
     void (*dots)(const float* const* query, const void* const* row, int64_t features, Storage, float* product);
+    void (*screen)(Screen&);
+    // Sums of code * query over the codes of 4 bits in some of the rows: each of `bytes`, a multiple of 32, of which the
+    // first 4 are no codes. The low halves of bytes are multiplied by `query`, the high ones by `query + bytes`; both
+    // begin with 4 zeros.
+    void (*rows)(const uint8_t* rows, int64_t bytes, const int32_t* row, int64_t count, const int8_t* query,
+                 int32_t* sum);
+    // Products of the parts of a vector with the centroids of a short code: product[part * 16 + code] is the sum over
+    // `width` places i of vector[part * width + i] * centroid[(part * width + i) * 16 + code].
+    void (*products)(const float* vector, const float* centroid, int64_t parts, int64_t width, float* product);
+    // Numbers i, of `count`, a multiple of kLanes, with a[i] * base[i] + s[i] * width of at least `threshold`.
+    int64_t (*reaching)(const float* base, const float* a, const float* s, int64_t count, float width, float threshold,
+                        int32_t* passed);
+    // Those sums themselves, and the largest of each kLanes of them.
+    void (*bounds)(const float* base, const float* a, const float* s, int64_t count, float width, float* bound,
+                   float* largest);
 };
 
 Simd portable();

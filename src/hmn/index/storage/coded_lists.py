@@ -1,4 +1,4 @@
-"""Lists of vectors in short codes that grow and shrink in place: one level of a hierarchy."""
+"""Lists of vectors in short codes that grow and shrink in place: one level of a structure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hmn._native import enter, take_out, write_entries
+from hmn._native import disorder, enter, sort_entries, take_out, write_bounds, write_entries, write_screen
 from hmn._native.codes import codes_of
+from hmn._native.fallback.ordered import falling
 from hmn._native.level import GROUP, IN_FULL, LANES, Level
+from hmn.index.storage import screens
 from hmn.index.storage.saved import ANY, Saved, is_each_once, refuse, runs_apart
+from hmn.index.storage.short_codes import ShortCodes
 
 SPARE = 1.25
 """Room of a list when it is built, in multiples of its entries."""
@@ -26,17 +29,23 @@ class Lists:
     vectors lie roughly. A vector x is kept as ``along * v + step * (code - zero)``: its part along v as one
     number, the rest as a code. Each list has room to grow; one that runs out of room moves.
 
+    With short codes, the entries of a list lie by falling length of their vectors when it is built, and each
+    panel has bounds, which ``write_bounds`` writes again after changes.
+
     Args:
         features: D.
         bits: 1, 4 or 8; ``IN_FULL`` for entries without codes.
         device: device of the tensors.
+        short: codes to write beside those of 4 bits, which ``bits`` must then be.
 
     Attributes:
         level: the tensors, for the kernels.
     """
 
-    def __init__(self, features: int, bits: int, device: torch.device) -> None:
-        self.features, self.bits = features, bits
+    def __init__(
+        self, features: int, bits: int, device: torch.device, short: ShortCodes | None = None
+    ) -> None:
+        self.features, self.bits, self.short = features, bits, short
         self._bytes = 0 if bits == IN_FULL else GROUP * -(-features // (GROUP * 8 // bits))
         self._room = torch.zeros(0, dtype=torch.int64, device=device)  # (L,) panels
         self._used = 0  # panels
@@ -45,7 +54,7 @@ class Lists:
 
     def _empty(self, panels: int, lists: int, device: torch.device) -> Level:
         entries = panels * LANES
-        return Level(
+        level = Level(
             codes=torch.zeros(panels, self._bytes // GROUP, LANES, GROUP, dtype=torch.uint8, device=device),
             along=torch.zeros(entries, dtype=torch.float32, device=device),
             step=torch.zeros(entries, dtype=torch.float32, device=device),
@@ -54,6 +63,9 @@ class Lists:
             length=torch.zeros(lists, dtype=torch.int32, device=device),
             bits=self.bits,
         )
+        if self.short is not None:
+            screens.add_screen(level, self.short.parts, self.features)
+        return level
 
     def __len__(self) -> int:
         """Number of entries in all lists."""
@@ -78,14 +90,15 @@ class Lists:
         self.level.first_panel.copy_(self._room.cumsum(0) - self._room)
         self.level.length.copy_(count)
         self._count = len(lists)
-        order = lists.argsort(stable=True)  # (n,) entries, list by list
+        order = self._order(lists, child, vectors)  # (n,) entries, list by list
         begin = count.cumsum(0) - count
         within = torch.arange(len(lists), device=lists.device) - begin[lists[order]]
         place = torch.empty_like(lists)  # (n,)
         place[order] = self.level.first_panel[lists[order]] * LANES + within
         for part in torch.split(torch.arange(len(lists), device=lists.device), ENCODED_AT_A_TIME):
             self.level.child[place[part]] = child[part].to(torch.int32)
-            self._encode(place[part], vectors, child[part], lists[part], direction)
+            self.encode(place[part], vectors, child[part], lists[part], direction)
+        self.write_bounds(torch.arange(len(direction), device=lists.device))
         return place
 
     def add(self, lists: Tensor, child: Tensor, vector: Tensor, direction: Tensor, where: Tensor) -> None:
@@ -104,7 +117,7 @@ class Lists:
             used = enter(self.level, self._room, self._used, lists, child, where)
         self._used = used
         self._count += len(lists)
-        self._encode(where[child], vector, torch.arange(len(vector), device=vector.device), lists, direction)
+        self.encode(where[child], vector, torch.arange(len(vector), device=vector.device), lists, direction)
 
     def remove(self, lists: Tensor, child: Tensor, where: Tensor) -> None:
         """Remove entries; the last entries of their lists take their places.
@@ -117,6 +130,40 @@ class Lists:
         if len(lists):
             take_out(self.level, lists, where[child], where)
             self._count -= len(lists)
+
+    def encode(self, place: Tensor, vectors: Tensor, rows: Tensor, lists: Tensor, direction: Tensor) -> None:
+        """Write the codes of entries, new ones or again; see ``write_entries``. Bounds stay as they are.
+
+        Args:
+            place: ``(n,)`` int64, distinct.
+            vectors: ``(rows, D)`` float.
+            rows: ``(n,)`` int64 row of ``vectors`` for each entry.
+            lists: ``(n,)`` int64 list of each entry.
+            direction: as for ``build``.
+        """
+        if self.bits != IN_FULL:
+            write_entries(self.level, place, vectors, rows, lists, direction)
+        if self.short is not None and len(place):
+            write_screen(self.level, place, vectors, rows, lists, direction, self.short)
+
+    def write_bounds(self, lists: Tensor) -> None:
+        """Write the bounds of lists ``(m,)``, distinct, after changes of their entries or of their places."""
+        if self.short is not None and len(lists):
+            write_bounds(self.level, lists, max(1, self.features))
+
+    def disorder(self, lists: Tensor) -> Tensor:
+        """How much looser the bounds of lists ``(m,)`` are than if they were sorted: ``(m,)``, 1 if not."""
+        return disorder(self.level, lists)
+
+    def sort(self, lists: Tensor, where: Tensor) -> None:
+        """Sort entries of lists ``(m,)``, distinct, by falling length, without encoding them; writes bounds.
+
+        Args:
+            lists: ``(m,)`` int64, distinct.
+            where: by child, the place of its entry; written for the entries of these lists.
+        """
+        sort_entries(self.level, lists, where)
+        self.write_bounds(lists)
 
     def more(self, count: int) -> None:
         """Append ``count`` empty lists."""
@@ -137,7 +184,7 @@ class Lists:
     def state_dict(self, prefix: str) -> dict[str, Tensor]:
         """The tensors, by name."""
         level, used = self.level, self._used
-        return {
+        state = {
             f"{prefix}codes": level.codes[:used],
             f"{prefix}along": level.along[: used * LANES],
             f"{prefix}step": level.step[: used * LANES],
@@ -146,9 +193,15 @@ class Lists:
             f"{prefix}length": level.length,
             f"{prefix}room": self._room,
         }
+        if self.short is not None and level.screen is not None and level.size is not None:
+            # rows of codes and bounds follow from the others
+            state[f"{prefix}screen"] = level.screen[:used]
+            state[f"{prefix}size"] = level.size[: used * LANES]
+            state |= self.short.state_dict(prefix)
+        return state
 
     @classmethod
-    def from_state(cls, saved: Saved, prefix: str, features: int, bits: int) -> Lists:
+    def from_state(cls, saved: Saved, prefix: str, features: int, bits: int, short: bool = False) -> Lists:
         """Lists as they were when ``state_dict`` was called; call ``check_filed`` or ``check_children`` next.
 
         Args:
@@ -156,11 +209,13 @@ class Lists:
             prefix: beginning of their names.
             features: D.
             bits: as for the class.
+            short: whether the lists have short codes.
 
         Raises:
             ShapeError: a tensor is missing or does not fit.
         """
-        lists = cls(features, bits, saved.device)
+        coded = ShortCodes.from_state(saved, prefix, features) if short else None
+        lists = cls(features, bits, saved.device, coded)
         codes = saved.tensor(f"{prefix}codes", torch.uint8, (ANY, lists._bytes // GROUP, LANES, GROUP))
         panels, entries = len(codes), len(codes) * LANES
         most = torch.iinfo(torch.int32).max
@@ -181,6 +236,8 @@ class Lists:
             length=length,
             bits=bits,
         )
+        if coded is not None:
+            screens.read_screen(lists.level, saved, prefix, coded.parts, features)
         return lists
 
     def check_children(self, prefix: str, children: int) -> None:
@@ -226,15 +283,21 @@ class Lists:
         self.level.child[place] = child
         return place, child.long()
 
-    def _encode(self, place: Tensor, vectors: Tensor, rows: Tensor, lists: Tensor, direction: Tensor) -> None:
-        if self.bits != IN_FULL:
-            write_entries(self.level, place, vectors, rows, lists, direction)
+    def _order(self, lists: Tensor, child: Tensor, vectors: Tensor) -> Tensor:
+        """Entries ``(n,)`` list by list: as they come, or with short codes by falling length."""
+        if self.short is None:
+            return lists.argsort(stable=True)
+        parts = torch.split(child, ENCODED_AT_A_TIME)
+        return falling(
+            torch.cat([torch.linalg.vector_norm(vectors[part].float(), dim=1) for part in parts]), lists
+        )
 
     def _grow(self, panels: int) -> None:
         old = self.level
         self.level = self._empty(panels, len(old.length), old.codes.device)
         self.level.codes[: len(old.codes)] = old.codes
-        for name in ("along", "step", "child"):
-            getattr(self.level, name)[: len(old.child)] = getattr(old, name)
+        for name in ("along", "step", "child", "screen", "fine", "size", "bound"):
+            if (column := getattr(old, name)) is not None:
+                getattr(self.level, name)[: len(column)] = column
         self.level.first_panel.copy_(old.first_panel)
         self.level.length.copy_(old.length)

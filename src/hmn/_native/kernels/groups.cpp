@@ -1,0 +1,485 @@
+#include "groups.hpp"
+
+#include "scan.hpp"
+
+namespace hmn {
+namespace {
+
+constexpr int64_t kMostQueries = 256;   // per block: they share the lists that they enter
+constexpr int64_t kPanelsAtATime = 64;  // panels screened before the entries that passed are looked at
+constexpr int64_t kRowsAhead = 12;      // rows of codes to prefetch
+constexpr int64_t kRowsAtATime = 8;     // rows of codes multiplied at a time
+constexpr int64_t kGroupsAhead = 4;     // groups whose first panel to prefetch
+constexpr int64_t kHeader = 4;          // bytes of a row of codes before the codes
+constexpr int64_t kRoom = 32;           // entries kept beyond twice the wanted ones, before the worst are dropped
+constexpr int64_t kWider = 4;           // factor of the groups looked at first where they hold too few entries
+constexpr int64_t kBoundBytes = 2 * sizeof(float);
+
+// What a query has seen: the entries of highest score, by slot, and the k highest scores.
+struct Pool {
+    std::vector<Entry> entries;
+    std::vector<float> highest;  // a heap, the lowest on top
+    float least = kNothing;      // entries below are not among the best
+    float tau = kNothing;        // the k-th highest score
+
+    // Panels that promise less are passed over. Where the k-th highest score is negative, none are: bounds that a
+    // negative product with a direction makes negative rise along a list.
+    float least_bound() const { return tau < 0 ? kNothing : tau; }
+};
+
+// A group that a query enters: its panels from `done` to before `end`.
+struct Way {
+    int32_t slot, query;
+    float base;
+    int32_t done, end;
+};
+
+// What short codes, and rows of codes, are multiplied by.
+struct Tables {
+    std::vector<uint8_t> table;  // see Screen::tables
+    std::vector<int8_t> row;     // see Simd::rows
+    float scale, shift;
+};
+
+// Queries on their way through the groups.
+class Block {
+public:
+    Block(const Simd& simd, const Groups& groups, const Limits& limits, const Rows& keys, const Queries& queries,
+          const Coded& coded, const Coded& routed, int64_t first, int64_t count, int64_t k)
+        : simd_(simd), groups_(groups), cells_(groups.cells), limits_(limits), keys_(keys), queries_(queries),
+          coded_(coded), routed_(routed), first_(first), count_(count), start_(groups.routing.slot_of(0)),
+          slots_(panels_of(groups.routing.length[0]) * kLanes), k_(k) {}
+
+    void run(const float* parted, bool tiles, Found found, Spent spent);
+
+private:
+    void route();
+    void prepare(int64_t query, const float* parted);
+    void begin(int64_t query);
+    void enter_alone(int64_t query, float reach);
+    void enter_together(float reach, bool tiles);
+    void scan_together(Way* ways, int64_t count, float reach);
+    void scan_alone(int64_t query, int32_t slot, int32_t end, float width);
+    void look(int64_t query, float base, int64_t count);
+    void push(int64_t query, Entry entry);
+    void prune(Pool& pool) const;
+    void fetch(int32_t slot) const;
+    void finish(int64_t query, Found found, Spent spent);
+
+    float norm(int64_t query) const { return coded_.norm[first_ + query]; }
+    float* base(int64_t query) { return base_.data() + query * slots_; }
+    int32_t& done(int64_t query, int64_t slot) { return done_[query * slots_ + slot]; }
+    const float* front(int part) const { return groups_.front + part * groups_.routing.panels * kLanes + start_; }
+    // Whether a panel may hold entries above the k-th best estimate.
+    bool promises(int64_t panel, float base, float width, const Pool& pool) const {
+        return !(cells_.bound[2 * panel] * base + cells_.bound[2 * panel + 1] * width < pool.least_bound());
+    }
+    int64_t list_of(int64_t slot) const { return groups_.routing.child_of(start_ + slot); }
+
+    const Simd& simd_;
+    const Groups& groups_;
+    const Level& cells_;
+    const Limits& limits_;
+    const Rows& keys_;
+    const Queries& queries_;
+    const Coded& coded_;
+    const Coded& routed_;
+    const int64_t first_, count_;
+    const int64_t start_, slots_;  // first slot of the groups, and their number, rounded up; slots here count from it
+    const int64_t k_;
+    std::vector<float> base_;    // (queries, slots): inner products with the directions of groups
+    std::vector<int32_t> done_;  // (queries, slots): panels of groups that are done
+    std::vector<Tables> tables_;
+    std::vector<Pool> pool_;
+    std::vector<int64_t> bytes_;
+    std::vector<int32_t> reached_, passed_;
+    std::vector<float> bound_, largest_;
+    std::vector<Way> ways_, ordered_;
+    std::vector<int64_t> next_;
+};
+
+// 1. Products with the directions of all groups.
+// 2. A first estimate of the k-th best score, from the first panels of the groups that promise most.
+// 3. In each round, the panels that promise more than the k-th best estimate, which rises on the way.
+// 4. The best entries in full.
+void Block::run(const float* parted, bool tiles, Found found, Spent spent) {
+    const Level& routing = groups_.routing;
+    done_.assign(count_ * slots_, 0);
+    tables_.resize(count_);
+    pool_.resize(count_);
+    bytes_.assign(count_, routing.length[0] * (routing.entry_bytes() + kBoundBytes));
+    reached_.resize(slots_ + kLanes);
+    passed_.resize((kPanelsAtATime + 1) * kLanes);
+    bound_.resize(slots_);
+    largest_.resize(slots_ / kLanes);
+    route();
+    for (int64_t query = 0; query < count_; ++query) {
+        prepare(query, parted + query * groups_.parted.count);
+        begin(query);
+    }
+    for (const float reach : limits_.reach) {
+        if (tiles || count_ > 1)
+            enter_together(reach, tiles);
+        else
+            enter_alone(0, reach);
+    }
+    for (int64_t query = 0; query < count_; ++query) finish(query, found, spent);
+}
+
+void Block::route() {
+    const Level& routing = groups_.routing;
+    base_.resize(count_ * slots_);
+    const float zero = float((1 << routing.bits) - 1) / 2;
+    const int8_t* query[kTileQueries];
+    float none[kTileQueries] = {}, scale[kTileQueries], shift[kTileQueries], threshold[kTileQueries];
+    Tile tile;
+    tile.groups = routing.groups;
+    tile.bits = routing.bits;
+    tile.query = query;
+    tile.base = none;
+    tile.scale = scale;
+    tile.shift = shift;
+    tile.threshold = threshold;
+    for (int64_t at = 0; at < count_; at += kTileQueries) {
+        tile.queries = int(std::min<int64_t>(kTileQueries, count_ - at));
+        for (int j = 0; j < tile.queries; ++j) {
+            const int64_t row = first_ + at + j;
+            query[j] = routed_.at(row);
+            scale[j] = routed_.scale[row];
+            shift[j] = -zero * scale[j] * routed_.sum[row];
+            threshold[j] = kNothing;
+        }
+        for (int64_t panel = 0; panel < slots_ / kLanes; panel += kTilePanels) {
+            const int64_t from = start_ / kLanes + panel;
+            tile.panels = int(std::min<int64_t>(kTilePanels, slots_ / kLanes - panel));
+            tile.codes = routing.codes + from * routing.groups * kLine;
+            tile.along = routing.along + from * kLanes;
+            tile.step = routing.step + from * kLanes;
+            simd_.score(tile);
+            for (int j = 0; j < tile.queries; ++j)
+                std::memcpy(base(at + j) + panel * kLanes, tile.score[j], tile.panels * kLanes * sizeof(float));
+        }
+    }
+}
+
+void Block::prepare(int64_t query, const float* parted) {
+    Tables& own = tables_[query];
+    const int64_t parts = groups_.parts, width = groups_.width;
+    float product[kMostParts][kLanes], lowest[kMostParts];
+    simd_.products(parted, groups_.centroid, parts, width, product[0]);
+    float range = 0, total = 0;
+    for (int64_t part = 0; part < parts; ++part) {
+        const float* sums = product[part];
+        float low = sums[0], high = sums[0];
+        for (int code = 1; code < kLanes; ++code) {
+            low = std::min(low, sums[code]);
+            high = std::max(high, sums[code]);
+        }
+        lowest[part] = low;
+        range = std::max(range, high - low);
+        total += low;
+    }
+    // the sum of two bytes per line must fit a byte
+    const float most = float(255 / (2 * (parts / kParts)));
+    const float inverse = range > 0 ? most / range : 0.0f;
+    own.scale = range / most;
+    own.shift = total + limits_.slack * norm(query);
+    own.table.resize(parts * kLanes);
+    for (int64_t part = 0; part < parts; ++part)
+        for (int code = 0; code < kLanes; ++code)
+            own.table[part * kLanes + code] = uint8_t(rounded((product[part][code] - lowest[part]) * inverse));
+    const int64_t bytes = cells_.fine_bytes, features = queries_.features;
+    const int8_t* numbers = coded_.at(first_ + query);
+    own.row.assign(2 * bytes, 0);
+    const int64_t low = std::min(features, bytes - kHeader);
+    std::memcpy(own.row.data() + kHeader, numbers, low);
+    std::memcpy(own.row.data() + bytes + kHeader, numbers + low, features - low);
+}
+
+void Block::begin(int64_t query) {
+    const float width = limits_.reach.front() * norm(query);
+    const Pool& pool = pool_[query];
+    simd_.bounds(base(query), front(0), front(1), slots_, width, bound_.data(), largest_.data());
+    const int64_t blocks = int64_t(largest_.size());
+    std::vector<std::pair<float, int32_t>> order;
+    for (int64_t wanted = limits_.first / kLanes + 1;; wanted *= kWider) {
+        float least = kNothing;
+        if (wanted < blocks) {
+            std::nth_element(largest_.begin(), largest_.begin() + wanted - 1, largest_.end(), std::greater<float>());
+            least = largest_[wanted - 1];
+        }
+        const int64_t groups = simd_.reaching(base(query), front(0), front(1), slots_, width, least, reached_.data());
+        order.clear();
+        for (int64_t i = 0; i < groups; ++i) {
+            const int32_t slot = reached_[i];
+            if (slot >= groups_.routing.length[0] || done(query, slot) || !cells_.length[list_of(slot)]) continue;
+            order.push_back({-bound_[slot], slot});
+            fetch(slot);
+        }
+        std::sort(order.begin(), order.end());
+        const bool all = wanted >= blocks && int64_t(order.size()) <= wanted;
+        if (int64_t(order.size()) > wanted) order.resize(wanted);
+        for (const auto& next : order) scan_alone(query, next.second, 1, width);
+        if (all || pool.tau >= 0) return;
+    }
+}
+
+void Block::fetch(int32_t slot) const {
+    const int64_t panel = cells_.slot_of(list_of(slot)) / kLanes;
+    const uint8_t* block = cells_.screen + panel * cells_.lines * kLine;
+    for (int line = 0; line < cells_.lines; ++line) __builtin_prefetch(block + line * kLine);
+    __builtin_prefetch(cells_.bound + 2 * panel);
+}
+
+// Screen a group's panels up to `end`, as long as they promise enough.
+void Block::scan_alone(int64_t query, int32_t slot, int32_t end, float width) {
+    const int64_t list = list_of(slot), first = cells_.slot_of(list), length = cells_.length[list];
+    const int64_t panels = std::min<int64_t>(end, panels_of(length));
+    const Pool& pool = pool_[query];
+    const Tables& own = tables_[query];
+    int32_t& done = this->done(query, slot);
+    if (done >= panels || !promises(first / kLanes + done, base(query)[slot], width, pool)) return;
+    Screen run;
+    run.lines = cells_.lines - 1;
+    run.tables = own.table.data();
+    run.scale = own.scale;
+    run.shift = own.shift;
+    run.base = base(query)[slot];
+    run.width = width;
+    run.passed = passed_.data();
+    while (done < panels) {
+        const int64_t panel = first / kLanes + done;
+        run.block = cells_.screen + panel * cells_.lines * kLine;
+        run.bound = cells_.bound + 2 * panel;
+        run.panels = std::min(kPanelsAtATime, panels - done);
+        run.slot = int32_t(panel * kLanes);
+        run.threshold = pool.tau;
+        run.least = pool.least_bound();
+        simd_.screen(run);
+        done += int32_t(run.done);
+        bytes_[query] += run.done * (cells_.lines * kLine + kBoundBytes);
+        while (run.count && run.passed[run.count - 1] >= first + length) --run.count;  // lanes behind the last entry
+        look(query, run.base, run.count);
+        if (run.done < run.panels) return;
+    }
+}
+
+// Estimate the entries that passed by their codes of 4 bits.
+void Block::look(int64_t query, float base, int64_t count) {
+    const int64_t bytes = cells_.fine_bytes;
+    const auto fetch = [&](int64_t i) {
+        const uint8_t* row = cells_.fine + passed_[i] * bytes;
+        for (int64_t at = 0; at < bytes; at += kLine) __builtin_prefetch(row + at);
+    };
+    const int8_t* own = tables_[query].row.data();
+    const float scale = coded_.scale[first_ + query], shift = -7.5f * scale * coded_.sum[first_ + query];
+    for (int64_t i = 0; i < std::min(count, kRowsAhead); ++i) fetch(i);
+    int32_t sum[kRowsAtATime];
+    for (int64_t at = 0; at < count; at += kRowsAtATime) {
+        const int64_t some = std::min(kRowsAtATime, count - at);
+        for (int64_t i = at + kRowsAhead; i < std::min(count, at + kRowsAhead + kRowsAtATime); ++i) fetch(i);
+        simd_.rows(cells_.fine, bytes, passed_.data() + at, some, own, sum);
+        for (int64_t i = 0; i < some; ++i) {
+            const int32_t slot = passed_[at + i];
+            uint32_t factors;
+            std::memcpy(&factors, cells_.fine + slot * bytes, sizeof factors);
+            const float product = scale * float(sum[i]) + shift;
+            push(query, {from_brain(uint16_t(factors >> 16)) * base + from_brain(uint16_t(factors)) * product, slot});
+        }
+    }
+    bytes_[query] += count * bytes;
+}
+
+void Block::push(int64_t query, Entry entry) {
+    Pool& pool = pool_[query];
+    if (!(entry.score >= pool.least)) return;
+    pool.entries.push_back(entry);
+    if (int64_t(pool.entries.size()) >= 2 * limits_.kept + kRoom) prune(pool);
+    if (!(entry.score > pool.tau)) return;
+    std::vector<float>& highest = pool.highest;
+    if (int64_t(highest.size()) == k_) {
+        std::pop_heap(highest.begin(), highest.end(), std::greater<float>());
+        highest.pop_back();
+    }
+    highest.push_back(entry.score);
+    std::push_heap(highest.begin(), highest.end(), std::greater<float>());
+    if (int64_t(highest.size()) == k_) pool.tau = highest.front();
+}
+
+void Block::prune(Pool& pool) const {
+    if (int64_t(pool.entries.size()) <= limits_.kept) return;
+    const auto last = pool.entries.begin() + limits_.kept - 1;
+    std::nth_element(pool.entries.begin(), last, pool.entries.end(), better);
+    pool.least = last->score;
+    pool.entries.resize(limits_.kept);
+}
+
+void Block::enter_alone(int64_t query, float reach) {
+    const float width = reach * norm(query);
+    const int64_t groups =
+        simd_.reaching(base(query), front(0), front(1), slots_, width, pool_[query].least_bound(), reached_.data());
+    const int32_t end = int32_t(groups_.routing.length[0]);
+    for (int64_t i = 0; i < groups; ++i) {
+        if (i + kGroupsAhead < groups && reached_[i + kGroupsAhead] < end) fetch(reached_[i + kGroupsAhead]);
+        if (reached_[i] < end) scan_alone(query, reached_[i], std::numeric_limits<int32_t>::max(), width);
+    }
+}
+
+// All queries of the block through one group after another.
+void Block::enter_together(float reach, bool tiles) {
+    const int32_t end = int32_t(groups_.routing.length[0]);
+    ways_.clear();
+    next_.assign(slots_ + 1, 0);
+    for (int64_t query = 0; query < count_; ++query) {
+        const float* base = this->base(query);
+        const int64_t groups = simd_.reaching(base, front(0), front(1), slots_, reach * norm(query),
+                                              pool_[query].least_bound(), reached_.data());
+        for (int64_t i = 0; i < groups && reached_[i] < end; ++i) {
+            const int32_t slot = reached_[i];
+            ways_.push_back({slot, int32_t(query), base[slot], done(query, slot), 0});
+            ++next_[slot + 1];
+        }
+    }
+    for (int64_t slot = 0; slot < slots_; ++slot) next_[slot + 1] += next_[slot];
+    ordered_.resize(ways_.size());
+    for (const Way& way : ways_) ordered_[next_[way.slot]++] = way;
+    for (int64_t at = 0, last = 0; at < int64_t(ordered_.size()); at = last) {
+        while (last < int64_t(ordered_.size()) && ordered_[last].slot == ordered_[at].slot) ++last;
+        if (tiles) {
+            scan_together(ordered_.data() + at, last - at, reach);
+            continue;
+        }
+        for (int64_t i = at; i < last; ++i)
+            scan_alone(ordered_[i].query, ordered_[i].slot, std::numeric_limits<int32_t>::max(),
+                       reach * norm(ordered_[i].query));
+    }
+}
+
+// Score a group's panels for all queries that enter it, each as far as the panels promise enough.
+void Block::scan_together(Way* ways, int64_t count, float reach) {
+    const int64_t list = list_of(ways[0].slot), first = cells_.slot_of(list), length = cells_.length[list];
+    const int32_t panels = int32_t(panels_of(length));
+    const int64_t panel = first / kLanes;
+    int64_t kept = 0;
+    for (int64_t i = 0; i < count; ++i) {
+        Way way = ways[i];
+        const float width = reach * norm(way.query), least = pool_[way.query].least_bound();
+        const float* bound = cells_.bound + 2 * panel;
+        for (way.end = way.done; way.end < panels; ++way.end)
+            if (bound[2 * way.end] * way.base + bound[2 * way.end + 1] * width < least) break;
+        if (way.end == way.done) continue;
+        bytes_[way.query] += (way.end - way.done) * (cells_.entry_bytes() * kLanes + kBoundBytes);
+        done(way.query, way.slot) = way.end;
+        ways[kept++] = way;
+    }
+    std::sort(ways, ways + kept, [](const Way& a, const Way& b) { return a.end > b.end; });
+    const int8_t* query[kTileQueries];
+    float base[kTileQueries], scale[kTileQueries], shift[kTileQueries], threshold[kTileQueries];
+    Tile tile;
+    tile.groups = cells_.groups;
+    tile.bits = cells_.bits;
+    tile.query = query;
+    tile.base = base;
+    tile.scale = scale;
+    tile.shift = shift;
+    tile.threshold = threshold;
+    for (int64_t at = 0; at < kept; at += kTileQueries) {
+        const Way* some = ways + at;
+        tile.queries = int(std::min<int64_t>(kTileQueries, kept - at));
+        int32_t from = panels;
+        for (int j = 0; j < tile.queries; ++j) {
+            const int64_t row = first_ + some[j].query;
+            query[j] = coded_.at(row);
+            base[j] = some[j].base;
+            scale[j] = coded_.scale[row];
+            shift[j] = -7.5f * scale[j] * coded_.sum[row];
+            threshold[j] = pool_[some[j].query].least;
+            from = std::min(from, some[j].done);
+        }
+        for (int32_t p = from; p < some[0].end; p += kTilePanels) {
+            while (some[tile.queries - 1].end <= p) --tile.queries;  // the ways are sorted by their ends
+            tile.panels = std::min<int>(kTilePanels, some[0].end - p);
+            tile.codes = cells_.codes + (panel + p) * cells_.groups * kLine;
+            tile.along = cells_.along + (panel + p) * kLanes;
+            tile.step = cells_.step + (panel + p) * kLanes;
+            simd_.score(tile);
+            const int64_t left = length - int64_t(p) * kLanes;
+            const uint32_t valid = left >= kTile ? 0xffffffffu : (1u << left) - 1;
+            for (int j = 0; j < tile.queries; ++j) {
+                uint32_t bits = tile.reaches[j] & valid;
+                if (p < some[j].done) bits &= p + 1 < some[j].done ? 0 : 0xffff0000u;
+                if (p + 1 == some[j].end) bits &= 0xffffu;
+                if (!bits) continue;
+                for (; bits; bits &= bits - 1) {
+                    const int lane = __builtin_ctz(bits);
+                    push(some[j].query, {tile.score[j][lane], int32_t((panel + p) * kLanes + lane)});
+                }
+                threshold[j] = pool_[some[j].query].least;
+            }
+        }
+    }
+}
+
+void Block::finish(int64_t query, Found found, Spent spent) {
+    Pool& pool = pool_[query];
+    prune(pool);
+    std::vector<Entry>& entries = pool.entries;
+    for (Entry& entry : entries) entry.at = int32_t(cells_.child_of(entry.at));
+    const int64_t count = int64_t(entries.size());
+    for (int64_t i = 0; i < std::min<int64_t>(kAhead, count); ++i) keys_.fetch(entries[i].at);
+    for (int64_t i = 0; i < count; ++i) {
+        if (i + kAhead < count) keys_.fetch(entries[i + kAhead].at);
+        entries[i].score =
+            simd_.dot(queries_.at(first_ + query), keys_.at(entries[i].at), queries_.features, keys_.storage);
+    }
+    fill_best(entries, found, first_ + query);
+    const int64_t bytes = bytes_[query] + count * (keys_.bytes() + int64_t(sizeof(int32_t)));
+    spent.reads[first_ + query] = float(double(bytes) / double(4 * std::max<int64_t>(1, queries_.features)));
+    spent.scored[first_ + query] = count;
+}
+
+// The queries (count, map.count) as a map makes them; they themselves if it is none.
+std::vector<float> mapped(const Simd& simd, const Queries& queries, const Map& map) {
+    std::vector<float> result(queries.count * map.count);
+    for (int64_t query = 0; query < queries.count; ++query) {
+        const float* from = queries.at(query);
+        float* to = result.data() + query * map.count;
+        for (int64_t i = 0; i < map.count; ++i) {
+            if (map.projection)
+                to[i] = simd.dot(from, map.projection + i * queries.features, queries.features, Storage::float32);
+            else if (map.chosen)
+                to[i] = map.chosen[i] < 0 ? 0.0f : from[below(map.chosen[i], queries.features, "a feature")];
+            else
+                to[i] = from[i];
+        }
+    }
+    return result;
+}
+
+}  // namespace
+
+int64_t search_groups(const Simd& simd, const Queries& queries, const Groups& groups, const Limits& limits,
+                      const Rows& keys, int64_t places, bool tiles, Found found, Spent spent, int threads) {
+    Team team(threads);
+    const Coded coded(queries, 8, team);
+    if (!coded.finite) return -1;
+    const std::vector<float> parted = mapped(simd, queries, groups.parted);
+    const bool same = !groups.routed.chosen && !groups.routed.projection;
+    const std::vector<float> towards = same ? std::vector<float>() : mapped(simd, queries, groups.routed);
+    const Queries routes = same ? queries : Queries{towards.data(), queries.count, groups.routed.count};
+    const std::unique_ptr<const Coded> own(same ? nullptr : new Coded(routes, 8, team));
+    const int64_t size = std::min(kMostQueries, (queries.count + threads - 1) / threads);
+    team.each(true, queries.count, size, [&](int64_t first, int64_t end, int) {
+        for (int64_t at = first; at < end; at += size) {
+            Block block(simd, groups, limits, keys, queries, coded, same ? coded : *own, at, std::min(size, end - at),
+                        found.k);
+            block.run(parted.data() + at * groups.parted.count, tiles, found, spent);
+        }
+    });
+    int64_t unfilled = 0;
+    for (int64_t query = 0; places && query < queries.count; ++query)
+        unfilled += places > found.k || found.row[query * found.k + places - 1] < 0;
+    return unfilled;
+}
+
+}  // namespace hmn
