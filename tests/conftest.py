@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from hmn._native.groups import Limits
 from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
-from hmn.index.storage.key_rows import KeyRows
 from hmn.index.structures.hierarchy import index as hierarchical
-from hmn.index.structures.hierarchy.tree import Tree
 
 DATA = Path(__file__).parents[2] / "shared" / "data" / "simplequestions"
 
@@ -87,10 +86,10 @@ def every_group_entered() -> Iterator[None]:
     At ``reach=None``, and where there are few cells, they would score all cells without a look at groups.
     """
 
-    def measure_nothing(tree: Tree, rows: KeyRows, search: object) -> None:  # noqa: ARG001
-        tree.spare, tree.added, tree.longest = 0, 0, 1.0
+    def enter_everything(reach: object, slack: float, first: int, kept: int) -> Limits:  # noqa: ARG001
+        return Limits((1e9,), 1e9, first, kept)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hierarchical, "calibrate", measure_nothing)
-        patch.setattr(hierarchical, "anchor_rank", lambda *_: 1 << 30)
+        patch.setattr(hierarchical, "Limits", enter_everything)
+        patch.setattr(hierarchical, "pays", lambda *_: True)
         yield

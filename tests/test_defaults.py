@@ -47,7 +47,7 @@ INDEXES = [
     "cluster:num_clusters=20,num_probes=4,rescore=30",
     "cluster:num_clusters=3x9,num_probes=2x4,codes=int8,reduction=one-column",
     "cluster:num_clusters=9,num_probes=2,codes=none,reduction=paper",
-    "hierarchy:num_groups=3x30,rescore=40",
+    "hierarchy:num_groups=30,rescore=40",
     "wta-hash:num_tables=4,num_permutations=2,prefix=2,max_candidates=100",
     "pca-tree:leaf_size=30,num_leaves=3",
     "faiss:IVF4,Flat,num_probes=2",

@@ -20,7 +20,7 @@ ORDER = {
     "hmn": "errors lazy results starting < _native < machine index facts < nn store < distributed < qa"
     " < paper serve < cli < __init__ __main__",
     "hmn._native": "_kernels backend finite < arguments < level < codes watch < fallback"
-    " < buckets lists search < __init__",
+    " < buckets lists search < groups < __init__",
     "hmn.cli": "output < flags < ask demo evaluate facts paper serving < train < app < __init__ __main__",
     "hmn.cli.serving": "compact table < serve < __init__",
     "hmn.distributed": "collectives < rows < drawing shared_clusters < sharded_index < sharded_memory"
@@ -38,7 +38,7 @@ ORDER = {
     " < registry tuning < __init__",
     "hmn.index.structures": "base cluster_levels faiss_rows screening"
     " < exact < cluster faiss hierarchy pca_tree wta_hash < __init__",
-    "hmn.index.structures.hierarchy": "members < tier < tree < calibration routing < upkeep < build < index"
+    "hmn.index.structures.hierarchy": "directions < groups < calibration state upkeep < build < index"
     " < __init__",
     "hmn.nn": "clipping products row_adam settings weights < candidates loss < parts < memory < attention"
     " reader < hops writing < network < writing.controller < __init__",
@@ -95,7 +95,6 @@ TESTS_OF_NO_MODULE = {
     "index/test_filled_places.py": "k results as long as there are k cells, in every structure",
     "index/test_damaged_states.py": "index states whose tensors are damaged, in every structure",
     "index/test_contract.py": "every structure, compared with exact search",
-    "index/structures/hierarchy/test_measured_again.py": "when the index measures again how far to look",
     "index/structures/test_approximate.py": "what all approximate structures share",
     "index/test_version_0_1.py": "index states of version 0.1 in tests/data",
     "nn/attention/test_checkpoint.py": "layers under activation checkpointing",
@@ -217,7 +216,7 @@ def test_imports_go_down_only(path: Path) -> None:
         ("hmn.nn.loss", "hmn.store.bundle"),
         ("hmn.nn.memory.stored", "hmn.nn.network"),
         ("hmn.nn.memory.stored", "hmn.__init__"),
-        ("hmn.index.structures.hierarchy.tree", "hmn.index.structures.hierarchy.index"),
+        ("hmn.index.structures.hierarchy.groups", "hmn.index.structures.hierarchy.index"),
         ("hmn.index.storage.buckets", "hmn.index.structures.exact"),
         ("hmn.paper.cells.transe", "hmn.paper.preset"),
         ("hmn.paper.cells.transe", "hmn.paper.cells.fixed"),

@@ -44,18 +44,18 @@ class Variant:
             yield value
 
 
-def hierarchy(groups: str | None = None, codes: str = "int1") -> Callable[[], Tunable]:
+def hierarchy(groups: int | None = None, parts: int | None = None) -> Callable[[], Tunable]:
     """A hierarchy of this shape that scores ``RESCORED`` cells in full."""
-    return lambda: HierarchicalIndex(groups, codes=codes, rescore=RESCORED)
+    return lambda: HierarchicalIndex(groups, parts=parts, rescore=RESCORED)
 
 
 VARIANTS = (
     Variant("hierarchy", hierarchy(), REACHES, learns=True),
     Variant("nothing learned", hierarchy(), REACHES),
-    Variant("cells in 4 bits", hierarchy(codes="int4"), REACHES, learns=True),
-    Variant("leaves of 36 cells", hierarchy("750x2500"), REACHES, learns=True),
-    Variant("250 groups above", hierarchy("250x7500"), REACHES, learns=True),
-    Variant("one tier", hierarchy("7500"), REACHES, learns=True),
+    Variant("half as many groups", hierarchy(300), REACHES, learns=True),
+    Variant("twice as many groups", hierarchy(1200), REACHES, learns=True),
+    Variant("short codes of 8 parts", hierarchy(parts=8), REACHES, learns=True),
+    Variant("short codes of 16 parts", hierarchy(parts=16), REACHES, learns=True),
     Variant(
         "clusters, a number of them",
         lambda: ClusterIndex("200x7500", "40x200", rescore=RESCORED),

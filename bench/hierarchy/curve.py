@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from torch import Tensor
@@ -29,10 +30,8 @@ def recall_at(
 
 
 def look_alike(index: HierarchicalIndex, other: HierarchicalIndex) -> None:
-    """Let an index look as far as another one of equally many tiers."""
-    for tier, learned in zip(index.tree.tiers, other.tree.tiers, strict=True):
-        tier.rank, tier.width = learned.rank, learned.width
-    index.tree.spare = other.tree.spare
+    """Let an index look as far as another one has measured or learned."""
+    index.groups.measured = replace(other.groups.measured, last=None)
 
 
 def _between(points: Sequence[tuple[float, float]], reads: float) -> float | None:

@@ -82,5 +82,5 @@ def compared(live: HierarchicalIndex, keys: Tensor, query: Tensor) -> dict[str, 
         "fresh": recall_at(fresh, query, wanted, READS),
         "reads": float(own.reads.mean()),
         "groups": live.stats()["num_groups"],
-        "largest_leaf": live.stats()["largest_leaf"],
+        "largest_group": live.stats()["largest_group"],
     }

@@ -162,6 +162,6 @@ def _run(size: int, log: Callable[[str], None]) -> dict[str, Any]:
         "looks": looks,
         "mean": [statistics.fmean(kind) for kind in zip(*looks, strict=True)],
         "least": [min(kind) for kind in zip(*looks, strict=True)],
-        "groups": [index.stats()["num_groups"], index.stats()["largest_leaf"]],
+        "groups": [index.stats()["num_groups"], index.stats()["largest_group"]],
         "about": about["about"],
     }

@@ -23,7 +23,7 @@ STRUCTURES = [
     "cluster:num_clusters=3x9,codes=int8,reduction=one-column",
     "cluster:num_clusters=5,num_probes=1,codes=none",
     "hierarchy",
-    "hierarchy:num_groups=2x5x11,codes=int4",
+    "hierarchy:num_groups=9x5,codes=int4,rescore=1,parts=8",
     "wta-hash:num_tables=2,num_permutations=2,prefix=3",
     "pca-tree:leaf_size=3,num_leaves=2,reduction=paper",
 ]

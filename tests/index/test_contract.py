@@ -27,7 +27,7 @@ EVERYWHERE = [
     "cluster:num_clusters=3x9,num_probes=3x9,codes=int8,rescore=100000,reduction=one-column",
     "hierarchy:reach=none",
     "hierarchy:reach=999,rescore=100000",
-    "hierarchy:num_groups=2x5x11,reach=999,rescore=100000",
+    "hierarchy:num_groups=9,reach=999,rescore=100000,parts=8",
     "wta-hash:num_tables=2,num_permutations=2,prefix=1",
     "wta-hash:num_tables=3,num_permutations=1,prefix=2,num_probes=2",
     "pca-tree:leaf_size=4,num_leaves=100000",

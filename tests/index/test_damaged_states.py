@@ -21,7 +21,7 @@ STRUCTURES = [
     "exact",
     "cluster:num_clusters=7,num_probes=7,codes=int8,rescore=100000,reduction=one-column",
     "cluster:num_clusters=3x9,num_probes=3x9,codes=none",
-    "hierarchy:num_groups=3x9,reach=999,rescore=100000",
+    "hierarchy:num_groups=9,reach=999,rescore=100000",
     "wta-hash:num_tables=2,num_permutations=2,prefix=1",
     "wta-hash:num_tables=3,num_permutations=1,prefix=2,num_probes=2,reduction=paper",
     "pca-tree:leaf_size=4,num_leaves=100000",

@@ -19,7 +19,7 @@ STRUCTURES = [
     "cluster:num_clusters=8x46,num_probes=1x1",
     "hierarchy",
     "hierarchy:reach=1",
-    "hierarchy:num_groups=4x20x200,reach=1",
+    "hierarchy:reach=1,rescore=1",
     "wta-hash",
     "wta-hash:max_candidates=1",
     "pca-tree:leaf_size=8",
@@ -87,5 +87,5 @@ def test_an_index_that_does_not_fill_gives_what_it_looked_at(name: str) -> None:
     found = index.search(query, 100)
     count = (found.cell >= 0).sum(dim=1)
     assert bool((count <= 100).all()) and bool((found.reads <= full.reads).all())
-    if "reach" in name or "num_probes" in name or "wta" in name:
+    if "num_probes" in name or "wta" in name:
         assert int(count.min()) < 100 and float(found.reads.mean()) < float(full.reads.mean())

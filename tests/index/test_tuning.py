@@ -258,7 +258,7 @@ def test_bad_targets_are_refused(
 
 def test_the_right_results_may_be_given(data: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
     keys, query = data
-    index = made("hierarchy:num_groups=20x300", keys)
+    index = made("hierarchy:num_groups=100", keys)
     index.reach = 1000  # type: ignore[attr-defined]
     best = index.search(query, 1)
     monkeypatch.setattr(ExactIndex, "search", None)

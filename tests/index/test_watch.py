@@ -15,7 +15,7 @@ N = 3_000
 TIERED = [
     "cluster",
     "cluster:num_clusters=8x64,num_probes=3x9",
-    "hierarchy:num_groups=12x60x300",
+    "hierarchy:num_groups=60,reach=40",
     "cluster:codes=none",
 ]
 FLAT = ["exact", "pca-tree", "wta-hash"]
@@ -68,6 +68,9 @@ def test_what_was_found_lies_in_what_was_entered_from_tier_to_tier(text: str) ->
         inside, entered_before = now, len(tier.entered)
     assert bool(inside[seen.places].all())
     assert int(inside.sum()) < N
+    if "hierarchy" in text:  # which reads the first panels only of most groups that it enters
+        assert seen.scored <= seen.coded < int(inside.sum())
+        return
     assert seen.coded == (0 if "codes=none" in text else int(inside.sum()))
     if not seen.coded:
         assert seen.scored == int(inside.sum())

@@ -28,7 +28,7 @@ N, D, B = 300, 8, 6
 INDEXES = [
     "exact",
     "cluster:num_clusters=12,num_probes=12,rescore=300",
-    "hierarchy:num_groups=4x40,reach=999,rescore=300",
+    "hierarchy:num_groups=40,reach=999,rescore=300",
     "pca-tree:leaf_size=20,num_leaves=64",
     "wta-hash:num_tables=2,num_permutations=2,prefix=1",
 ]

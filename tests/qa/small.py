@@ -34,7 +34,7 @@ DRAWN = "k-mips+top-k:1+sample-k:2+rand-block:20"
 INDEXES = {
     "cluster": CLUSTER,
     "cluster without codes": CLUSTER + ",codes=none",
-    "hierarchy": "hierarchy:num_groups=5x30,reach=150",
+    "hierarchy": "hierarchy:num_groups=30,reach=150",
     "wta-hash": "wta-hash:num_tables=24,num_permutations=2,prefix=4,num_probes=2",
     "pca-tree": "pca-tree:leaf_size=16,num_leaves=8",
     "faiss": "faiss:IVF10,Flat,num_probes=5",

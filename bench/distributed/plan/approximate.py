@@ -30,8 +30,8 @@ SEEDS = (1, 2, 3)
 """Other seeds of k-means, for one index."""
 RESCORED = (10, 14, 18, 24, 36)
 """Cells scored in full for clusters, of all ranks together, whose cells have codes of 4 bits."""
-RESCORED_BITS = (24, 36, 48, 72, 144)
-"""Cells scored in full by each rank for the hierarchy, whose cells have codes of one bit."""
+RESCORED_EACH = (24, 36, 48, 72, 144)
+"""Cells scored in full by each rank for the hierarchy."""
 
 
 def measure(*, small: bool = False) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def _chosen(structure: str, memory: ShardedMemory, made: Made) -> list[dict[str,
         return _figures(memory.search(made.half(half)[0], K), made, half)
 
     memory.search(made.queries, K)  # builds the index
-    settings = list(product(*((REACHES, RESCORED_BITS) if structure == "hierarchy" else (PROBES, RESCORED))))
+    settings = list(product(*((REACHES, RESCORED_EACH) if structure == "hierarchy" else (PROBES, RESCORED))))
     both = [[tried(effort, rescore, half) for effort, rescore in settings] for half in (0, 1)]
     rows = []
     for budget in BUDGETS:

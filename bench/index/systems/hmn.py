@@ -44,11 +44,16 @@ def _rescored(build: Setting, k: int) -> list[Setting]:
     return [{}] if build["codes"] is None else over("rescore", per_result(k, 1.6, 2.4, 3.6, 6, 10, 20))
 
 
+def _rescored_or_not(_build: Setting, k: int) -> list[Setting]:
+    """As measured when the index was built, and more or fewer."""
+    return over("rescore", [None, *per_result(k, 1.6, 2.4, 3.6, 6, 10)])
+
+
 EXACT = Kind("exact")
 """Exact search."""
 CLUSTER = Kind("cluster", "num_probes", lambda build, _: int(build["num_clusters"]), _rescored)
 """Clusters."""
-HIERARCHY = Kind("hierarchy", "reach", lambda _build, _cells: 1000, _rescored)
+HIERARCHY = Kind("hierarchy", "reach", lambda _build, _cells: 1000, _rescored_or_not)
 """A hierarchy of groups, which was taught no queries; from a reach of 1000 on it is exact."""
 WTA_HASH = Kind("wta-hash", "num_probes", lambda build, _: 1 + int(build["num_permutations"]))
 """Winner-take-all hashing."""
@@ -68,8 +73,8 @@ def cluster_builds(cells: int, features: int) -> list[Setting]:  # noqa: ARG001
 
 
 def hierarchy_builds(cells: int, features: int) -> list[Setting]:  # noqa: ARG001
-    """Codes of the cells."""
-    return over("codes", ["int1", "int4"])
+    """Numbers of groups: the default, about half of it, and twice as many."""
+    return over("num_groups", [None, round(cells**0.5), round(4 * cells**0.5)])
 
 
 def wta_hash_builds(cells: int, features: int) -> list[Setting]:  # noqa: ARG001

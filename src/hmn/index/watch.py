@@ -21,8 +21,8 @@ class TierSeen:
     Attributes:
         groups: number of groups in the tier.
         scored: number of groups that were compared with the query.
-        entered: ``(m, 2)`` int64 cells that each group entered holds: where they begin in the order of the
-            hierarchy, and how many there are.
+        entered: ``(m, 2)`` int64 cells that each group entered holds: where they begin in the order of
+            ``SearchSeen``, and how many there are.
     """
 
     groups: int
@@ -67,7 +67,8 @@ def watching() -> AbstractContextManager[list[SearchSeen]]:
     >>> searches[0].reads
 
     Results are those of any search, but for rounding. A watched search is slower: it goes through PyTorch,
-    and it lays out all cells.
+    and it lays out all cells. In a hierarchy, PyTorch enters a little more than the kernels do; the reads are
+    those of the kernels.
     """
     return SEARCHES.watching()
 

@@ -59,7 +59,7 @@ def test_the_page_says_whether_the_target_is_met(tmp_path: Path, reads: float, v
 
 
 def look(step: int, live: float | None, fresh: float) -> dict[str, Any]:
-    sizes = {"groups": "9x80", "largest_leaf": 27, "reads": 900.0}
+    sizes = {"groups": 89, "largest_group": 27, "reads": 900.0}
     return {"step": step, "live": [0.5, live, 0.9], "fresh": [0.6, fresh, 0.9], **sizes}
 
 
@@ -87,7 +87,7 @@ def test_the_page_says_whether_a_training_kept_its_accuracy_and_its_index_follow
     }
     page = markdown({"training": found})
     assert f"Trained end to end: {verdict}" in page
-    assert f"| 254 | 9x80 | 27 | 0.500 | 0.600 | {'–' if live is None else f'{live:.3f}'} | 0.785 |" in page
+    assert f"| 254 | 89 | 27 | 0.500 | 0.600 | {'–' if live is None else f'{live:.3f}'} | 0.785 |" in page
     draw_training(found, tmp_path / "training.png")
     assert (tmp_path / "training.png").read_bytes().startswith(b"\x89PNG")
 
@@ -95,7 +95,7 @@ def test_the_page_says_whether_a_training_kept_its_accuracy_and_its_index_follow
 def test_an_index_is_compared_with_one_rebuilt_at_equal_reads() -> None:
     generator = torch.Generator().manual_seed(0)
     keys, query = (torch.randn(count, 16, generator=generator) for count in (3000, 40))
-    index = HierarchicalIndex("10x100")
+    index = HierarchicalIndex(100)
     index.build(keys)
     wanted = ExactIndex(keys).search(query, 10).cell
     ends = []

@@ -47,7 +47,7 @@ def test_the_index_of_a_layer_follows_its_training() -> None:
     keys = torch.randn(600, 8, generator=generator)
     query = torch.randn(64, 8, generator=generator)
     target = torch.randint(600, (64,), generator=generator)
-    index = HierarchicalIndex("6x60")
+    index = HierarchicalIndex(20)
     index.build(keys)
     ours, full = Layer(keys, index), Layer(keys.clone(), None)
     for layer in (ours, full):

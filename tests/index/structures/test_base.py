@@ -201,7 +201,7 @@ EVERY_LINE: dict[str, int] = {
     "cluster:num_clusters=8,num_probes=8": 13,
     "wta-hash:num_tables=2,num_permutations=1,prefix=2,num_probes=2": 11,
     "pca-tree:leaf_size=8,num_leaves=1000": 11,
-    "hierarchy:num_groups=3x8,reach=999,rescore=100000": 53,
+    "hierarchy:num_groups=8,reach=999,rescore=100000": 53,
     "faiss:Flat": 11,
 }
 """Structures, and at which of their lines calls are broken off: at each, or at each n-th."""

@@ -26,7 +26,7 @@ N, D, K = 240, 8, 5
 STRUCTURES = {
     "exact": "exact",
     "cluster": "cluster:num_clusters=12,num_probes=12,rescore=240",
-    "hierarchy": "hierarchy:num_groups=4x40,reach=999,rescore=240",
+    "hierarchy": "hierarchy:num_groups=40,reach=999,rescore=240",
     "pca-tree": "pca-tree:leaf_size=20,num_leaves=64",
 }
 every_structure = pytest.mark.parametrize("name", STRUCTURES.values(), ids=STRUCTURES)

@@ -31,7 +31,7 @@ STRUCTURES = {
     "exact": "exact",
     "exact in float16": "exact:storage=float16",
     "cluster": "cluster:num_clusters=12,num_probes=12,rescore=240",
-    "hierarchy": "hierarchy:num_groups=4x40,reach=999,rescore=240",
+    "hierarchy": "hierarchy:num_groups=40,reach=999,rescore=240",
     "pca-tree": "pca-tree:leaf_size=20,num_leaves=64",
 }
 every_structure = pytest.mark.parametrize("name", STRUCTURES.values(), ids=STRUCTURES)
@@ -293,7 +293,7 @@ def test_an_index_with_ids_of_its_own_is_refused() -> None:
 
 def test_another_index_may_take_over() -> None:
     indexed, first, query = counted()
-    indexed.index = make_index("hierarchy:num_groups=4x40,reach=999,rescore=240")
+    indexed.index = make_index("hierarchy:num_groups=40,reach=999,rescore=240")
     assert_finds_all(indexed, query)
     with pytest.raises(ShapeError, match="the index has 7 cells but the memory has 240"):
         indexed.index = ExactIndex(rows(7))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -350,6 +351,8 @@ def test_readers_pass_over_what_was_removed(
 
 @pytest.mark.parametrize("index", ["exact", "cluster", "hierarchy"])
 def test_a_model_of_version_0_1_takes_facts(index: str) -> None:
-    qa = FactoidQA.from_pretrained(VERSION_0_1 / f"bundle-{index}")
+    path, made_again = VERSION_0_1 / f"bundle-{index}", index == "hierarchy"
+    with pytest.warns(UserWarning, match="made again") if made_again else nullcontext():
+        qa = FactoidQA.from_pretrained(path)
     qa.add_facts([ADA])
     assert any(fact[:3] == ADA for one in qa.ask(BORN, 10) for fact in one.facts)

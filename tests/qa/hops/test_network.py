@@ -116,7 +116,7 @@ def test_a_question_without_brackets_finds_its_topic(trained: FactoidQA, world: 
 
 
 @pytest.mark.parametrize(
-    "index", ["cluster:num_clusters=10,num_probes=10", "hierarchy:num_groups=4x16,reach=200"]
+    "index", ["cluster:num_clusters=10,num_probes=10", "hierarchy:num_groups=16,reach=200"]
 )
 def test_other_indexes_find_the_same(
     trained: FactoidQA, held_out: QuestionSet, index: str, tmp_path: Path

@@ -116,7 +116,7 @@ def test_gradients_are_those_of_dense_matrices_in_float64(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    "index", ["exact", "cluster:num_clusters=6,num_probes=6", "hierarchy:num_groups=4x12,reach=none"]
+    "index", ["exact", "cluster:num_clusters=6,num_probes=6", "hierarchy:num_groups=12,reach=none"]
 )
 def test_a_search_finds_what_lies_in_the_memory(index: str) -> None:
     facts = table()

@@ -167,7 +167,7 @@ def test_other_structures_and_strategies_give_other_models_and_the_seed_the_same
         (INDEXES["cluster"], "k-mips", 32, 12),
         (INDEXES["wta-hash"], "k-mips", 32, 17),
         (INDEXES["pca-tree"], "k-mips", 32, 37),
-        ("hierarchy:num_groups=5x30", "k-mips", 32, 37),
+        ("hierarchy:num_groups=30", "k-mips", 32, 37),
     ],
 )
 def test_an_interrupted_run_ends_with_the_same_bytes_and_the_same_structure(

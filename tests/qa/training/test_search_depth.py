@@ -16,6 +16,7 @@ from hmn.facts.table import FactTable
 from hmn.index.protocol import Index
 from hmn.index.registry import make_index
 from hmn.index.structures.exact import ExactIndex
+from hmn.index.structures.hierarchy.groups import Point
 from hmn.qa.factoid_qa import FactoidQA
 from hmn.qa.training import search_depth
 from hmn.qa.training.run_folder import Run
@@ -100,9 +101,9 @@ def test_a_given_effort_stays(name: str, asked: float) -> None:
 def taught() -> tuple[Any, Tensor]:
     """A hierarchy that has learned to search very little, and queries that need more."""
     keys, query = drawn()
-    index: Any = over("hierarchy:num_groups=20x200", keys)
-    for tier in index.tree.tiers:
-        tier.width = 0.2
+    index: Any = over("hierarchy:num_groups=100", keys)
+    measured = index.groups.measured
+    measured.usual = measured.most = Point(0.8, 0.1, 0.0)
     return index, query
 
 

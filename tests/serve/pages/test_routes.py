@@ -53,7 +53,7 @@ Url = str
 def countries(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model of a small table, trained without questions; it searches a hierarchy."""
     folder = tmp_path_factory.mktemp("pages") / "model"
-    qa = FactoidQA(FactTable.from_triples(FACTS), index="hierarchy:num_groups=4x16,reach=150")
+    qa = FactoidQA(FactTable.from_triples(FACTS), index="hierarchy:num_groups=16,reach=150")
     qa.fit(quiet=True, question_language="en", made_questions=1500, epochs=4).save_pretrained(folder)
     return folder
 
@@ -147,7 +147,7 @@ def test_an_answer_is_shown_with_its_fact_and_what_was_read(
     with served.model.reading() as (_, model):
         cells = f"{len(model.cells):,}"
     expect(page.locator("#read .headline")).to_contain_text(f"Read {reads} of {cells}")
-    assert page.locator("#picture .band").count() == 3  # two tiers, and the cells
+    assert page.locator("#picture .band").count() == 2  # the groups, and the cells
     assert page.locator("#picture .band .found").count() == 10
     expect(page.locator("#picture")).to_contain_text("the best 10 were used")
     assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -316,7 +316,8 @@ class Structure(ABC, Generic[Parts]):
             with LEVELS.watching() as steps:
                 result = self._search(rows, parts, query, k)
             seen.append(search_seen(result, rows.live(), steps))
-        return result._replace(cell=rows.cells_at(result.cell))
+        cells = rows.cells_at(result.cell)
+        return result if cells is result.cell else result._replace(cell=cells)
 
     def _check_room(self, rows: KeyRows, query: Tensor, k: int) -> None:
         """Refuse a result that is far larger than what can be found."""

@@ -1,64 +1,139 @@
-"""A hierarchy is built within the memory that there is."""
+"""How many groups a build makes, and what it makes of keys that are unlike."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from tests.index.reference import clustered
 from tests.index.structures.hierarchy.sound import assert_sound
 from torch import Tensor
 
-from hmn.index.clustering.split_kmeans import divide
-from hmn.index.structures.hierarchy import build, upkeep
+from hmn.index.structures.hierarchy.build import (
+    bound_for,
+    count_for,
+    least_bound_for,
+    parts_for,
+    renew,
+)
 from hmn.index.structures.hierarchy.index import HierarchicalIndex
 
-MOST_COSINES = 1 << 25
-"""128 MiB of float32."""
 
-
-class Seen(Exception):  # noqa: N818
-    """Ends a build where the test has seen enough."""
-
-
-def cosines_of(part: Tensor, pieces: Tensor) -> int:
-    """Members times pieces of the part that needs most."""
-    return int((torch.bincount(part) * pieces).max())
-
-
-def test_a_group_of_many_equal_cells_is_divided_into_fewer_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "COSINES", 1 << 11)
-    seen = []
-
-    def noted(points: Tensor, part: Tensor, pieces: Tensor, **settings: object) -> Tensor:
-        seen.append(pieces.tolist())
-        return divide(points, part, pieces, **settings)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(build, "divide", noted)
-    index = HierarchicalIndex("2x40")
-    index.build(torch.zeros(200, 4))  # all of them are in one group of the first tier
-    assert seen == [[10]]  # 10 * 200 cosines are the most that the limit allows
-    assert_sound(index)
-    seen.clear()
-    index = HierarchicalIndex("2x20")
-    index.build(torch.zeros(1_200, 4))
-    assert seen == [[2]]  # more than the limit allows, but fewer would part nothing
-    assert_sound(index)
-
-
-def test_cosines_of_a_group_take_little_memory_when_it_is_built_and_when_it_grows(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("cells", "groups"),
+    [(0, 1), (1, 1), (40, 2), (1_000, 62), (10_000, 200), (400_000, 1_264), (10_000_000, 9_765)],
+)
+def test_groups_are_two_per_root_of_the_cells_but_neither_too_small_nor_too_large(
+    cells: int, groups: int
 ) -> None:
-    seen: list[int] = []
+    assert count_for(cells) == groups
 
-    def noted(points: Tensor, part: Tensor, pieces: Tensor, **settings: object) -> Tensor:  # noqa: ARG001
-        seen.append(cosines_of(part, pieces))
-        raise Seen
 
-    monkeypatch.setattr(build, "divide", noted)
-    with pytest.raises(Seen):  # 8,000 pieces of 100,000 cells would be 3 GiB
-        HierarchicalIndex("2x8000").build(torch.zeros(100_000, 2))
-    index = HierarchicalIndex("1")
-    index.build(torch.zeros(10, 2))
-    monkeypatch.setattr(upkeep, "divide", noted)
-    with pytest.raises(Seen):  # 6,666 pieces of 100,010 cells
-        index.add(torch.arange(10, 100_010), torch.zeros(100_000, 2))
-    assert len(seen) == 2 and max(seen) <= MOST_COSINES
+def test_a_group_may_have_three_times_the_cells_intended() -> None:
+    assert bound_for(1_000, 100) == 30
+    assert bound_for(1_001, 100) == 33
+    assert bound_for(5, 5) == 6
+    bounds = [least_bound_for(cells) for cells in (0, 40, 10_000, 10_001, 100_000_000)]
+    assert bounds == [48, 48, 150, 153, 3_072]
+
+
+def test_longer_keys_have_codes_of_more_parts() -> None:
+    assert [parts_for(features) for features in (1, 64, 65, 160, 161)] == [16, 16, 24, 24, 32]
+
+
+def blocks() -> Tensor:
+    """Keys of two parts: features 0 to 39 cluster, the others do not."""
+    generator = torch.Generator().manual_seed(0)
+    centre = torch.randn(40, 40, generator=generator)
+    topic = centre[torch.randint(40, (1_500,), generator=generator)]
+    return torch.cat([topic, 0.7 * torch.randn(1_500, 60, generator=generator)], dim=1)
+
+
+def test_directions_live_on_the_features_that_cluster() -> None:
+    index = HierarchicalIndex(40)
+    index.build(blocks())
+    basis = index.groups.basis
+    assert basis is not None and basis.dim() == 1
+    assert set(basis.tolist()) <= set(range(40))
+    assert index.groups.routing.features == len(basis) == index.groups.mean.shape[1]
+    aside = torch.ones(100, dtype=torch.bool)
+    aside[basis.long()] = False
+    assert not bool(index.groups.direction[:, aside].any())
+    assert_sound(index)
+
+
+def test_cells_are_in_the_groups_whose_directions_on_few_features_are_nearest() -> None:
+    keys = blocks()
+    keys[:, :40] += 0.35 * torch.randn(1_500, 40, generator=torch.Generator().manual_seed(0))
+    index = HierarchicalIndex(60)
+    index.build(keys)
+    assert index.groups.basis is not None
+    assert float((index.groups.nearest(keys) == index.groups.group).double().mean()) > 0.96
+
+
+def test_directions_live_on_principal_components_of_mixed_features() -> None:
+    turned = torch.linalg.qr(torch.randn(100, 100, generator=torch.Generator().manual_seed(1))).Q
+    index = HierarchicalIndex(40)
+    index.build(blocks() @ turned)
+    assert index.groups.basis is not None and index.groups.basis.dim() == 2
+    assert_sound(index)
+    index.update(torch.arange(100), blocks()[100:200] @ turned)
+    index.add(torch.arange(1_500, 1_600), blocks()[:100])
+    assert_sound(index)
+
+
+@pytest.mark.parametrize("cells", [0, 1, 2, 17, 33])
+@pytest.mark.parametrize("groups", [None, 1, 5, 100])
+def test_few_cells_are_grouped_too(cells: int, groups: int | None) -> None:
+    keys, _ = clustered(0, 33, 1)
+    index = HierarchicalIndex(groups)
+    index.build(keys[:cells].clone())
+    assert_sound(index)
+    assert 1 <= len(index.groups) <= max(1, cells)
+    index.add(torch.arange(cells, 33), keys[cells:])
+    assert_sound(index)
+
+
+@pytest.mark.parametrize("storage", [torch.float16, torch.bfloat16, torch.float32])
+def test_keys_of_every_storage_are_filed(storage: torch.dtype) -> None:
+    keys, _ = clustered(0, 500, 1)
+    index = HierarchicalIndex(storage=storage)
+    index.build(keys)
+    index.update(torch.arange(50), keys[50:100])
+    assert_sound(index)
+
+
+def test_one_seed_gives_one_index() -> None:
+    keys, _ = clustered(0, 2_000, 1)
+    one, same, other = (HierarchicalIndex(seed=seed) for seed in (1, 1, 2))
+    for index in (one, same, other):
+        index.build(keys.clone())
+    assert all(torch.equal(tensor, same.state_dict()[name]) for name, tensor in one.state_dict().items())
+    assert not torch.equal(one.groups.group, other.groups.group)
+
+
+def test_large_groups_are_split() -> None:
+    keys = torch.cat([torch.eye(8).repeat(2, 1), torch.ones(3_000, 8)])
+    keys += 0.01 * torch.randn(3_016, 8, generator=torch.Generator().manual_seed(0))
+    index = HierarchicalIndex(60)
+    index.build(keys)
+    assert_sound(index)
+
+
+def test_on_progress_is_called_after_each_step() -> None:
+    progress = []
+    index = HierarchicalIndex(on_progress=lambda done, steps: progress.append((done, steps)))
+    index.build(clustered(0, 100, 1)[0])
+    assert progress == [(0, 3), (1, 3), (2, 3), (3, 3)]
+
+
+def test_codes_and_directions_are_fitted_to_the_cells_as_they_are_now() -> None:
+    index = HierarchicalIndex(40)
+    index.build(blocks())
+    groups = index.groups
+    before, group = groups.short.centroid.clone(), groups.group.clone()
+    groups.rows.keys.copy_(blocks().flip(1))
+    renew(groups)
+    assert_sound(index)
+    assert torch.equal(groups.group, group)
+    assert not torch.equal(groups.short.centroid, before)
+    assert groups.basis is not None and set(groups.basis.tolist()) <= set(range(60, 100))

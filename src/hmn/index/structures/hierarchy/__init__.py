@@ -1,1 +1,1 @@
-"""A hierarchy of groups of cells that learns where queries go."""
+"""Groups of cells by direction, in each of which cells lie by falling length."""

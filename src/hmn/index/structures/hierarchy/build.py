@@ -1,148 +1,160 @@
-"""Builds a hierarchy: how many groups each tier gets, and which cells belong together."""
+"""Builds groups: k-means on whole keys, directions on few features, and short codes of what these leave."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from hmn._native.fallback.lists import means_of
-from hmn.index.clustering.kmeans import assign, kmeans
-from hmn.index.clustering.split_kmeans import divide
+from hmn._native.codes import split
+from hmn.index.clustering.kmeans import assign, kmeans, unit_rows
 from hmn.index.storage.coded_lists import Lists
 from hmn.index.storage.key_rows import KeyRows
-from hmn.index.structures.hierarchy.members import Cells, Filing, Members
-from hmn.index.structures.hierarchy.tier import GROUP_BITS, Tier
-from hmn.index.structures.hierarchy.tree import Tree
-from hmn.index.structures.hierarchy.upkeep import ROUNDS, bounds_for, split_grown
+from hmn.index.storage.short_codes import ShortCodes
+from hmn.index.structures.hierarchy.directions import choose_basis, on_basis, unit_means
+from hmn.index.structures.hierarchy.groups import CELL_BITS, ROUTING_BITS, Groups
+from hmn.index.structures.hierarchy.upkeep import GROWN, split_grown, write_bounds
 
-LEAF_SIZE = 12
-"""Cells per leaf."""
-LEAVES_PER_GROUP = 10
-"""Leaves per group of the tier above them."""
-GROUPS_PER_GROUP = 3
-"""Groups per group of the next tier up, in tiers further up."""
-FEW_GROUPS = 1500
-"""Groups that the first tier may have, whatever the number of cells."""
-CELLS_PER_FIRST_GROUP = 300
-"""Cells per group of a first tier that has more groups than ``FEW_GROUPS``.
-
-More groups say more about where a query's cells are. Among a million cells in 2,000 clusters, a query reads
-719 cells through 833 groups, and 579 through 2,500. Among ten million it reads 48,000 cells through 833
-groups, and 4,300 through 27,777."""
-COSINES = 1 << 25
-"""Upper limit of members times pieces where a group is divided; what stays too large is split afterwards.
-
-Without it, a few hundred thousand equal keys, such as zeros, would take all memory."""
-MOST_TO_ROOT = 9.0
-"""Upper limit of groups of the first tier beyond ``FEW_GROUPS``, in square roots of the number of cells."""
+PER_ROOT = 2.0
+"""Groups per square root of the number of cells."""
+FEWEST_CELLS = 16
+"""Cells per group below which no more groups are made: one panel."""
+MOST_CELLS = 1024
+"""Cells per group above which more groups are made."""
+ROUNDS = 5
+"""Rounds of assignment and averaging in the k-means."""
+CLUSTERED = 1 << 20
+"""Upper limit of keys that k-means on few features works on, and of keys assigned at a time."""
+SAMPLED = 40_000
+"""Upper limit of cells to whose rests the short codes are fitted."""
+PARTS = ((64, 16), (160, 24))
+"""Up to how many features, how many parts short codes have."""
+MOST_PARTS = 32
+"""Parts of short codes beyond that."""
 
 
-def counts_for(cells: int) -> tuple[int, ...]:
-    """Default number of groups of each tier, from the first tier to the leaves."""
-    counts = [max(1, cells // LEAF_SIZE)]
-    enough = max(FEW_GROUPS, min(cells // CELLS_PER_FIRST_GROUP, int(MOST_TO_ROOT * cells**0.5)))
-    while counts[0] > enough:
-        counts.insert(0, counts[0] // (LEAVES_PER_GROUP if len(counts) == 1 else GROUPS_PER_GROUP))
-    return tuple(counts)
+def count_for(cells: int) -> int:
+    """Default number of groups."""
+    enough = max(int(PER_ROOT * math.sqrt(cells)), cells // MOST_CELLS)
+    return max(1, min(cells // FEWEST_CELLS, enough))
+
+
+def bound_for(cells: int, count: int) -> int:
+    """Upper limit of cells per group, where there are this number of groups."""
+    return GROWN * max(2, -(-cells // count))
+
+
+def least_bound_for(cells: int) -> int:
+    """Upper limit of cells per group with the default number of groups."""
+    return GROWN * max(FEWEST_CELLS, min(MOST_CELLS, math.ceil(math.sqrt(cells) / PER_ROOT)))
+
+
+def parts_for(features: int) -> int:
+    """Default number of parts of short codes."""
+    return next((parts for most, parts in PARTS if features <= most), MOST_PARTS)
 
 
 def build(
     rows: KeyRows,
-    counts: Sequence[int],
+    count: int | None,
     *,
-    code_bits: int,
+    parts: int | None,
     seed: int,
     on_progress: Callable[[int, int], None] | None = None,
-) -> Tree:
-    """Make the tiers over all cells and write all codes; ``calibrate`` says how far to look.
+) -> Groups:
+    """Make groups of all cells; ``calibrate`` says how far to look.
 
     Args:
-        rows: rows of keys, none of them freed.
-        counts: groups of each tier. A tier gets fewer where there are fewer cells, and more where groups come
-            out too large and are split.
-        code_bits: bits per feature of the codes of cells.
+        rows: rows of keys.
+        count: number of groups; fewer where there are fewer cells, and more where groups come out too large
+            and are split. None for the default.
+        parts: parts of short codes; None for the default.
         seed: seed of all randomness.
         on_progress: called with the number of steps done and the number of all steps.
     """
-    # 1. Divide the cells from the top: into groups of the first tier, each of those into groups of the next.
-    # 2. Make the tiers from the bottom, since each refers to what is below it.
-    # 3. Write the codes from the top, since they are relative to those above, and split large groups.
-    n, steps = len(rows), len(counts) + 1
-    counts = [max(1, min(count, n)) for count in counts]
-    keys = rows.keys[:n]  # (N, D)
-    generator = torch.Generator().manual_seed(seed)
-    divisions: list[tuple[Tensor, Tensor]] = []
-    for number, count in enumerate(counts):
+    n, steps = len(rows), 3
+
+    def said(done: int) -> None:
         if on_progress is not None:
-            on_progress(number, steps)
-        above = divisions[-1][1] if divisions else None
-        divisions.append(_divide(keys, above, count, generator))
-    cells = _cells(rows, divisions[-1][1], code_bits)
-    tiers: list[Tier] = []
-    for parent, group in reversed(divisions):
-        tiers.insert(0, _tier(keys, parent, group, tiers[0] if tiers else cells))
-    tiers[0].taught = torch.zeros_like(tiers[0].mean)
-    tree = Tree(tiers, cells, bounds_for(n, counts), seed)
-    tree.write_codes()
-    for number in reversed(range(len(tiers))):
-        split_grown(tree, number, tiers[number].live())
-    if on_progress is not None:
-        on_progress(steps, steps)
-    return tree
+            on_progress(done, steps)
+
+    bound = least_bound_for(n) if count is None else bound_for(n, max(1, min(count, n)))
+    generator = torch.Generator().manual_seed(seed)
+    said(0)
+    live = rows.live()
+    keys = rows.keys[:n] if n == rows.used else rows.keys[live]
+    basis, own, direction = _divided(keys, count_for(n) if count is None else count, generator)
+    group = torch.full((rows.used,), -1, dtype=torch.int64, device=own.device).index_copy_(0, live, own)
+    said(1)
+    short = _fitted(rows, group, direction, parts_for(rows.features) if parts is None else parts, generator)
+    number, mean = torch.arange(len(direction), device=group.device), on_basis(direction, basis)
+    routing, slot = _routing(number, mean)
+    cells = Lists(rows.features, CELL_BITS, group.device, short)
+    cells.more(len(mean))
+    groups = Groups(rows, basis, routing, slot, mean, cells, group, torch.full_like(group, -1), bound, seed)
+    groups.build_lists(short)
+    said(2)
+    write_bounds(groups, split_grown(groups, groups.live()), all_fronts=True)
+    said(steps)
+    return groups
 
 
-def _divide(
-    keys: Tensor, above: Tensor | None, count: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Divide the cells into groups of one tier, each within one group of the tier above.
+def renew(groups: Groups) -> None:
+    """Fit basis, directions and codes again to the cells as they are now, which stay in their groups."""
+    generator = torch.Generator().manual_seed(groups.seed)
+    live, cell = groups.live(), groups.rows.live()
+    direction = unit_means(groups.rows.keys, cell, groups.group[cell], len(groups.slot))  # (room, D)
+    groups.basis = choose_basis(direction[live], groups.size(live))
+    groups.mean = on_basis(direction, groups.basis)
+    groups.routing, groups.slot[live] = _routing(live, groups.mean)
+    groups.decode(live)
+    groups.build_lists(_fitted(groups.rows, groups.group, groups.direction, groups.short.parts, generator))
 
-    Args:
-        keys: ``(N, D)``.
-        above: ``(N,)`` group of each cell in the tier above; None for the first tier.
-        count: groups of this tier, at most N, or 1.
-        generator: source of all randomness.
 
-    Returns:
-        The group ``(G,)`` of the tier above that holds each group, and the group ``(N,)`` of each cell. G is
-        at least 1, and at most about ``count``.
-    """
-    n = len(keys)
+def _divided(keys: Tensor, count: int, generator: torch.Generator) -> tuple[Tensor | None, Tensor, Tensor]:
+    """Basis of directions, group ``(N,)`` of each cell, and directions ``(G, D)``; G is at least 1."""
+    # 1. k-means on whole keys finds groups.
+    # 2. Where few features tell these apart, k-means on them alone finds better ones: the other features only
+    #    moved the means by chance.
+    n, features = keys.shape
     if not n:
-        empty = torch.zeros(0, dtype=torch.int64, device=keys.device)
-        return empty.new_zeros(1), empty
-    if above is None:
-        centroid = kmeans(keys, count, generator=generator, iterations=ROUNDS)
-        group = assign(keys, centroid)[0]
-        above = torch.zeros_like(group)
-    else:
-        held = torch.bincount(above)
-        pieces = torch.minimum((held.float() * (count / n)).round().long().clamp(min=1), held)
-        pieces = torch.minimum(pieces, (COSINES // held.clamp(min=1)).clamp(min=2))
-        group = divide(keys, above, pieces, generator=generator, rounds=ROUNDS)
-    group = torch.unique(group, return_inverse=True)[1]  # number groups without gaps
-    parent = torch.zeros(int(group.max()) + 1, dtype=torch.int64, device=keys.device)
-    return parent.index_copy_(0, group, above), group
+        return (
+            None,
+            torch.zeros(0, dtype=torch.int64, device=keys.device),
+            keys.new_zeros(1, features).float(),
+        )
+    centroid = kmeans(keys, min(count, n), generator=generator, iterations=ROUNDS)
+    group, direction = _means(keys, assign(keys, centroid)[0])
+    basis = choose_basis(direction, torch.bincount(group))
+    if basis is not None:
+        chosen = torch.randperm(n, generator=generator, device=generator.device)[:CLUSTERED].to(keys.device)
+        points = on_basis(keys[chosen.sort().values].float(), basis)  # (s, m)
+        centroid = kmeans(points, min(count, len(points)), generator=generator, iterations=ROUNDS)
+        parts = [assign(on_basis(part.float(), basis), centroid)[0] for part in torch.split(keys, CLUSTERED)]
+        group, direction = _means(keys, torch.cat(parts))
+    return basis, group, direction
 
 
-def _cells(rows: KeyRows, leaf: Tensor, code_bits: int) -> Cells:
-    """The cells, to be filed in leaves ``(N,)``."""
-    lists = Lists(rows.features, code_bits, leaf.device)
-    cells = Cells(rows, Filing(lists, leaf, torch.full_like(leaf, -1)))
-    cells.grow()
-    return cells
+def _means(keys: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+    """Groups ``(N,)``, numbered without gaps, and the unit mean ``(G, D)`` of each."""
+    used, group = torch.unique(group, return_inverse=True)
+    return group, unit_means(keys, None, group, len(used))
 
 
-def _tier(keys: Tensor, parent: Tensor, group: Tensor, below: Members) -> Tier:
-    """A tier without codes yet: ``parent`` ``(G,)`` of each group, and ``group`` ``(N,)`` of each cell."""
-    mean, weight = means_of(keys, None, group, len(parent))  # (G, D), (G,)
-    lists = Lists(keys.shape[1], GROUP_BITS, keys.device)
-    return Tier(
-        filing=Filing(lists, parent, torch.zeros_like(parent)),
-        below=below,
-        mean=mean,
-        weight=weight,
-        taught=None,
-        width=0.0,
-    )
+def _routing(groups: Tensor, mean: Tensor) -> tuple[Lists, Tensor]:
+    """A list of the codes of groups ``(G,)``, whose means are ``(room, m)``, and their places ``(G,)``."""
+    routing = Lists(mean.shape[1], ROUTING_BITS, groups.device)
+    return routing, routing.build(torch.zeros_like(groups), groups, mean, mean.new_zeros(1, 1))
+
+
+def _fitted(
+    rows: KeyRows, group: Tensor, direction: Tensor, parts: int, generator: torch.Generator
+) -> ShortCodes:
+    """Short codes fitted to what the directions ``(room, D)`` of their groups leave of the cells."""
+    live = rows.live()
+    chosen = torch.randperm(len(live), generator=generator, device=generator.device)[:SAMPLED]
+    chosen = live[chosen.sort().values.to(live.device)]
+    keys = unit_rows(rows.keys[chosen].float())  # squares of very long ones do not fit float32
+    return ShortCodes.fit(unit_rows(split(keys, direction[group[chosen]])[1]), parts, generator)

@@ -1,18 +1,18 @@
-"""Measures how far a hierarchy must look, by queries drawn from its own keys and queries from anywhere."""
+"""Measures how far a search must look among groups, by queries whose best cells are known."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from hmn._native.level import LANES
 from hmn.index.clustering.kmeans import unit_rows
 from hmn.index.storage.key_rows import KeyRows
 from hmn.index.structures.exact import search_all
-from hmn.index.structures.hierarchy.tier import Tier, anchor_rank
-from hmn.index.structures.hierarchy.tree import Tree
+from hmn.index.structures.hierarchy.groups import Groups, Measured, Point
 from hmn.results import SearchResult
 
 Search = Callable[[Tensor, int], SearchResult]
@@ -20,7 +20,7 @@ Search = Callable[[Tensor, int], SearchResult]
 FEW_CELLS = 64
 """Number of cells up to which all of them are scored."""
 LONGER = 2.0
-"""Factor by which a key must exceed the longest one for widths to be measured again."""
+"""Factor by which a key must exceed the longest one for limits to be measured again."""
 KINDS = 5
 """Number of kinds of queries: near keys, keys, opposite to both, and of any direction."""
 QUERIES = 128
@@ -31,36 +31,35 @@ MANY_CELLS = 100_000
 """Number of cells from which on fewer queries are drawn, since each of them costs more."""
 NOISE = (0.25, 0.6)
 """Lengths of the noise that is added to keys of length 1, in turn, to make queries near them."""
+USUAL = 2
+"""Number of the kinds, from the first on, that are usual."""
 COUNTS = (1, 10, 50)
 """Numbers of results per query that are asked for."""
 FOUND = 0.95
 """Share of the best cells that a search should find, for each kind of queries and each number of results."""
-RANKS = (1.0, 2.0, 4.0, 8.0, 16.0)
-"""Ranks of the anchor that are tried, in multiples of the root of the number of results."""
 LEARNED = 0.98
-"""Share of the queries that widths are learned from which enter the groups of their cells."""
-FEW_QUERIES = 512
-"""Upper limit of queries from which it is learned how many cells to score in full."""
-SHARES = (1.0, 0.998, 0.995, 0.99, 0.985, 0.98, 0.97, 0.96, 0.95)
-"""Shares of the best cells that lie in the groups which are entered, from wide to narrow."""
-LEAST_SPARE = 24
-"""Cells scored in full beyond the usual number at the first attempt; then about twice as many each time."""
-MOST_SPARE = 1 << 11
-"""Limit of the cells that are scored in full beyond the usual number; at most twice this number."""
-WORTH = 0.005
-"""Gain of the share found for which it is worth while to score twice as many cells in full."""
-WIDER = 1.25
-"""Factor of ranks and widths where too little is found."""
+"""Share of the cells that limits are learned from which a search should find."""
+REACHED = 0.3
+"""Part of the cells that may be lost which are lost since their panels are not entered. What is left is for
+what the estimates by codes of 4 bits lose."""
+SCREENED = 0.2
+"""Part of the cells that may be lost which short codes lose."""
+SPARE = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
+"""Numbers of cells scored in full that are tried, per result and beyond one; see ``Point.spare``."""
+WORTH = 0.002
+"""Gain of the share found for which it is worth while to score more cells in full."""
+WIDER = 1.15
+"""Factor of the limits where too little is found."""
 ATTEMPTS = 8
 """Upper limit of the times that a search is made wider."""
-NEAR = 32
-"""Number of queries near keys by which costs are estimated."""
 SAME = 1e-5
 """Relative difference of scores that count as equal."""
+LARGEST = 1e6
+"""Upper limit of what is needed for a cell, such as one whose panel has no rests at all."""
 KEYS_AT_A_TIME = 1 << 16
 """Keys that are measured at a time."""
-SCORES_AT_A_TIME = 1 << 24
-"""Scores of groups that are computed at a time."""
+CELLS_AT_A_TIME = 1 << 14
+"""Cells whose short codes are looked at at a time."""
 
 
 @dataclass
@@ -69,161 +68,154 @@ class Sample:
 
     Attributes:
         query: ``(Q, D)`` queries of length 1, in equal parts of different kinds.
-        cell: ``(Q, K)`` rows of their best cells, best first.
+        cell: ``(Q, K)`` rows of the cells that they should find, best first.
+        score: ``(Q, K + 1)`` their scores, and the next best score; -inf if there are no more cells.
         counts: numbers of results that are asked for, at most K.
         kinds: number of kinds.
     """
 
     query: Tensor
     cell: Tensor
-    counts: tuple[int, ...]
+    score: Tensor
+    counts: Sequence[int]
     kinds: int
 
-    def lowest(self, found: Tensor, number: int) -> float:
-        """Lowest share, over all kinds, of the best ``counts[number]`` cells that are found ``(Q, K)``."""
-        shares = found[:, : self.counts[number]].double().mean(dim=1).view(self.kinds, -1).mean(dim=1)
-        return float(shares.min())
+    def first_kinds(self, kinds: int) -> Sample:
+        """The queries of some kinds only."""
+        part = slice(kinds * len(self.query) // self.kinds)
+        return Sample(self.query[part], self.cell[part], self.score[part], self.counts, kinds)
 
-    def quantile(self, gap: Tensor, number: int, share: float) -> float:
-        """Limit of a share of the gaps ``(Q, K)`` of the best ``counts[number]`` cells, of every kind."""
-        kinds = gap[:, : self.counts[number]].reshape(self.kinds, -1)
-        return float(kinds.double().quantile(share, dim=1).max())
+    def lowest(self, result: SearchResult, count: int) -> float:
+        """Lowest share, over all kinds, of the best ``count`` cells that a search has found."""
+        last = self.score[:, count - 1 : count]
+        found = (result.score >= last - SAME * last.abs()).double().mean(dim=1)
+        return float(found.view(self.kinds, -1).mean(dim=1).min())
 
+    def needed(self, each: Callable[[Tensor], Tensor], share: float) -> float:
+        """What a share of the best cells needs at most, of each kind and for each number of results.
 
-@dataclass
-class _Gaps:
-    """What is known of one tier.
-
-    Attributes:
-        gap: ``(ranks, counts, Q, K)`` by how much the group of each best cell lies below the anchor.
-        width: width for each rank and each of ``SHARES``.
-        cost: bytes that a query of the first kind reads in the groups it enters, likewise.
-    """
-
-    gap: Tensor
-    width: list[list[float]]
-    cost: list[list[float]]
-
-    @property
-    def rank(self) -> int:
-        """The number of the rank that costs least."""
-        middle = len(SHARES) // 2
-        return min(range(len(RANKS)), key=lambda rank: self.cost[rank][middle])
+        Args:
+            each: gives what each cell ``(Q, K)`` needs if the k-th best of the others score this ``(Q, 1)``.
+            share: of the cells.
+        """
+        most = 0.0
+        for count in self.counts:
+            own = each(self.score[:, count : count + 1])[:, :count].reshape(self.kinds, -1)
+            most = max(most, float(own.double().clamp(0.0, LARGEST).quantile(share, dim=1).max()))
+        return most
 
 
-def calibrate(tree: Tree, rows: KeyRows, search: Search) -> None:
-    """Set ranks, widths and ``spare`` so that ``reach=100`` finds ``FOUND`` of the best cells.
+def calibrate(groups: Groups, rows: KeyRows, look: Search) -> None:
+    """Set the limits of a search so that ``reach=100`` finds ``FOUND`` of the best cells.
 
     Args:
-        tree: changed.
+        groups: changed.
         rows: the keys.
-        search: searches the tree as it is now, at ``reach=100``.
+        look: searches the groups as they are now, at ``reach=100``.
     """
-    # 1. Draw queries and find their best cells exactly.
-    # 2. Choose the ranks and widths that let enough of these cells in at the lowest cost.
-    # 3. Search. Score more cells in full while that finds more, then look wider while too little is found.
-    tree.spare, tree.added, tree.longest = 0, 0, _longest(rows, rows.live())
+    every = Point(1.0, 0.0, SPARE[-1])
+    groups.measured = Measured(every, every, 0, _longest(rows, rows.live()))
     if len(rows) <= FEW_CELLS:
-        tree.spare = 2 * len(rows)  # by when there are more, widths are measured
+        return  # all are scored; by when there are more, limits are measured
+    query = _queries(rows, groups.seed)  # (Q, D)
+    best = search_all(rows, query, COUNTS[-1] + 1)
+    sample = Sample(query, best.cell[:, :-1], best.score, COUNTS, KINDS)
+    usual = _measure(groups, sample.first_kinds(USUAL), FOUND, look)
+    most = _measure(groups, sample, FOUND, look)
+    groups.measured.usual = usual if usual.reach < most.reach else most
+    groups.measured.most = most
+
+
+def learn_limits(groups: Groups, rows: KeyRows, query: Tensor, row: Tensor, look: Search) -> None:
+    """Set the limits of a search so that ``LEARNED`` of queries ``(Q, D)`` find their rows ``(Q,)``."""
+    if len(rows) <= FEW_CELLS or not len(query):
         return
-    query = _queries(rows, tree.seed)  # (Q, D)
-    best = search_all(rows, query, min(COUNTS[-1], len(rows)))
-    sample = Sample(query, best.cell, COUNTS, KINDS)
-    set_widths(tree, sample, (1 + FOUND) / 2)
-
-    def found() -> float:
-        return min(
-            sample.lowest(_found(best, search(query, count)), number) for number, count in enumerate(COUNTS)
-        )
-
-    share = find_spare(tree, FOUND, found)
-    for _ in range(ATTEMPTS):
-        if share >= FOUND:
-            break
-        before = [(tier.rank, tier.width) for tier in tree.tiers]
-        for tier in tree.tiers:
-            tier.rank, tier.width = WIDER * tier.rank, WIDER * tier.width
-        wider = found()
-        if wider < share + WORTH:
-            for tier, (rank, width) in zip(tree.tiers, before, strict=True):
-                tier.rank, tier.width = rank, width
-            break
-        share = wider
-    if float(search(query, 10).reads.mean()) > float(best.reads[0]):
-        tree.spare = 2 * len(rows)  # it is cheaper to score all cells
+    query = unit_rows(query)
+    score = (query * rows.keys[row].float()).sum(dim=1, keepdim=True)  # (Q, 1)
+    best = search_all(rows, query, 2)
+    other = torch.where(best.cell[:, :1] == row.unsqueeze(1), best.score[:, 1:], best.score[:, :1])  # (Q, 1)
+    sample = Sample(query, row.unsqueeze(1), torch.cat([score, other], dim=1), (1,), 1)
+    _measure(groups, sample, LEARNED, look)
+    groups.measured.added = -1
 
 
-def learn_widths(tree: Tree, query: Tensor, row: Tensor, search: Search) -> None:
-    """Set ranks, widths and ``spare`` so that ``LEARNED`` of queries ``(Q, D)`` find their rows ``(Q,)``.
-
-    Args:
-        tree: changed.
-        query: in random order.
-        row: row of the cell that each query should find.
-        search: searches the tree as it is now, at ``reach=100``.
-    """
-    if not len(query):
-        return
-    sample = Sample(unit_rows(query), row.unsqueeze(1), (1,), 1)
-    set_widths(tree, sample, LEARNED)
-    few, tree.added = sample.query[:FEW_QUERIES], -1
-    find_spare(tree, FOUND, lambda: float((search(few, 1).cell == sample.cell[:FEW_QUERIES]).float().mean()))
-
-
-def set_widths(tree: Tree, sample: Sample, enough: float) -> None:
-    """Choose rank and width of each tier so that enough of the best cells are in groups that are entered."""
-    # 1. For each tier, measure how far below the anchor the groups of the best cells lie; choose the rank.
-    # 2. Begin with widths that let all of them in. Again and again, make narrower the tier where that saves
-    #    most, as long as enough are let in by all tiers together.
-    group, gaps = tree.cells.filing.parent[sample.cell], list[_Gaps]()
-    for tier in reversed(tree.tiers):
-        gaps.insert(0, _gaps(tier, sample, group))
-        group = tier.filing.parent[group]
-    shares = [0] * len(gaps)
-    while True:
-        saved = []
-        for number, gap in enumerate(gaps):
-            narrower = [share + (number == each) for each, share in enumerate(shares)]
-            if narrower[number] < len(SHARES) and _let_in(sample, gaps, narrower) >= enough:
-                cost = gap.cost[gap.rank]
-                saved.append((cost[shares[number]] - cost[narrower[number]], narrower))
-        if not saved:
-            break
-        shares = max(saved)[1]
-    for tier, gap, share in zip(tree.tiers, gaps, shares, strict=True):
-        tier.rank, tier.width = RANKS[gap.rank], gap.width[gap.rank][share]
-
-
-def find_spare(tree: Tree, enough: float, found: Callable[[], float]) -> float:
-    """Set ``spare`` to what is worth while, and say what share is found with it.
-
-    Args:
-        tree: changed.
-        enough: share to be found.
-        found: the share that is found with the present ``spare``.
-    """
-    tree.spare, tried = 0, list[tuple[float, int]]()
-    most = min(len(tree.cells.filing.lists) // 2, MOST_SPARE)
-    while True:
-        tried.append((found(), tree.spare))
-        if tried[-1][0] >= enough or tree.spare >= most:
-            break
-        tree.spare = 2 * tree.spare + LEAST_SPARE
-    share, tree.spare = next(each for each in tried if each[0] >= max(tried)[0] - WORTH)
-    return share
-
-
-def is_outdated(tree: Tree, rows: KeyRows, written: Tensor, *, added: bool) -> bool:
-    """Whether rows ``(n,)`` that were written make it necessary to calibrate again.
+def is_outdated(groups: Groups, rows: KeyRows, written: Tensor, *, added: bool) -> bool:
+    """Whether rows ``(n,)`` that were written make it necessary to measure again.
 
     That is so where a key is far longer than all were, or where half of the cells are new. What was learned
     from queries is kept.
     """
-    if tree.added < 0 or not len(written):
+    measured = groups.measured
+    if measured.added < 0 or not len(written):
         return False
-    tree.added += len(written) if added else 0
-    new = max(tree.added, len(written))
-    return 2 * new >= len(rows) or _longest(rows, written) > LONGER * tree.longest
+    measured.added += len(written) if added else 0
+    new = max(measured.added, len(written))
+    return 2 * new >= len(rows) or _longest(rows, written) > LONGER * measured.longest
+
+
+def _measure(groups: Groups, sample: Sample, share: float, look: Search) -> Point:
+    """How far to look to find a share of the sample's best cells; ``groups.measured`` is set to it."""
+    # 1. Let enough of the panels of the best cells be entered, and enough of these cells pass by short codes.
+    # 2. Score that many cells in full that enough are found.
+    # 3. Where no number suffices, look wider.
+    reach = sample.needed(_reach_needed(groups, sample), 1 - REACHED * (1 - share))
+    slack = sample.needed(_slack_needed(groups, sample), 1 - SCREENED * (1 - share))
+
+    def found(point: Point) -> float:
+        groups.measured.usual = groups.measured.most = point
+        return min(sample.lowest(look(sample.query, count), count) for count in sample.counts)
+
+    point, shares = Point(reach, slack, SPARE[0]), []
+    for spare in SPARE:
+        point = Point(reach, slack, spare)
+        shares.append(found(point))
+        if shares[-1] >= share:
+            return point
+    enough = max(shares) - WORTH
+    spare = next(spare for spare, own in zip(SPARE, shares, strict=True) if own >= enough)
+    for attempt in range(1, ATTEMPTS + 1):
+        point = Point(reach * WIDER**attempt, slack, spare)
+        if found(point) >= share:
+            break
+    return point
+
+
+def _reach_needed(groups: Groups, sample: Sample) -> Callable[[Tensor], Tensor]:
+    """What reach the panels of the sample's cells must have to be entered; see ``Sample.needed``."""
+    level = groups.cells.level
+    assert level.bound is not None
+    base = _products(groups, sample)  # (Q, K)
+    along, width = level.bound[groups.place[sample.cell] // LANES].unbind(dim=2)
+    width = width.clamp(min=1 / LARGEST)
+    return lambda tau: torch.where(tau < 0, 0.0, (tau - along * base) / width)  # see ``_native/groups.py``
+
+
+def _slack_needed(groups: Groups, sample: Sample) -> Callable[[Tensor], Tensor]:
+    """What slack short codes must have for the sample's cells to pass; see ``Sample.needed``."""
+    table = groups.short.tables(sample.query)  # (Q, n, 16)
+    parts = []
+    for place, own in zip(
+        torch.split(groups.place[sample.cell], max(1, CELLS_AT_A_TIME // sample.cell.shape[1])),
+        torch.split(table, max(1, CELLS_AT_A_TIME // sample.cell.shape[1])),
+        strict=True,
+    ):
+        along, step, codes = groups.cells.level.screen_at(place.flatten())
+        codes = codes.view(*place.shape, -1).long().transpose(1, 2)  # (q, n, K)
+        product = own.gather(2, codes).sum(dim=1)  # (q, K)
+        parts.append(torch.stack([along.view_as(place), step.view_as(place), product]))
+    along, step, product = torch.cat(parts, dim=1)
+    estimate = along * _products(groups, sample) + step * product  # (Q, K)
+    return lambda tau: (tau - estimate) / step.clamp(min=1 / LARGEST)
+
+
+def _products(groups: Groups, sample: Sample) -> Tensor:
+    """Products of queries with the directions of the groups of their cells ``(Q, K)``."""
+    group = groups.group[sample.cell]
+    parts = [
+        (query.unsqueeze(1) * groups.direction[own]).sum(dim=2)
+        for query, own in zip(torch.split(sample.query, 64), torch.split(group, 64), strict=True)
+    ]
+    return torch.cat(parts)
 
 
 def _longest(rows: KeyRows, chosen: Tensor) -> float:
@@ -252,62 +244,3 @@ def _queries(rows: KeyRows, seed: int) -> Tensor:
     near, key = drawn() + length[:count].unsqueeze(1) * noise(), drawn()
     kinds = [near, key, -near, -key, noise()]
     return torch.cat([unit_rows(kind) for kind in kinds])
-
-
-def _found(best: SearchResult, result: SearchResult) -> Tensor:
-    """Which of the results ``(Q, k)`` are among the best k, or score the same."""
-    last = best.score[:, result.score.shape[1] - 1].unsqueeze(1)
-    return result.score >= last - SAME * last.abs()
-
-
-def _let_in(sample: Sample, gaps: list[_Gaps], shares: list[int]) -> float:
-    """The lowest share of the best cells that tiers with these numbers of ``SHARES`` let in together."""
-    inside = [
-        gap.gap[gap.rank] <= gap.width[gap.rank][share] for gap, share in zip(gaps, shares, strict=True)
-    ]
-    every = torch.stack(inside).all(dim=0)  # (counts, Q, K)
-    return min(sample.lowest(every[number], number) for number in range(len(sample.counts)))
-
-
-def _gaps(tier: Tier, sample: Sample, group: Tensor) -> _Gaps:
-    """Measure a tier, in whose groups ``(Q, K)`` the best cells are."""
-    anchor, own, near = _scores(tier, sample, group)  # (ranks, counts, Q), (Q, K), (near, G)
-    gap = anchor.unsqueeze(3) - own  # (ranks, counts, Q, K)
-    below, middle = tier.below.filing.lists, len(sample.counts) // 2
-    dearness = below.level.entry_bytes * len(below) / near.shape[1]
-    widths, costs = [], []
-    for rank in range(len(RANKS)):
-        width = [
-            max(
-                1e-6, *(sample.quantile(gap[rank, number], number, share) for number in range(len(gap[rank])))
-            )
-            for share in SHARES
-        ]
-        least = anchor[rank, middle, : len(near)].unsqueeze(1)  # (near, 1)
-        costs.append([dearness * float((near >= least - each).sum(dim=1).float().mean()) for each in width])
-        widths.append(width)
-    return _Gaps(gap, widths, costs)
-
-
-def _scores(tier: Tier, sample: Sample, group: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores of a tier's groups.
-
-    Returns:
-        The scores of each of ``RANKS`` for each number of results ``(ranks, counts, Q)``; those of the groups
-        ``(Q, K)`` that hold the best cells; and those of all groups for the first queries ``(near, G)``.
-    """
-    live = tier.live()
-    ranks = [min(len(live), anchor_rank(rank, count)) for rank in RANKS for count in sample.counts]
-    place = torch.tensor(ranks, dtype=torch.int64, device=live.device) - 1
-    coded = tier.coded[live]
-    anchors, own, near = [], [], coded.new_empty(0, len(live))
-    part = max(
-        1, min(SCORES_AT_A_TIME // len(live), SCORES_AT_A_TIME // max(1, group.shape[1] * coded.shape[1]))
-    )
-    for query, wanted in zip(torch.split(sample.query, part), torch.split(group, part), strict=True):
-        score = query @ coded.T  # (q, G)
-        anchors.append(score.topk(max(ranks), dim=1).values[:, place])  # (q, ranks * counts)
-        own.append((query.unsqueeze(1) * tier.coded[wanted]).sum(dim=2))  # (q, K)
-        near = torch.cat([near, score[: NEAR - len(near)]])
-    anchor = torch.cat(anchors).T.reshape(len(RANKS), len(sample.counts), -1)
-    return anchor, torch.cat(own), near

@@ -1,81 +1,94 @@
-"""A hierarchy that learns where queries go, and follows a memory that changes."""
+"""One tier of groups of cells, each in the order in which the cells can score most."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 
-from hmn._native import kernels, search_levels
+from hmn._native import kernels
 from hmn._native.finite import check_vectors
+from hmn._native.groups import Limits
 from hmn.errors import ConfigError, ShapeError
 from hmn.index.checks import as_ids, check_callable, check_count, check_counts, check_query
 from hmn.index.precision import own_arithmetic
 from hmn.index.protocol import Tunable
 from hmn.index.storage.coded_lists import CODES
 from hmn.index.storage.key_rows import KeyRows
+from hmn.index.storage.short_codes import PARTS
 from hmn.index.structures.base import Structure
 from hmn.index.structures.exact import search_all
 from hmn.index.structures.hierarchy import upkeep
-from hmn.index.structures.hierarchy.build import build, counts_for
-from hmn.index.structures.hierarchy.calibration import calibrate, is_outdated, learn_widths
-from hmn.index.structures.hierarchy.routing import learn_vectors
-from hmn.index.structures.hierarchy.tier import anchor_rank
-from hmn.index.structures.hierarchy.tree import Tree
+from hmn.index.structures.hierarchy.build import build, least_bound_for, renew
+from hmn.index.structures.hierarchy.calibration import calibrate, is_outdated, learn_limits
+from hmn.index.structures.hierarchy.groups import Groups
+from hmn.index.structures.hierarchy.state import from_state, is_of_tiers, state_of
 from hmn.results import SearchResult
 
-MOST_ENTERED = 1 << 16
-"""Upper limit of groups per tier that a query enters."""
-SAMPLED_QUERIES = 4096
-"""Upper limit of queries that widths are learned from; more change little."""
+ROUNDS = (0.4, 0.7, 1.0)
+"""Reach of each round of a search, as shares of that of the last."""
+ROUNDS_FOR_ONE = (0.3, 0.45, 0.6, 0.8, 1.0)
+"""The same for one result: once it is found, few panels are left that could score more."""
+LEAST_FIRST = 64
+"""Lower limit of cells that are looked at first."""
+FIRST_PER_RESULT = 3
+"""Lower limit of cells that are looked at first, per result."""
+LEAST_SPARE = 8
+"""Cells scored in full per query beyond the number of results, besides those that were measured to pay."""
 MAX_REACH = 1000
-"""Reach, in hundredths of a tier's width, from which on all cells are scored in full."""
-MORE_SCORED = 2.5
-"""Multiple of the usual reach from which on more cells are scored in full."""
+"""Reach, in hundredths of what was measured, from which on all cells are scored in full."""
+TILED = "int4"
+"""Value of ``codes`` with which many queries skip the short codes."""
+FEW_QUERIES = 8
+"""Number of queries from which on they do so."""
+SAMPLED_QUERIES = 4096
+"""Upper limit of queries that limits are learned from; more change little."""
 
 
-class HierarchicalIndex(Structure[Tree], Tunable):
-    """Groups of groups of cells, searched from the top, as widely as each query needs.
+def pays(kept: int, cells: int) -> bool:
+    """Whether to look at groups first, rather than score all cells in full."""
+    return kept < cells
 
-    A *tier* is one level of groups. Each group of the first tier holds groups of the second, and so on; the
-    groups of the last tier are the *leaves* and hold cells. In each tier a query enters the groups whose
-    scores lie near an *anchor*: the score of a rank that rises with the number of results, so that a few
-    groups of very long keys do not keep out the others. A query that one group answers clearly enters few
-    groups, an ambiguous one many.
 
-    The build measures how far to look: ranks, widths and the number of cells to score in full are such that
-    ``reach=100`` finds more than nine of ten best cells, for queries like the keys and for any others,
-    however uneven the lengths of the keys. Adding cells measures again each time their number has doubled,
-    or where a key is far longer than all before it.
+class HierarchicalIndex(Structure[Groups], Tunable):
+    """Groups of cells by direction, each searched from its longest keys on until the others are too short.
 
-    Scores come from short codes, except those of the ``rescore`` best cells. The code of a group or a cell is
-    relative to what the code of the group above stands for, so that entering a group costs no more than
-    reading the codes in it. Codes of groups have 4 bits per feature. Those of cells have 1, with a step that
-    makes inner products right on average (RaBitQ: Gao & Long, SIGMOD 2024, without its rotation).
+    A group has a direction: the mean of its keys, all scaled to length 1, in a code of 4 bits per feature. A
+    key is its part along the direction of its group, and a rest. In a group, cells lie by falling length in
+    panels of 16, and each panel has a bound: what the parts along the direction score at most, and how much
+    the rests may add. A search keeps the k-th best estimate so far, and goes on in a group until a
+    panel's bound is below it. So queries read few cells even where keys are of very uneven length.
 
-    ``learn`` teaches the first tier which group holds the best cell of a query (after Vecchiato et al., SIGIR
-    2024), and measures again how far to look, by the queries that it is given.
+    In the panels that it enters, short codes of the rests (a few times 4 bits) say which cells may be good
+    enough; codes of 4 bits per feature rank these, and the best are scored in full.
 
-    Cells that are added, removed or given other keys are filed at a cost that does not depend on N. A group
+    Directions live on the fewest features that tell the groups apart, on principal components of them, or on
+    all features where neither suffices.
+
+    The build measures how far to look, so that ``reach=100`` finds more than nine of ten best cells. Adding
+    cells measures again each time their number has doubled, or where a key is far longer than all before it.
+
+    Cells that are added, removed or given other keys are filed at a cost that hardly depends on N. A group
     that outgrows three times its intended size is split; one that shrinks below half of it is dropped, and
-    its members go to the nearest others (after LIRE: Xu et al., SOSP 2023). Means follow the members, and a
-    group whose mean has moved is filed again in the group above that is nearest by cosine.
+    its cells go to the nearest others (after LIRE: Xu et al., SOSP 2023). Directions follow the cells, and
+    cells are put in order again where that makes the bounds much tighter.
 
     Args:
-        num_groups: groups of each tier, from the first to the leaves: ``(1000, 10000)`` or ``"1000x10000"``.
-            None: one leaf per 12 cells; one group per 10 leaves above them if there are more than 1,500
-            leaves; then further tiers with a third as many groups, until the first tier has about one group
-            per 300 cells: 833 for 100,000 cells, 2,777 for a million, 27,777 for ten million.
-        reach: how far to look, in hundredths of what the build or ``learn`` measured: of the rank of the
-            anchor, and of the distance below it at which a group is still entered. Beyond 250, more cells
-            are scored in full, too. From 1000 on, or with None, all cells are: the search is exact. Can be
-            changed between searches.
-        codes: codes of cells: ``"int1"``, ``"int4"`` or ``"int8"``, for 1, 4 or 8 bits per feature.
-        rescore: cells scored in full per query, unless the search is exact. None: ``12 * k + 24`` with codes
-            of one bit, ``2 * k + 16`` with others, for k results, and more where these codes are too coarse
-            to tell the best cells. Can be changed between searches.
+        num_groups: number of groups. None: two per square root of the number of cells, but at most one per
+            16 cells and at least one per 1,024. There is one tier of groups; of numbers for several, as in
+            ``(1000, 10000)`` or ``"1000x10000"``, the first is taken.
+        reach: how far to look, in hundredths of what the build or ``learn`` measured. From 1000 on, or with
+            None, all cells are scored in full: the search is exact. Can be changed between searches.
+        codes: ``"int1"`` for short codes, however many queries there are. With ``"int4"``, eight queries or
+            more skip them: all cells in the panels that they enter are scored by codes of 4 bits, for several
+            queries at once. That reads several times as much, and is faster where short codes say little.
+            ``"int8"`` is accepted, so that saved settings load, and means ``"int1"``.
+        rescore: cells scored in full per query, unless the search is exact. None: as measured. Can be changed
+            between searches.
+        parts: parts of the short codes: 8, 16, 24 or 32. None: 16 up to 64 features, 24 up to 160, then 32.
         storage: type in which keys are kept: float32, float16 or bfloat16; None keeps their own.
         seed: seed of all randomness.
         on_progress: called with the number of build steps done and the number of all steps.
@@ -94,25 +107,28 @@ class HierarchicalIndex(Structure[Tree], Tunable):
         *,
         codes: str = "int1",
         rescore: int | None = None,
+        parts: int | None = None,
         storage: torch.dtype | None = None,
         seed: int = 0,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> None:
         super().__init__(storage)
-        self.num_groups = None if num_groups is None else check_counts("num_groups", num_groups)
+        self.num_groups = None if num_groups is None else check_counts("num_groups", num_groups)[0]
         self.reach = reach
         if codes not in CODES:
             raise ConfigError(f"codes is {codes!r}, expected one of {', '.join(CODES)}")
         self.codes = codes
         if rescore is not None:
             check_count("rescore", rescore)
-        self.rescore, self.seed = rescore, check_count("seed", seed, least=0)
+        if parts is not None and parts not in PARTS:
+            raise ConfigError(f"parts is {parts!r}, expected one of {', '.join(map(str, PARTS))}, or None")
+        self.rescore, self.parts, self.seed = rescore, parts, check_count("seed", seed, least=0)
         check_callable("on_progress", on_progress)
         self.on_progress = on_progress
 
     @property
     def reach(self) -> int | None:
-        """How far below the best score of its tier a group that is entered may lie; see the class."""
+        """How far to look; see the class."""
         return self._reach
 
     @reach.setter
@@ -120,8 +136,8 @@ class HierarchicalIndex(Structure[Tree], Tunable):
         self._reach = None if value is None else check_count("reach", value)
 
     @property
-    def tree(self) -> Tree:
-        """The tiers and the cells, for inspection.
+    def groups(self) -> Groups:
+        """The groups and their cells, for inspection.
 
         Raises:
             NotFittedError: the index was not built.
@@ -150,23 +166,19 @@ class HierarchicalIndex(Structure[Tree], Tunable):
         return "reach"
 
     @own_arithmetic
-    def learn(self, query: Tensor, cells: Tensor, *, vectors: bool = True) -> None:
-        """Learn from sample queries where the best cells of queries like them are.
-
-        Routing vectors of the first tier are fitted so that each query scores the group of its cell highest.
-        Ranks and widths of the tiers are set so that 98 of 100 queries enter the groups of their cells at
-        ``reach=100``, at the lowest cost.
+    def learn(self, query: Tensor, cells: Tensor, *, vectors: bool = True) -> None:  # noqa: ARG002
+        """Learn from sample queries how far to look for the best cells of queries like them.
 
         Args:
-            query: ``(Q, D)`` queries like those that will be asked: some thousands, or several per group.
+            query: ``(Q, D)`` queries like those that will be asked: some thousands.
             cells: ``(Q,)`` cell that each query should find: the right one, or the best.
-            vectors: False learns only the widths, as is right while keys still move; see ``forget``.
+            vectors: no effect: directions are always those of the cells.
 
         Raises:
             CellError: a cell does not exist.
             ShapeError, NonFiniteError: queries do not fit the keys or the cells, or are not finite.
         """
-        with self._changing() as (rows, tree):
+        with self._changing() as (rows, groups):
             query, cells = check_query(query, rows.features, 1).to(rows.keys.device), as_ids(cells)
             if len(query) != len(cells):
                 got = f"there are {len(query)} queries for {len(cells)} cells"
@@ -174,90 +186,102 @@ class HierarchicalIndex(Structure[Tree], Tunable):
             distinct, which = torch.unique(cells, return_inverse=True)
             row = rows.rows_of(distinct)[which]  # (Q,)
             generator = torch.Generator().manual_seed(self.seed)
-            if vectors:
-                learn_vectors(tree, query, tree.cells.filing.parent[row], generator)
             chosen = torch.randperm(len(query), generator=generator, device=generator.device)
             chosen = chosen[:SAMPLED_QUERIES].to(query.device)
-            learn_widths(tree, query[chosen], row[chosen], partial(self._look, rows, tree, reach=100))
+            look = partial(self._look, rows, groups, reach=100)
+            learn_limits(groups, rows, query[chosen], row[chosen], look)
 
     @own_arithmetic
     def forget(self) -> None:
-        """Forget the routing vectors, which are wrong once keys move; the widths are kept."""
-        with self._changing() as (_, tree):
-            first = tree.tiers[0]
-            first.taught = torch.zeros_like(first.mean)
-            tree.write_codes()
+        """Do nothing: there are no learned vectors that could be wrong; what limits were learned is kept."""
+        self._current()  # refuses an index that was not built
 
-    def _make(self, rows: KeyRows) -> Tree:
-        counts = counts_for(len(rows)) if self.num_groups is None else self.num_groups
-        bits = CODES[self.codes]
-        tree = build(rows, counts, code_bits=bits, seed=self.seed, on_progress=self.on_progress)
-        self._calibrate(rows, tree)
-        return tree
+    def _make(self, rows: KeyRows) -> Groups:
+        groups = build(rows, self.num_groups, parts=self.parts, seed=self.seed, on_progress=self.on_progress)
+        self._calibrate(rows, groups)
+        return groups
 
-    def _calibrate(self, rows: KeyRows, tree: Tree) -> None:
-        calibrate(tree, rows, partial(self._look, rows, tree, reach=100))
+    def _calibrate(self, rows: KeyRows, groups: Groups) -> None:
+        calibrate(groups, rows, partial(self._look, rows, groups, reach=100))
 
-    def _insert(self, rows: KeyRows, tree: Tree, touched: Tensor) -> None:
-        upkeep.add(tree, touched)
-        if is_outdated(tree, rows, touched, added=True):
-            self._calibrate(rows, tree)
+    def _insert(self, rows: KeyRows, groups: Groups, touched: Tensor) -> None:
+        if self.num_groups is None:
+            groups.bound = max(groups.bound, least_bound_for(len(rows)))
+        upkeep.add(groups, touched)
+        self._measure_if_outdated(rows, groups, touched, added=True)
 
-    def _discard(self, rows: KeyRows, tree: Tree, touched: Tensor) -> None:  # noqa: ARG002
-        upkeep.remove(tree, touched)
+    def _discard(self, rows: KeyRows, groups: Groups, touched: Tensor) -> None:  # noqa: ARG002
+        upkeep.remove(groups, touched)
 
-    def _write(self, rows: KeyRows, tree: Tree, touched: Tensor) -> None:
-        upkeep.update(tree, touched)
-        if is_outdated(tree, rows, touched, added=False):
-            self._calibrate(rows, tree)
+    def _write(self, rows: KeyRows, groups: Groups, touched: Tensor) -> None:
+        upkeep.update(groups, touched)
+        self._measure_if_outdated(rows, groups, touched, added=False)
 
-    def _search(self, rows: KeyRows, tree: Tree, query: Tensor, k: int) -> SearchResult:
-        return self._look(rows, tree, query, k, self.reach)
+    def _measure_if_outdated(self, rows: KeyRows, groups: Groups, touched: Tensor, *, added: bool) -> None:
+        """Fit codes to the cells and measure again how far to look, where the cells are other ones now."""
+        if is_outdated(groups, rows, touched, added=added):
+            renew(groups)
+            self._calibrate(rows, groups)
+
+    def _search(self, rows: KeyRows, groups: Groups, query: Tensor, k: int) -> SearchResult:
+        tiles = self.codes == TILED and len(query) >= FEW_QUERIES
+        return self._look(rows, groups, query, k, self.reach, tiles=tiles)
 
     def _look(
-        self, rows: KeyRows, tree: Tree, query: Tensor, k: int, reach: int | None, least: int = 1
+        self, rows: KeyRows, groups: Groups, query: Tensor, k: int, reach: int | None, *, tiles: bool = False
     ) -> SearchResult:
-        """Search within a reach, and in at least a number of groups per tier."""
-        every = reach is None or reach >= MAX_REACH or (reach >= 100 and tree.spare >= len(rows))
-        if reach is None or every or least > MOST_ENTERED:
+        """Search within a reach; one of None scores all cells."""
+        limits = self._limits(groups, k, reach)
+        if limits is None or not pays(limits.kept, len(rows)):
             check_vectors(query, "query")
             return search_all(rows, query, k)
-        tiers, times = tree.tiers, reach / 100
-        wider = partial(self._look, rows, tree, k=k, reach=reach, least=k if least == 1 else MOST_ENTERED + 1)
-        return search_levels(
+        return groups.searcher().search(
             query,
-            tree.levels(),
-            [None] * len(tiers),
-            [max(1, min(len(tier), MOST_ENTERED)) for tier in tiers],
-            rows.keys,
-            max(k, min(len(rows), self._rescored(tree, k, times))),
+            limits,
             k,
-            [times * tier.width for tier in tiers],
-            ranks=[max(least, anchor_rank(times * tier.rank, k)) for tier in tiers],
+            tiles=tiles,
             places=self._places(rows, k),
-            wider=wider,
+            wider=partial(search_all, rows, k=k),
         )
 
-    def _rescored(self, tree: Tree, k: int, times: float) -> int:
-        """Cells scored in full per query at a number of times the usual reach."""
-        if self.rescore is not None:
-            return self.rescore
-        usual = 12 * k + 24 if self.codes == "int1" else 2 * k + 16  # one bit ranks less precisely
-        return max(usual, int((usual + tree.spare) * max(1.0, times / MORE_SCORED) ** 2))
+    def _limits(self, groups: Groups, k: int, reach: int | None) -> Limits | None:
+        """How far to look for k results; None for all cells."""
+        if reach is None or reach >= MAX_REACH:
+            return None
+        measured = groups.measured
+        settings = k, reach, self.rescore, measured.usual, measured.most
+        if measured.last is not None and measured.last[0] == settings:
+            return measured.last[1]
+        point = measured.at(reach / 100)
+        limits = Limits(
+            reach=tuple(part * point.reach for part in (ROUNDS if k > 1 else ROUNDS_FOR_ONE)),
+            slack=point.slack,
+            first=max(FIRST_PER_RESULT * k, LEAST_FIRST),
+            kept=k + LEAST_SPARE + int(point.spare * k) if self.rescore is None else max(k, self.rescore),
+        )
+        measured.last = settings, limits
+        return limits
 
-    def _save(self, rows: KeyRows, tree: Tree) -> dict[str, Tensor]:  # noqa: ARG002
-        return tree.state_dict()
+    def _save(self, rows: KeyRows, groups: Groups) -> dict[str, Tensor]:  # noqa: ARG002
+        return state_of(groups)
 
-    def _load(self, rows: KeyRows, state: Mapping[str, Tensor]) -> Tree:
-        return Tree.from_state(state, rows, CODES[self.codes], self.seed)
+    def _load(self, rows: KeyRows, state: Mapping[str, Tensor]) -> Groups:
+        if is_of_tiers(state):
+            warnings.warn(
+                "the state is of a hierarchy of several tiers, as hmn made before version 0.2: groups of its "
+                f"{len(rows):,} cells are made again; save the index again, and it loads at once",
+                stacklevel=4,
+            )
+            return self._make(rows)
+        return from_state(state, rows, self.seed)
 
-    def _describe(self, rows: KeyRows, tree: Tree) -> dict[str, int | float | str]:
+    def _describe(self, rows: KeyRows, groups: Groups) -> dict[str, int | float | str]:
         return {
-            "num_groups": "x".join(str(len(tier)) for tier in tree.tiers),
-            "codes": self.codes,
+            "num_groups": len(groups),
             "reach": "all" if self.reach is None else self.reach,
-            "largest_leaf": int(tree.cells.filing.lists.level.length.max()),
-            "codes_mib": round(tree.code_bytes() / 2**20, 2),
-            "groups_mib": round(tree.group_bytes() / 2**20, 2),
+            "parts": groups.short.parts,
+            "largest_group": int(groups.cells.level.length.max()),
+            "codes_mib": round(groups.code_bytes() / 2**20, 2),
+            "groups_mib": round((groups.direction.nbytes + groups.unit.nbytes) / 2**20, 2),
             "kernels": kernels(rows.keys.device),
         }

@@ -1,4 +1,4 @@
-// Draws what was read: the tiers of the hierarchy, what was entered, the cells that were scored, and their weights.
+// Draws what was read: the tiers of groups, what was entered, the cells that were scored, and their weights.
 
 import { factLine, meter } from "./answers.js";
 import { counted, draw, make, number, percent } from "./dom.js";
