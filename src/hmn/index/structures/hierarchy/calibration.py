@@ -12,13 +12,14 @@ from hmn._native.level import LANES
 from hmn.index.clustering.kmeans import unit_rows
 from hmn.index.storage.key_rows import KeyRows
 from hmn.index.structures.exact import search_all
-from hmn.index.structures.hierarchy.groups import Groups, Measured, Point
+from hmn.index.structures.hierarchy.directions import SHORTEST
+from hmn.index.structures.hierarchy.groups import UNMEASURED, Groups, Measured, Point
 from hmn.results import SearchResult
 
 Search = Callable[[Tensor, int], SearchResult]
 """Type of a search: queries ``(Q, D)`` and k."""
 FEW_CELLS = 64
-"""Number of cells up to which all of them are scored."""
+"""Number of cells up to which all of them are scored, unless ``rescore`` says otherwise."""
 LONGER = 2.0
 """Factor by which a key must exceed the longest one for limits to be measured again."""
 KINDS = 5
@@ -113,10 +114,11 @@ def calibrate(groups: Groups, rows: KeyRows, look: Search) -> None:
         rows: the keys.
         look: searches the groups as they are now, at ``reach=100``.
     """
-    every = Point(1.0, 0.0, SPARE[-1])
+    # as many as FEW_CELLS can grow to until limits are measured
+    every = UNMEASURED._replace(spare=2.0 * FEW_CELLS)
     groups.measured = Measured(every, every, 0, _longest(rows, rows.live()))
     if len(rows) <= FEW_CELLS:
-        return  # all are scored; by when there are more, limits are measured
+        return
     query = _queries(rows, groups.seed)  # (Q, D)
     best = search_all(rows, query, COUNTS[-1] + 1)
     sample = Sample(query, best.cell[:, :-1], best.score, COUNTS, KINDS)
@@ -186,7 +188,7 @@ def _reach_needed(groups: Groups, sample: Sample) -> Callable[[Tensor], Tensor]:
     assert level.bound is not None
     base = _products(groups, sample)  # (Q, K)
     along, width = level.bound[groups.place[sample.cell] // LANES].unbind(dim=2)
-    width = width.clamp(min=1 / LARGEST)
+    width = torch.maximum(width, _shortest(groups, sample))
     return lambda tau: torch.where(tau < 0, 0.0, (tau - along * base) / width)  # see ``_native/groups.py``
 
 
@@ -205,7 +207,15 @@ def _slack_needed(groups: Groups, sample: Sample) -> Callable[[Tensor], Tensor]:
         parts.append(torch.stack([along.view_as(place), step.view_as(place), product]))
     along, step, product = torch.cat(parts, dim=1)
     estimate = along * _products(groups, sample) + step * product  # (Q, K)
-    return lambda tau: (tau - estimate) / step.clamp(min=1 / LARGEST)
+    step = torch.maximum(step, _shortest(groups, sample))
+    return lambda tau: (tau - estimate) / step
+
+
+def _shortest(groups: Groups, sample: Sample) -> Tensor:
+    """Least rests ``(Q, K)`` that are divided by: shorter ones are rounding errors of the keys."""
+    size = groups.cells.level.size
+    assert size is not None
+    return size[groups.place[sample.cell], 0].clamp(min=SHORTEST) / LARGEST
 
 
 def _products(groups: Groups, sample: Sample) -> Tensor:

@@ -1,0 +1,38 @@
+"""How far a search looks is measured so that most of the best cells are found, whatever the keys are."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tests.index.reference import recall
+
+from hmn.index.structures.hierarchy.calibration import FEW_CELLS
+from hmn.index.structures.hierarchy.index import HierarchicalIndex
+
+
+@pytest.mark.parametrize("cells", [FEW_CELLS - 14, FEW_CELLS])
+def test_all_of_few_cells_are_scored_also_for_one_result(cells: int) -> None:
+    generator = torch.Generator().manual_seed(cells)
+    keys, query = torch.randn(2, cells, 50, generator=generator)
+    index = HierarchicalIndex()
+    index.build(keys)
+    assert recall(index.search(query, 1), query, keys, 1) == 1.0
+
+
+def test_a_few_cells_more_are_found_before_limits_are_measured() -> None:
+    generator = torch.Generator().manual_seed(0)
+    keys, query = torch.randn(2, 2 * FEW_CELLS - 4, 50, generator=generator)
+    index = HierarchicalIndex()
+    index.build(keys[:FEW_CELLS])
+    index.add(torch.arange(FEW_CELLS, len(keys)), keys[FEW_CELLS:])
+    assert index.groups.measured.added == len(keys) - FEW_CELLS
+    assert recall(index.search(query, 1), query, keys, 1) == 1.0
+
+
+@pytest.mark.parametrize("length", [1e-30, 1e-8, 1e8])
+def test_the_length_of_keys_does_not_matter(length: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    keys, query = torch.randn(1_000, 20, generator=generator), torch.randn(50, 20, generator=generator)
+    index = HierarchicalIndex()
+    index.build(length * keys)
+    assert recall(index.search(query, 10), query, keys, 10) > 0.95
