@@ -130,7 +130,7 @@ class Level:
         assert self.screen is not None
         panel, lane = slot // LANES, slot % LANES
         along, step = _two_numbers(self.screen.view(torch.int32)[panel, 0, lane])
-        lines = self.screen.view(len(self.screen), -1, LINE // LANES, LANES)
+        lines = self.screen.view(*self.screen.shape[:2], LINE // LANES, LANES)
         packed = lines[panel, 1:, :, lane]  # (m, n / 8, 4)
         return along, step, torch.stack([packed & 15, packed >> 4], dim=2).flatten(1)
 

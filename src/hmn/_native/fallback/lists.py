@@ -64,7 +64,7 @@ def copy_entries(level: Level, source: Tensor, target: Tensor) -> None:
     level.codes[to[0], :, to[1]] = level.codes[at[0], :, at[1]]
     if level.screen is not None:
         words = level.screen.view(torch.int32)
-        parts = level.screen.view(len(level.screen), -1, LINE // LANES, LANES)
+        parts = level.screen.view(*level.screen.shape[:2], LINE // LANES, LANES)
         words[to[0], 0, to[1]] = words[at[0], 0, at[1]]
         parts[to[0], 1:, :, to[1]] = parts[at[0], 1:, :, at[1]]
 

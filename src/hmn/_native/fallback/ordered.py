@@ -23,7 +23,7 @@ def write_screen(level: Level, slot: Tensor, vector: Tensor, towards: Tensor, sh
     level.screen.view(torch.int32)[panel, 0, lane] = _words(along, step)
     halves = codes.view(len(codes), -1, 2, WORD)  # (n, lines, 2, 4)
     packed = halves[:, :, 0] | halves[:, :, 1] << 4
-    level.screen.view(len(level.screen), -1, LINE // LANES, LANES)[panel, 1:, :, lane] = packed
+    level.screen.view(*level.screen.shape[:2], LINE // LANES, LANES)[panel, 1:, :, lane] = packed
     lengths = torch.linalg.vector_norm(vector, dim=1), torch.linalg.vector_norm(rest, dim=1)
     level.size[slot] = torch.stack(lengths, dim=1)
     write_fine(level, slot)

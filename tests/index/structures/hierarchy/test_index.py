@@ -7,7 +7,7 @@ import torch
 from tests.index.reference import assert_best, clustered, recall
 from tests.index.structures.hierarchy.sound import assert_sound
 
-from hmn._native import kernels
+from hmn._native import backend, kernels
 from hmn.errors import CellError, ConfigError, NotFittedError, ShapeError
 from hmn.index.structures.hierarchy import index as grouped
 from hmn.index.structures.hierarchy.index import HierarchicalIndex
@@ -173,3 +173,18 @@ def test_groups_become_larger_while_cells_are_added_one_by_one() -> None:
     assert_sound(index)
     assert 700 / 48 <= len(index.groups) <= 700 / 8
     assert index.groups.bound == 16 * GROWN
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_an_index_may_be_built_without_cells_and_lose_all(
+    compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not compiled:
+        monkeypatch.setattr(backend, "compiled", None)
+    index, query = HierarchicalIndex(), torch.ones(2, 3)
+    index.build(torch.zeros(0, 3))
+    for _ in range(2):
+        assert index.search(query, 2).cell.tolist() == [[-1, -1]] * 2
+        index.add(torch.arange(2), torch.tensor([[1.0, 0.0, 0.0], [0.0, 2.0, 0.0]]))
+        assert index.search(query, 2).cell.tolist() == [[1, 0]] * 2
+        index.remove(torch.arange(2))
