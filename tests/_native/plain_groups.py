@@ -22,6 +22,8 @@ AT_A_TIME = 64
 """Panels that the kernels screen before the k-th best estimate rises."""
 BOUND = 8
 """Bytes of a bound."""
+LEAST = 2.0**-126
+"""What a panel must promise at least."""
 
 
 @dataclass
@@ -237,7 +239,7 @@ class Search:
         panels = min(most, -(-int(cells.length[group]) // LANES))
         while self.done[i] < panels:
             a, s = self.bound[int(cells.first_panel[group]) + self.done[i]]
-            if a * float(self.base[i]) + s * width < self.tau and self.tau >= 0:
+            if a * float(self.base[i]) + s * width < max(self.tau, LEAST) and self.tau >= 0:
                 break
             self.done[i] += 1
         return first

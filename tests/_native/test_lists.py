@@ -163,8 +163,8 @@ def test_bounds_are_those_of_float64(module: Any, seed: int) -> None:
         for panel in reversed(torch.split(slots, LANES) if len(slots) else ()):
             size, along = level.size[panel].double(), level.along[panel].double()
             longest = float(size[:, 0].max())
-            after[0] = max(after[0], longest * float((along / size[:, 0]).mean()))
-            rest = (size[:, 1] / size[:, 0]).square().mean() / D
+            after[0] = max(after[0], longest * float(along.sum() / size[:, 0].sum()))
+            rest = size[:, 1].square().sum() / size[:, 0].square().sum() / D
             after[1] = max(after[1], longest * math.sqrt(float(rest)))
             got = level.bound[panel[0] // LANES].double()
             torch.testing.assert_close(got, torch.tensor(after, dtype=torch.float64), rtol=1e-5, atol=1e-6)

@@ -160,9 +160,10 @@ def write_bounds(level: Level, lists: Tensor, features: int) -> None:
     """Write the bounds of all panels of lists with short codes.
 
     The first bound of a panel says how large a part along the direction an entry of it may have: the longest
-    length times the mean share of these parts in the lengths. The second is the same of the rests, for one
-    feature: the longest length times the root of their mean square share, over the root of ``features``. Both
-    are raised to the largest of the panels that follow in the list: a search may stop at the first low one.
+    length times the share of these parts in the lengths, each summed up, so that short entries beside long
+    ones count little. The second is the same of the rests, for one feature: the longest length times the root
+    of the share of their squares in those of the lengths, over the root of ``features``. Both are raised to
+    the largest of the panels that follow in the list: a search may stop at the first low one.
 
     Args:
         level: modified in place.

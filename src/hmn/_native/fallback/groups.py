@@ -20,6 +20,8 @@ PART_NUMBERS = 1 << 26
 """Floats computed at a time."""
 BOUND_BYTES = 8
 """Bytes of the bound of a panel."""
+LEAST = torch.finfo(torch.float32).tiny
+"""What a panel must promise at least: a query of zeros enters no more than it begins with."""
 
 
 class Panels(NamedTuple):
@@ -109,7 +111,7 @@ def _search(
     for reach in limits.reach:
         tau = score[:, k - 1 : k]
         # bounds that a negative product with a direction makes negative rise along a list, so none ends it
-        more = ((promise(reach) >= tau) | (tau < 0)) & ~entered
+        more = ((promise(reach) >= tau.clamp(min=LEAST)) | (tau < 0)) & ~entered
         entered |= more
         found = _estimates(query, view, panels, base, more)
         seen = Estimates(*(torch.cat(pair) for pair in zip(seen, found, strict=True)))

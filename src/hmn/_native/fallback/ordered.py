@@ -45,11 +45,11 @@ def write_bounds(level: Level, lists: Tensor, features: int) -> None:
     assert level.size is not None and level.bound is not None
     slot, panel, last = _panels_of(level, lists)
     length = level.size[slot, 0].clamp(min=SHORTEST)
-    rest = level.size[slot, 1] / length
-    share = torch.stack([level.along[slot] / length, rest * rest, torch.ones_like(rest)], dim=1)
-    total = share.new_zeros(len(last), 3).index_add_(0, panel, share)
     longest = length.new_zeros(len(last)).scatter_reduce_(0, panel, length, "amax")
-    bound = total[:, :2] / total[:, 2:]
+    parts = torch.stack([level.along[slot], level.size[slot, 1], length], dim=1) / longest[panel].unsqueeze(1)
+    parts = torch.cat([parts, parts.square()], dim=1)
+    total = parts.new_zeros(len(last), 6).index_add_(0, panel, parts)
+    bound = torch.stack([total[:, 0] / total[:, 2], total[:, 4] / total[:, 5]], dim=1)
     bound[:, 1] = (bound[:, 1] / max(1, features)).sqrt()
     which = torch.empty_like(last).index_copy_(0, panel, slot // LANES)
     level.bound[which] = suffix_max(bound * longest.unsqueeze(1), last)

@@ -14,6 +14,7 @@ constexpr int64_t kHeader = 4;          // bytes of a row of codes before the co
 constexpr int64_t kRoom = 32;           // entries kept beyond twice the wanted ones, before the worst are dropped
 constexpr int64_t kWider = 4;           // factor of the groups looked at first where they hold too few entries
 constexpr int64_t kBoundBytes = 2 * sizeof(float);
+constexpr float kLeast = std::numeric_limits<float>::min();  // what a panel must promise at least
 
 // What a query has seen: the entries of highest score, by slot, and the k highest scores.
 struct Pool {
@@ -23,8 +24,9 @@ struct Pool {
     float tau = kNothing;        // the k-th highest score
 
     // Panels that promise less are passed over. Where the k-th highest score is negative, none are: bounds that a
-    // negative product with a direction makes negative rise along a list.
-    float least_bound() const { return tau < 0 ? kNothing : tau; }
+    // negative product with a direction makes negative rise along a list. Where it is zero, panels that promise no
+    // more are passed over too: those are all of them for a query of zeros.
+    float least_bound() const { return tau < 0 ? kNothing : std::max(tau, kLeast); }
 };
 
 // A group that a query enters: its panels from `done` to before `end`.

@@ -161,16 +161,17 @@ void write_bounds(const Lists& lists, const int64_t* list, int64_t count, int64_
         for (int64_t panel = panels_of(length) - 1; panel >= 0; --panel) {
             const int64_t first = begin + panel * kLanes, end = std::min(begin + length, first + kLanes);
             float longest = 0;
-            double share = 0, square = 0;
+            double along = 0, whole = 0, rests = 0, squares = 0;  // sums, the last two of squares
             for (int64_t slot = first; slot < end; ++slot) {
-                const float own = length_at(lists, slot), rest = lists.size[2 * slot + 1] / own;
-                longest = std::max(longest, own);
-                share += lists.along[slot] / own;
-                square += rest * rest;
+                const double own = length_at(lists, slot), rest = lists.size[2 * slot + 1];
+                longest = std::max(longest, float(own));
+                along += lists.along[slot];
+                whole += own;
+                rests += rest * rest;
+                squares += own * own;
             }
-            const double entries = double(end - first);
-            above = std::max(above, float(longest * (share / entries)));
-            beside = std::max(beside, float(longest * std::sqrt(square / entries / double(features))));
+            above = std::max(above, float(longest * (along / whole)));
+            beside = std::max(beside, float(longest * std::sqrt(rests / squares / double(features))));
             lists.bound[2 * (first / kLanes)] = above;
             lists.bound[2 * (first / kLanes) + 1] = beside;
         }

@@ -112,7 +112,7 @@ def bounds_of(keys: Tensor, direction: Tensor) -> Tensor:
     for begin in reversed(range(0, len(keys), LANES)):
         panel = slice(begin, begin + LANES)
         longest = length[panel].max()
-        share = (rest / length)[panel].square().mean().div(keys.shape[1]).sqrt()
-        own = torch.stack([longest * (along / length)[panel].mean(), longest * share])
+        share = rest[panel].square().sum().div(length[panel].square().sum() * keys.shape[1]).sqrt()
+        own = torch.stack([longest * along[panel].sum() / length[panel].sum(), longest * share])
         bounds.append(torch.maximum(own, bounds[-1]) if bounds else own)
     return torch.stack(bounds[::-1]) if bounds else torch.zeros(0, 2, dtype=torch.float64)

@@ -36,3 +36,25 @@ def test_the_length_of_keys_does_not_matter(length: float) -> None:
     index = HierarchicalIndex()
     index.build(length * keys)
     assert recall(index.search(query, 10), query, keys, 10) > 0.95
+
+
+@pytest.mark.parametrize("features", [1, 3, 30])
+def test_keys_of_zeros_among_others_cost_neither_recall_nor_reads(features: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    keys = torch.randn(4_000, features, generator=generator)
+    keys[torch.rand(4_000, generator=generator) < 0.5] = 0.0
+    query = torch.randn(50, features, generator=generator)
+    index = HierarchicalIndex()
+    index.build(keys)
+    assert index.groups.measured.most.reach < 5.0
+    assert recall(index.search(query, 10), query, keys, 10) > 0.95
+
+
+def test_queries_of_zeros_read_no_more_than_others() -> None:
+    generator = torch.Generator().manual_seed(0)
+    keys, query = torch.randn(4_000, 64, generator=generator), torch.randn(50, 64, generator=generator)
+    index = HierarchicalIndex()
+    index.build(keys)
+    result = index.search(torch.zeros(50, 64), 10)
+    assert bool((result.cell >= 0).all())
+    assert float(result.reads.mean()) < float(index.search(query, 10).reads.mean())
