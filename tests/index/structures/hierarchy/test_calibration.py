@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.index.reference import recall
+from tests.index.reference import clustered, recall
 
 from hmn.index.structures.hierarchy.calibration import FEW_CELLS
 from hmn.index.structures.hierarchy.index import HierarchicalIndex
@@ -58,3 +58,19 @@ def test_queries_of_zeros_read_no_more_than_others() -> None:
     result = index.search(torch.zeros(50, 64), 10)
     assert bool((result.cell >= 0).all())
     assert float(result.reads.mean()) < float(index.search(query, 10).reads.mean())
+
+
+@pytest.mark.parametrize("zeros", [False, True])
+def test_few_queries_and_queries_of_zeros_teach_nothing(zeros: bool) -> None:
+    keys, query = clustered(0, 3_000, 120)
+    index = HierarchicalIndex()
+    index.build(keys)
+    measured = index.groups.measured
+    before = measured.usual, measured.most, measured.added
+    query = torch.cat([query[:49], torch.zeros(71, query.shape[1])]) if zeros else query[:49]
+    best = (query @ keys.T).argmax(dim=1)
+    index.learn(query, best)
+    assert (measured.usual, measured.most, measured.added) == before
+    _, more = clustered(0, 3_000, 120)
+    index.learn(more[:50], (more[:50] @ keys.T).argmax(dim=1))
+    assert index.groups.measured.added == -1

@@ -38,6 +38,8 @@ COUNTS = (1, 10, 50)
 """Numbers of results per query that are asked for."""
 FOUND = 0.95
 """Share of the best cells that a search should find, for each kind of queries and each number of results."""
+LESSONS = 50
+"""Lower limit of queries that limits are learned from: so many that one of them may be lost."""
 LEARNED = 0.98
 """Share of the cells that limits are learned from which a search should find."""
 REACHED = 0.3
@@ -129,10 +131,14 @@ def calibrate(groups: Groups, rows: KeyRows, look: Search) -> None:
 
 
 def learn_limits(groups: Groups, rows: KeyRows, query: Tensor, row: Tensor, look: Search) -> None:
-    """Set the limits of a search so that ``LEARNED`` of queries ``(Q, D)`` find their rows ``(Q,)``."""
-    if len(rows) <= FEW_CELLS or not len(query):
+    """Set the limits of a search so that ``LEARNED`` of queries ``(Q, D)`` find their rows ``(Q,)``.
+
+    Queries of zeros say nothing and are left out. If fewer than ``LESSONS`` are left, limits stay as they are.
+    """
+    says = query.abs().amax(dim=1) > 0
+    query, row = unit_rows(query[says]), row[says]
+    if len(rows) <= FEW_CELLS or len(query) < LESSONS:
         return
-    query = unit_rows(query)
     score = (query * rows.keys[row].float()).sum(dim=1, keepdim=True)  # (Q, 1)
     best = search_all(rows, query, 2)
     other = torch.where(best.cell[:, :1] == row.unsqueeze(1), best.score[:, 1:], best.score[:, :1])  # (Q, 1)

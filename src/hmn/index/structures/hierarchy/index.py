@@ -170,7 +170,8 @@ class HierarchicalIndex(Structure[Groups], Tunable):
         """Learn from sample queries how far to look for the best cells of queries like them.
 
         Args:
-            query: ``(Q, D)`` queries like those that will be asked: some thousands.
+            query: ``(Q, D)`` queries like those that will be asked: some thousands. Fewer than 50 say
+                too little, and change nothing.
             cells: ``(Q,)`` cell that each query should find: the right one, or the best.
             vectors: no effect: directions are always those of the cells.
 
