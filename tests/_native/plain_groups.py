@@ -23,7 +23,7 @@ AT_A_TIME = 64
 BOUND = 8
 """Bytes of a bound."""
 LEAST = 2.0**-126
-"""What a panel must promise at least."""
+"""Lower limit of what a panel must promise once the k-th best score is 0."""
 
 
 @dataclass

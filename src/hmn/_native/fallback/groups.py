@@ -21,7 +21,7 @@ PART_NUMBERS = 1 << 26
 BOUND_BYTES = 8
 """Bytes of the bound of a panel."""
 LEAST = torch.finfo(torch.float32).tiny
-"""What a panel must promise at least: a query of zeros enters no more than it begins with."""
+"""Lower limit of what entered panels promise: a query of zeros enters no more than it begins with."""
 
 
 class Panels(NamedTuple):

@@ -39,7 +39,7 @@ COUNTS = (1, 10, 50)
 FOUND = 0.95
 """Share of the best cells that a search should find, for each kind of queries and each number of results."""
 LESSONS = 50
-"""Lower limit of queries that limits are learned from: so many that one of them may be lost."""
+"""Lower limit of queries that limits are learned from: enough that one of them may be lost."""
 LEARNED = 0.98
 """Share of the cells that limits are learned from which a search should find."""
 REACHED = 0.3
@@ -133,7 +133,7 @@ def calibrate(groups: Groups, rows: KeyRows, look: Search) -> None:
 def learn_limits(groups: Groups, rows: KeyRows, query: Tensor, row: Tensor, look: Search) -> None:
     """Set the limits of a search so that ``LEARNED`` of queries ``(Q, D)`` find their rows ``(Q,)``.
 
-    Queries of zeros say nothing and are left out. If fewer than ``LESSONS`` are left, limits stay as they are.
+    Queries of zeros are left out, since they say nothing. Fewer than ``LESSONS`` others change nothing.
     """
     says = query.abs().amax(dim=1) > 0
     query, row = unit_rows(query[says]), row[says]
