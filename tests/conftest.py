@@ -86,8 +86,8 @@ def every_group_entered() -> Iterator[None]:
     At ``reach=None``, and where there are few cells, they would score all cells without a look at groups.
     """
 
-    def enter_everything(reach: object, slack: float, first: int, kept: int) -> Limits:  # noqa: ARG001
-        return Limits((1e9,), 1e9, first, kept)
+    def enter_everything(reach: object, slack: float, first: int, kept: int, wanted: int) -> Limits:  # noqa: ARG001
+        return Limits((1e9,), 1e9, first, kept, wanted)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hierarchical, "Limits", enter_everything)

@@ -18,13 +18,19 @@ from hmn.qa.factoid_qa import FactoidQA
 from hmn.qa.sweep.figures import Point
 from hmn.qa.sweep.measure import Measure
 
-RESCORED = 36
-"""Cells scored in full per query."""
-REACHES = (40, 60, 80, 100, 115, 130, 150, 175, 200, 250)
+GROUPS = 1200
+"""Groups of the hierarchy: twice as many as by default, since questions tell 1,627 relations apart."""
+PARTS = 16
+"""Parts of its short codes: half as many as by default."""
+REACHES = (50, 60, 70, 80, 85, 90, 95, 100, 110, 130)
 """Values of the hierarchy's ``reach`` that are tried."""
+FOR_TEN = (20, 25, 30, 35, 40, 45, 50, 60, 80)
+"""The same where all ten results are wanted."""
+UNTAUGHT = (150, 175, 200, 225, 250, 275, 300, 350, 400)
+"""The same where nothing was learned."""
 PROBES = tuple(2**power for power in range(10))
 """Numbers of probes that are tried."""
-LOST = (1.0, 0.5, 0.2)
+LOST = (1.0, 0.5, 0.3, 0.1)
 """Losses, in points of accuracy, at which the table gives the reads."""
 
 
@@ -44,21 +50,24 @@ class Variant:
             yield value
 
 
-def hierarchy(groups: int | None = None, parts: int | None = None) -> Callable[[], Tunable]:
-    """A hierarchy of this shape that scores ``RESCORED`` cells in full."""
-    return lambda: HierarchicalIndex(groups, parts=parts, rescore=RESCORED)
+def hierarchy(
+    groups: int | None = GROUPS, parts: int | None = PARTS, wanted: int | None = 1
+) -> Callable[[], Tunable]:
+    """A hierarchy of this shape, which wants this number of results."""
+    return lambda: HierarchicalIndex(groups, parts=parts, wanted=wanted)
 
 
 VARIANTS = (
     Variant("hierarchy", hierarchy(), REACHES, learns=True),
-    Variant("nothing learned", hierarchy(), REACHES),
-    Variant("half as many groups", hierarchy(300), REACHES, learns=True),
-    Variant("twice as many groups", hierarchy(1200), REACHES, learns=True),
+    Variant("all ten results wanted", hierarchy(wanted=None), FOR_TEN, learns=True),
+    Variant("nothing learned", hierarchy(), UNTAUGHT),
+    Variant("half as many groups", hierarchy(GROUPS // 2), REACHES, learns=True),
+    Variant("twice as many groups", hierarchy(2 * GROUPS), REACHES, learns=True),
     Variant("short codes of 8 parts", hierarchy(parts=8), REACHES, learns=True),
-    Variant("short codes of 16 parts", hierarchy(parts=16), REACHES, learns=True),
+    Variant("short codes of 32 parts", hierarchy(parts=32), REACHES, learns=True),
     Variant(
         "clusters, a number of them",
-        lambda: ClusterIndex("200x7500", "40x200", rescore=RESCORED),
+        lambda: ClusterIndex("200x7500", "40x200", rescore=36),
         PROBES,
     ),
     Variant("faiss IVF-Flat", lambda: FaissIndex("IVF1000,Flat"), PROBES),

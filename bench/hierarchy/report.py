@@ -5,20 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bench.hierarchy.accuracy import LOST, PROBES, REACHES, RESCORED, VARIANTS, reads_at
+from bench.hierarchy.accuracy import GROUPS, LOST, PARTS, PROBES, REACHES, VARIANTS, reads_at
 from bench.hierarchy.scale_report import growth, speed, writes
 from bench.hierarchy.training import READS
 from bench.machine import described
 
-TARGET_READS = 1290
+TARGET_READS = 300
 """Upper limit of reads per question at a loss of ``TARGET_LOST``."""
-TARGET_LOST = 0.5
+TARGET_LOST = 0.3
 """Upper limit of the loss against exact search, in percentage points of accuracy."""
+TRAINED_LOST = 0.5
+"""The same for a model trained through the hierarchy, against one trained with exact search."""
 TARGET_BEHIND = 1.0
 """Upper limit of the recall that a followed index lacks against a rebuilt one, in percentage points."""
 MIDDLE = 1000
 """Reads at which the two are compared; one of ``READS``."""
-COLOURS = ("#d62728", "#f2b200", "#ff7f50", "#b0409a", "#8c6d31", "#2a7f3f", "#666666", "#1f4fb4")
+COLOURS = ("#d62728", "#f2b200", "#ff7f50", "#b0409a", "#8c6d31", "#2a7f3f", "#4aa3a2", "#666666", "#1f4fb4")
 """Colours of the curves, in the order of ``VARIANTS``."""
 
 
@@ -53,9 +55,10 @@ def _accuracy(found: dict[str, Any]) -> list[str]:
         f"{found['cells']:,} cells of {found['features']} features for {found['facts']:,} facts. Of "
         f"{found['questions']:,} held-out questions, exact search gets {exact['pair_accuracy']:.4f} of the "
         f"pairs and {exact['fact_accuracy']:.4f} of the facts right. The hierarchies learn from the "
-        f"{found['lessons']:,} training questions and the cells that exact search finds for them; all score "
-        f"{RESCORED} cells in full. Reads are interpolated between the points of the curves, where the "
-        "larger of both losses crosses the limit.",
+        f"{found['lessons']:,} training questions and the cells that exact search finds for them. They want "
+        f"the best cell (`HierarchicalIndex({GROUPS}, parts={PARTS}, wanted=1)`), and return ten: the others "
+        "are those met on the way, which recall@10 counts. Reads are interpolated between the points of the "
+        "curves, where the larger of both losses crosses the limit.",
         "",
         "| | " + " | ".join(f"reads at {lost} points lost" for lost in LOST) + " |",
         "|---|" + "---|" * len(LOST),
@@ -86,14 +89,14 @@ def _training(found: dict[str, Any]) -> list[str]:
     exact = found["exact"]
     lost = {name: 100 * (value - found[name]) for name, value in exact.items()}
     gaps = [behind(look) for look in found["looks"]]
-    kept = max(lost.values()) <= TARGET_LOST
+    kept = max(lost.values()) <= TRAINED_LOST
     followed = max(gaps) <= TARGET_BEHIND
     return [
         f"## Trained end to end: {'**met**' if kept and followed else '**missed**'}",
         "",
         f"`python -m bench.hierarchy --only training`. {described(found['machine'])}",
         "",
-        f"Target: within {TARGET_LOST} points of the model trained with exact search, and throughout "
+        f"Target: within {TRAINED_LOST} points of the model trained with exact search, and throughout "
         f"training a recall no more than {TARGET_BEHIND:g} point below that of a rebuilt index. "
         f"Measured: {lost['pair_accuracy']:.2f} points of pairs and {lost['fact_accuracy']:.2f} of facts "
         f"lost; at most {max(gaps):.2f} points below.",

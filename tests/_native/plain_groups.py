@@ -122,7 +122,7 @@ class Search:
     Attributes:
         seen: estimate by slot of all entries that were estimated.
         bytes: bytes read.
-        tau: the k-th best estimate.
+        tau: the lowest wanted estimate, once there are k.
     """
 
     view: GroupsView
@@ -253,7 +253,7 @@ class Search:
         assert not set(found) & set(self.seen)
         self.seen |= found
         if len(self.seen) >= self.k:
-            self.tau = sorted(self.seen.values(), reverse=True)[self.k - 1]
+            self.tau = sorted(self.seen.values(), reverse=True)[min(self.k, self.limits.wanted) - 1]
 
     def _finish(self) -> tuple[list[int], float, int]:
         best = sorted(self.seen, key=lambda slot: (-self.seen[slot], slot))[: self.limits.kept]

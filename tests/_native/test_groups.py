@@ -73,6 +73,36 @@ def test_a_search_in_plain_python_finds_and_reads_the_same(
 
 @pytest.mark.usefixtures("instructions")
 @tiled
+@spreads
+@pytest.mark.parametrize(("wanted", "k"), [(1, 10), (3, 10), (9, 10), (1, 24), (40, 10)])
+def test_results_beyond_the_wanted_ones_are_those_met_on_the_way(
+    wanted: int, k: int, spread: float, tiles: bool
+) -> None:
+    groups, query = made(2000, d=20, groups=40, spread=spread), queries(7, 20, 11)
+    limits = USUAL._replace(first=16, wanted=wanted)
+    found = groups.searcher().search(query, limits, k, tiles=tiles)
+    for row in range(len(query)):
+        cells, reads, _ = Search(groups.view, groups.keys, query[row], limits, k, tiles).run()
+        assert found.cell[row].tolist() == cells and min(cells) >= 0
+        assert float(found.reads[row]) == pytest.approx(reads)
+    every = groups.searcher().search(query, limits._replace(wanted=k), k, tiles=tiles)
+    fewer = float(found.reads.mean()) < float(every.reads.mean())
+    assert fewer == (wanted < k)
+
+
+@tiled
+def test_what_is_wanted_is_found_where_nothing_can_be_lost(tiles: bool) -> None:
+    groups, query = made(3000, 30, groups=60, spread=1.0), queries(40, 30, 5)
+    few, last = SURE._replace(wanted=2), groups.best(query, 2)[0][:, 1].float() - 1e-4
+    twin = pytorch.search_groups(query, groups.view, groups.keys, few, 10)
+    for found in (groups.searcher().search(query, few, 10, tiles=tiles), twin):
+        assert bool((found.score[:, 1] >= last).all()) and bool((found.cell >= 0).all())
+    every = pytorch.search_groups(query, groups.view, groups.keys, SURE, 10)
+    assert float(twin.reads.mean()) < float(every.reads.mean())
+
+
+@pytest.mark.usefixtures("instructions")
+@tiled
 @pytest.mark.parametrize("groups", [1, 3])
 def test_long_lists_are_searched_as_in_plain_python(groups: int, tiles: bool) -> None:
     of, query = made(4000, 8, 8, groups=groups, spread=0.3, seed=3), queries(5, 8, 3)
@@ -257,7 +287,8 @@ def test_a_query_of_another_shape_or_type_is_refused(query: Tensor, watched: boo
 
 
 @pytest.mark.parametrize(
-    "limits", [USUAL._replace(reach=()), USUAL._replace(first=0), USUAL._replace(kept=9)]
+    "limits",
+    [USUAL._replace(reach=()), USUAL._replace(first=0), USUAL._replace(kept=9), USUAL._replace(wanted=0)],
 )
 def test_limits_out_of_range_are_refused(limits: Limits) -> None:
     with pytest.raises(ShapeError, match="limits of a search are out of range"):

@@ -256,6 +256,18 @@ def test_bad_targets_are_refused(
         tune(index, data[1][:0], 10, target_recall=0.5)
 
 
+def test_of_an_index_that_wants_the_best_cell_this_one_counts(data: tuple[Tensor, Tensor]) -> None:
+    keys, query = data
+    index = made("hierarchy:num_groups=100,wanted=1", keys)
+    tuned = tune(index, query, 10, target_recall=0.95)
+    found = index.search(query, 10)
+    assert tuned.reached and tuned.recall == pytest.approx(recall(found, query, keys, 1), abs=1e-9)
+    index.wanted = None  # type: ignore[attr-defined]
+    every = tune(index, query, 10, target_recall=0.95)
+    assert every.recall == pytest.approx(true_recall(index, keys, query, 10), abs=1e-9)
+    assert tuned.reads < every.reads
+
+
 def test_the_right_results_may_be_given(data: tuple[Tensor, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
     keys, query = data
     index = made("hierarchy:num_groups=100", keys)

@@ -21,6 +21,8 @@ from hmn.results import SearchResult
 
 NO_ROWS = torch.empty(0, dtype=torch.int64, device="cpu")
 """Prototype of results on the CPU: making tensors like it is faster than naming the type."""
+ALL_RESULTS = 1 << 30
+"""Value of ``Limits.wanted`` with which all results are."""
 
 
 class Limits(NamedTuple):
@@ -28,16 +30,19 @@ class Limits(NamedTuple):
 
     Attributes:
         reach: one number per round, ascending. A query of length |q| enters the panels whose ``A * (q . d) +
-            reach * S * |q|`` is at least the k-th best estimate so far; see ``Level.bound``.
+            reach * S * |q|`` is at least the lowest wanted estimate so far; see ``Level.bound``.
         slack: what short codes may lose, in ``step * |q|``.
-        first: entries looked at first, for an estimate of the k-th best score.
+        first: entries looked at first, for an estimate of the lowest wanted score.
         kept: rows scored in full, at least k.
+        wanted: results, from the best on, that the search must find; more than k for all. The others are the
+            best of those that it meets on the way.
     """
 
     reach: tuple[float, ...]
     slack: float
     first: int
     kept: int
+    wanted: int = ALL_RESULTS
 
 
 @dataclass

@@ -53,7 +53,7 @@ def tune(
     Args:
         index: a built index that is ``Tunable``; its setting is changed.
         queries: ``(B, D)`` queries like those that will be asked; some hundreds will do.
-        k: results per query.
+        k: results per query. Of an index that wants fewer (``HierarchicalIndex.wanted``), those count.
         target_recall: recall to reach, above 0 and at most 1; give this or ``target_reads``.
         target_reads: reads per query to spend, above 0.
         best: the results that count as right for these queries; those of exact search if not given.
@@ -81,6 +81,8 @@ def tune(
             "pca-tree, faiss): make one of these, or do not tune"
         )
     name, best = index.effort_name, _best(index, queries, k) if best is None else best
+    counted = min(k, getattr(index, "wanted", None) or k)
+    best = SearchResult(best.score[:, :counted], best.cell[:, :counted], best.reads, best.cells_scored)
     before = getattr(index, name)  # all of the setting: the effort may be a part of it
     try:
         chosen = _search(index, queries, k, best, target_recall, target_reads)

@@ -41,11 +41,11 @@ def test_reads_lie_between_the_points_of_a_curve_where_the_worse_loss_crosses() 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("reads", "verdict"), [(1000.0, "**met**"), (2000.0, "**missed**")])
+@pytest.mark.parametrize(("reads", "verdict"), [(250.0, "**met**"), (310.0, "**missed**")])
 def test_the_page_says_whether_the_target_is_met(tmp_path: Path, reads: float, verdict: str) -> None:
     pytest.importorskip("matplotlib")
     curves = {variant.name: curve((10, 50, 50), (9_000, 0.6, 0.6)) for variant in VARIANTS}
-    curves[VARIANTS[0].name] = curve((100, 2.0, 2.0), (reads, 0.5, 0.4))
+    curves[VARIANTS[0].name] = curve((100, 2.0, 2.0), (reads, 0.3, 0.2))
     sizes = {"facts": 81_004, "cells": 89_703, "features": 256, "questions": 10_845, "lessons": 48_737}
     exact = {"pair_accuracy": 0.93, "fact_accuracy": 0.83}
     found = {"exact": exact, "curves": curves, **sizes}
@@ -53,7 +53,7 @@ def test_the_page_says_whether_the_target_is_met(tmp_path: Path, reads: float, v
     assert f"Accuracy against reads: {verdict}" in page
     assert f"Measured: {reads:,.0f} reads" in page
     between = 10 * 900 ** (49 / 49.4)
-    assert f"| nothing learned | {between:,.0f} | not reached | not reached |" in page
+    assert f"| nothing learned | {between:,.0f} | not reached | not reached | not reached |" in page
     draw(found, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 

@@ -130,6 +130,17 @@ def test_an_index_that_learns_is_tuned_to_find_the_best_cells_of_a_far_wider_sea
     assert index.reach == 100
 
 
+def test_an_index_that_wants_the_best_cell_is_tuned_to_find_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ExactIndex, "search", None)
+    index, query = taught()
+    index.wanted, index.reach = 1, WIDE * 100
+    best = index.search(query, 1).cell
+    index.reach = 100
+    SearchDepth(index, "hierarchy:wanted=1", 0.95, K, lambda: query).tune()
+    assert 100 < index.reach < WIDE * 100
+    assert float((index.search(query, K).cell[:, :1] == best).double().mean()) >= AGREED
+
+
 def test_an_index_that_learns_gets_more_effort_if_there_are_no_held_out_questions() -> None:
     index, query = taught()
     depth = SearchDepth(index, "hierarchy", 0.95, K, lambda: query[:0], learned=True)

@@ -82,15 +82,20 @@ def _search(
     query: Tensor, view: GroupsView, panels: Panels, keys: Tensor, limits: Limits, k: int
 ) -> tuple[SearchResult, Tensor]:
     """The results of queries ``(b, D)``, and which panels ``(b, P)`` each entered."""
-    # 1. products with the directions of all groups, and a first k-th best estimate, from the panels that
-    #    promise most
-    # 2. in each round, the panels that promise more than the k-th best estimate
+    # 1. products with the directions of all groups, and a first estimate of the lowest wanted score, from
+    #    the panels that promise most
+    # 2. in each round, the panels that promise more than that
     # 3. the best entries in full
     cells, bound = view.cells, view.cells.bound
     assert bound is not None
     norm = torch.linalg.vector_norm(query, dim=1, keepdim=True, dtype=torch.float64).float()  # (b, 1)
     base = (query @ view.direction.T)[:, panels.list]  # (b, P)
     along, width = bound[panels.panel].unbind(dim=1)
+
+    def lowest_wanted(score: Tensor) -> Tensor:
+        """The lowest wanted of the best scores ``(b, >= k)``, as ``(b, 1)``; -inf where there are not k."""
+        last = min(k, limits.wanted) - 1
+        return score[:, last : last + 1].masked_fill(score[:, k - 1 : k] == -torch.inf, -torch.inf)
 
     def promise(reach: float) -> Tensor:
         """What panels may score ``(b, P)``."""
@@ -105,11 +110,11 @@ def _search(
         )
         seen = _estimates(query, view, panels, base, entered)
         kept, score = _best(seen, len(query), max(k, limits.kept))
-        if bool((score[:, k - 1] >= 0).all()) or count >= first.shape[1]:
+        if bool((lowest_wanted(score) >= 0).all()) or count >= first.shape[1]:
             break
         count *= 4
     for reach in limits.reach:
-        tau = score[:, k - 1 : k]
+        tau = lowest_wanted(score)
         # bounds that a negative product with a direction makes negative rise along a list, so none ends it
         more = ((promise(reach) >= tau.clamp(min=LEAST)) | (tau < 0)) & ~entered
         entered |= more

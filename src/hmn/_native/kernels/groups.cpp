@@ -16,14 +16,14 @@ constexpr int64_t kWider = 4;           // factor of the groups looked at first 
 constexpr int64_t kBoundBytes = 2 * sizeof(float);
 constexpr float kLeast = std::numeric_limits<float>::min();  // what a panel must promise at least
 
-// What a query has seen: the entries of highest score, by slot, and the k highest scores.
+// What a query has seen: the entries of highest score, by slot, and as many of the highest scores as are wanted.
 struct Pool {
     std::vector<Entry> entries;
     std::vector<float> highest;  // a heap, the lowest on top
     float least = kNothing;      // entries below are not among the best
-    float tau = kNothing;        // the k-th highest score
+    float tau = kNothing;        // the lowest of the wanted scores, once there are k entries
 
-    // Panels that promise less are passed over. Where the k-th highest score is negative, none are: bounds that a
+    // Panels that promise less than `tau` are passed over. Where it is negative, none are: bounds that a
     // negative product with a direction makes negative rise along a list. Where it is zero, panels that promise no
     // more are passed over too: those are all of them for a query of zeros.
     float least_bound() const { return tau < 0 ? kNothing : std::max(tau, kLeast); }
@@ -50,7 +50,7 @@ public:
           const Coded& coded, const Coded& routed, int64_t first, int64_t count, int64_t k)
         : simd_(simd), groups_(groups), cells_(groups.cells), limits_(limits), keys_(keys), queries_(queries),
           coded_(coded), routed_(routed), first_(first), count_(count), start_(groups.routing.slot_of(0)),
-          slots_(panels_of(groups.routing.length[0]) * kLanes), k_(k) {}
+          slots_(panels_of(groups.routing.length[0]) * kLanes), k_(k), wanted_(std::min(k, limits.wanted)) {}
 
     void run(const float* parted, bool tiles, Found found, Spent spent);
 
@@ -72,7 +72,7 @@ private:
     float* base(int64_t query) { return base_.data() + query * slots_; }
     int32_t& done(int64_t query, int64_t slot) { return done_[query * slots_ + slot]; }
     const float* front(int part) const { return groups_.front + part * groups_.routing.panels * kLanes + start_; }
-    // Whether a panel may hold entries above the k-th best estimate.
+    // Whether a panel may hold entries that are wanted.
     bool promises(int64_t panel, float base, float width, const Pool& pool) const {
         return !(cells_.bound[2 * panel] * base + cells_.bound[2 * panel + 1] * width < pool.least_bound());
     }
@@ -88,7 +88,7 @@ private:
     const Coded& routed_;
     const int64_t first_, count_;
     const int64_t start_, slots_;  // first slot of the groups, and their number, rounded up; slots here count from it
-    const int64_t k_;
+    const int64_t k_, wanted_;
     std::vector<float> base_;    // (queries, slots): inner products with the directions of groups
     std::vector<int32_t> done_;  // (queries, slots): panels of groups that are done
     std::vector<Tables> tables_;
@@ -101,8 +101,8 @@ private:
 };
 
 // 1. Products with the directions of all groups.
-// 2. A first estimate of the k-th best score, from the first panels of the groups that promise most.
-// 3. In each round, the panels that promise more than the k-th best estimate, which rises on the way.
+// 2. A first estimate of the lowest wanted score, from the first panels of the groups that promise most.
+// 3. In each round, the panels that promise more than that estimate, which rises on the way.
 // 4. The best entries in full.
 void Block::run(const float* parted, bool tiles, Found found, Spent spent) {
     const Level& routing = groups_.routing;
@@ -299,13 +299,16 @@ void Block::push(int64_t query, Entry entry) {
     if (int64_t(pool.entries.size()) >= 2 * limits_.kept + kRoom) prune(pool);
     if (!(entry.score > pool.tau)) return;
     std::vector<float>& highest = pool.highest;
-    if (int64_t(highest.size()) == k_) {
-        std::pop_heap(highest.begin(), highest.end(), std::greater<float>());
-        highest.pop_back();
+    const bool full = int64_t(highest.size()) == wanted_;
+    if (!full || entry.score > highest.front()) {
+        if (full) {
+            std::pop_heap(highest.begin(), highest.end(), std::greater<float>());
+            highest.pop_back();
+        }
+        highest.push_back(entry.score);
+        std::push_heap(highest.begin(), highest.end(), std::greater<float>());
     }
-    highest.push_back(entry.score);
-    std::push_heap(highest.begin(), highest.end(), std::greater<float>());
-    if (int64_t(highest.size()) == k_) pool.tau = highest.front();
+    if (int64_t(highest.size()) == wanted_ && int64_t(pool.entries.size()) >= k_) pool.tau = highest.front();
 }
 
 void Block::prune(Pool& pool) const {

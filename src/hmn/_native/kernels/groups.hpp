@@ -26,8 +26,9 @@ struct Groups {
 struct Limits {
     std::vector<float> reach;  // one per round, ascending: a panel may score A * base + reach * S * |query|
     float slack;               // what short codes may lose: slack * step * |query|
-    int64_t first;             // entries looked at first, for a first estimate of the k-th best score
+    int64_t first;             // entries looked at first, for a first estimate of the lowest wanted score
     int64_t kept;              // rows scored in full, at least k
+    int64_t wanted;            // results, from the best on, that must be found; k or more for all
 };
 
 // The best k rows per query. With `tiles`, all entries of the panels that are reached are scored by their codes of

@@ -32,6 +32,8 @@ class SearchDepth:
     training. Afterwards it needs more, since training has moved just those queries close to their cells. So,
     for use, it is tuned on questions that training has not seen: to find the best cell for 99.5 % of them.
 
+    So is an index that wants the best cells only (``HierarchicalIndex.wanted``), to find these.
+
     An index whose text gives the effort keeps it, and one without effort, such as exact search, is not tuned.
 
     Args:
@@ -70,7 +72,7 @@ class SearchDepth:
         if index is None:
             return
         configured = self._note_configured(index)
-        if self.learned:
+        if self.learned or getattr(index, "wanted", None) is not None:
             self.effort = self._tune_widely(index, configured)
         else:
             self._tuned = tune(index, self._queries(), self._k, target_recall=self._recall)
@@ -104,8 +106,9 @@ class SearchDepth:
             index.effort = round(UNWATCHED * configured)
             return index.effort
         index.effort = WIDE * configured
-        best = index.search(query, 1)
-        return tune(index, query, 1, target_recall=AGREED, best=best).value
+        wanted = getattr(index, "wanted", None) or 1
+        best = index.search(query, wanted)
+        return tune(index, query, wanted, target_recall=AGREED, best=best).value
 
     def _tunable(self) -> Tunable | None:
         """The index, if its effort is to be tuned."""

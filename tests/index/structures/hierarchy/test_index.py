@@ -21,6 +21,7 @@ from hmn.index.structures.hierarchy.upkeep import GROWN
         ({"num_groups": "3x"}, "num_groups is '3x'"),
         ({"reach": 0}, "reach is 0"),
         ({"rescore": 0}, "rescore is 0"),
+        ({"wanted": 0}, "wanted is 0"),
         ({"codes": "int2"}, "codes is 'int2', expected one of int1, int4, int8"),
         ({"parts": 12}, "parts is 12, expected one of 8, 16, 24, 32, or None"),
         ({"seed": -1}, "seed is -1"),
@@ -108,6 +109,25 @@ def test_rescore_says_how_many_cells_are_scored_in_full() -> None:
     assert int(index.search(query, 3).cells_scored.max()) == 37
     index.rescore = 2
     assert index.search(query, 3).cells_scored.tolist() == [3] * 5
+
+
+@pytest.mark.parametrize("codes", ["int1", "int4"])
+def test_a_search_for_the_best_cell_reads_less_and_still_fills_its_results(codes: str) -> None:
+    keys, query = clustered(0, 20_000, 100)
+    index = HierarchicalIndex(codes=codes)
+    index.build(keys)
+    every, measured = index.search(query, 10), index.groups.measured
+    index.wanted = 1
+    found = index.search(query, 10)
+    assert float(found.reads.mean()) < 0.95 * float(every.reads.mean())
+    assert bool((found.cell >= 0).all()) and recall(found, query, keys, 1) >= 0.9
+    assert recall(every, query, keys, 10) > recall(found, query, keys, 10) > 0.3
+    ready = HierarchicalIndex(codes=codes, wanted=1)
+    ready.build(keys)
+    assert ready.groups.measured == measured  # for all results, whatever is wanted
+    assert torch.equal(ready.search(query, 10).cell, found.cell)
+    index.wanted = 10
+    assert torch.equal(index.search(query, 10).reads, every.reads)
 
 
 def test_stats_say_how_many_groups_there_are_and_what_they_hold() -> None:

@@ -59,8 +59,9 @@ class HierarchicalIndex(Structure[Groups], Tunable):
     A group has a direction: the mean of its keys, all scaled to length 1, in a code of 4 bits per feature. A
     key is its part along the direction of its group, and a rest. In a group, cells lie by falling length in
     panels of 16, and each panel has a bound: what the parts along the direction score at most, and how much
-    the rests may add. A search keeps the k-th best estimate so far, and goes on in a group until a
-    panel's bound is below it. So queries read few cells even where keys are of very uneven length.
+    the rests may add. A search keeps the lowest estimate that it wants so far, the k-th best unless
+    ``wanted`` says otherwise, and goes on in a group until a panel's bound is below it. So queries read few
+    cells even where keys are of very uneven length.
 
     In the panels that it enters, short codes of the rests (a few times 4 bits) say which cells may be good
     enough; codes of 4 bits per feature rank these, and the best are scored in full.
@@ -88,6 +89,10 @@ class HierarchicalIndex(Structure[Groups], Tunable):
             ``"int8"`` is accepted, so that saved settings load, and means ``"int1"``.
         rescore: cells scored in full per query, unless the search is exact. None: as measured. Can be changed
             between searches.
+        wanted: number of results, from the best on, that a search is after. It stops where no others can be
+            among them; results beyond are the best of those that it met on the way. None: all that are asked
+            for. A question that one cell answers needs 1, and reads far less so. Can be changed between
+            searches.
         parts: parts of the short codes: 8, 16, 24 or 32. None: 16 up to 64 features, 24 up to 160, then 32.
         storage: type in which keys are kept: float32, float16 or bfloat16; None keeps their own.
         seed: seed of all randomness.
@@ -107,6 +112,7 @@ class HierarchicalIndex(Structure[Groups], Tunable):
         *,
         codes: str = "int1",
         rescore: int | None = None,
+        wanted: int | None = None,
         parts: int | None = None,
         storage: torch.dtype | None = None,
         seed: int = 0,
@@ -120,9 +126,12 @@ class HierarchicalIndex(Structure[Groups], Tunable):
         self.codes = codes
         if rescore is not None:
             check_count("rescore", rescore)
+        if wanted is not None:
+            check_count("wanted", wanted)
         if parts is not None and parts not in PARTS:
             raise ConfigError(f"parts is {parts!r}, expected one of {', '.join(map(str, PARTS))}, or None")
-        self.rescore, self.parts, self.seed = rescore, parts, check_count("seed", seed, least=0)
+        self.rescore, self.wanted, self.parts = rescore, wanted, parts
+        self.seed = check_count("seed", seed, least=0)
         check_callable("on_progress", on_progress)
         self.on_progress = on_progress
 
@@ -189,7 +198,7 @@ class HierarchicalIndex(Structure[Groups], Tunable):
             generator = torch.Generator().manual_seed(self.seed)
             chosen = torch.randperm(len(query), generator=generator, device=generator.device)
             chosen = chosen[:SAMPLED_QUERIES].to(query.device)
-            look = partial(self._look, rows, groups, reach=100)
+            look = partial(self._look, rows, groups, reach=100, wanted=None)
             learn_limits(groups, rows, query[chosen], row[chosen], look)
 
     @own_arithmetic
@@ -203,7 +212,7 @@ class HierarchicalIndex(Structure[Groups], Tunable):
         return groups
 
     def _calibrate(self, rows: KeyRows, groups: Groups) -> None:
-        calibrate(groups, rows, partial(self._look, rows, groups, reach=100))
+        calibrate(groups, rows, partial(self._look, rows, groups, reach=100, wanted=None))
 
     def _insert(self, rows: KeyRows, groups: Groups, touched: Tensor) -> None:
         if self.num_groups is None:
@@ -226,13 +235,21 @@ class HierarchicalIndex(Structure[Groups], Tunable):
 
     def _search(self, rows: KeyRows, groups: Groups, query: Tensor, k: int) -> SearchResult:
         tiles = self.codes == TILED and len(query) >= FEW_QUERIES
-        return self._look(rows, groups, query, k, self.reach, tiles=tiles)
+        return self._look(rows, groups, query, k, self.reach, self.wanted, tiles=tiles)
 
     def _look(
-        self, rows: KeyRows, groups: Groups, query: Tensor, k: int, reach: int | None, *, tiles: bool = False
+        self,
+        rows: KeyRows,
+        groups: Groups,
+        query: Tensor,
+        k: int,
+        reach: int | None,
+        wanted: int | None,
+        *,
+        tiles: bool = False,
     ) -> SearchResult:
         """Search within a reach; one of None scores all cells."""
-        limits = self._limits(groups, k, reach)
+        limits = self._limits(groups, k, reach, k if wanted is None else min(k, wanted))
         if limits is None or not pays(limits.kept, len(rows)):
             check_vectors(query, "query")
             return search_all(rows, query, k)
@@ -245,20 +262,23 @@ class HierarchicalIndex(Structure[Groups], Tunable):
             wider=partial(search_all, rows, k=k),
         )
 
-    def _limits(self, groups: Groups, k: int, reach: int | None) -> Limits | None:
+    def _limits(self, groups: Groups, k: int, reach: int | None, wanted: int) -> Limits | None:
         """How far to look for k results; None for all cells."""
         if reach is None or reach >= MAX_REACH:
             return None
         measured = groups.measured
-        settings = k, reach, self.rescore, measured.usual, measured.most
+        settings = k, wanted, reach, self.rescore, measured.usual, measured.most
         if measured.last is not None and measured.last[0] == settings:
             return measured.last[1]
         point = measured.at(reach / 100)
         limits = Limits(
-            reach=tuple(part * point.reach for part in (ROUNDS if k > 1 else ROUNDS_FOR_ONE)),
+            reach=tuple(part * point.reach for part in (ROUNDS if wanted > 1 else ROUNDS_FOR_ONE)),
             slack=point.slack,
             first=max(FIRST_PER_RESULT * k, LEAST_FIRST),
-            kept=k + LEAST_SPARE + int(point.spare * k) if self.rescore is None else max(k, self.rescore),
+            kept=k + LEAST_SPARE + int(point.spare * wanted)
+            if self.rescore is None
+            else max(k, self.rescore),
+            wanted=wanted,
         )
         measured.last = settings, limits
         return limits
