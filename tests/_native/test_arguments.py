@@ -205,7 +205,6 @@ def test_the_parts_of_a_level_must_fit(kernel: Callable[..., Any], part: str) ->
         {"weights": [torch.ones(LISTS), torch.ones(N).double()]},
         {"weights": [torch.ones(LISTS), torch.ones(2 * N)[::2]]},
         {"weights": [torch.ones(LISTS)]},
-        {"margins": []},
         {"levels": []},
         {"keys": torch.zeros(N - 1, D), "rescored": N},
     ],

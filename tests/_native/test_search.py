@@ -78,7 +78,6 @@ def test_pytorch_scores_codes_as_the_layout_says(bits: int, d: int) -> None:
     lists=st.integers(1, 9),
     bits=st.sampled_from([1, 4, 8, IN_FULL]),
     directed=st.booleans(),
-    margin=st.sampled_from([None, 0.0, 0.5, 2.0]),
     storage=st.sampled_from([torch.float32, torch.float16, torch.bfloat16]),
     probes=st.integers(1, 9),
     k=st.integers(1, 60),
@@ -90,7 +89,6 @@ def test_every_set_of_instructions_finds_what_pytorch_finds(
     lists: int,
     bits: int,
     directed: bool,
-    margin: float | None,
     storage: torch.dtype,
     probes: int,
     k: int,
@@ -98,9 +96,8 @@ def test_every_set_of_instructions_finds_what_pytorch_finds(
 ) -> None:
     keys, levels, directions, query = drawn(n, d, lists, bits, seed)
     keys = keys.to(storage)
-    margins = None if margin is None else [margin]
     vectors = directions if directed else [None]
-    arguments = (query, levels, vectors, [min(probes, lists)], keys, k + 5, k, margins)
+    arguments = (query, levels, vectors, [min(probes, lists)], keys, k + 5, k)
     wanted = pytorch.search_levels(*arguments)
     before = native.kernels()
     try:
@@ -145,25 +142,6 @@ def test_without_directions_the_score_by_code_is_used() -> None:
     assert other.reads.tolist() == pytest.approx((found.reads + 5).tolist())
     same = [len(set(a) & set(b)) for a, b in zip(found.cell.tolist(), other.cell.tolist(), strict=True)]
     assert min(same) >= 10
-
-
-@pytest.mark.usefixtures("instructions")
-def test_a_margin_enters_only_lists_near_the_best() -> None:
-    keys, levels, directions, query = drawn(300, 21, 40, 1, 5)
-    score = query @ directions[0].T
-    gap = (score.amax(dim=1, keepdim=True) - score) / query.norm(dim=1, keepdim=True)
-    length = levels[1].length.float()
-    for margin in (0.0, 1.0, 3.0, 1e9):
-        found = search_levels(query, levels, directions, [40], keys, 12, 12, [margin])
-        entered = (found.reads * 84 - 40 * (24 + 8) - found.cells_scored * 84) / 12
-        # 8-bit codes may put lists near the margin on either side of it
-        surely, perhaps = ((gap <= margin + error).float() @ length for error in (-0.02, 0.02))
-        lists = (gap <= margin - 0.02).float().sum(dim=1), (gap <= margin + 0.02).float().sum(dim=1)
-        assert bool((entered >= surely + lists[0] * 7 - 0.01).all())
-        assert bool((entered <= perhaps + lists[1] * 7 + 0.01).all())
-    capped = search_levels(query, levels, directions, [3], keys, 12, 12, [1e9])
-    plain = search_levels(query, levels, directions, [3], keys, 12, 12)
-    assert torch.equal(capped.cell, plain.cell)
 
 
 @pytest.mark.usefixtures("instructions")

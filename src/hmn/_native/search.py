@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -28,10 +27,8 @@ def search_levels(
     keys: Tensor,
     rescored: int,
     k: int,
-    margins: Sequence[float] | None = None,
     weights: Sequence[Tensor] | None = None,
     *,
-    ranks: Sequence[int] | None = None,
     held: Sequence[Tensor] | None = None,
     begin: Begin | None = None,
     places: int = 0,
@@ -54,10 +51,6 @@ def search_levels(
         rescored: rows to score in full; if they are fewer than ``k``, the other places stay unused. Without
             codes, at least ``k``.
         k: results per query.
-        margins: L - 1 limits on how far a list's score may lie below an anchor, in lengths of the query.
-            Lists beyond the limit are not entered, although ``probes`` would allow it.
-        ranks: L - 1 ranks, from 1 for the best, of the scores of a level that are the anchors of
-            ``margins``. None: the best of each level.
         weights: for each level, a factor above 0 per child ``(n,)`` float32. Entries of a level are compared
             by their weighted scores; scores in full are compared without weights. Where a level but the last
             has weights, ``directions`` must be None.
@@ -80,8 +73,7 @@ def search_levels(
         check_vectors(query, "query", 1.5)  # as the kernels do: rounding makes vectors a little longer
         steps = None if seen is None else Steps(levels)
         result = pytorch.search_levels(
-            *(query, levels, directions, probes, keys, rescored, k, margins, weights),
-            ranks=ranks,
+            *(query, levels, directions, probes, keys, rescored, k, weights),
             held=held,
             begin=begin,
             steps=steps,
@@ -102,8 +94,6 @@ def search_levels(
         [level.compiled(kernels) for level in levels],
         [_rows(vectors, features) for vectors in directions],
         list(probes),
-        [math.inf] * len(probes) if margins is None else list(margins),
-        [1] * len(probes) if ranks is None else list(ranks),
         [] if weights is None else [_numbers(weight, torch.float32, "weights") for weight in weights],
         [] if held is None else [_numbers(each, torch.int32, "what lists hold") for each in held],
         *_lists(begin, count),

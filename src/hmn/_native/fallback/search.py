@@ -25,10 +25,8 @@ def search_levels(
     keys: Tensor,
     rescored: int,
     k: int,
-    margins: Sequence[float] | None = None,
     weights: Sequence[Tensor] | None = None,
     *,
-    ranks: Sequence[int] | None = None,
     held: Sequence[Tensor] | None = None,
     begin: Begin | None = None,
     steps: Steps | None = None,
@@ -41,18 +39,12 @@ def search_levels(
     if begin is None:
         begin = Begin(spent.new_zeros(len(query), 1), query.new_zeros(len(query), 1))
     lists, base = begin
-    norm = torch.linalg.vector_norm(query, dim=1, keepdim=True, dtype=torch.float64).float()
-    margins = [torch.inf] * len(probes) if margins is None else margins
     factors: Sequence[Tensor | None] = [None] * len(levels) if weights is None else weights
-    ranks = [1] * len(probes) if ranks is None else ranks
     sizes: list[Tensor | None] = [*(held or []), *[None] * len(levels)]
-    for level, direction, wanted, margin, rank, weight, size in zip(
-        levels[:-1], directions, probes, margins, ranks, factors[:-1], sizes[: len(probes)], strict=True
+    for level, direction, wanted, weight, size in zip(
+        levels[:-1], directions, probes, factors[:-1], sizes[: len(probes)], strict=True
     ):
         entry, score, count = _scan(query, level, lists, base, wanted, weight, size)  # (B, wanted)
-        if margin < torch.inf:
-            anchor = score[:, min(rank, wanted) - 1].unsqueeze(1)
-            entry = entry.masked_fill(score < anchor - margin * norm, -1)
         lists = _children(level, entry)
         if steps is not None:
             steps.note(count, lists)

@@ -139,20 +139,17 @@ std::vector<hmn::Level> plain(const std::vector<const PythonLevel*>& levels, con
 
 int64_t search(Address query, int64_t count, int64_t features, const std::vector<const PythonLevel*>& levels,
                const std::vector<Vectors>& direction, const std::vector<int64_t>& probes,
-               const std::vector<float>& margin, const std::vector<int64_t>& rank, const std::vector<Vectors>& weight,
-               const std::vector<Vectors>& held, Address list, Address base, int64_t lists, Address keys, int64_t rows,
-               int storage, int64_t rescored, int64_t places, int64_t k, Address score, Address row, Address reads,
-               Address scored, int threads) {
+               const std::vector<Vectors>& weight, const std::vector<Vectors>& held, Address list, Address base,
+               int64_t lists, Address keys, int64_t rows, int storage, int64_t rescored, int64_t places, int64_t k,
+               Address score, Address row, Address reads, Address scored, int threads) {
     const size_t steps = levels.size() - 1;
-    if (levels.empty() || direction.size() != steps || probes.size() != steps || margin.size() != steps ||
-        rank.size() != steps || (!weight.empty() && weight.size() != levels.size()) ||
+    if (levels.empty() || direction.size() != steps || probes.size() != steps ||
+        (!weight.empty() && weight.size() != levels.size()) ||
         (!held.empty() && held.size() != steps && held.size() != levels.size()) ||
         (list && (!base || lists < 1)))
-        throw hmn::Misfit("levels, directions, probes, margins, ranks, weights, held and the lists to begin with do not "
-                          "fit each other");
+        throw hmn::Misfit("levels, directions, probes, weights, held and the lists to begin with do not fit each other");
     const auto small = [](int64_t number) { return number < 1; };
-    if (rescored < 1 || k < 1 || levels[0]->length.shape(0) < 1 || std::any_of(probes.begin(), probes.end(), small) ||
-        std::any_of(rank.begin(), rank.end(), small))
+    if (rescored < 1 || k < 1 || levels[0]->length.shape(0) < 1 || std::any_of(probes.begin(), probes.end(), small))
         throw hmn::Misfit("a search needs a list to begin with, and numbers of at least 1");
     const std::vector<hmn::Level> filled = plain(levels, weight, held, features, rows);
     std::vector<hmn::Rows> vectors;
@@ -162,7 +159,7 @@ int64_t search(Address query, int64_t count, int64_t features, const std::vector
         vectors.push_back({at<void>(direction[i].first), direction[i].second, features, hmn::Storage::float32});
     }
     nb::gil_scoped_release released;
-    return hmn::search(chosen, {at<float>(query), count, features}, filled, vectors, probes, margin, rank,
+    return hmn::search(chosen, {at<float>(query), count, features}, filled, vectors, probes,
                        {at<int64_t>(list), at<float>(base), list ? lists : 1},
                        {at<void>(keys), rows, features, hmn::Storage(storage)}, rescored, places,
                        {at<float>(score), at<int64_t>(row), k}, {at<float>(reads), at<int64_t>(scored)}, threads);

@@ -80,7 +80,7 @@ void scan_list(const Simd& simd, const Level& level, const Coded& coded, const P
                 for (; bits; bits &= bits - 1) {
                     const int lane = __builtin_ctz(bits);
                     if (level.held && level.held[level.child_of(first + lane)] == 0) continue;
-                    best.push(row, {tile.score[j][lane], int32_t(first + lane)}, coded.norm[row]);
+                    best.push(row, {tile.score[j][lane], int32_t(first + lane)});
                 }
                 if (level.weight) continue;
                 if (best.threshold(row) > threshold[begin + j]) {
@@ -93,15 +93,15 @@ void scan_list(const Simd& simd, const Level& level, const Coded& coded, const P
 }
 
 // As scan_list, but entries are scored by their keys: kBlockRows entries for all queries, then the next.
-void scan_keys(const Simd& simd, const Level& level, const Coded& coded, const Queries& queries, const Rows& keys,
-               const Probe* probes, int64_t count, Best& best, Shared& shared) {
+void scan_keys(const Simd& simd, const Level& level, const Queries& queries, const Rows& keys, const Probe* probes,
+               int64_t count, Best& best, Shared& shared) {
     const int64_t first = level.slot_of(probes[0].list);
     const int64_t length = level.length[probes[0].list];
     const int32_t* child = level.child + first;
     const auto offer = [&](int64_t j, int64_t at, float score) {
         const int32_t row = probes[j].query;
         if (!(score >= std::max(best.threshold(row), shared.get(row)))) return;
-        best.push(row, {score, int32_t(first + at)}, coded.norm[row]);
+        best.push(row, {score, int32_t(first + at)});
         shared.raise(row, best.threshold(row));
     };
     const void* row[kBlockRows];
@@ -146,8 +146,7 @@ void by_list(std::vector<Probe>& probes, int64_t lists) {
 }  // namespace
 
 void scan(const Simd& simd, const Level& level, const Coded& coded, const Queries& queries, const Rows& keys,
-          const std::vector<Probe>& probes, int64_t wanted, float margin, int64_t rank, std::vector<Best>& best,
-          Team& team, bool worth) {
+          const std::vector<Probe>& probes, int64_t wanted, std::vector<Best>& best, Team& team, bool worth) {
     // sorted by list, so that a list is read once for all queries that enter it
     std::vector<Probe> ordered = probes;
     by_list(ordered, level.lists);
@@ -158,24 +157,24 @@ void scan(const Simd& simd, const Level& level, const Coded& coded, const Querie
     }
     const int threads = team.threads(worth);
     best.resize(threads);
-    for (Best& own : best) own.reset(queries.count, wanted, margin, rank);
+    for (Best& own : best) own.reset(queries.count, wanted);
     Shared shared(queries.count);
     team.each(worth, int64_t(work.size()), 1, [&](int64_t first, int64_t end, int thread) {
         for (int64_t i = first; i < end; ++i) {
             const Probe* piece = ordered.data() + work[i].begin;
             const int64_t count = work[i].end - work[i].begin;
             if (level.bits == kInFull)
-                scan_keys(simd, level, coded, queries, keys, piece, count, best[thread], shared);
+                scan_keys(simd, level, queries, keys, piece, count, best[thread], shared);
             else
                 scan_list(simd, level, coded, piece, count, best[thread], shared);
         }
     });
 }
 
-void merge(std::vector<Best>& best, const Coded& coded, int64_t query) {
+void merge(std::vector<Best>& best, int64_t query) {
     for (size_t thread = 1; thread < best.size(); ++thread)
         for (int64_t i = 0; i < best[thread].count(query); ++i)
-            best[0].push(query, best[thread].begin(query)[i], coded.norm[query]);
+            best[0].push(query, best[thread].begin(query)[i]);
     best[0].prune(query);
 }
 

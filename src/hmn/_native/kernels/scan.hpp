@@ -18,7 +18,6 @@
 namespace hmn {
 
 constexpr float kNothing = -std::numeric_limits<float>::infinity();
-constexpr float kEverything = std::numeric_limits<float>::infinity();
 constexpr int64_t kAlone = 1 << 21;     // bytes of work below which threads cost more than they save
 constexpr int64_t kMergeBytes = 64;     // bytes of work that take as long as merging an entry
 constexpr int64_t kInOrder = 32;        // largest number of entries that is kept sorted
@@ -128,25 +127,19 @@ private:
     }
 };
 
-// The best `wanted` entries per query that one thread has seen, without those that lie more than a margin below
-// the one of a given rank. A few are kept sorted; many are a pool that is pruned when it is full.
+// The best `wanted` entries per query that one thread has seen. A few are kept sorted; many are a pool that is pruned
+// when it is full.
 class Best {
 public:
-    void reset(int64_t queries, int64_t wanted, float margin, int64_t rank) {
+    void reset(int64_t queries, int64_t wanted) {
         wanted_ = wanted;
-        margin_ = margin;
-        rank_ = margin < kEverything ? std::min(rank, wanted) : 0;
-        highest_.reset(rank_ > 1 ? new float[queries * rank_] : nullptr);
-        seen_.assign(rank_ > 1 ? queries : 0, 0);
         room_ = wanted <= kInOrder ? wanted : 2 * wanted + kTile;
         entries_.reset(new Entry[queries * room_]);
         count_.assign(queries, 0);
         threshold_.assign(queries, kNothing);
     }
     float threshold(int64_t query) const { return threshold_[query]; }
-    // `norm` is the length of the query.
-    void push(int64_t query, Entry entry, float norm) {
-        anchor(query, entry.score, margin_ * norm);
+    void push(int64_t query, Entry entry) {
         Entry* own = entries_.get() + query * room_;
         int64_t& count = count_[query];
         if (wanted_ > kInOrder) {
@@ -165,46 +158,16 @@ public:
     }
     void prune(int64_t query) {
         Entry* own = entries_.get() + query * room_;
-        if (margin_ < kEverything) drop(query);
         if (count_[query] <= wanted_) return;
         std::nth_element(own, own + wanted_ - 1, own + count_[query], better);
         count_[query] = wanted_;
         threshold_[query] = std::max(threshold_[query], own[wanted_ - 1].score);
     }
-    // Drop entries that came before the threshold rose above them.
-    void drop(int64_t query) {
-        Entry* own = entries_.get() + query * room_;
-        const float threshold = threshold_[query];
-        count_[query] = std::remove_if(own, own + count_[query],
-                                       [=](const Entry& entry) { return entry.score < threshold; }) - own;
-    }
     const Entry* begin(int64_t query) const { return entries_.get() + query * room_; }
     int64_t count(int64_t query) const { return count_[query]; }
 
 private:
-    // Raise the threshold to the score of rank `rank_` among all that were pushed, less the margin.
-    void anchor(int64_t query, float score, float margin) {
-        if (rank_ == 0) return;
-        float anchor = score;
-        if (rank_ > 1) {  // a heap with the lowest of the highest scores on top
-            float* own = highest_.get() + query * rank_;
-            int64_t& seen = seen_[query];
-            if (seen == rank_) {
-                if (score <= own[0]) return;
-                std::pop_heap(own, own + seen--, std::greater<float>());
-            }
-            own[seen++] = score;
-            std::push_heap(own, own + seen, std::greater<float>());
-            if (seen < rank_) return;
-            anchor = own[0];
-        }
-        threshold_[query] = std::max(threshold_[query], anchor - margin);
-    }
-
-    int64_t wanted_ = 0, room_ = 0, rank_ = 0;
-    float margin_ = kEverything;
-    std::unique_ptr<float[]> highest_;
-    std::vector<int64_t> seen_;
+    int64_t wanted_ = 0, room_ = 0;
     std::unique_ptr<Entry[]> entries_;
     std::vector<int64_t> count_;
     std::vector<float> threshold_;
@@ -221,10 +184,10 @@ struct Probe {
 // thread, to be merged query by query by whoever goes through the queries next: every loop of a team waits for its
 // slowest thread at its end, so there are as few as possible.
 void scan(const Simd&, const Level&, const Coded&, const Queries&, const Rows& keys, const std::vector<Probe>&,
-          int64_t wanted, float margin, int64_t rank, std::vector<Best>& best, Team&, bool worth);
+          int64_t wanted, std::vector<Best>& best, Team&, bool worth);
 
 // Merge what the threads found for a query; the first element gets the result.
-void merge(std::vector<Best>& best, const Coded& coded, int64_t query);
+void merge(std::vector<Best>& best, int64_t query);
 
 // Whether merging all queries is worth threads.
 bool worth_merging(const std::vector<Best>& best, int64_t queries);

@@ -37,7 +37,7 @@ bool screened(const Simd& simd, const Queries& queries, const Level& level, floa
     const bool worth = queries.count * entries * level.entry_bytes() >= kAlone;
     std::vector<Best> best;
     const auto score = [&](int64_t query, std::vector<Entry>& bound, std::vector<Entry>& top) {
-        merge(best, coded, query);
+        merge(best, query);
         bound.assign(best[0].begin(query), best[0].begin(query) + best[0].count(query));
         std::sort(bound.begin(), bound.end(), better);
         top.clear();  // a heap, its worst entry first
@@ -64,7 +64,7 @@ bool screened(const Simd& simd, const Queries& queries, const Level& level, floa
         fill_best(top, found, query);
     };
     team.together(worth, [&] {
-        scan(simd, level, coded, queries, keys, entered, room, kEverything, 1, best, team, worth);
+        scan(simd, level, coded, queries, keys, entered, room, best, team, worth);
         const bool many =
             queries.count * found.k * keys.bytes() >= kAlone || worth_merging(best, queries.count);
         team.each(many, queries.count, kPiece, [&](int64_t first, int64_t end, int) {

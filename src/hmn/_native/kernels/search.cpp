@@ -11,8 +11,6 @@ struct Descent {
     const std::vector<Level>& levels;
     const std::vector<Rows>& direction;
     const std::vector<int64_t>& probes;
-    const std::vector<float>& margin;
-    const std::vector<int64_t>& rank;
     const Rows& keys;
     int64_t rescored;
     Found found;
@@ -43,8 +41,8 @@ void Descent::from(int64_t number) {
     }
     const bool worth = entries * (level.bits == kInFull ? keys.bytes() : level.entry_bytes()) >= kAlone;
     team.together(worth, [&] {
-        scan(simd, level, coded, queries, keys, entered, last ? rescored : probes[number],
-             last ? kEverything : margin[number], last ? 1 : rank[number], best, team, worth);
+        scan(simd, level, coded, queries, keys, entered, last ? rescored : probes[number], best,
+             team, worth);
         if (last) {
             rescore();
         } else {
@@ -57,7 +55,7 @@ void Descent::from(int64_t number) {
 // Enter the lists of the next level that the best entries of this one stand for.
 void Descent::enter(int64_t number) {
     team.each(worth_merging(best, queries.count), queries.count, kPiece, [&](int64_t first, int64_t end, int) {
-        for (int64_t query = first; query < end; ++query) merge(best, coded, query);
+        for (int64_t query = first; query < end; ++query) merge(best, query);
     });
     std::vector<int64_t> begin(queries.count + 1, 0);
     for (int64_t query = 0; query < queries.count; ++query) begin[query + 1] = begin[query] + best[0].count(query);
@@ -96,7 +94,7 @@ void Descent::rescore() {
     team.each(worth, queries.count, kPiece, [&](int64_t first, int64_t end, int) {
         std::vector<Entry> entries;
         for (int64_t query = first; query < end; ++query) {
-            merge(best, coded, query);
+            merge(best, query);
             const Entry* own = best[0].begin(query);
             const int64_t own_count = best[0].count(query);
             const int64_t scored = leaves.bits == kInFull ? listed[query] : own_count;
@@ -123,9 +121,8 @@ void Descent::rescore() {
 }  // namespace
 
 int64_t search(const Simd& simd, const Queries& queries, const std::vector<Level>& levels,
-               const std::vector<Rows>& direction, const std::vector<int64_t>& probes, const std::vector<float>& margin,
-               const std::vector<int64_t>& rank, const Begin& begin, const Rows& keys, int64_t rescored, int64_t places,
-               Found found, Spent spent, int threads) {
+               const std::vector<Rows>& direction, const std::vector<int64_t>& probes, const Begin& begin,
+               const Rows& keys, int64_t rescored, int64_t places, Found found, Spent spent, int threads) {
     Team team(threads);
     const Coded coded(queries, 8, team);
     if (!coded.finite) return -1;
@@ -140,7 +137,7 @@ int64_t search(const Simd& simd, const Queries& queries, const std::vector<Level
         }
     }
     const std::vector<int64_t> nothing(queries.count, 0);
-    Descent descent{simd, queries, levels, direction, probes, margin, rank, keys, rescored, found, spent, team, coded,
+    Descent descent{simd, queries, levels, direction, probes, keys, rescored, found, spent, team, coded,
                     std::move(entered), nothing, nothing, {}};
     descent.from(0);
     int64_t unfilled = 0;

@@ -96,12 +96,11 @@ struct Begin {
 };
 
 // The best k rows per query. `direction[l]` holds the vectors of the lists of level l + 1; if it is null, a list's
-// vector is what its code stands for. At most `probes[l]` of them are entered, and only those whose score lies
-// within `margin[l]` times the query's length of the score of rank `rank[l]`, from 1 for the best. Returns the number
-// of queries with fewer than `places` results; or -1, without results, if a query is not finite.
+// vector is what its code stands for. The best `probes[l]` of them are entered. Returns the number of queries with
+// fewer than `places` results; or -1, without results, if a query is not finite.
 int64_t search(const Simd&, const Queries&, const std::vector<Level>&, const std::vector<Rows>& direction,
-               const std::vector<int64_t>& probes, const std::vector<float>& margin, const std::vector<int64_t>& rank,
-               const Begin&, const Rows& keys, int64_t rescored, int64_t places, Found, Spent, int threads);
+               const std::vector<int64_t>& probes, const Begin&, const Rows& keys, int64_t rescored, int64_t places,
+               Found, Spent, int threads);
 
 // The best k rows per query among all entries of one level, by an upper bound of each row's score. An entry's
 // `along` is the length of its decoded vector, plus the distance of that vector from the row divided by `ratio`.
