@@ -113,7 +113,8 @@ class Index(Protocol):
         Args:
             state: tensors by name. They are copied, so that later changes to the index do not reach them.
             keys: ``(rows, D)`` storage of the keys, shared as in ``build``; needed if the state was saved
-                without keys, used in place of the state's own keys otherwise.
+                without keys, used in place of the state's own keys otherwise. They are kept in the storage
+                type of this index, whatever type that of the state had.
 
         Raises:
             ShapeError: a tensor is missing or does not fit; the index stays as it was.

@@ -92,6 +92,42 @@ def changed_index(name: str, **settings: Any) -> Index:
     return index
 
 
+TYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+@pytest.mark.parametrize("name", listed(STRUCTURES))
+@pytest.mark.parametrize("with_keys", [True, False])
+@pytest.mark.parametrize(("saved", "loaded"), [(a, b) for a in TYPES for b in TYPES])
+def test_a_state_loads_into_an_index_of_another_storage(
+    name: str, with_keys: bool, saved: torch.dtype, loaded: torch.dtype
+) -> None:
+    generator = torch.Generator().manual_seed(1)
+    keys, query = (torch.randn(rows, 12, generator=generator) for rows in (600, 9))
+    index, other, fresh = (make_index(name, storage=storage) for storage in (saved, loaded, loaded))
+    live, held = torch.arange(60, 1200, 2), keys.to(saved)
+    for each in (index, fresh):
+        each.build(held, torch.arange(600) * 2)
+        each.remove(torch.arange(0, 60, 2))
+    other.load_state_dict(index.state_dict(with_keys=with_keys), None if with_keys else held)
+    assert other.stats()["storage"] == str(loaded).removeprefix("torch.")
+    # scores are those of the keys as they are kept now, and it finds what one built with this storage finds
+    exact = query @ held.to(loaded).float().T
+    best, shares = live[exact[:, 30:].topk(10, dim=1).indices], []
+    for each in (other, fresh):
+        found = each.search(query, 10)
+        torch.testing.assert_close(found.score, exact.gather(1, found.cell // 2), rtol=1e-5, atol=1e-5)
+        shares.append(float((best.unsqueeze(2) == found.cell.unsqueeze(1)).any(dim=2).float().mean()))
+    assert shares == pytest.approx([shares[1]] * 2, abs=0.05)
+    # what is saved again belongs to the keys as they are kept now
+    again = make_index(name, storage=loaded)
+    again.load_state_dict(other.state_dict(with_keys=False), held.to(loaded))
+    assert torch.equal(again.search(query, 10).cell, other.search(query, 10).cell)
+    changed = held.clone()
+    changed[100, 3] += 1
+    with pytest.raises(ShapeError, match=r"checksum of the keys is .* expected .* saved with, or build"):
+        other.load_state_dict(index.state_dict(with_keys=False), changed)
+
+
 @pytest.mark.parametrize("name", listed(STRUCTURES))
 @pytest.mark.parametrize("way", COPIES)
 def test_a_copy_answers_the_same_and_is_an_index_of_its_own(name: str, way: str) -> None:

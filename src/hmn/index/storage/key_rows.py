@@ -109,11 +109,7 @@ class KeyRows:
         return self.keys.shape[1]
 
     def check_storage(self) -> None:
-        """Refuse keys that are gone: another owner of their storage has freed it.
-
-        Raises:
-            ShapeError: the storage is smaller than the keys.
-        """
+        """Refuse keys that are gone, with a ShapeError: another owner of their storage has freed it."""
         if self.keys.untyped_storage().nbytes() < self._bytes:
             raise ShapeError(
                 f"the storage of the keys has {self.keys.untyped_storage().nbytes()} bytes, expected "
@@ -182,8 +178,7 @@ class KeyRows:
         self.written_from = self.keys, self.keys._version
         self._before = _Before(self._attributes(), rows, torch.full_like(rows, -1), new=tuple(cells.tolist()))
         following = torch.arange(self.used, self.used + len(cells), device="cpu")
-        follows = torch.equal(cells.cpu(), following)
-        if self._row is None and not follows:
+        if self._row is None and not torch.equal(cells.cpu(), following):
             self._keep_tables(torch.arange(self.used, device=self.keys.device))
         reused = min(len(cells), self._free_count)
         self._make_own(self.used + len(cells) - reused)
@@ -299,13 +294,15 @@ class KeyRows:
         if "rows.cell" in saved or "rows.free" in saved:
             rows._load_tables(saved)
         if "rows.checksum" in saved:
-            rows._check_keys(int(saved.tensor("rows.checksum", torch.int64, ())))
+            rows._check_keys(
+                int(saved.tensor("rows.checksum", torch.int64, ())), as_tensor(keys, "keys", floats=True)
+            )
         return rows
 
-    def checksum(self) -> int:
-        """A number that changes with the key of any cell; see ``hmn.index.storage.fingerprint``."""
-        live, fingerprint = self.live(), row_fingerprints(self.keys[: self.used])
-        return checksum_of(fingerprint[live], self.cells_at(live))
+    def checksum(self, keys: Tensor | None = None) -> int:
+        """A number that changes with any cell's key, or that other keys would give; see ``fingerprint``."""
+        live, fingerprint = self.live(), row_fingerprints((self.keys if keys is None else keys)[: self.used])
+        return checksum_of(fingerprint.to(live.device)[live], self.cells_at(live))
 
     def stats(self) -> dict[str, int | float | str]:
         """Sizes, for people to read."""
@@ -328,19 +325,20 @@ class KeyRows:
             refuse("rows.cell", f"not of distinct cells ({error})", "each cell once")
         self._free, self._free_count = free.tolist(), len(free)
 
-    def _check_keys(self, expected: int) -> None:
+    def _check_keys(self, expected: int, given: Tensor) -> None:
+        """Refuse keys that are not those of the state, neither as they are kept nor as they were given."""
         got = self.checksum()
-        if got != expected:
+        if expected != got and (given.dtype not in STORAGE or expected != self.checksum(given)):
             raise ShapeError(
-                f"the checksum of the keys is {got}, expected {expected}: the state is that of other keys; "
-                "give the keys that it was saved with, or build the index again"
+                f"the checksum of the keys is {got}, expected {expected}: the state is that of other keys, "
+                "or of these as another type; give the keys it was saved with, or build the index again"
             )
 
     def _checked(self, cells: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
         cells, keys = as_ids(cells), check_keys(keys)
         if keys.shape != (len(cells), self.features):
-            expected = f"({len(cells)}, {self.features})"
-            raise ShapeError(f"keys are {tuple(keys.shape)}, expected {expected}: one key per cell")
+            wanted = len(cells), self.features
+            raise ShapeError(f"keys are {tuple(keys.shape)}, expected {wanted}: one key per cell")
         keys = as_storage(keys, self.keys.dtype).to(self.keys.device)
         return cells, keys.clone() if _overlap(keys, self.keys) else keys
 
