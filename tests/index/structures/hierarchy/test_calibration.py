@@ -74,3 +74,37 @@ def test_few_queries_and_queries_of_zeros_teach_nothing(zeros: bool) -> None:
     _, more = clustered(0, 3_000, 120)
     index.learn(more[:50], (more[:50] @ keys.T).argmax(dim=1))
     assert index.groups.measured.added == -1
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_cells_that_all_get_other_keys_bit_by_bit_are_found(loaded: bool) -> None:
+    old, _ = clustered(1, 3_000, 1)
+    generator = torch.Generator().manual_seed(0)
+    keys, query = (torch.randn(rows, 32, generator=generator) for rows in (3_000, 100))
+    index, fresh = HierarchicalIndex(), HierarchicalIndex()
+    index.build(old)
+    fresh.build(keys)
+    before = index.groups.measured
+    parts = torch.randperm(3_000, generator=generator).split(150)
+    for number, part in enumerate(parts):
+        assert index.groups.measured is before or loaded
+        assert index.groups.measured.written == 150 * number
+        index.update(part, keys[part])
+        if loaded and number == 9:
+            state = index.state_dict()
+            index = HierarchicalIndex()
+            index.load_state_dict(state)
+    assert index.groups.measured.written == 0
+    found, wanted = (recall(each.search(query, 10), query, keys, 10) for each in (index, fresh))
+    assert found > wanted - 0.03
+
+
+def test_what_was_learned_stays_whatever_is_written() -> None:
+    keys, query = clustered(0, 1_000, 120)
+    index = HierarchicalIndex()
+    index.build(keys)
+    index.learn(query, (query @ keys.T).argmax(dim=1))
+    measured = index.groups.measured
+    for part in torch.arange(1_000).split(100) * 2:
+        index.update(part, keys[part] * 1.1)
+    assert index.groups.measured is measured

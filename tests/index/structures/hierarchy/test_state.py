@@ -94,6 +94,15 @@ def test_a_state_with_a_part_missing_or_cut_is_refused(name: str) -> None:
     assert_sound(index)
 
 
+def test_a_state_that_does_not_count_written_cells_loads() -> None:
+    state, index = saved(), HierarchicalIndex(40)
+    index.load_state_dict(state)
+    assert index.groups.measured.written == 120
+    index.load_state_dict({**state, "measured": state["measured"][:8]})
+    assert index.groups.measured.written == 0
+    assert_sound(index)
+
+
 def swapped(tensor: Tensor) -> Tensor:
     """The tensor with its first two different numbers swapped."""
     other = int((tensor != tensor[0]).nonzero()[0])
@@ -115,6 +124,7 @@ def swapped(tensor: Tensor) -> Tensor:
         ("measured", lambda measured: measured.mul_(torch.nan), "measured is"),
         ("measured", lambda measured: measured[[0, 1, 2, 3, 4, 6, 5]], "measured is"),
         ("measured", lambda measured: measured[:5], "measured is"),
+        ("measured", lambda measured: torch.cat([measured[:8], measured[8:] - 10**6]), "measured is"),
         ("routing.length", lambda length: length.zero_(), "routing.length is of 0 groups"),
     ],
 )

@@ -150,15 +150,16 @@ def learn_limits(groups: Groups, rows: KeyRows, query: Tensor, row: Tensor, look
 def is_outdated(groups: Groups, rows: KeyRows, written: Tensor, *, added: bool) -> bool:
     """Whether rows ``(n,)`` that were written make it necessary to measure again.
 
-    That is so where a key is far longer than all were, or where half of the cells are new. What was learned
-    from queries is kept.
+    That is so where a key is far longer than all were, where half of the cells are new or have new keys at
+    once, or where as many cells were written bit by bit as there are. What was learned from queries is kept.
     """
     measured = groups.measured
     if measured.added < 0 or not len(written):
         return False
     measured.added += len(written) if added else 0
-    new = max(measured.added, len(written))
-    return 2 * new >= len(rows) or _longest(rows, written) > LONGER * measured.longest
+    measured.written += len(written)
+    new = max(2 * measured.added, 2 * len(written), measured.written)
+    return new >= len(rows) or _longest(rows, written) > LONGER * measured.longest
 
 
 def _measure(groups: Groups, sample: Sample, share: float, look: Search) -> Point:

@@ -56,6 +56,7 @@ class Measured:
         most: for queries of any kind: what a search does at ``reach=100``.
         added: cells added since then; -1 if ``calibrate`` did not measure.
         longest: length of the longest key that there was then.
+        written: cells added or given other keys since then; a cell counts each time.
         last: settings of a search, and the limits that they and these numbers gave.
     """
 
@@ -63,6 +64,7 @@ class Measured:
     most: Point
     added: int = -1
     longest: float = 0.0
+    written: int = 0
     last: tuple[tuple[object, ...], Limits] | None = field(default=None, repr=False, compare=False)
 
     def at(self, times: float) -> Point:

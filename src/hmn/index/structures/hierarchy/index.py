@@ -70,7 +70,8 @@ class HierarchicalIndex(Structure[Groups], Tunable):
     all features where neither suffices.
 
     The build measures how far to look, so that ``reach=100`` finds more than nine of ten best cells. Adding
-    cells measures again each time their number has doubled, or where a key is far longer than all before it.
+    cells measures again each time their number has doubled, or where a key is far longer than all before it;
+    so do changes, once as many cells were written as there are.
 
     Cells that are added, removed or given other keys are filed at a cost that hardly depends on N. A group
     that outgrows three times its intended size is split; one that shrinks below half of it is dropped, and
