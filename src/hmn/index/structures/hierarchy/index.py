@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from hmn._native import kernels
+from hmn._native.fallback.groups import BOUND_BYTES
 from hmn._native.finite import check_vectors
 from hmn._native.groups import Limits
+from hmn._native.level import LANES
 from hmn.errors import ConfigError, ShapeError
 from hmn.index.checks import as_ids, check_callable, check_count, check_counts, check_query
 from hmn.index.precision import own_arithmetic
@@ -40,6 +42,8 @@ LEAST_SPARE = 8
 """Cells scored in full per query beyond the number of results, besides those that were measured to pay."""
 MAX_REACH = 1000
 """Reach, in hundredths of what was measured, from which on all cells are scored in full."""
+MOST_SCREENED = 12
+"""Cells whose codes a search reads at most, as a rule, in multiples of those looked at first."""
 TILED = "int4"
 """Value of ``codes`` with which many queries skip the short codes."""
 FEW_QUERIES = 8
@@ -51,6 +55,11 @@ SAMPLED_QUERIES = 4096
 def pays(kept: int, cells: int) -> bool:
     """Whether to look at groups first, rather than score all cells in full."""
     return kept < cells
+
+
+def saves(first: int, cells: int, screened_bytes: float, key_bytes: int) -> bool:
+    """Whether codes save reads; where those of a cell take more bytes than its key, only among many cells."""
+    return screened_bytes < key_bytes or MOST_SCREENED * first * screened_bytes < cells * key_bytes
 
 
 class HierarchicalIndex(Structure[Groups], Tunable):
@@ -235,6 +244,11 @@ class HierarchicalIndex(Structure[Groups], Tunable):
             self._calibrate(rows, groups)
 
     def _search(self, rows: KeyRows, groups: Groups, query: Tensor, k: int) -> SearchResult:
+        keys, screened_bytes = rows.keys, groups.cells.level.entry_bytes + BOUND_BYTES / LANES
+        first = max(FIRST_PER_RESULT * k, LEAST_FIRST)
+        if not saves(first, len(rows), screened_bytes, keys.shape[1] * keys.element_size()):
+            check_vectors(query, "query")
+            return search_all(rows, query, k)
         tiles = self.codes == TILED and len(query) >= FEW_QUERIES
         return self._look(rows, groups, query, k, self.reach, self.wanted, tiles=tiles)
 
