@@ -44,16 +44,16 @@ def _rescored(build: Setting, k: int) -> list[Setting]:
     return [{}] if build["codes"] is None else over("rescore", per_result(k, 1.6, 2.4, 3.6, 6, 10, 20))
 
 
-def _rescored_or_not(_build: Setting, k: int) -> list[Setting]:
-    """As measured when the index was built, and more or fewer."""
-    return over("rescore", [None, *per_result(k, 1.6, 2.4, 3.6, 6, 10)])
+def _screened(_build: Setting, k: int) -> list[Setting]:
+    """Both codes; cells scored in full as measured when the index was built, and more or fewer."""
+    return times(over("codes", ["int1", "int4"]), over("rescore", [None, *per_result(k, 2.4, 6)]))
 
 
 EXACT = Kind("exact")
 """Exact search."""
 CLUSTER = Kind("cluster", "num_probes", lambda build, _: int(build["num_clusters"]), _rescored)
 """Clusters."""
-HIERARCHY = Kind("hierarchy", "reach", lambda _build, _cells: 1000, _rescored_or_not)
+HIERARCHY = Kind("hierarchy", "reach", lambda _build, _cells: 1000, _screened)
 """A hierarchy of groups, which was taught no queries; from a reach of 1000 on it is exact."""
 WTA_HASH = Kind("wta-hash", "num_probes", lambda build, _: 1 + int(build["num_permutations"]))
 """Winner-take-all hashing."""
