@@ -57,7 +57,7 @@ def test_it_finds_the_fewest_probes_that_reach_the_recall(
     keys, query = data
     index = ClusterIndex(num_clusters, 1 if isinstance(num_clusters, int) else (1, 1), codes="int8")
     index.build(keys)
-    tuned = tune(index, query, 10, target_recall=0.9)
+    tuned = tune(index, query, 10, target_recall=0.9, margin=0)
     assert tuned.reached
     assert tuned.recall == pytest.approx(true_recall(index, keys, query, 10), abs=1e-9)
     assert tuned.recall >= 0.9
@@ -72,7 +72,7 @@ def test_every_structure_reaches_a_recall_and_a_smaller_one_costs_less(
     keys, query = few
     index = made(name, keys)
     setting, most = index.effort_name, index.max_effort
-    less, more = (tune(index, query, 10, target_recall=target) for target in (0.5, 0.9))
+    less, more = (tune(index, query, 10, target_recall=target, margin=0) for target in (0.5, 0.9))
     assert less.reached and more.reached and more.setting == setting
     assert index.effort == more.value
     assert more.recall >= 0.9
@@ -83,6 +83,52 @@ def test_every_structure_reaches_a_recall_and_a_smaller_one_costs_less(
     assert "HNSW" in name or true_recall(index, keys, query, 10) < 0.9
     index.effort = most
     assert true_recall(index, keys, query, 10) > 0.97
+
+
+@pytest.mark.parametrize("margin", [0.5, 2])
+def test_with_a_margin_it_finds_the_fewest_probes_whose_recall_exceeds_the_target_by_it(
+    data: tuple[Tensor, Tensor], margin: float
+) -> None:
+    keys, query = data
+    index = ClusterIndex(50)
+    index.build(keys)
+    best = (query.double() @ keys.double().T).topk(10, dim=1).indices
+
+    def lowest(probes: int) -> float:
+        index.num_probes = probes
+        found = (index.search(query, 10).cell.unsqueeze(2) == best.unsqueeze(1)).any(dim=2).double()
+        share = found.mean(dim=1)
+        return float(share.mean() - margin * share.std() / math.sqrt(len(share)))
+
+    tuned = tune(index, query, 10, target_recall=0.9, margin=margin)
+    assert tuned.reached and tuned.recall == pytest.approx(true_recall(index, keys, query, 10), abs=1e-9)
+    assert lowest(tuned.value - 1) < 0.9 <= lowest(tuned.value)
+
+
+@pytest.mark.parametrize("name", ["cluster:num_clusters=100", "hierarchy:num_groups=60"])
+def test_queries_that_tuning_has_not_seen_reach_the_recall(data: tuple[Tensor, Tensor], name: str) -> None:
+    generator = torch.Generator().manual_seed(5)
+    keys, index = data[0], made(name, data[0])
+    near = keys[torch.randint(3000, (3000,), generator=generator)]
+    pool = near + 0.5 * torch.randn(3000, 16, generator=generator)
+    held = []
+    for _ in range(20):
+        order = torch.randperm(3000, generator=generator)
+        tune(index, pool[order[:64]], 10, target_recall=0.9)
+        held.append(true_recall(index, keys, pool[order[64:]], 10))
+    assert sum(recall >= 0.9 for recall in held) >= 17
+
+
+def test_a_recall_below_the_target_plus_its_margin_is_reached_all_the_same(
+    data: tuple[Tensor, Tensor],
+) -> None:
+    index = made("wta-hash:num_tables=6,num_permutations=2,prefix=6", data[0])
+    index.effort = index.max_effort
+    most = true_recall(index, data[0], data[1], 10)
+    assert most < 0.999  # no effort finds all
+    tuned = tune(index, data[1], 10, target_recall=most - 1e-6)
+    assert tuned.reached and tuned.value == index.max_effort
+    assert not tune(index, data[1], 10, target_recall=most + 1e-3).reached
 
 
 @pytest.mark.parametrize("name", listed(COUNTED))
@@ -243,6 +289,9 @@ def test_recall_counts_equal_scores_whichever_cell_has_them() -> None:
         ({"target_reads": 0.0}, "more than 0"),
         ({"target_recall": "0.5"}, "target_recall is '0.5', expected a number"),
         ({"target_reads": True}, "target_reads is True, expected a number"),
+        ({"target_recall": 0.9, "margin": -1.0}, "margin is -1.0, expected a number of standard errors"),
+        ({"target_recall": 0.9, "margin": math.inf}, "margin is inf"),
+        ({"target_recall": 0.9, "margin": "2"}, "margin is '2', expected a number"),
     ],
 )
 def test_bad_targets_are_refused(

@@ -16,6 +16,9 @@ from hmn.index.protocol import Index, Tunable
 from hmn.index.structures.exact import ExactIndex
 from hmn.results import SearchResult
 
+MARGIN = 1.64
+"""Standard errors by which a recall must exceed its target: 19 times in 20, unseen queries then reach it."""
+
 
 @dataclass(frozen=True)
 class Tuned:
@@ -44,6 +47,7 @@ def tune(
     target_recall: float | None = None,
     target_reads: float | None = None,
     best: SearchResult | None = None,
+    margin: float = MARGIN,
 ) -> Tuned:
     """Set how far an index looks: to reach a recall with the fewest reads, or to spend a number of reads.
 
@@ -52,11 +56,14 @@ def tune(
 
     Args:
         index: a built index that is ``Tunable``; its setting is changed.
-        queries: ``(B, D)`` queries like those that will be asked; some hundreds will do.
+        queries: ``(B, D)`` queries like those that will be asked; some hundreds will do. The more there are,
+            the less is spent on ``margin``.
         k: results per query. Of an index that wants fewer (``HierarchicalIndex.wanted``), those count.
         target_recall: recall to reach, above 0 and at most 1; give this or ``target_reads``.
         target_reads: reads per query to spend, above 0.
         best: the results that count as right for these queries; those of exact search if not given.
+        margin: standard errors by which the recall of these queries must exceed ``target_recall``, so that
+            others reach it as well; 0 for none.
 
     Raises:
         ConfigError: not exactly one target is given, it is out of its range, or there are no queries; the
@@ -67,6 +74,9 @@ def tune(
         raise ConfigError(f"got {got} of target_recall and target_reads, expected exactly one of them")
     _check_number("target_recall", target_recall)
     _check_number("target_reads", target_reads)
+    _check_number("margin", margin)
+    if not 0 <= margin < math.inf:
+        raise ConfigError(f"margin is {margin}, expected a number of standard errors, 0 or more")
     if target_recall is not None and not 0 < target_recall <= 1:
         raise ConfigError(f"target_recall is {target_recall}, expected above 0 and at most 1")
     if target_reads is not None and not target_reads > 0:
@@ -85,7 +95,7 @@ def tune(
     best = SearchResult(best.score[:, :counted], best.cell[:, :counted], best.reads, best.cells_scored)
     before = getattr(index, name)  # all of the setting: the effort may be a part of it
     try:
-        chosen = _search(index, queries, k, best, target_recall, target_reads)
+        chosen = _search(index, queries, k, best, target_recall, target_reads, margin)
     except BaseException:
         setattr(index, name, before)
         raise
@@ -106,14 +116,18 @@ def _search(
     best: SearchResult,
     target_recall: float | None,
     target_reads: float | None,
+    margin: float,
 ) -> Tuned:
     """Find the setting, see ``tune``; the index is left with any of those that were tried."""
     name, most = index.effort_name, index.max_effort
+    lowest: dict[int, float] = {}  # by value, the recall of unseen queries at least
 
     def tried(value: int) -> Tuned:
         index.effort = value
         result = index.search(queries, k)
-        recall, reads = recall_at_k(result, best), float(result.reads.mean())
+        share, reads = _shares(result, best), float(result.reads.mean())
+        recall = _mean(share)
+        lowest[value] = recall - margin * _standard_error(share)
         if target_reads is not None and math.isnan(reads):
             raise ConfigError(
                 f"the reads of this {index.stats()['structure']} are unknown, expected an index that counts "
@@ -125,7 +139,10 @@ def _search(
         return Tuned(name, value, recall, reads, abs(reads - target_reads) <= target_reads / 10)
 
     def enough(trial: Tuned) -> bool:
-        return trial.reached if target_reads is None else trial.reads >= target_reads
+        if target_reads is not None:
+            return trial.reads >= target_reads
+        assert target_recall is not None
+        return lowest[trial.value] >= target_recall
 
     low = high = tried(1)
     while not enough(high) and high.value < most:
@@ -154,10 +171,23 @@ def recall_at_k(found: SearchResult, exact: SearchResult) -> float:
         found: results ``(B, k)`` with true scores.
         exact: the results of exact search.
     """
+    return _mean(_shares(found, exact))
+
+
+def _mean(share: Tensor) -> float:
+    return float(share.mean()) if len(share) else 1.0
+
+
+def _standard_error(share: Tensor) -> float:
+    return float(share.std()) / math.sqrt(len(share)) if len(share) > 1 else 0.0
+
+
+def _shares(found: SearchResult, exact: SearchResult) -> Tensor:
+    """The recall ``(B,)`` of each query; see ``recall_at_k``."""
     used = exact.cell >= 0  # (B, k)
     last = exact.score.masked_fill(~used, torch.inf).amin(dim=1, keepdim=True)
     slack = 1e-5 * last.abs().clamp(min=1e-6)
     right = ((found.score >= last - slack) & (found.cell >= 0)).sum(dim=1).double()
     wanted = used.sum(dim=1).double()  # (B,)
     share: Tensor = torch.where(wanted > 0, right.clamp(max=wanted) / wanted.clamp(min=1), 1.0)
-    return float(share.mean()) if len(share) else 1.0
+    return share

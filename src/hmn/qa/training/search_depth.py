@@ -75,7 +75,7 @@ class SearchDepth:
         if self.learned or getattr(index, "wanted", None) is not None:
             self.effort = self._tune_widely(index, configured)
         else:
-            self._tuned = tune(index, self._queries(), self._k, target_recall=self._recall)
+            self._tuned = tune(index, self._queries(), self._k, target_recall=self._recall, margin=0)
             self.effort = self._tuned.value
         self.text = with_setting(self._given, index, index.effort_name)
 
@@ -108,7 +108,7 @@ class SearchDepth:
         index.effort = WIDE * configured
         wanted = getattr(index, "wanted", None) or 1
         best = index.search(query, wanted)
-        return tune(index, query, wanted, target_recall=AGREED, best=best).value
+        return tune(index, query, wanted, target_recall=AGREED, best=best, margin=0).value
 
     def _tunable(self) -> Tunable | None:
         """The index, if its effort is to be tuned."""
