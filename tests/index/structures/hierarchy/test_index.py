@@ -210,11 +210,11 @@ def test_an_index_may_be_built_without_cells_and_lose_all(
         index.remove(torch.arange(2))
 
 
-@pytest.mark.parametrize("features", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize("features", [1, 2, 3, 4, 8, 12, 20])
 @pytest.mark.parametrize("k", [1, 10, 50])
 def test_no_search_of_few_features_reads_more_than_all_keys(features: int, k: int) -> None:
     generator = torch.Generator().manual_seed(0)
-    for cells in (100, 1_000, 4_000) if features < 4 else (1_000, 4_000):
+    for cells in (70, 100, 300, 1_000, 4_000):
         keys, query = (torch.randn(rows, features, generator=generator) for rows in (cells, 40))
         index = HierarchicalIndex(storage=torch.float32)
         index.build(keys)

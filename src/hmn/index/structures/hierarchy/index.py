@@ -42,8 +42,10 @@ LEAST_SPARE = 8
 """Cells scored in full per query beyond the number of results, besides those that were measured to pay."""
 MAX_REACH = 1000
 """Reach, in hundredths of what was measured, from which on all cells are scored in full."""
+SCREENED = 4
+"""Cells whose codes a search among few cells reads, as a rule, in multiples of those looked at first."""
 MOST_SCREENED = 12
-"""Cells whose codes a search reads at most, as a rule, in multiples of those looked at first."""
+"""The same where the codes of a cell take more bytes than its key."""
 TILED = "int4"
 """Value of ``codes`` with which many queries skip the short codes."""
 FEW_QUERIES = 8
@@ -52,14 +54,19 @@ SAMPLED_QUERIES = 4096
 """Upper limit of queries that limits are learned from; more change little."""
 
 
-def pays(kept: int, cells: int) -> bool:
-    """Whether to look at groups first, rather than score all cells in full."""
-    return kept < cells
+def pays(limits: Limits, rows: KeyRows, groups: Groups) -> bool:
+    """Whether to look at groups first, rather than score all cells in full.
 
-
-def saves(first: int, cells: int, screened_bytes: float, key_bytes: int) -> bool:
-    """Whether codes save reads; where those of a cell take more bytes than its key, only among many cells."""
-    return screened_bytes < key_bytes or MOST_SCREENED * first * screened_bytes < cells * key_bytes
+    That reads the codes of all groups, those of a few times as many cells as are looked at first, and the
+    keys of the best of these.
+    """
+    key = rows.keys.shape[1] * rows.keys.element_size()
+    screened = groups.cells.level.entry_bytes + BOUND_BYTES / LANES
+    times = SCREENED if screened < key else MOST_SCREENED
+    least = (
+        len(groups) * groups.routing.level.entry_bytes + times * limits.first * screened + limits.kept * key
+    )
+    return limits.kept < len(rows) and least < len(rows) * key
 
 
 class HierarchicalIndex(Structure[Groups], Tunable):
@@ -244,11 +251,6 @@ class HierarchicalIndex(Structure[Groups], Tunable):
             self._calibrate(rows, groups)
 
     def _search(self, rows: KeyRows, groups: Groups, query: Tensor, k: int) -> SearchResult:
-        keys, screened_bytes = rows.keys, groups.cells.level.entry_bytes + BOUND_BYTES / LANES
-        first = max(FIRST_PER_RESULT * k, LEAST_FIRST)
-        if not saves(first, len(rows), screened_bytes, keys.shape[1] * keys.element_size()):
-            check_vectors(query, "query")
-            return search_all(rows, query, k)
         tiles = self.codes == TILED and len(query) >= FEW_QUERIES
         return self._look(rows, groups, query, k, self.reach, self.wanted, tiles=tiles)
 
@@ -264,8 +266,8 @@ class HierarchicalIndex(Structure[Groups], Tunable):
         tiles: bool = False,
     ) -> SearchResult:
         """Search within a reach; one of None scores all cells."""
-        limits = self._limits(groups, k, reach, k if wanted is None else min(k, wanted))
-        if limits is None or not pays(limits.kept, len(rows)):
+        limits = self._limits(rows, groups, k, reach, k if wanted is None else min(k, wanted))
+        if limits is None:
             check_vectors(query, "query")
             return search_all(rows, query, k)
         return groups.searcher().search(
@@ -277,12 +279,12 @@ class HierarchicalIndex(Structure[Groups], Tunable):
             wider=partial(search_all, rows, k=k),
         )
 
-    def _limits(self, groups: Groups, k: int, reach: int | None, wanted: int) -> Limits | None:
-        """How far to look for k results; None for all cells."""
+    def _limits(self, rows: KeyRows, groups: Groups, k: int, reach: int | None, wanted: int) -> Limits | None:
+        """How far to look for k results; None to score all cells."""
         if reach is None or reach >= MAX_REACH:
             return None
         measured = groups.measured
-        settings = k, wanted, reach, self.rescore, measured.usual, measured.most
+        settings = k, wanted, reach, self.rescore, len(rows), measured.usual, measured.most
         if measured.last is not None and measured.last[0] == settings:
             return measured.last[1]
         point = measured.at(reach / 100)
@@ -295,8 +297,9 @@ class HierarchicalIndex(Structure[Groups], Tunable):
             else max(k, self.rescore),
             wanted=wanted,
         )
-        measured.last = settings, limits
-        return limits
+        chosen = limits if pays(limits, rows, groups) else None
+        measured.last = settings, chosen
+        return chosen
 
     def _save(self, rows: KeyRows, groups: Groups) -> dict[str, Tensor]:  # noqa: ARG002
         return state_of(groups)
