@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from tests.index.reference import clustered, recall
+from tests.index.structures.hierarchy.sound import assert_sound
 
 from hmn.index.structures.hierarchy.calibration import FEW_CELLS
 from hmn.index.structures.hierarchy.index import HierarchicalIndex
@@ -105,6 +106,27 @@ def test_what_was_learned_stays_whatever_is_written() -> None:
     index.build(keys)
     index.learn(query, (query @ keys.T).argmax(dim=1))
     measured = index.groups.measured
-    for part in torch.arange(1_000).split(100) * 2:
+    learned = measured.usual, measured.most
+    for number, part in enumerate(torch.arange(1_000).split(100) * 2):
         index.update(part, keys[part] * 1.1)
-    assert index.groups.measured is measured
+        assert index.groups.measured.written == 100 * ((number + 1) % 10)
+    assert (index.groups.measured.usual, index.groups.measured.most) == learned
+    assert index.groups.measured.added == -1 and index.groups.measured.turns == 2
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_groups_are_made_anew_after_as_many_writes_as_cells_then_twice_and_four_times(learned: bool) -> None:
+    keys, query = clustered(0, 1_000, 120)
+    index = HierarchicalIndex()
+    index.build(keys)
+    if learned:
+        index.learn(query, (query @ keys.T).argmax(dim=1))
+    anew = []
+    for turn in range(1, 10):
+        before = index.groups
+        for part in torch.arange(1_000).split(250):
+            index.update(part, keys[part])
+        anew += [turn] if index.groups is not before else []
+        assert_sound(index)
+    assert anew == [1, 2, 4, 8]
+    assert recall(index.search(query, 10), query, keys, 10) > 0.9

@@ -172,7 +172,7 @@ def test_large_groups_are_split_and_the_new_ones_are_found() -> None:
     index = built(keys[:900].clone(), 10)
     groups = index.groups
     groups.bound = 60
-    index.update(torch.arange(900), keys[:900].clone() * 1.5)
+    index.update(torch.arange(890), keys[:890].clone() * 1.5)
     assert_sound(index)
     assert len(groups) > 15
     nearest = cosines(keys, groups.direction[groups.live()]).argmax(dim=1)

@@ -86,7 +86,7 @@ def build(
     live = rows.live()
     keys = rows.keys[:n] if n == rows.used else rows.keys[live]
     basis, own, direction = _divided(keys, count_for(n) if count is None else count, generator)
-    group = torch.full((rows.used,), -1, dtype=torch.int64, device=own.device).index_copy_(0, live, own)
+    group = torch.full((len(rows.keys),), -1, dtype=torch.int64, device=own.device).index_copy_(0, live, own)
     said(1)
     short = _fitted(rows, group, direction, parts_for(rows.features) if parts is None else parts, generator)
     number, mean = torch.arange(len(direction), device=group.device), on_basis(direction, basis)

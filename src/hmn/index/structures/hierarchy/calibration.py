@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 import torch
 from torch import Tensor
@@ -65,6 +66,14 @@ CELLS_AT_A_TIME = 1 << 14
 """Cells whose short codes are looked at at a time."""
 
 
+class Due(Enum):
+    """What must be done after a change."""
+
+    NOTHING = "nothing"
+    LIMITS = "fit codes to the cells, and measure again how far to look"
+    GROUPS = "make the groups anew"
+
+
 @dataclass
 class Sample:
     """Queries whose best cells are known.
@@ -118,7 +127,7 @@ def calibrate(groups: Groups, rows: KeyRows, look: Search) -> None:
     """
     # as many as FEW_CELLS can grow to until limits are measured
     every = UNMEASURED._replace(spare=2.0 * FEW_CELLS)
-    groups.measured = Measured(every, every, 0, _longest(rows, rows.live()))
+    groups.measured = Measured(every, every, 0, _longest(rows, rows.live()), turns=groups.measured.turns)
     if len(rows) <= FEW_CELLS:
         return
     query = _queries(rows, groups.seed)  # (Q, D)
@@ -147,19 +156,29 @@ def learn_limits(groups: Groups, rows: KeyRows, query: Tensor, row: Tensor, look
     groups.measured.added = -1
 
 
-def is_outdated(groups: Groups, rows: KeyRows, written: Tensor, *, added: bool) -> bool:
-    """Whether rows ``(n,)`` that were written make it necessary to measure again.
+def due(groups: Groups, rows: KeyRows, written: Tensor, *, added: bool) -> Due:
+    """What must be done since rows ``(n,)`` were written.
 
-    That is so where a key is far longer than all were, where half of the cells are new or have new keys at
-    once, or where as many cells were written bit by bit as there are. What was learned from queries is kept.
+    It is time to measure again where a key is far longer than all were, where half of the cells are new or
+    have new keys at once, and after as many writes as there are cells. What was learned from queries is kept.
+
+    It is time to make the groups anew after N, 2 N, 4 N, 8 N writes, and so on: groups follow their cells,
+    but others may tell the cells apart better by now. Keys that are trained change less and less, and in all
+    there is no more than one build per N writes.
     """
     measured = groups.measured
-    if measured.added < 0 or not len(written):
-        return False
-    measured.added += len(written) if added else 0
     measured.written += len(written)
-    new = max(2 * measured.added, 2 * len(written), measured.written)
-    return new >= len(rows) or _longest(rows, written) > LONGER * measured.longest
+    if measured.written >= max(1, len(rows)):
+        measured.written, measured.turns = 0, measured.turns + 1
+        if measured.turns & (measured.turns - 1) == 0:
+            return Due.GROUPS
+        return Due.NOTHING if measured.added < 0 else Due.LIMITS
+    if measured.added < 0 or not len(written):
+        return Due.NOTHING
+    measured.added += len(written) if added else 0
+    new = max(measured.added, len(written))
+    outdated = 2 * new >= len(rows) or _longest(rows, written) > LONGER * measured.longest
+    return Due.LIMITS if outdated else Due.NOTHING
 
 
 def _measure(groups: Groups, sample: Sample, share: float, look: Search) -> Point:

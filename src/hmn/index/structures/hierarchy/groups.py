@@ -57,6 +57,7 @@ class Measured:
         added: cells added since then; -1 if ``calibrate`` did not measure.
         longest: length of the longest key that there was then.
         written: cells added or given other keys since then; a cell counts each time.
+        turns: times that there were as many of them as cells since the first build.
         last: settings of a search, and the limits that they and these numbers gave; None for all cells.
     """
 
@@ -65,6 +66,7 @@ class Measured:
     added: int = -1
     longest: float = 0.0
     written: int = 0
+    turns: int = 0
     last: tuple[tuple[object, ...], Limits | None] | None = field(default=None, repr=False, compare=False)
 
     def at(self, times: float) -> Point:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -25,8 +26,8 @@ from hmn.index.structures.base import Structure
 from hmn.index.structures.exact import search_all
 from hmn.index.structures.hierarchy import upkeep
 from hmn.index.structures.hierarchy.build import build, least_bound_for, renew
-from hmn.index.structures.hierarchy.calibration import calibrate, is_outdated, learn_limits
-from hmn.index.structures.hierarchy.groups import Groups
+from hmn.index.structures.hierarchy.calibration import Due, calibrate, due, learn_limits
+from hmn.index.structures.hierarchy.groups import Groups, Measured
 from hmn.index.structures.hierarchy.state import from_state, is_of_tiers, state_of
 from hmn.results import SearchResult
 
@@ -87,7 +88,8 @@ class HierarchicalIndex(Structure[Groups], Tunable):
 
     The build measures how far to look, so that ``reach=100`` finds more than nine of ten best cells. Adding
     cells measures again each time their number has doubled, or where a key is far longer than all before it;
-    so do changes, once as many cells were written as there are.
+    so do changes, once as many cells were written as there are. After N, 2 N, 4 N writes, and so on, the
+    groups are made anew.
 
     Cells that are added, removed or given other keys are filed at a cost that hardly depends on N. A group
     that outgrows three times its intended size is split; one that shrinks below half of it is dropped, and
@@ -234,21 +236,40 @@ class HierarchicalIndex(Structure[Groups], Tunable):
     def _insert(self, rows: KeyRows, groups: Groups, touched: Tensor) -> None:
         if self.num_groups is None:
             groups.bound = max(groups.bound, least_bound_for(len(rows)))
-        upkeep.add(groups, touched)
-        self._measure_if_outdated(rows, groups, touched, added=True)
+        self._keep_up(rows, groups, touched, upkeep.add, added=True)
 
     def _discard(self, rows: KeyRows, groups: Groups, touched: Tensor) -> None:  # noqa: ARG002
         upkeep.remove(groups, touched)
 
     def _write(self, rows: KeyRows, groups: Groups, touched: Tensor) -> None:
-        upkeep.update(groups, touched)
-        self._measure_if_outdated(rows, groups, touched, added=False)
+        self._keep_up(rows, groups, touched, upkeep.update, added=False)
 
-    def _measure_if_outdated(self, rows: KeyRows, groups: Groups, touched: Tensor, *, added: bool) -> None:
-        """Fit codes to the cells and measure again how far to look, where the cells are other ones now."""
-        if is_outdated(groups, rows, touched, added=added):
+    def _keep_up(
+        self,
+        rows: KeyRows,
+        groups: Groups,
+        touched: Tensor,
+        file: Callable[[Groups, Tensor], None],
+        *,
+        added: bool,
+    ) -> None:
+        """File rows ``(n,)`` that were written, and do what else is due."""
+        what = due(groups, rows, touched, added=added)
+        if what is Due.GROUPS:
+            self._parts = self._made_anew(rows, groups.measured)
+            return
+        file(groups, touched)
+        if what is Due.LIMITS:
             renew(groups)
             self._calibrate(rows, groups)
+
+    def _made_anew(self, rows: KeyRows, measured: Measured) -> Groups:
+        """Other groups of the same cells; what limits were learned is kept."""
+        groups = build(rows, self.num_groups, parts=self.parts, seed=self.seed)
+        groups.measured = replace(measured, last=None)
+        if measured.added >= 0:
+            self._calibrate(rows, groups)
+        return groups
 
     def _search(self, rows: KeyRows, groups: Groups, query: Tensor, k: int) -> SearchResult:
         tiles = self.codes == TILED and len(query) >= FEW_QUERIES

@@ -25,7 +25,14 @@ ALIKE = 1e-3
 def state_of(groups: Groups) -> dict[str, Tensor]:
     """Tensors from which ``from_state`` restores groups, given the rows of keys."""
     used, measured = groups.rows.used, groups.measured
-    numbers = [*measured.usual, *measured.most, measured.added, measured.longest, measured.written]
+    numbers = [
+        *measured.usual,
+        *measured.most,
+        measured.added,
+        measured.longest,
+        measured.written,
+        measured.turns,
+    ]
     state = {
         "group": groups.group[:used],
         "place": groups.place[:used],
@@ -122,10 +129,10 @@ def _cells(saved: Saved, rows: KeyRows, groups: int) -> Lists:
 def _measured(saved: Saved) -> Measured:
     """How far to look."""
     numbers = saved.tensor("measured", torch.float64, (ANY,)).tolist()
-    if len(numbers) not in (8, 9):
-        refuse("measured", f"{len(numbers)} numbers", "9 of them, or 8 as in older states")
-    *points, added, longest, written = numbers if len(numbers) == 9 else [*numbers, 0.0]
+    if len(numbers) not in (8, 10):
+        refuse("measured", f"{len(numbers)} numbers", "10 of them, or 8 as in older states")
+    *points, added, longest, written, turns = numbers if len(numbers) == 10 else [*numbers, 0.0, 0.0]
     fits = all(0 <= number <= LONGEST for number in (*points, longest)) and -1 <= added <= MOST_COUNTED
-    if not fits or points[0] > points[3] or not 0 <= written <= MOST_COUNTED:
-        refuse("measured", f"{numbers}", "two points, a number of cells, a length, and a number of cells")
-    return Measured(Point(*points[:3]), Point(*points[3:]), int(added), longest, int(written))
+    if not fits or points[0] > points[3] or not all(0 <= count <= MOST_COUNTED for count in (written, turns)):
+        refuse("measured", f"{numbers}", "two points, a number of cells, a length, and two numbers")
+    return Measured(Point(*points[:3]), Point(*points[3:]), int(added), longest, int(written), int(turns))
