@@ -40,7 +40,7 @@ LEAST_FIRST = 64
 FIRST_PER_RESULT = 3
 """Lower limit of cells that are looked at first, per result."""
 LEAST_SPARE = 8
-"""Cells scored in full per query beyond the number of results, besides those that were measured to pay."""
+"""Cells scored in full per query beyond the wanted results, besides those that were measured to pay."""
 MAX_REACH = 1000
 """Reach, in hundredths of what was measured, from which on all cells are scored in full."""
 SCREENED = 4
@@ -309,13 +309,12 @@ class HierarchicalIndex(Structure[Groups], Tunable):
         if measured.last is not None and measured.last[0] == settings:
             return measured.last[1]
         point = measured.at(reach / 100)
+        spare = LEAST_SPARE + int(point.spare * wanted)
         limits = Limits(
             reach=tuple(part * point.reach for part in (ROUNDS if wanted > 1 else ROUNDS_FOR_ONE)),
             slack=point.slack,
             first=max(FIRST_PER_RESULT * k, LEAST_FIRST),
-            kept=k + LEAST_SPARE + int(point.spare * wanted)
-            if self.rescore is None
-            else max(k, self.rescore),
+            kept=max(k, wanted + spare if self.rescore is None else self.rescore),
             wanted=wanted,
         )
         chosen = limits if pays(limits, rows, groups) else None
