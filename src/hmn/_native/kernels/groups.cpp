@@ -15,6 +15,8 @@ constexpr int64_t kRoom = 32;           // entries kept beyond twice the wanted 
 constexpr int64_t kWider = 4;           // factor of the groups looked at first where they hold too few entries
 constexpr int64_t kBoundBytes = 2 * sizeof(float);
 constexpr float kLeast = std::numeric_limits<float>::min();  // what a panel must promise at least
+constexpr float kClosed = -1e30f;  // product with the direction of a group that a query is done with
+constexpr int32_t kAll = std::numeric_limits<int32_t>::max();  // panels of any group
 
 // What a query has seen: the entries of highest score, by slot, and as many of the highest scores as are wanted.
 struct Pool {
@@ -50,7 +52,8 @@ public:
           const Coded& coded, const Coded& routed, int64_t first, int64_t count, int64_t k)
         : simd_(simd), groups_(groups), cells_(groups.cells), limits_(limits), keys_(keys), queries_(queries),
           coded_(coded), routed_(routed), first_(first), count_(count), start_(groups.routing.slot_of(0)),
-          slots_(panels_of(groups.routing.length[0]) * kLanes), k_(k), wanted_(std::min(k, limits.wanted)) {}
+          slots_(panels_of(groups.routing.length[0]) * kLanes), k_(k), wanted_(std::min(k, limits.wanted)),
+          farthest_(limits.reach.back()) {}
 
     void run(const float* parted, bool tiles, Found found, Spent spent);
 
@@ -76,6 +79,14 @@ private:
     bool promises(int64_t panel, float base, float width, const Pool& pool) const {
         return !(cells_.bound[2 * panel] * base + cells_.bound[2 * panel + 1] * width < pool.least_bound());
     }
+    // Note that panels of a group before `done` are done. It is closed where the others can never be wanted: the lowest
+    // wanted score only rises.
+    void leave(int64_t query, int64_t slot, int64_t panel, int32_t panels, int32_t done) {
+        float& base = this->base(query)[slot];
+        const bool closed = done >= panels || !promises(panel + done, base, farthest_ * norm(query), pool_[query]);
+        this->done(query, slot) = closed ? kAll : done;
+        if (closed) base = kClosed;
+    }
     int64_t list_of(int64_t slot) const { return groups_.routing.child_of(start_ + slot); }
 
     const Simd& simd_;
@@ -89,6 +100,7 @@ private:
     const int64_t first_, count_;
     const int64_t start_, slots_;  // first slot of the groups, and their number, rounded up; slots here count from it
     const int64_t k_, wanted_;
+    const float farthest_;       // reach of the last round
     std::vector<float> base_;    // (queries, slots): inner products with the directions of groups
     std::vector<int32_t> done_;  // (queries, slots): panels of groups that are done
     std::vector<Tables> tables_;
@@ -239,7 +251,7 @@ void Block::scan_alone(int64_t query, int32_t slot, int32_t end, float width) {
     const int64_t panels = std::min<int64_t>(end, panels_of(length));
     const Pool& pool = pool_[query];
     const Tables& own = tables_[query];
-    int32_t& done = this->done(query, slot);
+    int32_t done = this->done(query, slot);
     if (done >= panels || !promises(first / kLanes + done, base(query)[slot], width, pool)) return;
     Screen run;
     run.lines = cells_.lines - 1;
@@ -262,8 +274,9 @@ void Block::scan_alone(int64_t query, int32_t slot, int32_t end, float width) {
         bytes_[query] += run.done * (cells_.lines * kLine + kBoundBytes);
         while (run.count && run.passed[run.count - 1] >= first + length) --run.count;  // lanes behind the last entry
         look(query, run.base, run.count);
-        if (run.done < run.panels) return;
+        if (run.done < run.panels) break;
     }
+    leave(query, slot, first / kLanes, int32_t(panels_of(length)), done);
 }
 
 // Estimate the entries that passed by their codes of 4 bits.
@@ -326,7 +339,7 @@ void Block::enter_alone(int64_t query, float reach) {
     const int32_t end = int32_t(groups_.routing.length[0]);
     for (int64_t i = 0; i < groups; ++i) {
         if (i + kGroupsAhead < groups && reached_[i + kGroupsAhead] < end) fetch(reached_[i + kGroupsAhead]);
-        if (reached_[i] < end) scan_alone(query, reached_[i], std::numeric_limits<int32_t>::max(), width);
+        if (reached_[i] < end) scan_alone(query, reached_[i], kAll, width);
     }
 }
 
@@ -355,8 +368,7 @@ void Block::enter_together(float reach, bool tiles) {
             continue;
         }
         for (int64_t i = at; i < last; ++i)
-            scan_alone(ordered_[i].query, ordered_[i].slot, std::numeric_limits<int32_t>::max(),
-                       reach * norm(ordered_[i].query));
+            scan_alone(ordered_[i].query, ordered_[i].slot, kAll, reach * norm(ordered_[i].query));
     }
 }
 
@@ -374,7 +386,7 @@ void Block::scan_together(Way* ways, int64_t count, float reach) {
             if (bound[2 * way.end] * way.base + bound[2 * way.end + 1] * width < least) break;
         if (way.end == way.done) continue;
         bytes_[way.query] += (way.end - way.done) * (cells_.entry_bytes() * kLanes + kBoundBytes);
-        done(way.query, way.slot) = way.end;
+        leave(way.query, way.slot, panel, panels, way.end);
         ways[kept++] = way;
     }
     std::sort(ways, ways + kept, [](const Way& a, const Way& b) { return a.end > b.end; });

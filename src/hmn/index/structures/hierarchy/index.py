@@ -33,7 +33,7 @@ from hmn.results import SearchResult
 
 ROUNDS = (0.4, 0.7, 1.0)
 """Reach of each round of a search, as shares of that of the last."""
-ROUNDS_FOR_ONE = (0.3, 0.45, 0.6, 0.8, 1.0)
+ROUNDS_FOR_ONE = tuple(step / 20 for step in range(4, 21))
 """The same for one result: once it is found, few panels are left that could score more."""
 LEAST_FIRST = 64
 """Lower limit of cells that are looked at first."""
