@@ -100,7 +100,21 @@ def test_cells_are_put_in_order_where_one_of_them_grows() -> None:
     assert bool((index.groups.front[:, index.groups.slot[group]] > front).all())
 
 
-def test_members_of_a_group_that_shrinks_go_to_the_nearest_others() -> None:
+def test_small_groups_stay_unless_there_are_very_many_and_empty_ones_go() -> None:
+    keys, _ = clustered(0, 1_000, 1)
+    index = built(keys, 60)
+    groups = index.groups
+    group, count = largest_group(index), len(groups)
+    cells = groups.members(group)[0]
+    index.remove(cells[1:])
+    assert groups.group[cells[:1]].tolist() == group.tolist() and len(groups) == count
+    index.remove(cells[:1])
+    assert int(group) in groups.free and len(groups) == count - 1
+    assert_sound(index)
+
+
+def test_members_of_a_group_that_shrinks_go_to_the_nearest_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upkeep, "MANY", 0)
     keys, _ = clustered(0, 1_000, 1)
     index = built(keys, 60)
     groups = index.groups
@@ -114,14 +128,17 @@ def test_members_of_a_group_that_shrinks_go_to_the_nearest_others() -> None:
 
 
 @pytest.mark.parametrize(("intended", "fewest"), [(2, 1), (4, 1), (14, 8), (20, 11)])
-def test_groups_are_dropped_at_half_the_intended_cells_or_when_empty(intended: int, fewest: int) -> None:
+def test_groups_are_dropped_at_half_the_intended_cells_or_when_empty(
+    intended: int, fewest: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upkeep, "MANY", 0)
     keys, _ = clustered(3, 600, 1)
     index = built(keys, 30)
     groups, group = index.groups, largest_group(index)
     cells = groups.members(group)[0]
     groups.bound = GROWN * intended
     index.remove(cells[fewest:])
-    few = upkeep._few(groups.bound)
+    few = upkeep._few(groups)
     assert int(groups.size(group)) == fewest > few
     index.remove(cells[fewest - 1 : fewest])
     assert int(group) in groups.free

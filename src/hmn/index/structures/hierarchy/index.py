@@ -92,9 +92,10 @@ class HierarchicalIndex(Structure[Groups], Tunable):
     groups are made anew.
 
     Cells that are added, removed or given other keys are filed at a cost that hardly depends on N. A group
-    that outgrows three times its intended size is split; one that shrinks below half of it is dropped, and
-    its cells go to the nearest others (after LIRE: Xu et al., SOSP 2023). Directions follow the cells, and
-    cells are put in order again where that makes the bounds much tighter.
+    that outgrows three times its intended size is split. Where there are four times as many groups as
+    intended, one that shrinks below half of its size is dropped, and its cells go to the nearest others
+    (after LIRE: Xu et al., SOSP 2023). Directions follow the cells, and cells are put in order again where
+    that makes the bounds much tighter.
 
     Args:
         num_groups: number of groups. None: two per square root of the number of cells, but at most one per

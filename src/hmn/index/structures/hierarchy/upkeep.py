@@ -13,6 +13,10 @@ GROWN = 3
 """Upper limit of cells per group, in multiples of the intended number; larger groups are split."""
 SHRUNK = 2
 """Divisor of the intended number of cells; groups with no more than the quotient are dropped."""
+MANY = 4
+"""Groups, in multiples of the intended number, up to which only empty ones are dropped.
+
+Small groups help: few cells may have what tells them apart from others."""
 FEW_CELLS = 2
 """Quotient, in cells per group, up to which only empty groups are dropped."""
 DRIFT = 0.03
@@ -67,7 +71,7 @@ def follow(groups: Groups, touched: Tensor) -> None:
         return
     changed = touched if len(touched) == 1 else torch.unique(touched)
     size = groups.size(changed)
-    few = _few(groups.bound)
+    few = _few(groups)
     moved = bool(((size <= few) | (size > groups.bound)).any())
     if moved:
         changed = split_grown(groups, _drop_small(groups, changed, few))
@@ -103,10 +107,11 @@ def split_grown(groups: Groups, chosen: Tensor) -> Tensor:
     return every
 
 
-def _few(bound: int) -> int:
-    """Number of cells at which a group is dropped."""
-    few = bound // (GROWN * SHRUNK)
-    return few if few > FEW_CELLS else 0
+def _few(groups: Groups) -> int:
+    """Number of cells at which a group is dropped: none as long as there are not too many groups."""
+    few = groups.bound // (GROWN * SHRUNK)
+    intended = GROWN * len(groups.rows) / groups.bound
+    return few if few > FEW_CELLS and len(groups) > MANY * intended else 0
 
 
 def _drop_small(groups: Groups, chosen: Tensor, few: int) -> Tensor:
