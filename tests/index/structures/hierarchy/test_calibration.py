@@ -115,18 +115,18 @@ def test_what_was_learned_stays_whatever_is_written() -> None:
 
 
 @pytest.mark.parametrize("learned", [False, True])
-def test_groups_are_made_anew_after_as_many_writes_as_cells_then_twice_and_four_times(learned: bool) -> None:
+def test_groups_are_made_again_after_as_many_writes_as_cells_then_twice_and_four_times(learned: bool) -> None:
     keys, query = clustered(0, 1_000, 120)
     index = HierarchicalIndex()
     index.build(keys)
     if learned:
         index.learn(query, (query @ keys.T).argmax(dim=1))
-    anew = []
+    again = []
     for turn in range(1, 10):
         before = index.groups
         for part in torch.arange(1_000).split(250):
             index.update(part, keys[part])
-        anew += [turn] if index.groups is not before else []
+        again += [turn] if index.groups is not before else []
         assert_sound(index)
-    assert anew == [1, 2, 4, 8]
+    assert again == [1, 2, 4, 8]
     assert recall(index.search(query, 10), query, keys, 10) > 0.9

@@ -71,7 +71,7 @@ class Due(Enum):
 
     NOTHING = "nothing"
     LIMITS = "fit codes to the cells, and measure again how far to look"
-    GROUPS = "make the groups anew"
+    GROUPS = "make the groups again"
 
 
 @dataclass
@@ -162,8 +162,8 @@ def due(groups: Groups, rows: KeyRows, written: Tensor, *, added: bool) -> Due:
     It is time to measure again where a key is far longer than all were, where half of the cells are new or
     have new keys at once, and after as many writes as there are cells. What was learned from queries is kept.
 
-    It is time to make the groups anew after N, 2 N, 4 N, 8 N writes, and so on: groups follow their cells,
-    but others may tell the cells apart better by now. Keys that are trained change less and less, and in all
+    It is time to make the groups again after N, 2 N, 4 N, 8 N writes, and so on: groups follow their cells,
+    but others may part the cells better by now. Keys that are trained change less and less, and in all
     there is no more than one build per N writes.
     """
     measured = groups.measured

@@ -89,7 +89,7 @@ class HierarchicalIndex(Structure[Groups], Tunable):
     The build measures how far to look, so that ``reach=100`` finds more than nine of ten best cells. Adding
     cells measures again each time their number has doubled, or where a key is far longer than all before it;
     so do changes, once as many cells were written as there are. After N, 2 N, 4 N writes, and so on, the
-    groups are made anew.
+    groups are made again.
 
     Cells that are added, removed or given other keys are filed at a cost that hardly depends on N. A group
     that outgrows three times its intended size is split. Where there are four times as many groups as
@@ -257,14 +257,14 @@ class HierarchicalIndex(Structure[Groups], Tunable):
         """File rows ``(n,)`` that were written, and do what else is due."""
         what = due(groups, rows, touched, added=added)
         if what is Due.GROUPS:
-            self._parts = self._made_anew(rows, groups.measured)
+            self._parts = self._made_again(rows, groups.measured)
             return
         file(groups, touched)
         if what is Due.LIMITS:
             renew(groups)
             self._calibrate(rows, groups)
 
-    def _made_anew(self, rows: KeyRows, measured: Measured) -> Groups:
+    def _made_again(self, rows: KeyRows, measured: Measured) -> Groups:
         """Other groups of the same cells; what limits were learned is kept."""
         groups = build(rows, self.num_groups, parts=self.parts, seed=self.seed)
         groups.measured = replace(measured, last=None)

@@ -16,7 +16,7 @@ SHRUNK = 2
 MANY = 4
 """Groups, in multiples of the intended number, up to which only empty ones are dropped.
 
-Small groups help: few cells may have what tells them apart from others."""
+Small groups help: few cells may have what sets them apart."""
 FEW_CELLS = 2
 """Quotient, in cells per group, up to which only empty groups are dropped."""
 DRIFT = 0.03
