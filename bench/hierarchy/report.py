@@ -102,7 +102,8 @@ def _training(found: dict[str, Any]) -> list[str]:
         f"lost; at most {max(gaps):.2f} points below.",
         "",
         "`hmn train --index hierarchy` on SimpleQuestions, all other settings at their defaults: keys change "
-        "at every step, training never searches exactly, and the index is built once, before the first step. "
+        "at every step, and training never searches exactly. The index is built before the first step, and "
+        "makes its groups again after as many writes as there are cells, then twice as many, and so on. "
         f"The model gets {found['pair_accuracy']:.4f} of the pairs and {found['fact_accuracy']:.4f} of the "
         f"facts right at {found['reads']:,.0f} reads per question; the model trained with exact search gets "
         f"{exact['pair_accuracy']:.4f} and {exact['fact_accuracy']:.4f} (`bench/results/qa.md`).",
