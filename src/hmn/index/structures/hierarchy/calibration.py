@@ -157,7 +157,7 @@ def learn_limits(groups: Groups, rows: KeyRows, query: Tensor, row: Tensor, look
 
 
 def due(groups: Groups, rows: KeyRows, written: Tensor, *, added: bool) -> Due:
-    """What must be done since rows ``(n,)`` were written.
+    """What must be done since rows ``(n,)`` were written; counts them.
 
     It is time to measure again where a key is far longer than all were, where half of the cells are new or
     have new keys at once, and after as many writes as there are cells. What was learned from queries is kept.
