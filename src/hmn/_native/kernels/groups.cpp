@@ -8,9 +8,10 @@ namespace {
 constexpr int64_t kMostQueries = 256;   // per block: they share the lists that they enter
 constexpr int64_t kPanelsAtATime = 64;  // panels screened before the entries that passed are looked at
 constexpr int64_t kRowsAhead = 12;      // rows of codes to prefetch
-constexpr int64_t kRowsAtATime = 8;     // rows of codes multiplied at a time
+constexpr int64_t kRowsAtATime = 16;    // rows of codes multiplied at a time
 constexpr int64_t kGroupsAhead = 4;     // groups whose first panel to prefetch
 constexpr int64_t kHeader = 4;          // bytes of a row of codes before the codes
+constexpr int64_t kSorted = 64;        // most entries that are kept sorted
 constexpr int64_t kRoom = 32;           // entries kept beyond twice the wanted ones, before the worst are dropped
 constexpr int64_t kWider = 4;           // factor of the groups looked at first where they hold too few entries
 constexpr int64_t kBoundBytes = 2 * sizeof(float);
@@ -20,8 +21,8 @@ constexpr int32_t kAll = std::numeric_limits<int32_t>::max();  // panels of any 
 
 // What a query has seen: the entries of highest score, by slot, and as many of the highest scores as are wanted.
 struct Pool {
-    std::vector<Entry> entries;
-    std::vector<float> highest;  // a heap, the lowest on top
+    std::vector<Entry> entries;  // few are kept sorted; many are pruned when there are too many
+    std::vector<float> highest;  // of many: a heap, the lowest on top
     float least = kNothing;      // entries below are not among the best
     float tau = kNothing;        // the lowest of the wanted scores, once there are k entries
 
@@ -64,9 +65,10 @@ private:
     void enter_alone(int64_t query, float reach);
     void enter_together(float reach, bool tiles);
     void scan_together(Way* ways, int64_t count, float reach);
-    void scan_alone(int64_t query, int32_t slot, int32_t end, float width);
+    void scan_alone(const Way& way, float width);
     void look(int64_t query, float base, int64_t count);
     void push(int64_t query, Entry entry);
+    void insert(Pool& pool, Entry entry) const;
     void prune(Pool& pool) const;
     void fetch(int32_t slot) const;
     void finish(int64_t query, Found found, Spent spent);
@@ -233,7 +235,7 @@ void Block::begin(int64_t query) {
         std::sort(order.begin(), order.end());
         const bool all = wanted >= blocks && int64_t(order.size()) <= wanted;
         if (int64_t(order.size()) > wanted) order.resize(wanted);
-        for (const auto& next : order) scan_alone(query, next.second, 1, width);
+        for (const auto& next : order) scan_alone({next.second, int32_t(query), base(query)[next.second], 0, 1}, width);
         if (all || pool.tau >= 0) return;
     }
 }
@@ -245,20 +247,21 @@ void Block::fetch(int32_t slot) const {
     __builtin_prefetch(cells_.bound + 2 * panel);
 }
 
-// Screen a group's panels up to `end`, as long as they promise enough.
-void Block::scan_alone(int64_t query, int32_t slot, int32_t end, float width) {
-    const int64_t list = list_of(slot), first = cells_.slot_of(list), length = cells_.length[list];
-    const int64_t panels = std::min<int64_t>(end, panels_of(length));
+// Screen a group's panels as long as they promise enough.
+void Block::scan_alone(const Way& way, float width) {
+    const int64_t query = way.query;
+    const int64_t list = list_of(way.slot), first = cells_.slot_of(list), length = cells_.length[list];
+    const int64_t panels = std::min<int64_t>(way.end, panels_of(length));
     const Pool& pool = pool_[query];
     const Tables& own = tables_[query];
-    int32_t done = this->done(query, slot);
-    if (done >= panels || !promises(first / kLanes + done, base(query)[slot], width, pool)) return;
+    int32_t done = way.done;
+    if (done >= panels || !promises(first / kLanes + done, way.base, width, pool)) return;
     Screen run;
     run.lines = cells_.lines - 1;
     run.tables = own.table.data();
     run.scale = own.scale;
     run.shift = own.shift;
-    run.base = base(query)[slot];
+    run.base = way.base;
     run.width = width;
     run.passed = passed_.data();
     while (done < panels) {
@@ -276,7 +279,7 @@ void Block::scan_alone(int64_t query, int32_t slot, int32_t end, float width) {
         look(query, run.base, run.count);
         if (run.done < run.panels) break;
     }
-    leave(query, slot, first / kLanes, int32_t(panels_of(length)), done);
+    leave(query, way.slot, first / kLanes, int32_t(panels_of(length)), done);
 }
 
 // Estimate the entries that passed by their codes of 4 bits.
@@ -289,18 +292,24 @@ void Block::look(int64_t query, float base, int64_t count) {
     const int8_t* own = tables_[query].row.data();
     const float scale = coded_.scale[first_ + query], shift = -7.5f * scale * coded_.sum[first_ + query];
     for (int64_t i = 0; i < std::min(count, kRowsAhead); ++i) fetch(i);
-    int32_t sum[kRowsAtATime];
+    const Pool& pool = pool_[query];
+    int32_t sum[kRowsAtATime], chosen[kRowsAtATime];
+    float score[kRowsAtATime];
     for (int64_t at = 0; at < count; at += kRowsAtATime) {
         const int64_t some = std::min(kRowsAtATime, count - at);
         for (int64_t i = at + kRowsAhead; i < std::min(count, at + kRowsAhead + kRowsAtATime); ++i) fetch(i);
         simd_.rows(cells_.fine, bytes, passed_.data() + at, some, own, sum);
+        const float least = pool.least;
+        int64_t good = 0;
         for (int64_t i = 0; i < some; ++i) {
-            const int32_t slot = passed_[at + i];
             uint32_t factors;
-            std::memcpy(&factors, cells_.fine + slot * bytes, sizeof factors);
+            std::memcpy(&factors, cells_.fine + passed_[at + i] * bytes, sizeof factors);
             const float product = scale * float(sum[i]) + shift;
-            push(query, {from_brain(uint16_t(factors >> 16)) * base + from_brain(uint16_t(factors)) * product, slot});
+            score[i] = from_brain(uint16_t(factors >> 16)) * base + from_brain(uint16_t(factors)) * product;
+            chosen[good] = int32_t(i);
+            good += score[i] >= least;
         }
+        for (int64_t i = 0; i < good; ++i) push(query, {score[chosen[i]], passed_[at + chosen[i]]});
     }
     bytes_[query] += count * bytes;
 }
@@ -308,6 +317,10 @@ void Block::look(int64_t query, float base, int64_t count) {
 void Block::push(int64_t query, Entry entry) {
     Pool& pool = pool_[query];
     if (!(entry.score >= pool.least)) return;
+    if (limits_.kept <= kSorted) {
+        insert(pool, entry);
+        return;
+    }
     pool.entries.push_back(entry);
     if (int64_t(pool.entries.size()) >= 2 * limits_.kept + kRoom) prune(pool);
     if (!(entry.score > pool.tau)) return;
@@ -322,6 +335,21 @@ void Block::push(int64_t query, Entry entry) {
         std::push_heap(highest.begin(), highest.end(), std::greater<float>());
     }
     if (int64_t(highest.size()) == wanted_ && int64_t(pool.entries.size()) >= k_) pool.tau = highest.front();
+}
+
+// Insert an entry where few are kept: in order.
+void Block::insert(Pool& pool, Entry entry) const {
+    std::vector<Entry>& entries = pool.entries;
+    if (int64_t(entries.size()) < limits_.kept)
+        entries.push_back(entry);
+    else if (!better(entry, entries.back()))
+        return;
+    Entry* own = entries.data();
+    int64_t at = int64_t(entries.size()) - 1;
+    for (; at > 0 && better(entry, own[at - 1]); --at) own[at] = own[at - 1];
+    own[at] = entry;
+    if (int64_t(entries.size()) == limits_.kept) pool.least = entries.back().score;
+    if (int64_t(entries.size()) >= k_) pool.tau = own[wanted_ - 1].score;
 }
 
 void Block::prune(Pool& pool) const {
@@ -339,7 +367,8 @@ void Block::enter_alone(int64_t query, float reach) {
     const int32_t end = int32_t(groups_.routing.length[0]);
     for (int64_t i = 0; i < groups; ++i) {
         if (i + kGroupsAhead < groups && reached_[i + kGroupsAhead] < end) fetch(reached_[i + kGroupsAhead]);
-        if (reached_[i] < end) scan_alone(query, reached_[i], kAll, width);
+        const int32_t slot = reached_[i];
+        if (slot < end) scan_alone({slot, int32_t(query), base(query)[slot], done(query, slot), kAll}, width);
     }
 }
 
@@ -354,7 +383,7 @@ void Block::enter_together(float reach, bool tiles) {
                                               pool_[query].least_bound(), reached_.data());
         for (int64_t i = 0; i < groups && reached_[i] < end; ++i) {
             const int32_t slot = reached_[i];
-            ways_.push_back({slot, int32_t(query), base[slot], done(query, slot), 0});
+            ways_.push_back({slot, int32_t(query), base[slot], done(query, slot), kAll});
             ++next_[slot + 1];
         }
     }
@@ -367,8 +396,13 @@ void Block::enter_together(float reach, bool tiles) {
             scan_together(ordered_.data() + at, last - at, reach);
             continue;
         }
-        for (int64_t i = at; i < last; ++i)
-            scan_alone(ordered_[i].query, ordered_[i].slot, kAll, reach * norm(ordered_[i].query));
+        for (int64_t i = at; i < last; ++i) {
+            if (i + 1 < last) {
+                const uint8_t* next = tables_[ordered_[i + 1].query].table.data();
+                for (int64_t j = 0; j < groups_.parts * kLanes; j += kLine) __builtin_prefetch(next + j);
+            }
+            scan_alone(ordered_[i], reach * norm(ordered_[i].query));
+        }
     }
 }
 
