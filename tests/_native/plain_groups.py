@@ -151,6 +151,8 @@ class Search:
         self.fine = self._estimates(*cells.fine_at(every, len(self.query))).tolist()
         self.tile, self.screen = self._tile(every).tolist(), self._screen(every).tolist()
         self.done = [0] * len(self.groups)
+        directed = (self.front[0] * self.base)[self.front[1] >= 0]
+        self.usual = float(directed.mean() + self.limits.spread * directed.std(correction=0))
         self.bytes = int(routing.length) * (routing.entry_bytes + BOUND)
         self._begin()
         for reach in self.limits.reach:
@@ -198,8 +200,15 @@ class Search:
         return along.double() * self._list_base(every) + step.double() * product
 
     def _reaching(self, reach: float) -> list[int]:
-        promise = self.front[0] * self.base + self.front[1] * reach * self.norm
-        return ((promise >= self.tau) | (self.tau < 0)).nonzero().squeeze(1).tolist()
+        width = reach * self.norm
+        fronts = zip((self.front[0] * self.base).tolist(), self.front[1].tolist(), strict=True)
+        return [i for i, (directed, rest) in enumerate(fronts) if self._promises(directed, rest * width)]
+
+    def _promises(self, directed: float, rest: float) -> bool:
+        """Whether a panel promises enough, by its direction and what its rests may add."""
+        own = self.limits.own
+        least = max(own * self.tau + (1 - own) * self.usual, LEAST)
+        return self.tau < 0 or directed + rest >= least or directed >= max(self.tau, LEAST)
 
     def _begin(self) -> None:
         width = self.limits.reach[0] * self.norm
@@ -239,7 +248,7 @@ class Search:
         panels = min(most, -(-int(cells.length[group]) // LANES))
         while self.done[i] < panels:
             a, s = self.bound[int(cells.first_panel[group]) + self.done[i]]
-            if a * float(self.base[i]) + s * width < max(self.tau, LEAST) and self.tau >= 0:
+            if not self._promises(a * float(self.base[i]), s * width):
                 break
             self.done[i] += 1
         return first

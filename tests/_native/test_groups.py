@@ -74,6 +74,36 @@ def test_a_search_in_plain_python_finds_and_reads_the_same(
 @pytest.mark.usefixtures("instructions")
 @tiled
 @spreads
+@pytest.mark.parametrize(("own", "deviations"), [(0.7, 3.0), (0.5, 0.0), (0.0, 2.0), (0.0, 50.0)])
+def test_what_groups_usually_promise_counts_as_in_plain_python(
+    own: float, deviations: float, spread: float, tiles: bool
+) -> None:
+    groups, query = made(2000, d=20, groups=40, spread=spread), queries(7, 20, 12)
+    limits = USUAL._replace(first=16, own=own, spread=deviations)
+    found = groups.searcher().search(query, limits, 10, tiles=tiles)
+    for row in range(len(query)):
+        cells, reads, _ = Search(groups.view, groups.keys, query[row], limits, 10, tiles).run()
+        assert found.cell[row].tolist() == cells
+        assert float(found.reads[row]) == pytest.approx(reads)
+    alone = groups.searcher().search(query, limits._replace(own=1.0), 10, tiles=tiles)
+    assert not torch.equal(found.reads, alone.reads)
+
+
+@pytest.mark.usefixtures("instructions")
+@tiled
+def test_panels_that_promise_enough_by_their_direction_are_entered_whatever_groups_usually_promise(
+    tiles: bool,
+) -> None:
+    groups, query = made(2000, d=20, groups=40, spread=1.0), queries(7, 20, 12)
+    far = Limits((0.0,), 1.0, 16, 2000, own=0.0, spread=1e6)
+    found = groups.searcher().search(query, far, 10, tiles=tiles)
+    none = groups.searcher().search(query, far._replace(own=1.0), 10, tiles=tiles)
+    assert same(found, none)
+
+
+@pytest.mark.usefixtures("instructions")
+@tiled
+@spreads
 @pytest.mark.parametrize(("wanted", "k"), [(1, 10), (3, 10), (9, 10), (1, 24), (40, 10)])
 def test_results_beyond_the_wanted_ones_are_those_met_on_the_way(
     wanted: int, k: int, spread: float, tiles: bool
@@ -147,14 +177,15 @@ def test_groups_that_cannot_reach_are_passed_over_and_nothing_is_lost(tiles: boo
 
 @pytest.mark.usefixtures("instructions")
 @pytest.mark.parametrize("form", [FORMS[2], FORMS[4]], ids=["50", "100"])
+@pytest.mark.parametrize("own", [1.0, 0.5])
 @spreads
-def test_at_usual_limits_pytorch_finds_hardly_more(spread: float, form: dict[str, Any]) -> None:
+def test_at_usual_limits_pytorch_finds_hardly_more(spread: float, own: float, form: dict[str, Any]) -> None:
     # its k-th best estimate is that of the round before, which is lower, so that it enters a little more
     groups = made(4000, spread=spread, groups=70, **{**form, "storage": torch.float32})
     query = torch.randn(300, form["d"], generator=torch.Generator().manual_seed(8))
-    last = groups.best(query, 10)[0][:, -1:].float()
-    twin = pytorch.search_groups(query, groups.view, groups.keys, USUAL, 10)
-    found = groups.searcher().search(query, USUAL, 10, tiles=True)
+    last, limits = groups.best(query, 10)[0][:, -1:].float(), USUAL._replace(own=own, spread=3.0)
+    twin = pytorch.search_groups(query, groups.view, groups.keys, limits, 10)
+    found = groups.searcher().search(query, limits, 10, tiles=True)
     share, more = (float((each.score >= last - 1e-4).float().mean()) for each in (found, twin))
     assert share > 0.6
     assert -0.005 < more - share < 0.04
@@ -288,7 +319,17 @@ def test_a_query_of_another_shape_or_type_is_refused(query: Tensor, watched: boo
 
 @pytest.mark.parametrize(
     "limits",
-    [USUAL._replace(reach=()), USUAL._replace(first=0), USUAL._replace(kept=9), USUAL._replace(wanted=0)],
+    [
+        USUAL._replace(reach=()),
+        USUAL._replace(first=0),
+        USUAL._replace(kept=9),
+        USUAL._replace(wanted=0),
+        USUAL._replace(own=-0.1),
+        USUAL._replace(own=1.1),
+        USUAL._replace(own=math.nan),
+        USUAL._replace(spread=-1.0),
+        USUAL._replace(spread=math.nan),
+    ],
 )
 def test_limits_out_of_range_are_refused(limits: Limits) -> None:
     with pytest.raises(ShapeError, match="limits of a search are out of range"):

@@ -36,6 +36,10 @@ class Limits(NamedTuple):
         kept: rows scored in full, at least k.
         wanted: results, from the best on, that the search must find; more than k for all. The others are the
             best of those that it meets on the way.
+        own: weight of that estimate in what panels must promise, from 0 to 1. The other weight is that of
+            what groups promise by their directions: the mean of ``A * (q . d)``, and ``spread`` standard
+            deviations. A panel that promises the estimate by its direction alone is entered anyway.
+        spread: see ``own``.
     """
 
     reach: tuple[float, ...]
@@ -43,6 +47,8 @@ class Limits(NamedTuple):
     first: int
     kept: int
     wanted: int = ALL_RESULTS
+    own: float = 1.0
+    spread: float = 0.0
 
 
 @dataclass

@@ -68,6 +68,18 @@ def search_groups(
     return result
 
 
+def directions(base: Tensor, along: Tensor) -> tuple[Tensor, Tensor]:
+    """What groups promise by their directions: mean and standard deviation, each ``(b, 1)``.
+
+    Args:
+        base: ``(b, g)`` products with the directions of groups that have cells.
+        along: ``(g,)`` A of the first panel of each; see ``Level.bound``.
+    """
+    promised = base * along
+    mean = promised.mean(dim=1, keepdim=True)
+    return mean, (promised - mean).square().mean(dim=1, keepdim=True).sqrt()
+
+
 def panels_of(view: GroupsView) -> Panels:
     """All panels of the groups' lists."""
     length = view.cells.length.long()  # (L,)
@@ -90,6 +102,8 @@ def _search(
     assert bound is not None
     norm = torch.linalg.vector_norm(query, dim=1, keepdim=True, dtype=torch.float64).float()  # (b, 1)
     base = (query @ view.direction.T)[:, panels.list]  # (b, P)
+    mean, deviation = directions(base[:, panels.first], bound[panels.panel[panels.first], 0])
+    usual = mean + limits.spread * deviation  # (b, 1)
     along, width = bound[panels.panel].unbind(dim=1)
 
     def lowest_wanted(score: Tensor) -> Tensor:
@@ -116,7 +130,9 @@ def _search(
     for reach in limits.reach:
         tau = lowest_wanted(score)
         # bounds that a negative product with a direction makes negative rise along a list, so none ends it
-        more = ((promise(reach) >= tau.clamp(min=LEAST)) | (tau < 0)) & ~entered
+        least = (limits.own * tau + (1 - limits.own) * usual).clamp(min=LEAST)
+        more = (promise(reach) >= least) | (along * base >= tau.clamp(min=LEAST)) | (tau < 0)
+        more &= ~entered
         entered |= more
         found = _estimates(query, view, panels, base, more)
         seen = Estimates(*(torch.cat(pair) for pair in zip(seen, found, strict=True)))

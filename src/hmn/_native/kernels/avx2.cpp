@@ -222,7 +222,7 @@ void screen(Screen& run) {
     int64_t count = 0, done = 0;
     const uint8_t* block = run.block;
     for (; done < run.panels; ++done, block += bytes) {
-        if (run.bound[2 * done] * run.base + run.bound[2 * done + 1] * run.width < run.least) break;
+        if (!run.least.met(run.bound[2 * done] * run.base, run.bound[2 * done + 1] * run.width)) break;
         const __m256i sums = table_sums(block + kLine, run.lines, run.tables);
         const __m128i part[2] = {_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1)};
         uint32_t passes = 0;
@@ -279,13 +279,15 @@ inline __m256 bound_of(const float* base, const float* a, const float* s, int64_
                            _mm256_mul_ps(_mm256_loadu_ps(s + i), width));
 }
 
-int64_t reaching(const float* base, const float* a, const float* s, int64_t count, float width, float threshold,
+int64_t reaching(const float* base, const float* a, const float* s, int64_t count, float width, Least least,
                  int32_t* passed) {
     int64_t found = 0;
-    const __m256 least = _mm256_set1_ps(threshold), wide = _mm256_set1_ps(width);
+    const __m256 bound = _mm256_set1_ps(least.bound), along = _mm256_set1_ps(least.along), wide = _mm256_set1_ps(width);
     for (int64_t i = 0; i < count; i += kWide) {
-        const __m256 bound = bound_of(base, a, s, i, wide);
-        for (int passes = _mm256_movemask_ps(_mm256_cmp_ps(bound, least, _CMP_GE_OQ)); passes; passes &= passes - 1)
+        const __m256 directed = _mm256_mul_ps(_mm256_loadu_ps(a + i), _mm256_loadu_ps(base + i));
+        const __m256 meets = _mm256_or_ps(_mm256_cmp_ps(bound_of(base, a, s, i, wide), bound, _CMP_GE_OQ),
+                                          _mm256_cmp_ps(directed, along, _CMP_GE_OQ));
+        for (int passes = _mm256_movemask_ps(meets); passes; passes &= passes - 1)
             passed[found++] = int32_t(i) + __builtin_ctz(passes);
     }
     return found;

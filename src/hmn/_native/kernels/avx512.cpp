@@ -184,7 +184,7 @@ void screen_lines(Screen& run) {
     int64_t count = 0, done = 0;
     const uint8_t* block = run.block;
     for (; done < run.panels; ++done, block += bytes) {
-        if (run.bound[2 * done] * run.base + run.bound[2 * done + 1] * run.width < run.least) break;
+        if (!run.least.met(run.bound[2 * done] * run.base, run.bound[2 * done + 1] * run.width)) break;
 #pragma GCC unroll 5
         for (int line = 0; line <= LINES; ++line) _mm_prefetch(block + 4 * bytes + line * kLine, _MM_HINT_T0);
         __m512i sum = _mm512_setzero_si512(), other = _mm512_setzero_si512();  // bytes: those of four parts
@@ -274,13 +274,15 @@ inline __m512 bound_of(const float* base, const float* a, const float* s, int64_
                            _mm512_mul_ps(_mm512_loadu_ps(s + i), width));
 }
 
-int64_t reaching(const float* base, const float* a, const float* s, int64_t count, float width, float threshold,
+int64_t reaching(const float* base, const float* a, const float* s, int64_t count, float width, Least least,
                  int32_t* passed) {
     int64_t found = 0;
-    const __m512 least = _mm512_set1_ps(threshold), wide = _mm512_set1_ps(width);
+    const __m512 bound = _mm512_set1_ps(least.bound), along = _mm512_set1_ps(least.along), wide = _mm512_set1_ps(width);
     for (int64_t i = 0; i < count; i += kLanes) {
-        const __m512 bound = bound_of(base, a, s, i, wide);
-        for (uint32_t passes = _mm512_cmp_ps_mask(bound, least, _CMP_GE_OQ); passes; passes &= passes - 1)
+        const __m512 directed = _mm512_mul_ps(_mm512_loadu_ps(a + i), _mm512_loadu_ps(base + i));
+        for (uint32_t passes = _mm512_cmp_ps_mask(bound_of(base, a, s, i, wide), bound, _CMP_GE_OQ) |
+                               _mm512_cmp_ps_mask(directed, along, _CMP_GE_OQ);
+             passes; passes &= passes - 1)
             passed[found++] = int32_t(i) + __builtin_ctz(passes);
     }
     return found;

@@ -16,6 +16,7 @@ constexpr int64_t kRoom = 32;           // entries kept beyond twice the wanted 
 constexpr int64_t kWider = 4;           // factor of the groups looked at first where they hold too few entries
 constexpr int64_t kBoundBytes = 2 * sizeof(float);
 constexpr float kLeast = std::numeric_limits<float>::min();  // what a panel must promise at least
+constexpr float kFar = std::numeric_limits<float>::infinity();  // promised by no panel
 constexpr float kClosed = -1e30f;  // product with the direction of a group that a query is done with
 constexpr int32_t kAll = std::numeric_limits<int32_t>::max();  // panels of any group
 
@@ -25,11 +26,15 @@ struct Pool {
     std::vector<float> highest;  // of many: a heap, the lowest on top
     float least = kNothing;      // entries below are not among the best
     float tau = kNothing;        // the lowest of the wanted scores, once there are k entries
+    float usual = 0;             // what groups promise by their directions, see Limits
 
-    // Panels that promise less than `tau` are passed over. Where it is negative, none are: bounds that a
-    // negative product with a direction makes negative rise along a list. Where it is zero, panels that promise no
-    // more are passed over too: those are all of them for a query of zeros.
-    float least_bound() const { return tau < 0 ? kNothing : std::max(tau, kLeast); }
+    // Panels that promise less are passed over. Where `tau` is negative, none are: bounds that a negative product with
+    // a direction makes negative rise along a list. Where it is zero, panels that promise no more are passed over too:
+    // those are all of them for a query of zeros.
+    Least least_promise(float own) const {
+        if (tau < 0) return {kNothing, kNothing};
+        return {std::max(own * tau + (1 - own) * usual, kLeast), std::max(tau, kLeast)};
+    }
 };
 
 // A group that a query enters: its panels from `done` to before `end`.
@@ -62,6 +67,7 @@ private:
     void route();
     void prepare(int64_t query, const float* parted);
     void begin(int64_t query);
+    float usual(int64_t query);
     void enter_alone(int64_t query, float reach);
     void enter_together(float reach, bool tiles);
     void scan_together(Way* ways, int64_t count, float reach);
@@ -79,7 +85,8 @@ private:
     const float* front(int part) const { return groups_.front + part * groups_.routing.panels * kLanes + start_; }
     // Whether a panel may hold entries that are wanted.
     bool promises(int64_t panel, float base, float width, const Pool& pool) const {
-        return !(cells_.bound[2 * panel] * base + cells_.bound[2 * panel + 1] * width < pool.least_bound());
+        return pool.least_promise(limits_.own).met(cells_.bound[2 * panel] * base,
+                                                   cells_.bound[2 * panel + 1] * width);
     }
     // Note that panels of a group before `done` are done. It is closed where the others can never be wanted: the lowest
     // wanted score only rises.
@@ -214,7 +221,8 @@ void Block::prepare(int64_t query, const float* parted) {
 
 void Block::begin(int64_t query) {
     const float width = limits_.reach.front() * norm(query);
-    const Pool& pool = pool_[query];
+    Pool& pool = pool_[query];
+    pool.usual = usual(query);
     simd_.bounds(base(query), front(0), front(1), slots_, width, bound_.data(), largest_.data());
     const int64_t blocks = int64_t(largest_.size());
     std::vector<std::pair<float, int32_t>> order;
@@ -224,7 +232,7 @@ void Block::begin(int64_t query) {
             std::nth_element(largest_.begin(), largest_.begin() + wanted - 1, largest_.end(), std::greater<float>());
             least = largest_[wanted - 1];
         }
-        const int64_t groups = simd_.reaching(base(query), front(0), front(1), slots_, width, least, reached_.data());
+        const int64_t groups = simd_.reaching(base(query), front(0), front(1), slots_, width, {least, kFar}, reached_.data());
         order.clear();
         for (int64_t i = 0; i < groups; ++i) {
             const int32_t slot = reached_[i];
@@ -238,6 +246,28 @@ void Block::begin(int64_t query) {
         for (const auto& next : order) scan_alone({next.second, int32_t(query), base(query)[next.second], 0, 1}, width);
         if (all || pool.tau >= 0) return;
     }
+}
+
+// What groups promise by their directions: the mean, and some standard deviations.
+float Block::usual(int64_t query) {
+    const float *base = this->base(query), *along = front(0), *rest = front(1);
+    if (limits_.own == 1) return 0;
+    const int64_t groups = groups_.routing.length[0];
+    float count = 0, sum = 0, squares = 0;
+#pragma omp simd reduction(+ : count, sum)
+    for (int64_t i = 0; i < groups; ++i) {
+        const float there = rest[i] >= 0 ? 1.0f : 0.0f;
+        count += there;
+        sum += there * along[i] * base[i];
+    }
+    const float mean = sum / std::max(count, 1.0f);
+#pragma omp simd reduction(+ : squares)
+    for (int64_t i = 0; i < groups; ++i) {
+        const float there = rest[i] >= 0 ? 1.0f : 0.0f;
+        const float more = along[i] * base[i] - mean;
+        squares += there * more * more;
+    }
+    return mean + limits_.spread * std::sqrt(squares / std::max(count, 1.0f));
 }
 
 void Block::fetch(int32_t slot) const {
@@ -271,7 +301,7 @@ void Block::scan_alone(const Way& way, float width) {
         run.panels = std::min(kPanelsAtATime, panels - done);
         run.slot = int32_t(panel * kLanes);
         run.threshold = pool.tau;
-        run.least = pool.least_bound();
+        run.least = pool.least_promise(limits_.own);
         simd_.screen(run);
         done += int32_t(run.done);
         bytes_[query] += run.done * (cells_.lines * kLine + kBoundBytes);
@@ -363,7 +393,8 @@ void Block::prune(Pool& pool) const {
 void Block::enter_alone(int64_t query, float reach) {
     const float width = reach * norm(query);
     const int64_t groups =
-        simd_.reaching(base(query), front(0), front(1), slots_, width, pool_[query].least_bound(), reached_.data());
+        simd_.reaching(base(query), front(0), front(1), slots_, width, pool_[query].least_promise(limits_.own),
+                       reached_.data());
     const int32_t end = int32_t(groups_.routing.length[0]);
     for (int64_t i = 0; i < groups; ++i) {
         if (i + kGroupsAhead < groups && reached_[i + kGroupsAhead] < end) fetch(reached_[i + kGroupsAhead]);
@@ -380,7 +411,7 @@ void Block::enter_together(float reach, bool tiles) {
     for (int64_t query = 0; query < count_; ++query) {
         const float* base = this->base(query);
         const int64_t groups = simd_.reaching(base, front(0), front(1), slots_, reach * norm(query),
-                                              pool_[query].least_bound(), reached_.data());
+                                              pool_[query].least_promise(limits_.own), reached_.data());
         for (int64_t i = 0; i < groups && reached_[i] < end; ++i) {
             const int32_t slot = reached_[i];
             ways_.push_back({slot, int32_t(query), base[slot], done(query, slot), kAll});
@@ -414,10 +445,11 @@ void Block::scan_together(Way* ways, int64_t count, float reach) {
     int64_t kept = 0;
     for (int64_t i = 0; i < count; ++i) {
         Way way = ways[i];
-        const float width = reach * norm(way.query), least = pool_[way.query].least_bound();
+        const float width = reach * norm(way.query);
+        const Least least = pool_[way.query].least_promise(limits_.own);
         const float* bound = cells_.bound + 2 * panel;
         for (way.end = way.done; way.end < panels; ++way.end)
-            if (bound[2 * way.end] * way.base + bound[2 * way.end + 1] * width < least) break;
+            if (!least.met(bound[2 * way.end] * way.base, bound[2 * way.end + 1] * width)) break;
         if (way.end == way.done) continue;
         bytes_[way.query] += (way.end - way.done) * (cells_.entry_bytes() * kLanes + kBoundBytes);
         leave(way.query, way.slot, panel, panels, way.end);

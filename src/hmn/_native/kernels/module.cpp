@@ -312,13 +312,15 @@ PythonGroups groups(const PythonLevel& routing, const PythonLevel& cells, std::o
 }
 
 int64_t search_groups(Address query, int64_t count, const PythonGroups& groups, const std::vector<float>& reach,
-                      float slack, int64_t first, int64_t kept, int64_t wanted, int64_t places, bool tiles, int64_t k,
+                      float slack, int64_t first, int64_t kept, int64_t wanted, float own, float spread, int64_t places,
+                      bool tiles, int64_t k,
                       Address score, Address row, Address reads, Address scored, int threads) {
-    if (reach.empty() || first < 1 || k < 1 || kept < k || wanted < 1)
+    if (reach.empty() || first < 1 || k < 1 || kept < k || wanted < 1 || !(own >= 0 && own <= 1) ||
+        !(spread >= 0))
         throw hmn::Misfit("the limits of a search are out of range");
     nb::gil_scoped_release released;
     return hmn::search_groups(chosen, {at<float>(query), count, groups.keys.features}, groups.groups(),
-                              {reach, slack, first, kept, wanted}, groups.keys, places, tiles,
+                              {reach, slack, first, kept, wanted, own, spread}, groups.keys, places, tiles,
                               {at<float>(score), at<int64_t>(row), k}, {at<float>(reads), at<int64_t>(scored)}, threads);
 }
 

@@ -73,7 +73,7 @@ void screen(Screen& run) {
     const int64_t bytes = int64_t(run.lines + 1) * kLine;
     run.count = run.done = 0;
     for (; run.done < run.panels; ++run.done) {
-        if (run.bound[2 * run.done] * run.base + run.bound[2 * run.done + 1] * run.width < run.least) return;
+        if (!run.least.met(run.bound[2 * run.done] * run.base, run.bound[2 * run.done + 1] * run.width)) return;
         const uint8_t* block = run.block + run.done * bytes;
         for (int lane = 0; lane < kLanes; ++lane) {
             uint32_t factors;
@@ -107,12 +107,12 @@ void products(const float* vector, const float* centroid, int64_t parts, int64_t
     }
 }
 
-int64_t reaching(const float* base, const float* a, const float* s, int64_t count, float width, float threshold,
+int64_t reaching(const float* base, const float* a, const float* s, int64_t count, float width, Least least,
                  int32_t* passed) {
     int64_t found = 0;
     for (int64_t i = 0; i < count; ++i) {
         passed[found] = int32_t(i);
-        found += a[i] * base[i] + s[i] * width >= threshold;
+        found += least.met(a[i] * base[i], s[i] * width);
     }
     return found;
 }

@@ -39,6 +39,13 @@ struct Tile {
 constexpr int kParts = 8;        // parts of a short code per line: 4 bits for each of them and each entry of a panel
 constexpr int kMostParts = 32;   // parts of a short code, at most
 
+// What a panel must promise to be entered: `bound` by parts along the direction and rests together, or `along` by the
+// parts along the direction alone.
+struct Least {
+    float bound, along;
+    bool met(float directed, float rest) const { return directed + rest >= bound || directed >= along; }
+};
+
 // A run of panels whose entries are screened for one query by short codes. An entry's score is
 //   along * base + step * (scale * sum(table of part j [code of part j]) + shift).
 struct Screen {
@@ -48,7 +55,7 @@ struct Screen {
     int64_t panels;              // at most
     const uint8_t* tables;       // per line of codes, 2 x 64 bytes: tables of the low halves of bytes, of the high ones
     float scale, shift, base, width;
-    float least;                 // the first panel whose bound is below ends the run
+    Least least;                 // the first panel that does not promise that much ends the run
     float threshold;             // entries below do not pass
     int32_t slot;                // of the first entry
     int32_t* passed;             // out: slots of entries that pass; room for 16 more than there are entries
@@ -76,10 +83,10 @@ struct Simd {
     // Products of the parts of a vector with the centroids of a short code: product[part * 16 + code] is the sum over
     // `width` places i of vector[part * width + i] * centroid[(part * width + i) * 16 + code].
     void (*products)(const float* vector, const float* centroid, int64_t parts, int64_t width, float* product);
-    // Numbers i, of `count`, a multiple of kLanes, with a[i] * base[i] + s[i] * width of at least `threshold`.
-    int64_t (*reaching)(const float* base, const float* a, const float* s, int64_t count, float width, float threshold,
+    // Numbers i, of `count`, a multiple of kLanes, of panels that promise enough by a[i] * base[i] and s[i] * width.
+    int64_t (*reaching)(const float* base, const float* a, const float* s, int64_t count, float width, Least least,
                         int32_t* passed);
-    // Those sums themselves, and the largest of each kLanes of them.
+    // The sums of both, and the largest of each kLanes of them.
     void (*bounds)(const float* base, const float* a, const float* s, int64_t count, float width, float* bound,
                    float* largest);
 };

@@ -7,10 +7,12 @@ import torch
 from tests.index.reference import clustered
 from tests.index.structures.hierarchy.sound import assert_sound
 from torch import Tensor
+from torch.nn import functional as F
 
 from hmn.index.structures.hierarchy.build import (
     bound_for,
     count_for,
+    evenness,
     least_bound_for,
     parts_for,
     renew,
@@ -26,6 +28,26 @@ def test_groups_are_two_per_root_of_the_cells_but_neither_too_small_nor_too_larg
     cells: int, groups: int
 ) -> None:
     assert count_for(cells) == groups
+
+
+def test_fewer_groups_are_made_where_few_keys_are_long() -> None:
+    generator = torch.Generator().manual_seed(0)
+    keys = F.normalize(torch.randn(20_000, 20, generator=generator), dim=1)
+    uneven = keys * torch.randn(20_000, 1, generator=generator).exp()
+    assert evenness(keys, 0) == pytest.approx(1.0)
+    assert evenness(1e-20 * keys, 0) == pytest.approx(1.0)
+    assert evenness(torch.zeros(100, 20), 0) == evenness(keys[:0], 0) == 1.0
+    length = uneven.norm(dim=1)
+    share = float((length / length.quantile(0.999)).clamp(max=1).pow(4).mean()) / 0.4
+    assert evenness(uneven, 0) == pytest.approx(share**2, rel=0.2)
+    assert evenness(keys * torch.linspace(0.6, 1.0, 20_000).unsqueeze(1), 0) == 1.0
+    groups = []
+    for own in (keys, uneven):
+        index = HierarchicalIndex()
+        index.build(own)
+        assert_sound(index)
+        groups.append(len(index.groups))
+    assert groups[1] < 0.4 * groups[0]
 
 
 def test_a_group_may_have_three_times_the_cells_intended() -> None:

@@ -6,8 +6,12 @@ import pytest
 import torch
 from tests.index.reference import clustered, recall
 from tests.index.structures.hierarchy.sound import assert_sound
+from torch import Tensor
+from torch.nn import functional as F
 
+from hmn.index.structures.hierarchy import calibration
 from hmn.index.structures.hierarchy.calibration import FEW_CELLS
+from hmn.index.structures.hierarchy.groups import SCORE_ALONE, Promise
 from hmn.index.structures.hierarchy.index import HierarchicalIndex
 
 
@@ -59,6 +63,38 @@ def test_queries_of_zeros_read_no_more_than_others() -> None:
     result = index.search(torch.zeros(50, 64), 10)
     assert bool((result.cell >= 0).all())
     assert float(result.reads.mean()) < float(index.search(query, 10).reads.mean())
+
+
+def reads_at(share: float, index: HierarchicalIndex, query: Tensor, keys: Tensor) -> float:
+    """Reads per query where this share of the ten best cells is found, between two values of reach."""
+    before = 0.0, 0.0
+    for reach in range(20, 200, 5):
+        index.reach = reach
+        result = index.search(query, 10)
+        found, reads = recall(result, query, keys, 10), float(result.reads.mean())
+        if found >= share:
+            part = (share - before[0]) / (found - before[0])
+            return before[1] + part * (reads - before[1])
+        before = found, reads
+    raise AssertionError(f"{share} of the best cells are never found")
+
+
+def test_what_panels_must_promise_is_chosen_so_that_few_are_entered(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    centre = torch.randn(1_000, 64, generator=generator)
+    keys = centre[torch.randint(1_000, (20_000,), generator=generator)]
+    keys = F.normalize(keys + torch.randn(20_000, 64, generator=generator), dim=1)
+    near, noise = keys[:300], F.normalize(torch.randn(300, 64, generator=generator), dim=1)
+    query = torch.lerp(noise, near, torch.rand(300, 1, generator=generator))
+    far, reads = Promise(0.0, 50.0), []
+    for promises in ((far, *calibration.PROMISES), (SCORE_ALONE,)):
+        monkeypatch.setattr(calibration, "PROMISES", promises)
+        index = HierarchicalIndex(200)
+        index.build(keys)
+        assert index.groups.measured.promise != far
+        assert (index.groups.measured.promise == SCORE_ALONE) == (len(promises) == 1)
+        reads.append(reads_at(0.9, index, query, keys))
+    assert reads[0] < 0.97 * reads[1]
 
 
 @pytest.mark.parametrize("zeros", [False, True])

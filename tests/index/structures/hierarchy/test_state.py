@@ -12,7 +12,7 @@ from tests.index.structures.hierarchy.test_build import blocks
 from torch import Tensor
 
 from hmn.errors import ShapeError
-from hmn.index.structures.hierarchy.groups import Groups
+from hmn.index.structures.hierarchy.groups import Groups, Promise
 from hmn.index.structures.hierarchy.index import HierarchicalIndex
 
 
@@ -26,8 +26,7 @@ def built(kind: str = "all") -> HierarchicalIndex:
     index.remove(torch.arange(0, 100, 3))
     index.update(torch.arange(200, 300), keys[:100])
     index.add(torch.arange(600, 620), keys[:20])
-    index.groups.measured.reach = [2.0, 3.5]
-    index.groups.measured.slack = 0.25
+    index.groups.measured.promise = Promise(0.7, 3.0)
     return index
 
 
@@ -94,13 +93,18 @@ def test_a_state_with_a_part_missing_or_cut_is_refused(name: str) -> None:
     assert_sound(index)
 
 
-def test_a_state_that_does_not_count_written_cells_loads() -> None:
+def test_states_from_before_written_cells_were_counted_or_promises_measured_load() -> None:
     state, index = saved(), HierarchicalIndex(40)
-    state["measured"][-1] = 3
+    state["measured"][9] = 3
     index.load_state_dict(state)
     assert (index.groups.measured.written, index.groups.measured.turns) == (120, 3)
+    assert index.groups.measured.promise == (0.7, 3.0)
+    index.load_state_dict({**state, "measured": state["measured"][:10]})
+    assert (index.groups.measured.written, index.groups.measured.turns) == (120, 3)
+    assert index.groups.measured.promise == (1.0, 0.0)
     index.load_state_dict({**state, "measured": state["measured"][:8]})
     assert (index.groups.measured.written, index.groups.measured.turns) == (0, 0)
+    assert index.groups.measured.promise == (1.0, 0.0)
     assert_sound(index)
 
 
@@ -126,6 +130,8 @@ def swapped(tensor: Tensor) -> Tensor:
         ("measured", lambda measured: measured[[0, 1, 2, 3, 4, 6, 5]], "measured is"),
         ("measured", lambda measured: measured[:5], "measured is"),
         ("measured", lambda measured: torch.cat([measured[:8], measured[8:] - 10**6]), "measured is"),
+        ("measured", lambda measured: torch.cat([measured[:10], measured[10:] + 1]), "measured is"),
+        ("measured", lambda measured: torch.cat([measured[:11], -measured[11:]]), "measured is"),
         ("routing.length", lambda length: length.zero_(), "routing.length is of 0 groups"),
     ],
 )

@@ -29,16 +29,38 @@ CLUSTERED = 1 << 20
 """Upper limit of keys that k-means on few features works on, and of keys assigned at a time."""
 SAMPLED = 40_000
 """Upper limit of cells to whose rests the short codes are fitted."""
+ALIKE = 0.4
+"""Mean from which on keys count as alike in length; see ``evenness``."""
+LONG = 0.999
+"""Share of the keys that are no longer than one that counts as long."""
 PARTS = ((64, 16), (160, 24))
 """Up to how many features, how many parts short codes have."""
 MOST_PARTS = 32
 """Parts of short codes beyond that."""
 
 
-def count_for(cells: int) -> int:
-    """Default number of groups."""
-    enough = max(int(PER_ROOT * math.sqrt(cells)), cells // MOST_CELLS)
+def count_for(cells: int, even: float = 1.0) -> int:
+    """Default number of groups; ``even`` says how alike keys are in length."""
+    enough = max(int(PER_ROOT * math.sqrt(even * cells)), int(even * cells) // MOST_CELLS)
     return max(1, min(cells // FEWEST_CELLS, enough))
+
+
+def evenness(keys: Tensor, seed: int) -> float:
+    """How alike keys ``(n, D)`` are in length: 1 for all the same, near 0 for few that are long.
+
+    Short keys are rarely among the best, so that they need no groups. It is the square of the mean of (length
+    / the length that one in a thousand exceeds) to the fourth, of some of the keys, in terms of ``ALIKE``.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randint(
+        max(1, len(keys)), (min(len(keys), SAMPLED),), generator=generator, device=generator.device
+    )
+    length = torch.linalg.vector_norm(keys[chosen.to(keys.device)], dim=1, dtype=torch.float64)  # (n,)
+    long = float(length.quantile(LONG)) if len(length) else 0.0
+    if long <= 0:
+        return 1.0
+    mean = float((length / long).clamp(max=1).pow(4).mean())
+    return min(1.0, mean / ALIKE) ** 2
 
 
 def bound_for(cells: int, count: int) -> int:
@@ -80,12 +102,13 @@ def build(
         if on_progress is not None:
             on_progress(done, steps)
 
-    bound = least_bound_for(n) if count is None else bound_for(n, max(1, min(count, n)))
     generator = torch.Generator().manual_seed(seed)
     said(0)
     live = rows.live()
     keys = rows.keys[:n] if n == rows.used else rows.keys[live]
-    basis, own, direction = _divided(keys, count_for(n) if count is None else count, generator)
+    wanted = count_for(n, evenness(keys, seed)) if count is None else max(1, min(count, n))
+    bound = max(bound_for(n, wanted), least_bound_for(n) if count is None else 0)
+    basis, own, direction = _divided(keys, wanted if count is None else count, generator)
     group = torch.full((len(rows.keys),), -1, dtype=torch.int64, device=own.device).index_copy_(0, live, own)
     said(1)
     short = _fitted(rows, group, direction, parts_for(rows.features) if parts is None else parts, generator)

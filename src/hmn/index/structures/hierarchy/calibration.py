@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 import torch
 from torch import Tensor
 
+from hmn._native.fallback.groups import directions
 from hmn._native.level import LANES
 from hmn.index.clustering.kmeans import unit_rows
 from hmn.index.storage.key_rows import KeyRows
 from hmn.index.structures.exact import search_all
 from hmn.index.structures.hierarchy.directions import SHORTEST
-from hmn.index.structures.hierarchy.groups import UNMEASURED, Groups, Measured, Point
+from hmn.index.structures.hierarchy.groups import SCORE_ALONE, UNMEASURED, Groups, Measured, Point, Promise
 from hmn.results import SearchResult
 
 Search = Callable[[Tensor, int], SearchResult]
@@ -56,6 +57,12 @@ WIDER = 1.15
 """Factor of the limits where too little is found."""
 ATTEMPTS = 8
 """Upper limit of the times that a search is made wider."""
+PROMISES = (SCORE_ALONE, *(Promise(own, spread) for own in (0.7, 0.5) for spread in (2.0, 3.0, 4.0)))
+"""Promises of panels that are tried."""
+ENTERED = 8192
+"""Upper limit of cells for which is counted how many queries enter their panels."""
+MOST_ASKED = 256
+"""Upper limit of these queries."""
 SAME = 1e-5
 """Relative difference of scores that count as equal."""
 LARGEST = 1e6
@@ -97,6 +104,11 @@ class Sample:
         part = slice(kinds * len(self.query) // self.kinds)
         return Sample(self.query[part], self.cell[part], self.score[part], self.counts, kinds)
 
+    def some(self, most: int) -> Sample:
+        """At most ``most`` of the queries, of all kinds."""
+        part = slice(None, None, -(-len(self.query) // most))
+        return replace(self, query=self.query[part], cell=self.cell[part], score=self.score[part])
+
     def lowest(self, result: SearchResult, count: int) -> float:
         """Lowest share, over all kinds, of the best ``count`` cells that a search has found."""
         last = self.score[:, count - 1 : count]
@@ -133,6 +145,7 @@ def calibrate(groups: Groups, rows: KeyRows, look: Search) -> None:
     query = _queries(rows, groups.seed)  # (Q, D)
     best = search_all(rows, query, COUNTS[-1] + 1)
     sample = Sample(query, best.cell[:, :-1], best.score, COUNTS, KINDS)
+    groups.measured.promise = _best_promise(groups, sample.first_kinds(USUAL), FOUND)
     usual = _measure(groups, sample.first_kinds(USUAL), FOUND, look)
     most = _measure(groups, sample, FOUND, look)
     groups.measured.usual = usual if usual.reach < most.reach else most
@@ -152,6 +165,7 @@ def learn_limits(groups: Groups, rows: KeyRows, query: Tensor, row: Tensor, look
     best = search_all(rows, query, 2)
     other = torch.where(best.cell[:, :1] == row.unsqueeze(1), best.score[:, 1:], best.score[:, :1])  # (Q, 1)
     sample = Sample(query, row.unsqueeze(1), torch.cat([score, other], dim=1), (1,), 1)
+    groups.measured.promise = _best_promise(groups, sample, LEARNED)
     _measure(groups, sample, LEARNED, look)
     groups.measured.added = -1
 
@@ -186,7 +200,7 @@ def _measure(groups: Groups, sample: Sample, share: float, look: Search) -> Poin
     # 1. Let enough of the panels of the best cells be entered, and enough of these cells pass by short codes.
     # 2. Score that many cells in full that enough are found.
     # 3. Where no number suffices, look wider.
-    reach = sample.needed(_reach_needed(groups, sample), 1 - REACHED * (1 - share))
+    reach = sample.needed(_reach_needed(groups, sample, groups.measured.promise), 1 - REACHED * (1 - share))
     slack = sample.needed(_slack_needed(groups, sample), 1 - SCREENED * (1 - share))
 
     def found(point: Point) -> float:
@@ -208,14 +222,58 @@ def _measure(groups: Groups, sample: Sample, share: float, look: Search) -> Poin
     return point
 
 
-def _reach_needed(groups: Groups, sample: Sample) -> Callable[[Tensor], Tensor]:
+def _reach_needed(groups: Groups, sample: Sample, promise: Promise) -> Callable[[Tensor], Tensor]:
     """What reach the panels of the sample's cells must have to be entered; see ``Sample.needed``."""
     level = groups.cells.level
     assert level.bound is not None
     base = _products(groups, sample)  # (Q, K)
     along, width = level.bound[groups.place[sample.cell] // LANES].unbind(dim=2)
     width = torch.maximum(width, _shortest(groups, sample))
-    return lambda tau: torch.where(tau < 0, 0.0, (tau - along * base) / width)  # see ``_native/groups.py``
+    promised, usual = along * base, _directions(groups, sample.query)
+
+    def needed(tau: Tensor) -> Tensor:
+        lacks = _least_promise(promise, tau, usual) - promised
+        return torch.where((tau < 0) | (promised >= tau), 0.0, lacks / width)
+
+    return needed  # see ``_native/groups.py``
+
+
+def _directions(groups: Groups, query: Tensor) -> tuple[Tensor, Tensor]:
+    """What groups promise queries ``(Q, D)`` by their directions: mean and standard deviation ``(Q, 1)``."""
+    slot = groups.slot.clamp(min=0)
+    there = (groups.slot >= 0) & (groups.front[1, slot] >= 0)  # (room,)
+    return directions(query @ groups.direction[there].T, groups.front[0, slot[there]])
+
+
+def _best_promise(groups: Groups, sample: Sample, share: float) -> Promise:
+    """What panels must promise for few to be entered where a share of the sample's best cells is found."""
+    level, live = groups.cells.level, groups.rows.live()
+    assert level.bound is not None
+    generator = torch.Generator().manual_seed(groups.seed)
+    chosen = torch.randperm(len(live), generator=generator, device=generator.device)[:ENTERED]
+    cell = live[chosen.to(live.device)]
+    some = sample.some(MOST_ASKED)
+    along, rest = level.bound[groups.place[cell] // LANES].unbind(dim=1)  # (n,)
+    promised = along * (some.query @ groups.direction[groups.group[cell]].T)  # (Q, n)
+    usual = _directions(groups, some.query)
+
+    def entered(promise: Promise) -> float:
+        reach = sample.needed(_reach_needed(groups, sample, promise), share)
+        total = 0.0
+        for count in some.counts:
+            tau = some.score[:, count : count + 1]
+            least = _least_promise(promise, tau, usual)
+            enter = (promised + reach * rest >= least) | (promised >= tau) | (tau < 0)
+            total += float(enter.double().mean())
+        return total
+
+    return min(PROMISES, key=entered)
+
+
+def _least_promise(promise: Promise, tau: Tensor, usual: tuple[Tensor, Tensor]) -> Tensor:
+    """What panels must promise ``(Q, 1)`` where the lowest wanted scores are ``tau``; see ``Limits``."""
+    mean, deviation = usual
+    return (promise.own * tau + (1 - promise.own) * (mean + promise.spread * deviation)).clamp(min=0)
 
 
 def _slack_needed(groups: Groups, sample: Sample) -> Callable[[Tensor], Tensor]:

@@ -43,8 +43,24 @@ class Point(NamedTuple):
     spare: float
 
 
+class Promise(NamedTuple):
+    """What panels must promise to be entered; see ``hmn._native.groups.Limits``.
+
+    Attributes:
+        own: weight of the lowest wanted score.
+        spread: standard deviations in what groups promise by their directions.
+    """
+
+    own: float
+    spread: float
+
+
 UNMEASURED = Point(4.0, 0.2, 1.0)
 """How far a search looks before anything was measured."""
+
+
+SCORE_ALONE = Promise(1.0, 0.0)
+"""Panels must promise the lowest wanted score."""
 
 
 @dataclass
@@ -58,6 +74,7 @@ class Measured:
         longest: length of the longest key that there was then.
         written: cells added or given other keys since then; a cell counts each time.
         turns: times that there were as many of them as cells since the first build.
+        promise: what panels must promise.
         last: settings of a search, and the limits that they and these numbers gave; None for all cells.
     """
 
@@ -67,6 +84,7 @@ class Measured:
     longest: float = 0.0
     written: int = 0
     turns: int = 0
+    promise: Promise = SCORE_ALONE
     last: tuple[tuple[object, ...], Limits | None] | None = field(default=None, repr=False, compare=False)
 
     def at(self, times: float) -> Point:

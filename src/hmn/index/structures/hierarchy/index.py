@@ -77,8 +77,9 @@ class HierarchicalIndex(Structure[Groups], Tunable):
     key is its part along the direction of its group, and a rest. In a group, cells lie by falling length in
     panels of 16, and each panel has a bound: what the parts along the direction score at most, and how much
     the rests may add. A search keeps the lowest estimate that it wants so far, the k-th best unless
-    ``wanted`` says otherwise, and goes on in a group until a panel's bound is below it. So queries read few
-    cells even where keys are of very uneven length.
+    ``wanted`` says otherwise, and goes on in a group until a panel's bound is below a mean of that estimate
+    and of what groups usually promise. So queries read few cells even where keys are of very uneven length,
+    or where all groups promise more than the best cells score.
 
     In the panels that it enters, short codes of the rests (a few times 4 bits) say which cells may be good
     enough; codes of 4 bits per feature rank these, and the best are scored in full.
@@ -99,8 +100,8 @@ class HierarchicalIndex(Structure[Groups], Tunable):
 
     Args:
         num_groups: number of groups. None: two per square root of the number of cells, but at most one per
-            16 cells and at least one per 1,024. There is one tier of groups; of numbers for several, as in
-            ``(1000, 10000)`` or ``"1000x10000"``, the first is taken.
+            16 cells and at least one per 1,024; fewer where few keys are long. There is one tier of groups;
+            of numbers for several, as in ``(1000, 10000)`` or ``"1000x10000"``, the first is taken.
         reach: how far to look, in hundredths of what the build or ``learn`` measured. From 1000 on, or with
             None, all cells are scored in full: the search is exact. Can be changed between searches.
         codes: ``"int1"`` for short codes, however many queries there are. With ``"int4"``, eight queries or
@@ -306,7 +307,7 @@ class HierarchicalIndex(Structure[Groups], Tunable):
         if reach is None or reach >= MAX_REACH:
             return None
         measured = groups.measured
-        settings = k, wanted, reach, self.rescore, len(rows), measured.usual, measured.most
+        settings = k, wanted, reach, self.rescore, len(rows), measured.usual, measured.most, measured.promise
         if measured.last is not None and measured.last[0] == settings:
             return measured.last[1]
         point = measured.at(reach / 100)
@@ -317,6 +318,8 @@ class HierarchicalIndex(Structure[Groups], Tunable):
             first=max(FIRST_PER_RESULT * k, LEAST_FIRST),
             kept=max(k, wanted + spare if self.rescore is None else self.rescore),
             wanted=wanted,
+            own=measured.promise.own,
+            spread=measured.promise.spread,
         )
         chosen = limits if pays(limits, rows, groups) else None
         measured.last = settings, chosen

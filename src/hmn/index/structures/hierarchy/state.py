@@ -12,12 +12,24 @@ from hmn.errors import ShapeError
 from hmn.index.storage.coded_lists import Lists
 from hmn.index.storage.key_rows import KeyRows
 from hmn.index.storage.saved import ANY, Saved, check_filed, refuse
-from hmn.index.structures.hierarchy.groups import CELL_BITS, ROUTING_BITS, Groups, Measured, Point
+from hmn.index.structures.hierarchy.groups import (
+    CELL_BITS,
+    ROUTING_BITS,
+    SCORE_ALONE,
+    Groups,
+    Measured,
+    Point,
+    Promise,
+)
 
 LEAST_BOUND = 2
 """Lower limit of cells per group that a state may set; a group of one could be split for ever."""
 MOST_COUNTED = 2**40
 """Upper limit of numbers of cells in a state."""
+MOST_SPREAD = 1e6
+"""Upper limit of standard deviations in a state."""
+OLDER = [0.0, 0.0, *SCORE_ALONE]
+"""Numbers that older states lack of those that were measured."""
 ALIKE = 1e-3
 """Upper limit of inner products of different rows of a basis, and of how far its rows are from length 1."""
 
@@ -32,6 +44,7 @@ def state_of(groups: Groups) -> dict[str, Tensor]:
         measured.longest,
         measured.written,
         measured.turns,
+        *measured.promise,
     ]
     state = {
         "group": groups.group[:used],
@@ -129,10 +142,16 @@ def _cells(saved: Saved, rows: KeyRows, groups: int) -> Lists:
 def _measured(saved: Saved) -> Measured:
     """How far to look."""
     numbers = saved.tensor("measured", torch.float64, (ANY,)).tolist()
-    if len(numbers) not in (8, 10):
-        refuse("measured", f"{len(numbers)} numbers", "10 of them, or 8 as in older states")
-    *points, added, longest, written, turns = numbers if len(numbers) == 10 else [*numbers, 0.0, 0.0]
+    if len(numbers) not in (8, 10, 12):
+        refuse("measured", f"{len(numbers)} numbers", "12 of them, or 8 or 10 as in older states")
+    numbers += OLDER[len(numbers) - 8 :]
+    *points, added, longest, written, turns, own, spread = numbers
     fits = all(0 <= number <= LONGEST for number in (*points, longest)) and -1 <= added <= MOST_COUNTED
-    if not fits or points[0] > points[3] or not all(0 <= count <= MOST_COUNTED for count in (written, turns)):
-        refuse("measured", f"{numbers}", "two points, a number of cells, a length, and two numbers")
-    return Measured(Point(*points[:3]), Point(*points[3:]), int(added), longest, int(written), int(turns))
+    fits &= all(0 <= count <= MOST_COUNTED for count in (written, turns))
+    fits &= 0 <= own <= 1 and 0 <= spread <= MOST_SPREAD
+    if not fits or points[0] > points[3]:
+        refuse(
+            "measured", f"{numbers}", "two points, a number of cells, a length, two numbers, and a promise"
+        )
+    usual, most, promise = Point(*points[:3]), Point(*points[3:]), Promise(own, spread)
+    return Measured(usual, most, int(added), longest, int(written), int(turns), promise)
