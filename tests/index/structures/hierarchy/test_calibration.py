@@ -97,6 +97,15 @@ def test_what_panels_must_promise_is_chosen_so_that_few_are_entered(monkeypatch:
     assert reads[0] < 0.97 * reads[1]
 
 
+@pytest.mark.parametrize(("cells", "alone"), [(4_095, True), (4_096, False)])
+def test_nothing_is_chosen_for_few_cells(cells: int, alone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    monkeypatch.setattr(calibration, "PROMISES", (Promise(0.5, 2.0),))
+    index = HierarchicalIndex()
+    index.build(torch.randn(cells, 20, generator=generator))
+    assert (index.groups.measured.promise == SCORE_ALONE) == alone
+
+
 @pytest.mark.parametrize("zeros", [False, True])
 def test_few_queries_and_queries_of_zeros_teach_nothing(zeros: bool) -> None:
     keys, query = clustered(0, 3_000, 120)

@@ -59,6 +59,8 @@ ATTEMPTS = 8
 """Upper limit of the times that a search is made wider."""
 PROMISES = (SCORE_ALONE, *(Promise(own, spread) for own in (0.7, 0.5) for spread in (2.0, 3.0, 4.0)))
 """Promises of panels that are tried."""
+FEWEST_TRIED = 4096
+"""Cells below which none but the first is tried: a search reads few of them anyway."""
 ENTERED = 8192
 """Upper limit of cells for which is counted how many queries enter their panels."""
 MOST_ASKED = 256
@@ -248,6 +250,8 @@ def _directions(groups: Groups, query: Tensor) -> tuple[Tensor, Tensor]:
 def _best_promise(groups: Groups, sample: Sample, share: float) -> Promise:
     """What panels must promise for few to be entered where a share of the sample's best cells is found."""
     level, live = groups.cells.level, groups.rows.live()
+    if len(live) < FEWEST_TRIED:
+        return SCORE_ALONE
     assert level.bound is not None
     generator = torch.Generator().manual_seed(groups.seed)
     chosen = torch.randperm(len(live), generator=generator, device=generator.device)[:ENTERED]
