@@ -374,12 +374,9 @@ void Block::insert(Pool& pool, Entry entry) const {
         entries.push_back(entry);
     else if (!better(entry, entries.back()))
         return;
-    Entry* own = entries.data();
-    int64_t at = int64_t(entries.size()) - 1;
-    for (; at > 0 && better(entry, own[at - 1]); --at) own[at] = own[at - 1];
-    own[at] = entry;
+    put_in_order(entries.data(), int64_t(entries.size()) - 1, entry);
     if (int64_t(entries.size()) == limits_.kept) pool.least = entries.back().score;
-    if (int64_t(entries.size()) >= k_) pool.tau = own[wanted_ - 1].score;
+    if (int64_t(entries.size()) >= k_) pool.tau = entries[wanted_ - 1].score;
 }
 
 void Block::prune(Pool& pool) const {

@@ -29,8 +29,8 @@ struct Limits {
     int64_t first;             // entries looked at first, for a first estimate of the lowest wanted score
     int64_t kept;              // rows scored in full, at least k
     int64_t wanted;            // results, from the best on, that must be found; k or more for all
-    float own;                 // weight of the lowest wanted score in what panels must promise; the others' is that of
-    float spread;              // what groups promise by their directions: the mean, and so many standard deviations
+    float own;                 // weight of the lowest wanted score in what panels must promise; the other weight is that of
+    float spread;              // what groups promise by their directions: the mean, and `spread` standard deviations
 };
 
 // The best k rows per query. With `tiles`, all entries of the panels that are reached are scored by their codes of

@@ -127,6 +127,12 @@ private:
     }
 };
 
+// Put an entry where it belongs among `at` better and worse ones that lie in order.
+inline void put_in_order(Entry* own, int64_t at, Entry entry) {
+    for (; at > 0 && better(entry, own[at - 1]); --at) own[at] = own[at - 1];
+    own[at] = entry;
+}
+
 // The best `wanted` entries per query that one thread has seen. A few are kept sorted; many are a pool that is pruned
 // when it is full.
 class Best {
@@ -151,9 +157,7 @@ public:
             if (!better(entry, own[count - 1])) return;
             --count;
         }
-        int64_t at = count++;
-        for (; at > 0 && better(entry, own[at - 1]); --at) own[at] = own[at - 1];
-        own[at] = entry;
+        put_in_order(own, count++, entry);
         if (count == wanted_) threshold_[query] = std::max(threshold_[query], own[count - 1].score);
     }
     void prune(int64_t query) {

@@ -108,7 +108,7 @@ def build(
     keys = rows.keys[:n] if n == rows.used else rows.keys[live]
     wanted = count_for(n, evenness(keys, seed)) if count is None else max(1, min(count, n))
     bound = max(bound_for(n, wanted), least_bound_for(n) if count is None else 0)
-    basis, own, direction = _divided(keys, wanted if count is None else count, generator)
+    basis, own, direction = _divided(keys, wanted, generator)
     group = torch.full((len(rows.keys),), -1, dtype=torch.int64, device=own.device).index_copy_(0, live, own)
     said(1)
     short = _fitted(rows, group, direction, parts_for(rows.features) if parts is None else parts, generator)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -106,11 +107,6 @@ class Sample:
         part = slice(kinds * len(self.query) // self.kinds)
         return Sample(self.query[part], self.cell[part], self.score[part], self.counts, kinds)
 
-    def some(self, most: int) -> Sample:
-        """At most ``most`` of the queries, of all kinds."""
-        part = slice(None, None, -(-len(self.query) // most))
-        return replace(self, query=self.query[part], cell=self.cell[part], score=self.score[part])
-
     def lowest(self, result: SearchResult, count: int) -> float:
         """Lowest share, over all kinds, of the best ``count`` cells that a search has found."""
         last = self.score[:, count - 1 : count]
@@ -202,7 +198,8 @@ def _measure(groups: Groups, sample: Sample, share: float, look: Search) -> Poin
     # 1. Let enough of the panels of the best cells be entered, and enough of these cells pass by short codes.
     # 2. Score that many cells in full that enough are found.
     # 3. Where no number suffices, look wider.
-    reach = sample.needed(_reach_needed(groups, sample, groups.measured.promise), 1 - REACHED * (1 - share))
+    reach_needed = partial(_reach_needed(groups, sample), groups.measured.promise)
+    reach = sample.needed(reach_needed, 1 - REACHED * (1 - share))
     slack = sample.needed(_slack_needed(groups, sample), 1 - SCREENED * (1 - share))
 
     def found(point: Point) -> float:
@@ -224,8 +221,8 @@ def _measure(groups: Groups, sample: Sample, share: float, look: Search) -> Poin
     return point
 
 
-def _reach_needed(groups: Groups, sample: Sample, promise: Promise) -> Callable[[Tensor], Tensor]:
-    """What reach the panels of the sample's cells must have to be entered; see ``Sample.needed``."""
+def _reach_needed(groups: Groups, sample: Sample) -> Callable[[Promise, Tensor], Tensor]:
+    """What reach the panels of the sample's cells need to be entered; by promise, see ``Sample.needed``."""
     level = groups.cells.level
     assert level.bound is not None
     base = _products(groups, sample)  # (Q, K)
@@ -233,7 +230,7 @@ def _reach_needed(groups: Groups, sample: Sample, promise: Promise) -> Callable[
     width = torch.maximum(width, _shortest(groups, sample))
     promised, usual = along * base, _directions(groups, sample.query)
 
-    def needed(tau: Tensor) -> Tensor:
+    def needed(promise: Promise, tau: Tensor) -> Tensor:
         lacks = _least_promise(promise, tau, usual) - promised
         return torch.where((tau < 0) | (promised >= tau), 0.0, lacks / width)
 
@@ -256,16 +253,17 @@ def _best_promise(groups: Groups, sample: Sample, share: float) -> Promise:
     generator = torch.Generator().manual_seed(groups.seed)
     chosen = torch.randperm(len(live), generator=generator, device=generator.device)[:ENTERED]
     cell = live[chosen.to(live.device)]
-    some = sample.some(MOST_ASKED)
+    step = -(-len(sample.query) // MOST_ASKED)
+    query, score = sample.query[::step], sample.score[::step]
     along, rest = level.bound[groups.place[cell] // LANES].unbind(dim=1)  # (n,)
-    promised = along * (some.query @ groups.direction[groups.group[cell]].T)  # (Q, n)
-    usual = _directions(groups, some.query)
+    promised = along * (query @ groups.direction[groups.group[cell]].T)  # (Q, n)
+    usual, needed = _directions(groups, query), _reach_needed(groups, sample)
 
     def entered(promise: Promise) -> float:
-        reach = sample.needed(_reach_needed(groups, sample, promise), share)
+        reach = sample.needed(partial(needed, promise), share)
         total = 0.0
-        for count in some.counts:
-            tau = some.score[:, count : count + 1]
+        for count in sample.counts:
+            tau = score[:, count : count + 1]
             least = _least_promise(promise, tau, usual)
             enter = (promised + reach * rest >= least) | (promised >= tau) | (tau < 0)
             total += float(enter.double().mean())
