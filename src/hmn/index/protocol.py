@@ -180,7 +180,8 @@ class Teachable(Index, Protocol):
 
         Args:
             query: queries like those that will be asked.
-            cells: the cell that each query should find.
+            cells: the cell that each query should find; or ``(Q, K)`` the K cells that a search for K results
+                should find.
             vectors: whether to learn where to look. False learns only how far: use it while keys still move.
         """
         ...

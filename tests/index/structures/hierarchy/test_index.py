@@ -9,6 +9,7 @@ from tests.index.structures.hierarchy.sound import assert_sound
 
 from hmn._native import backend, kernels
 from hmn.errors import CellError, ConfigError, NotFittedError, ShapeError
+from hmn.index.structures.hierarchy import calibration
 from hmn.index.structures.hierarchy import index as grouped
 from hmn.index.structures.hierarchy.index import HierarchicalIndex
 from hmn.index.structures.hierarchy.upkeep import GROWN
@@ -156,6 +157,23 @@ def test_limits_are_learned_from_queries_for_cells_that_exist() -> None:
         index.learn(query, best[1:])
     with pytest.raises(CellError):
         index.learn(query, best + 3_000)
+    for cells in (torch.zeros(400, 0, dtype=torch.int64), torch.arange(3_001).repeat(400, 1)):
+        with pytest.raises(ShapeError, match="expected at least 1 and at most the 3000 that the index has"):
+            index.learn(query, cells)
+
+
+def test_limits_are_learned_for_as_many_results_as_cells_are_given_in_any_order() -> None:
+    generator = torch.Generator().manual_seed(0)
+    keys, given, other = (torch.randn(count, 32, generator=generator) for count in (8_000, 512, 512))
+    best = (given @ keys.T).topk(20, dim=1).indices
+    index, measured = HierarchicalIndex(), []
+    index.build(keys)
+    for cells in (best, best.flip(1), best[:, :1]):
+        index.learn(given, cells)
+        measured.append((index.groups.measured.usual, index.groups.measured.promise))
+        found = recall(index.search(other, cells.shape[1]), other, keys, cells.shape[1])
+        assert abs(found - calibration.LEARNED) < 0.02
+    assert measured[0] == measured[1] != measured[2]
 
 
 def test_it_measures_again_when_half_of_the_cells_are_new_or_one_is_far_longer(

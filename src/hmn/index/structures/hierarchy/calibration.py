@@ -60,6 +60,8 @@ ATTEMPTS = 8
 """Upper limit of the times that a search is made wider."""
 PROMISES = (SCORE_ALONE, *(Promise(own, spread) for own in (0.7, 0.5) for spread in (2.0, 3.0, 4.0)))
 """Promises of panels that are tried."""
+LOWER_PROMISES = tuple(Promise(0.3, spread) for spread in (2.0, 3.0, 4.0))
+"""Promises that are tried as well where queries come with several best cells; others say too little."""
 FEWEST_TRIED = 4096
 """Cells below which none but the first is tried: a search reads few of them anyway."""
 ENTERED = 8192
@@ -143,7 +145,7 @@ def calibrate(groups: Groups, rows: KeyRows, look: Search) -> None:
     query = _queries(rows, groups.seed)  # (Q, D)
     best = search_all(rows, query, COUNTS[-1] + 1)
     sample = Sample(query, best.cell[:, :-1], best.score, COUNTS, KINDS)
-    groups.measured.promise = _best_promise(groups, sample.first_kinds(USUAL), FOUND)
+    groups.measured.promise = _best_promise(groups, sample.first_kinds(USUAL), FOUND, PROMISES)
     usual = _measure(groups, sample.first_kinds(USUAL), FOUND, look)
     most = _measure(groups, sample, FOUND, look)
     groups.measured.usual = usual if usual.reach < most.reach else most
@@ -151,19 +153,29 @@ def calibrate(groups: Groups, rows: KeyRows, look: Search) -> None:
 
 
 def learn_limits(groups: Groups, rows: KeyRows, query: Tensor, row: Tensor, look: Search) -> None:
-    """Set the limits of a search so that ``LEARNED`` of queries ``(Q, D)`` find their rows ``(Q,)``.
+    """Set the limits of a search so that it finds ``LEARNED`` of the rows ``(Q, K)`` of queries ``(Q, D)``.
 
     Queries of zeros are left out, since they say nothing. Fewer than ``LESSONS`` others change nothing.
     """
-    says = query.abs().amax(dim=1) > 0
+    says, count = query.abs().amax(dim=1) > 0, row.shape[1]
     query, row = unit_rows(query[says]), row[says]
     if len(rows) <= FEW_CELLS or len(query) < LESSONS:
         return
-    score = (query * rows.keys[row].float()).sum(dim=1, keepdim=True)  # (Q, 1)
-    best = search_all(rows, query, 2)
-    other = torch.where(best.cell[:, :1] == row.unsqueeze(1), best.score[:, 1:], best.score[:, :1])  # (Q, 1)
-    sample = Sample(query, row.unsqueeze(1), torch.cat([score, other], dim=1), (1,), 1)
-    groups.measured.promise = _best_promise(groups, sample, LEARNED)
+    score = torch.cat(
+        [
+            (own.unsqueeze(1) * rows.keys[cells].float()).sum(dim=2)
+            for own, cells in zip(torch.split(query, QUERIES), torch.split(row, QUERIES), strict=True)
+        ]
+    )  # (Q, K)
+    score, order = score.sort(dim=1, descending=True)
+    row = row.gather(1, order)
+    best = search_all(rows, query, count + 1)
+    last, following = best.score[:, count - 1 : count], best.score[:, count:]  # (Q, 1) each
+    are_best = (score >= last - SAME * last.abs()).all(dim=1, keepdim=True)
+    other = torch.where(are_best, following, last)
+    sample = Sample(query, row, torch.cat([score, other], dim=1), (count,), 1)
+    lower = LOWER_PROMISES if count > 1 else ()
+    groups.measured.promise = _best_promise(groups, sample, LEARNED, (*PROMISES, *lower))
     _measure(groups, sample, LEARNED, look)
     groups.measured.added = -1
 
@@ -244,7 +256,7 @@ def _directions(groups: Groups, query: Tensor) -> tuple[Tensor, Tensor]:
     return directions(query @ groups.direction[there].T, groups.front[0, slot[there]])
 
 
-def _best_promise(groups: Groups, sample: Sample, share: float) -> Promise:
+def _best_promise(groups: Groups, sample: Sample, share: float, tried: Sequence[Promise]) -> Promise:
     """What panels must promise for few to be entered where a share of the sample's best cells is found."""
     level, live = groups.cells.level, groups.rows.live()
     if len(live) < FEWEST_TRIED:
@@ -269,7 +281,7 @@ def _best_promise(groups: Groups, sample: Sample, share: float) -> Promise:
             total += float(enter.double().mean())
         return total
 
-    return min(PROMISES, key=entered)
+    return min(tried, key=entered)
 
 
 def _least_promise(promise: Promise, tau: Tensor, usual: tuple[Tensor, Tensor]) -> Tensor:

@@ -16,7 +16,7 @@ from hmn._native.finite import check_vectors
 from hmn._native.groups import Limits
 from hmn._native.level import LANES
 from hmn.errors import ConfigError, ShapeError
-from hmn.index.checks import as_ids, check_callable, check_count, check_counts, check_query
+from hmn.index.checks import as_ids, as_tensor, check_callable, check_count, check_counts, check_query
 from hmn.index.precision import own_arithmetic
 from hmn.index.protocol import Tunable
 from hmn.index.storage.coded_lists import CODES
@@ -202,7 +202,8 @@ class HierarchicalIndex(Structure[Groups], Tunable):
         Args:
             query: ``(Q, D)`` queries like those that will be asked: some thousands. Fewer than 50 say
                 too little, and change nothing.
-            cells: ``(Q,)`` cell that each query should find: the right one, or the best.
+            cells: ``(Q,)`` cell that each query should find, the right one or the best; or ``(Q, K)`` the K
+                cells that a search for K results should find.
             vectors: no effect: directions are always those of the cells.
 
         Raises:
@@ -210,12 +211,18 @@ class HierarchicalIndex(Structure[Groups], Tunable):
             ShapeError, NonFiniteError: queries do not fit the keys or the cells, or are not finite.
         """
         with self._changing() as (rows, groups):
-            query, cells = check_query(query, rows.features, 1).to(rows.keys.device), as_ids(cells)
+            query = check_query(query, rows.features, 1).to(rows.keys.device)
+            cells = as_tensor(cells, "cells")
+            each = as_ids(cells.flatten() if cells.dim() == 2 else cells)
+            cells = each.view(cells.shape if cells.dim() == 2 else (-1, 1))  # (Q, K)
             if len(query) != len(cells):
                 got = f"there are {len(query)} queries for {len(cells)} cells"
-                raise ShapeError(f"{got}, expected one cell each")
+                raise ShapeError(f"{got}, expected one cell each, or a row of K cells each")
+            if not 1 <= cells.shape[1] <= max(1, len(rows)):
+                got = f"there are {cells.shape[1]} cells per query"
+                raise ShapeError(f"{got}, expected at least 1 and at most the {len(rows)} that the index has")
             distinct, which = torch.unique(cells, return_inverse=True)
-            row = rows.rows_of(distinct)[which]  # (Q,)
+            row = rows.rows_of(distinct)[which]  # (Q, K)
             generator = torch.Generator().manual_seed(self.seed)
             chosen = torch.randperm(len(query), generator=generator, device=generator.device)
             chosen = chosen[:SAMPLED_QUERIES].to(query.device)
