@@ -48,8 +48,10 @@ WIDE_WTA_HASH = "wta-hash:num_tables=16,num_permutations=2,prefix=8"
 """Structure: WTA-Hash whose tables hold up to one cell in 4 per query, for searches of many reads."""
 PCA_TREE = "pca-tree:leaf_size=32"
 """Structure: PCA-Tree."""
-OUR_CLUSTERS = "cluster"
-"""Structure: the library's clusters with its defaults, cells in 4-bit codes with the best scored again."""
+OUR_CLUSTERS = "cluster:num_clusters={ours}"
+"""Structure: the library's clusters, cells in 4-bit codes with the best scored again."""
+OUR_CELLS_PER_CLUSTER = 64
+"""Mean number of cells in one of these clusters."""
 
 TOP = "Top-K"
 """Strategy: the cells of the best clusters."""
@@ -85,8 +87,8 @@ class Row:
     k: int = 0
     """Cells per query, for K-MIPS; 0 for all cells that the search looks at."""
     index: str = "exact"
-    """Search structure as ``make_index`` takes it, with placeholders for sizes of the preset. Approximate
-    search is tuned to the preset's reads."""
+    """Search structure as ``make_index`` takes it, with placeholders for numbers of clusters and other
+    sizes. Approximate search is tuned to the preset's reads."""
     strategy: str = ""
     """One of ``STRATEGIES``, in place of the k best cells; its numbers of clusters are tuned to the reads."""
     cells: str = TRANSE

@@ -12,8 +12,8 @@ from hmn.facts.table import FactTable
 from hmn.nn.attention.hard import HardAttention
 from hmn.nn.memory.stored import Memory
 from hmn.paper.cells.fixed import one_per_fact
-from hmn.paper.grid import KMIPS, ROWS, TEXT, TWO_LEVELS, Row
-from hmn.paper.network.attention.build import make_attention
+from hmn.paper.grid import KMIPS, OUR_CLUSTERS, ROWS, TEXT, TWO_LEVELS, Row
+from hmn.paper.network.attention.build import indexed_memory, make_attention
 from hmn.paper.network.attention.protocol import Attention
 from hmn.paper.network.attention.search_budget import target_reads
 from hmn.paper.network.question_words import Asked, Vocabulary
@@ -109,6 +109,13 @@ def test_every_approximate_search_is_brought_to_the_same_reads(row: Row, large: 
 def test_two_levels_are_two(large: FactTable) -> None:
     attention, _ = attention_of(replace(ROWS[0], reader="kmips", index=TWO_LEVELS), large)
     assert attention.reader.index.stats()["num_clusters"] == "9x80"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("cells", "clusters"), [(500, "7"), (17_000, "265")])
+def test_the_librarys_own_clusters_are_one_per_64_cells(cells: int, clusters: str) -> None:
+    memory = Memory(torch.randn(cells, 2, generator=torch.Generator().manual_seed(0)))
+    index = indexed_memory(OUR_CLUSTERS, PRESET, memory, seed=0).index
+    assert index.stats()["num_clusters"] == clusters
 
 
 @pytest.mark.parametrize("name", ["full softmax", "exact 10-MIPS", "keyword filter", "REINFORCE"])

@@ -9,13 +9,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hmn.paper.grid import FORMAT, TEXT, Row
+from hmn.paper.grid import FORMAT, OUR_CLUSTERS, TEXT, Row
 from hmn.paper.preset import Preset
 from hmn.paper.runs.constants import constants
 
 ADDED_LATER = ("speed_up",)
 """Settings of rows that enter the key only where they are set, so that older rows keep their keys."""
-
+OLDER_TEXTS = {OUR_CLUSTERS: "cluster"}
+"""Older texts of indexes, by the present ones; they enter the key, for the same reason."""
 
 FIELDS: dict[str, type] = {
     "name": str,
@@ -41,6 +42,7 @@ def key_of(checksum: str, row: Row, preset: Preset, seed: int, device: str, mode
     """
     data = checksum + (model if row.cells == TEXT else "")
     settings = {name: value for name, value in asdict(row).items() if value or name not in ADDED_LATER}
+    settings["index"] = OLDER_TEXTS.get(row.index, row.index)
     parts = json.dumps([FORMAT, constants(), data, settings, asdict(preset), seed, device], sort_keys=True)
     return hashlib.sha256(parts.encode()).hexdigest()[:16]
 

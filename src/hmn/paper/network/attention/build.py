@@ -15,7 +15,7 @@ from hmn.nn.candidates.strategy import Strategy
 from hmn.nn.memory.indexed import IndexedMemory
 from hmn.nn.memory.stored import Memory
 from hmn.nn.reader import KMIPSReader, SoftmaxReader
-from hmn.paper.grid import HARD, KEYWORDS, SOFTMAX, Row
+from hmn.paper.grid import HARD, KEYWORDS, OUR_CELLS_PER_CLUSTER, SOFTMAX, Row
 from hmn.paper.network.attention.indexed import IndexedAttention
 from hmn.paper.network.attention.keywords import KeywordAttention
 from hmn.paper.network.attention.protocol import Attention
@@ -58,7 +58,7 @@ def indexed_memory(text: str, preset: Preset, memory: Memory, seed: int) -> Inde
     """The memory with a search structure of a row or a test, built on its cells.
 
     Args:
-        text: structure, as ``make_index`` takes it, with placeholders for sizes of the preset.
+        text: structure, as ``make_index`` takes it, with placeholders for sizes.
         preset: sizes.
         memory: the fixed cells.
         seed: seed of the structure.
@@ -67,6 +67,7 @@ def indexed_memory(text: str, preset: Preset, memory: Memory, seed: int) -> Inde
         "few": preset.few_clusters,
         "many": preset.many_clusters,
         "wide": preset.wide_clusters,
+        "ours": max(1, len(memory) // OUR_CELLS_PER_CLUSTER),
         "prefix": preset.prefix,
     }
     settings = {} if text == "exact" else {"seed": seed}
