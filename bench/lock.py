@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.clusters import clusters_of
 from bench.machine import described, machine, write_results
 from hmn.index.registry import make_index
 from hmn.index.structures.base import Structure
@@ -45,7 +46,10 @@ class Unlocked:
 
 def measure(name: str, keys: Tensor, queries: Tensor, rounds: int) -> dict[str, Any]:
     """Microseconds per search with the lock and without it, round by round."""
-    index = make_index(name, seed=SEED) if name != "exact" else make_index(name)
+    settings = {} if name == "exact" else {"seed": SEED}
+    if name == "cluster":
+        settings["num_clusters"] = clusters_of(len(keys))
+    index = make_index(name, **settings)
     assert isinstance(index, Structure)
     index.build(keys)
     index.search(queries[0], K)  # what is made at the first search needs the lock
@@ -86,9 +90,10 @@ def markdown(results: dict[str, Any]) -> str:
         f"`python -m bench.lock`. {described(results['machine'])}.",
         "",
         f"Target: at most {LIMIT:.0f}% of a single cluster search. Single searches for the {K} best of "
-        f"{CELLS:,} random cells of {FEATURES} features, one thread, at default settings. With the lock and "
-        f"without it in turns of a few milliseconds, {results['rounds']} rounds; seed {SEED}. The cost is "
-        "the median over the rounds. Chance alone would make a search with the lock slower in half of them.",
+        f"{CELLS:,} random cells of {FEATURES} features, one thread, at default settings, with "
+        f"{clusters_of(CELLS):,} clusters. With the lock and without it in turns of a few milliseconds, "
+        f"{results['rounds']} rounds; seed {SEED}. The cost is the median over the rounds. Chance alone "
+        "would make a search with the lock slower in half of them.",
         "",
         "| | with the lock, µs | without, µs | cost | rounds in which it cost time |",
         "|---|---|---|---|---|",

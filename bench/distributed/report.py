@@ -86,7 +86,8 @@ def _same(found: dict[str, Any]) -> str:
     lines += [
         "",
         f"Memory of the rank that has most, beyond that of its process without cells: {memory['cells']:,} "
-        f"cells of {memory['features']} features with values, and an index. Goal: 1.15 / W.",
+        f"cells of {memory['features']} features with values, and an index. Clusters are one per 64 "
+        "cells. Goal: 1.15 / W.",
         "",
         "| index | ranks | resident, MB | share · W | peak while it is built, MB | share · W |",
         "|---|---|---|---|---|---|",

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.clusters import index_of
 from bench.distributed.plan.model import gradient_bytes, header_bytes, read_bytes, search_bytes
 from bench.distributed.processes import TIMEOUT, Resident, run
 from hmn.distributed import Ranks, ShardedMemory
@@ -208,6 +209,7 @@ def _filled(cells: int, index: str, ranks: Ranks) -> ShardedMemory:
     """A memory with this number of cells per rank, which was searched once."""
     generator = torch.Generator().manual_seed(ranks.rank)
     keys, values = (torch.empty(cells, LARGE_FEATURES).normal_(generator=generator) for _ in range(2))
-    memory = ShardedMemory(Memory(keys, values), index, ranks=ranks)
+    text = index_of(ranks.size * cells) if index == "cluster" else index
+    memory = ShardedMemory(Memory(keys, values), text, ranks=ranks)
     memory.search(torch.randn(QUERIES // ranks.size, LARGE_FEATURES, generator=generator), K)
     return memory

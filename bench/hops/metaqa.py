@@ -21,7 +21,10 @@ from hmn.qa.hops.answers import Reading
 from hmn.qa.hops.network import HopNetwork, reading
 
 HOPS = (1, 2, 3)
-INDEXES = ("exact", "cluster", "hierarchy")
+CLUSTERS = 1_737
+"""Number of clusters: one per 64 cells."""
+INDEXES = {"exact": None, "cluster": f"cluster:num_clusters={CLUSTERS}", "hierarchy": "hierarchy"}
+"""Texts of the indexes; exact is the model's own."""
 EPOCHS = 3
 ASKED = 200
 """Questions that are timed one by one."""
@@ -71,8 +74,8 @@ def without_topics(data: Path, work: Path, seed: int, most: int | None = None) -
 def measure(data: Path, model: Path, most: int | None = None) -> dict[str, Any]:
     """Figures on the held-out questions, by number of hops, with and without their topics, by index."""
     rows: dict[str, Any] = {}
-    for index in INDEXES:
-        qa = FactoidQA.from_pretrained(model, index=None if index == "exact" else index)
+    for index, text in INDEXES.items():
+        qa = FactoidQA.from_pretrained(model, index=text)
         for hops in HOPS:
             valid = held_out(data, qa.facts, hops, most)
             for topics in (True, False):
@@ -181,8 +184,8 @@ def _shown(facts: FactTable, valid: QuestionSet, number: int, readings: list[Rea
 def ask(model: Path, data: Path) -> dict[str, float]:
     """Milliseconds per question, asked one by one, for each index."""
     found = {}
-    for index in INDEXES:
-        qa = FactoidQA.from_pretrained(model, index=None if index == "exact" else index)
+    for index, text in INDEXES.items():
+        qa = FactoidQA.from_pretrained(model, index=text)
         texts = [text for hops in HOPS for text in held_out(data, qa.facts, hops, ASKED // 3).text]
         times = []
         for text in texts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from bench.hops.metaqa import CLUSTERS
 from bench.machine import described
 from hmn.qa.config import READING, WORDS
 
@@ -66,7 +67,7 @@ def _metaqa(results: dict[str, Any]) -> list[str]:
             "answers of the training questions of the same phrasing. What it lacks is not in these facts: "
             "topics and films that they do not hold, and entities that tie.",
         ]
-    lines += ["", "Reads per question, hop by hop, with the topic found:", ""]
+    lines += ["", f"Reads per question, hop by hop, with the topic found and {CLUSTERS:,} clusters:", ""]
     lines += ["| | 1 hop | 2 hops | 3 hops |", "|---|---|---|---|"]
     for index in dict.fromkeys(name.split(",")[0] for name in figures):
         found = [figures[f"{index}, {hops} hops, topics found"]["hop_reads"] for hops in (1, 2, 3)]

@@ -74,6 +74,8 @@ def _writing(found: dict[str, Any]) -> list[str]:
             )
         lines += [f"Through `{through['index']}`:", ""]
         lines += _table(["questions about", "number", *SHOWN, "reads"], rows)
+        if "index, built again" in through:
+            lines += [f"Built again: `{through['index, built again']}`.", ""]
         lines += [
             f"Keys of old cells that changed: {through['keys that changed']}. Of the old questions, "
             f"{through['best facts that changed']:,} had another best fact after writing, "
@@ -150,7 +152,7 @@ def _speed(found: dict[str, Any]) -> list[str]:
     lines += [
         "A thousand facts per call, each with a new subject of a name of its own, beside N facts; medians. "
         "The first call after loading copies the keys once. Removed: the same facts. Replaced: a thousand "
-        "facts that are there get another object each.",
+        "facts that are there get another object each. Clusters are one per 64 cells.",
         "",
     ]
     rows = [

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench.clusters import index_of
 from hmn.facts.table import FactTable
 from hmn.qa.build import build_network
 from hmn.qa.factoid_qa import FactoidQA
@@ -42,7 +43,7 @@ def table_of(words: list[str], first: int, count: int) -> FactTable:
 def model_of(facts: FactTable, index: str) -> FactoidQA:
     """A model that was never trained, which costs what a trained one does."""
     torch.manual_seed(0)
-    qa = FactoidQA(facts, index=index)
+    qa = FactoidQA(facts, index=index_of(len(facts)) if index == "cluster" else index)
     qa._network = build_network(qa.config, qa.facts, qa.cells)
     qa.network.eval()
     qa.memory.renew()

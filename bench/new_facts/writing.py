@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from bench.clusters import index_of
 from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
+from hmn.index.registry import settings_in
+from hmn.nn.memory.growing import num_held
 from hmn.qa.factoid_qa import FactoidQA
 from hmn.qa.metrics import Evaluation, Outcome
 
-INDEXES = {"exact": None, "cluster": "cluster"}
+INDEXES = ("exact", "cluster")
 """Indexes that facts are written through: the model's own, and another."""
 
 
@@ -42,8 +45,10 @@ def measure(data: Path, work: Path) -> dict[str, Any]:
     names = data / "names.tsv"
     new, relations = (FactTable.read(work / f"{name}.tsv", names) for name in ("new", "relations"))
     result: dict[str, Any] = {"old": 0, "new": len(new), "relations": len(relations)}
-    for name, text in INDEXES.items():
-        qa = FactoidQA.from_pretrained(work / "model", index=text)
+    for name in INDEXES:
+        qa = FactoidQA.from_pretrained(work / "model")
+        if name == "cluster":
+            qa.use_index(index_of(num_held(qa.memory)))
         result["old"] = len(qa.facts)
         result[name] = _through(qa, work, new, relations)
     return result
@@ -83,7 +88,9 @@ def _through(qa: FactoidQA, work: Path, new: FactTable, relations: FactTable) ->
     torch.testing.assert_close(qa.memory.snapshot()[: len(keys)], keys, rtol=0, atol=0)
     if qa.network.indexed.index.has_structure:
         qa.add_facts(new)
-        qa.use_index(qa.config.index)
+        probes = settings_in(qa.config.index)["num_probes"]
+        found["index, built again"] = f"{index_of(num_held(qa.memory))},num_probes={probes}"
+        qa.use_index(found["index, built again"])
         found["new, built again"] = figures(qa, work / "valid-new.tsv")
         found["old, built again"] = figures(qa, old)
     return found

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from bench.clusters import AT_EVERY_BUILD
 from bench.writer.tasks import ITEM_BITS, ITEM_PARTS, recall
 from bench.writer.training import FEATURES, LOOK, SEED, VALUES, train_step, wrong_bits
 from hmn.nn.writing.controller import MemoryController
@@ -29,7 +30,7 @@ RATE, SETTLED = 1e-3, 0.01
 """Learning rate of the further training, and the share of it that is left at the end."""
 K = 4
 """Cells per read."""
-INDEX = "cluster"
+INDEX = AT_EVERY_BUILD
 """Search structure of the memory."""
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.clusters import AT_EVERY_BUILD
 from bench.writer.product_keys import ProductKeys
 from hmn.nn.writing.heads import CellReader, CellWriter
 from hmn.nn.writing.memory import WrittenMemory
@@ -40,7 +41,7 @@ SHARPER = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Factors of the scores, of which the full softmax gets the one that serves it best on other questions."""
 FEW = 1024
 """Questions to the full softmax, half of them for the choice of its factor."""
-INDEX = "cluster"
+INDEX = AT_EVERY_BUILD
 """Search structure of the memory."""
 SEED = 0
 

@@ -17,6 +17,7 @@ from typing import Any, cast
 import torch
 from torch.nn import functional
 
+from bench.clusters import AT_EVERY_BUILD
 from bench.writer.dense import DenseMemory
 from hmn.nn.writing.controller import MemoryController
 from hmn.nn.writing.memory import WrittenMemory
@@ -29,7 +30,7 @@ STEPS, DENSE_STEPS = 50, 3
 """Steps of a sequence; the dense memory of a million cells has no room for more than the second."""
 ROUNDS = 5
 """Sequences that are timed; the median counts. The first one before them warms up."""
-INDEX = "cluster"
+INDEX = AT_EVERY_BUILD
 """Search structure of the written memory."""
 SEED = 0
 """Seed of the weights, the first rows and the inputs."""

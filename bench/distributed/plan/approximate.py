@@ -52,7 +52,8 @@ def _measured(rank: int, size: int, cells: int) -> dict[str, Any]:
     own = torch.tensor_split(made.keys, size)[rank].clone()
     made = made if not rank else made._replace(queries=made.queries[:0])
     usual, rows = [], []
-    for structure, index in {"cluster": ClusterIndex(), "hierarchy": HierarchicalIndex()}.items():
+    indexes = {"cluster": ClusterIndex(cells // CLUSTERS), "hierarchy": HierarchicalIndex()}
+    for structure, index in indexes.items():
         memory = ShardedMemory(Memory(own), index, ranks=ranks)
         row = {"structure": structure, "ranks": size}
         usual.append({**row, **_figures(memory.search(made.half(1)[0], K), made, 1)})

@@ -54,7 +54,7 @@ def _approximate(found: dict[str, Any]) -> str:
             "and 4 processes. Reads are those of all ranks. Clusters are shared by all ranks, and those to "
             "search are chosen once per query. Each rank has a hierarchy of its own.",
             "",
-            "The default settings:",
+            "The default settings, with one cluster per 64 cells:",
             "",
             *usual,
             "",
