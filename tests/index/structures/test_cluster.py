@@ -9,7 +9,7 @@ from hmn._native import backend
 from hmn._native.fallback import search as twin
 from hmn.errors import ConfigError, NotFittedError, ShapeError
 from hmn.index.clustering.reduction import OneColumnReduction
-from hmn.index.structures.cluster import ClusterIndex
+from hmn.index.structures.cluster import ClusterIndex, default_clusters
 from hmn.index.tuning import recall_at_k
 
 
@@ -177,6 +177,42 @@ def test_a_state_of_other_settings_is_refused_and_changes_nothing() -> None:
     assert torch.equal(other.search(query, 5).cell, before.cell)
     with pytest.raises(NotFittedError):
         ClusterIndex(6).search(query, 5)
+
+
+@pytest.mark.parametrize(
+    ("cells", "clusters"),
+    [
+        (0, 1),
+        (63, 1),
+        (6_400, 100),
+        (16_383, 255),
+        (16_384, 256),  # where both limits meet
+        (16_448, 256),  # one per 64 would be 257
+        (90_000, 600),
+        (1_000_000, 2_000),
+        (10_000_000, 6_324),  # 6,324.6
+    ],
+)
+def test_by_default_clusters_are_one_per_64_cells_and_at_most_twice_the_root(
+    cells: int, clusters: int
+) -> None:
+    assert default_clusters(cells) == clusters
+
+
+def test_an_index_without_a_number_makes_the_default_one_and_loads_any_other() -> None:
+    keys, query = drawn(n=22_500, d=4)
+    index, older = ClusterIndex(iterations=0), ClusterIndex(22_500 // 64, iterations=0)
+    for each, clusters in ((index, 300), (older, 351)):
+        each.build(keys)
+        assert each.stats()["num_clusters"] == str(clusters)
+    before = older.search(query, 5)
+    index.load_state_dict(older.state_dict())
+    assert index.stats()["num_clusters"] == "351"
+    assert torch.equal(index.search(query, 5).cell, before.cell)
+    index.add(torch.arange(22_500, 22_600), keys[:100])
+    assert index.max_effort == 351
+    index.build(keys[:6_400])
+    assert index.max_effort == 100
 
 
 def test_stats_give_the_shape() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from operator import lt
@@ -33,7 +34,9 @@ from hmn.index.watch import SEARCHES, search_seen
 from hmn.results import SearchResult
 
 CELLS_PER_CLUSTER = 64
-"""Cells per cluster if the number of clusters is not given."""
+"""Cells per cluster if the number of clusters is not given, up to ``CLUSTERS_PER_ROOT``."""
+CLUSTERS_PER_ROOT = 2
+"""Upper limit of these clusters, in multiples of the square root of the number of cells."""
 
 
 class ClusterIndex(Structure[Levels], Tunable):
@@ -51,7 +54,8 @@ class ClusterIndex(Structure[Levels], Tunable):
 
     Args:
         num_clusters: clusters of each level, from the widest to the narrowest: ``1000``, ``(64, 4096)`` or
-            ``"64x4096"``. None: one level, with one cluster per 64 cells.
+            ``"64x4096"``. None: one level, with one cluster per 64 cells, but at most
+            ``2 * sqrt(N)`` for N cells.
         num_probes: clusters entered at each level: ``16``, ``(8, 32)`` or ``"8x32"``. Can be changed between
             searches.
         codes: codes of cells: ``"int4"`` or ``"int8"``, for 4 or 8 bits per feature. None scores every cell
@@ -198,7 +202,7 @@ class ClusterIndex(Structure[Levels], Tunable):
             sharing: the processes that hold the keys together.
         """
         n = int(sharing.total(torch.tensor([len(keys)], dtype=torch.int64, device="cpu")))
-        counts = (n // CELLS_PER_CLUSTER,) if self.num_clusters is None else self.num_clusters
+        counts = (default_clusters(n),) if self.num_clusters is None else self.num_clusters
         return make_clusters(
             keys,
             [max(1, min(count, n)) for count in counts],
@@ -302,3 +306,12 @@ class ClusterIndex(Structure[Levels], Tunable):
             "codes_mib": round(codes / 2**20, 2),
             "kernels": kernels(rows.keys.device),
         }
+
+
+def default_clusters(cells: int) -> int:
+    """Number of clusters if none is given: one per 64 cells, but at most twice the square root of the cells.
+
+    A search scores all centroids, and a build compares them with every cell. So of many cells, more lie in a
+    cluster. Up to 16,384 cells, one cluster per 64 is fewer.
+    """
+    return max(1, min(cells // CELLS_PER_CLUSTER, math.isqrt(CLUSTERS_PER_ROOT**2 * cells)))

@@ -16,7 +16,7 @@ from hmn.errors import ConfigError, MissingPackageError
 from hmn.facts.questions import QuestionSet
 from hmn.index.protocol import Index, Tunable
 from hmn.index.registry import make_index, with_setting
-from hmn.index.structures.cluster import CELLS_PER_CLUSTER
+from hmn.index.structures.cluster import default_clusters
 from hmn.index.tuning import recall_at_k
 from hmn.machine import machine
 from hmn.qa.hops.network import HopNetwork
@@ -95,7 +95,7 @@ def run_sweep(
     }
     sweep, measure = Sweep(about), Measure(qa, questions, query, k)
     for done, (name, text) in enumerate(STRUCTURES.items()):
-        text = text.format(lists=max(1, len(keys) // CELLS_PER_CLUSTER))
+        text = text.format(lists=default_clusters(len(keys)))
 
         def log(stage: str, done: int = done, name: str = name) -> None:
             if on_progress is not None:
