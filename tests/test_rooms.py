@@ -20,7 +20,7 @@ ORDER = {
     "hmn": "errors lazy results starting < _native < machine index facts < nn store < distributed < qa"
     " < paper serve < cli < __init__ __main__",
     "hmn._native": "_kernels backend finite < arguments < level < codes watch < fallback"
-    " < buckets lists search < groups < __init__",
+    " < buckets lists reading search < groups < __init__",
     "hmn.cli": "output < flags < ask demo evaluate facts paper serving < train < app < __init__ __main__",
     "hmn.cli.serving": "compact table < serve < __init__",
     "hmn.distributed": "collectives < rows < drawing shared_clusters < sharded_index < sharded_memory"

@@ -66,8 +66,8 @@ def joined(got: list[dict[str, Any]], *names: str) -> Tensor:
     return torch.cat(parts)
 
 
-def near(one: Tensor, other: Tensor) -> None:
-    torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+def near(one: Tensor, other: Tensor, rtol: float = 1e-5) -> None:
+    torch.testing.assert_close(one, other, rtol=rtol, atol=rtol / 10)
 
 
 def counts(size: int) -> list[int]:

@@ -20,12 +20,12 @@ def layers(got: Got) -> Got:
     return [part["layers"] for part in got]
 
 
-def all_near(parts: list[dict[str, Tensor]], wanted: dict[str, Tensor]) -> None:
+def all_near(parts: list[dict[str, Tensor]], wanted: dict[str, Tensor], rtol: float = 1e-5) -> None:
     """Replicas are near what one process has, and equal each other bit for bit."""
     for part in parts:
         assert part.keys() == wanted.keys()
         for name, each in wanted.items():
-            near(part[name], each)
+            near(part[name], each, rtol)
             assert torch.equal(part[name], parts[0][name])
 
 
@@ -55,7 +55,8 @@ def test_a_transformer_reads_a_memory_in_each_of_its_layers(layers: Got) -> None
     replicas = [{**part["transformed"]} for part in layers]
     for replica in replicas:
         del replica["keys"]
-    all_near(replicas, wanted)
+    # one process reads rows in place: it rounds otherwise, and Adam adds to that
+    all_near(replicas, wanted, 1e-4)
 
 
 def test_cells_that_come_and_go_on_one_rank(layers: Got) -> None:

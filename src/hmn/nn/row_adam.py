@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import ParamsT
 
+from hmn._native.reading import Step, move_rows
 from hmn.errors import ConfigError
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -94,10 +95,10 @@ class RowAdam(torch.optim.Optimizer):
                 "train this parameter with torch.optim.AdamW"
             )
         for weight, group in moved:
-            self._move(weight, weight.grad.coalesce(), group)
+            self._move(weight, *_rows_and_values(weight.grad), group)
         return loss
 
-    def _move(self, weight: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+    def _move(self, weight: Tensor, rows: Tensor, values: Tensor, group: dict[str, Any]) -> None:
         state, (first, second) = self.state[weight], group["betas"]
         if not state:
             state["step"] = torch.zeros((), dtype=torch.float32, device="cpu")
@@ -107,13 +108,22 @@ class RowAdam(torch.optim.Optimizer):
                 state[name] = torch.zeros_like(weight, dtype=wide)
         state["step"] += 1
         step = float(state["step"])
-        rows, values = gradient.indices()[0], gradient.values().to(state["exp_avg"].dtype)
-        if group["weight_decay"]:
-            weight.index_add_(0, rows, weight[rows], alpha=-group["lr"] * group["weight_decay"])
-        mean = state["exp_avg"][rows].lerp_(values, 1 - first)
-        square = state["exp_avg_sq"][rows].mul_(second).addcmul_(values, values, value=1 - second)
-        state["exp_avg"].index_copy_(0, rows, mean)
-        state["exp_avg_sq"].index_copy_(0, rows, square)
-        spread = square.div_(1 - second**step).sqrt_().add_(group["eps"])
-        moved = mean.div_(spread).to(weight.dtype)
-        weight.index_add_(0, rows, moved, alpha=-group["lr"] / (1 - first**step))
+        rate, decay = group["lr"], group["weight_decay"]
+        taken = Step(
+            first=1 - first,
+            second=1 - second,
+            square_scale=1 / (1 - second**step),
+            rate=rate / (1 - first**step),
+            eps=group["eps"],
+            kept=1 - rate * decay,
+        )
+        values = values.to(state["exp_avg"].dtype)
+        move_rows(taken, rows, values, weight, state["exp_avg"], state["exp_avg_sq"])
+
+
+def _rows_and_values(gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """Distinct rows ``(U,)`` of a sparse gradient and their values ``(U, D)``."""
+    rows = gradient._indices()[0]
+    if not bool((rows[1:] > rows[:-1]).all()):  # ascending ones are distinct, though autograd forgets that
+        gradient = gradient.coalesce()
+    return gradient._indices()[0], gradient._values()

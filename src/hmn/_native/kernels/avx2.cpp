@@ -154,6 +154,26 @@ float dot(const float* query, const void* row, int64_t features, Storage storage
     }
 }
 
+template <Storage STORAGE>
+void add_of(float* sum, float weight, const void* row, int64_t features) {
+    const __m256 times = _mm256_set1_ps(weight);
+    int64_t i = 0;
+    for (; i + kWide <= features; i += kWide)
+        _mm256_storeu_ps(sum + i, _mm256_fmadd_ps(times, load<STORAGE>(row, i), _mm256_loadu_ps(sum + i)));
+    if (i < features) {
+        const char* begin = static_cast<const char*>(row) + i * (STORAGE == Storage::float32 ? 4 : 2);
+        portable().add(sum + i, weight, begin, features - i, STORAGE);
+    }
+}
+
+void add(float* sum, float weight, const void* row, int64_t features, Storage storage) {
+    switch (storage) {
+        case Storage::float32: return add_of<Storage::float32>(sum, weight, row, features);
+        case Storage::float16: return add_of<Storage::float16>(sum, weight, row, features);
+        default: return add_of<Storage::bfloat16>(sum, weight, row, features);
+    }
+}
+
 // Two rows at a time, since registers do not suffice for more.
 template <Storage STORAGE>
 void dots_of(const float* const* query, const void* const* row, int64_t features, float* product) {
@@ -309,6 +329,6 @@ void bounds(const float* base, const float* a, const float* s, int64_t count, fl
 
 }  // namespace
 
-Simd avx2() { return {"avx2", score, dot, dots, screen, rows, products, reaching, bounds}; }
+Simd avx2() { return {"avx2", score, dot, dots, add, screen, rows, products, reaching, bounds}; }
 
 }  // namespace hmn

@@ -135,6 +135,15 @@ float dot(const float* query, const void* row, int64_t features, Storage storage
     }
 }
 
+void add(float* sum, float weight, const void* row, int64_t features, Storage storage) {
+    const __m512 times = _mm512_set1_ps(weight);
+    for (int64_t i = 0; i < features; i += 16) {
+        const __mmask16 mask = features - i >= 16 ? 0xffff : __mmask16((1u << (features - i)) - 1);
+        const __m512 old = _mm512_maskz_loadu_ps(mask, sum + i);
+        _mm512_mask_storeu_ps(sum + i, mask, _mm512_fmadd_ps(times, load(row, i, storage, mask), old));
+    }
+}
+
 template <Storage STORAGE>
 void dots_of(const float* const* query, const void* const* row, int64_t features, float* product) {
     __m512 sum[kBlockQueries][kBlockRows];
@@ -300,6 +309,6 @@ void bounds(const float* base, const float* a, const float* s, int64_t count, fl
 
 }  // namespace
 
-Simd avx512() { return {"avx512", score, dot, dots, screen, rows, products, reaching, bounds}; }
+Simd avx512() { return {"avx512", score, dot, dots, add, screen, rows, products, reaching, bounds}; }
 
 }  // namespace hmn

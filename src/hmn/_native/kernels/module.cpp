@@ -15,6 +15,7 @@
 #include "buckets.hpp"
 #include "groups.hpp"
 #include "lists.hpp"
+#include "rows.hpp"
 #include "search.hpp"
 
 namespace nb = nanobind;
@@ -181,6 +182,36 @@ void best_of(Address query, int64_t count, int64_t features, Address keys, int64
     nb::gil_scoped_release released;
     hmn::best_of(chosen, {at<float>(query), count, features}, {at<void>(keys), rows, features, hmn::Storage(storage)},
                  at<int64_t>(candidate), candidates, {at<float>(score), at<int64_t>(row), k}, threads);
+}
+
+void row_products(Address query, int64_t count, int64_t features, Address table, int64_t rows, int storage, Address row,
+                  int64_t reads, Address product, int threads) {
+    nb::gil_scoped_release released;
+    hmn::row_products(chosen, {at<float>(query), count, features}, {at<void>(table), rows, features, hmn::Storage(storage)},
+                      {at<int64_t>(row), count, reads}, at<float>(product), threads);
+}
+
+void row_sums(Address weight, int64_t count, Address table, int64_t rows, int storage, int64_t features, Address row,
+              int64_t reads, Address sum, int threads) {
+    nb::gil_scoped_release released;
+    hmn::row_sums(chosen, at<float>(weight), {at<void>(table), rows, features, hmn::Storage(storage)},
+                  {at<int64_t>(row), count, reads}, at<float>(sum), threads);
+}
+
+void gathered(Address place, int64_t places, Address begin, int64_t rows, Address factor, int64_t reads, Address vector,
+              int64_t count, int64_t features, Address sum, int threads) {
+    if (reads < 1 && places > 0) throw hmn::Misfit("there are places of reads but no reads");
+    nb::gil_scoped_release released;
+    hmn::gathered(chosen, {at<int64_t>(place), places, at<int64_t>(begin), rows}, at<float>(factor), reads,
+                  {at<float>(vector), count, features}, at<float>(sum), threads);
+}
+
+void move_rows(Address row, int64_t count, Address gradient, Address table, Address mean, Address square, int64_t rows,
+               int64_t features, float first, float second, float square_scale, float rate, float eps, float kept,
+               int threads) {
+    nb::gil_scoped_release released;
+    hmn::move_rows({first, second, square_scale, rate, eps, kept}, at<int64_t>(row), count, at<float>(gradient),
+                   at<float>(table), at<float>(mean), at<float>(square), rows, features, threads);
 }
 
 void list_rows(Address listed, int64_t rows, Address begin, Address size, int64_t queries, int64_t count,
@@ -356,6 +387,10 @@ NB_MODULE(_kernels, module) {
     module.def("search_groups", &search_groups);
     module.def("screened", &screened);
     module.def("best_of", &best_of);
+    module.def("row_products", &row_products);
+    module.def("row_sums", &row_sums);
+    module.def("gathered", &gathered);
+    module.def("move_rows", &move_rows);
     module.def("list_rows", &list_rows);
     module.def("most_frequent", &most_frequent);
     module.def("encode", &encode);

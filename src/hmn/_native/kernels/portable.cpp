@@ -69,6 +69,19 @@ void dots(const float* const* query, const void* const* row, int64_t features, S
             product[j * kBlockRows + r] = dot(query[j], row[r], features, storage);
 }
 
+void add(float* sum, float weight, const void* row, int64_t features, Storage storage) {
+    for (int64_t i = 0; i < features; ++i) {
+        float value;
+        if (storage == Storage::float32)
+            value = static_cast<const float*>(row)[i];
+        else if (storage == Storage::float16)
+            value = from_half(static_cast<const uint16_t*>(row)[i]);
+        else
+            value = from_brain(static_cast<const uint16_t*>(row)[i]);
+        sum[i] += weight * value;
+    }
+}
+
 void screen(Screen& run) {
     const int64_t bytes = int64_t(run.lines + 1) * kLine;
     run.count = run.done = 0;
@@ -131,6 +144,6 @@ void bounds(const float* base, const float* a, const float* s, int64_t count, fl
 
 }  // namespace
 
-Simd portable() { return {"portable", score, dot, dots, screen, rows, products, reaching, bounds}; }
+Simd portable() { return {"portable", score, dot, dots, add, screen, rows, products, reaching, bounds}; }
 
 }  // namespace hmn

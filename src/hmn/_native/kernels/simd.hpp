@@ -74,6 +74,8 @@ struct Simd {
     float (*dot)(const float* query, const void* row, int64_t features, Storage);
     // Inner products of kBlockQueries queries with kBlockRows rows: product[query * kBlockRows + row].
     void (*dots)(const float* const* query, const void* const* row, int64_t features, Storage, float* product);
+    // Add a row times its weight to a sum.
+    void (*add)(float* sum, float weight, const void* row, int64_t features, Storage);
     void (*screen)(Screen&);
     // Sums of code * query over the codes of 4 bits in some of the rows: each of `bytes`, a multiple of 32, of which the
     // first 4 are no codes. The low halves of bytes are multiplied by `query`, the high ones by `query + bytes`; both

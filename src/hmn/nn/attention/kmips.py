@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from hmn.errors import ConfigError, check_flag
 from hmn.index.protocol import Index
+from hmn.nn.attention.rows import GatheredRows, Rows, RowsInPlace, can_read_in_place
 from hmn.nn.attention.scoring import (
     check_range,
     checked,
@@ -26,7 +27,7 @@ from hmn.nn.memory.encoded import EncodedMemory
 from hmn.nn.memory.indexed import IndexedMemory
 from hmn.nn.memory.over_ranks import IndexedOverRanks, RemoteMemory, is_indexed, is_remote
 from hmn.nn.memory.stored import Memory
-from hmn.nn.products import inner_products, scaled, weighted_sum
+from hmn.nn.products import scaled
 from hmn.nn.settings import check_seed, check_whole, keep_scale, stream
 from hmn.results import Read
 
@@ -34,13 +35,14 @@ from hmn.results import Read
 class _Found(NamedTuple):
     """Cells that an index proposed, and their live rows.
 
-    ``cell`` is (B, K), -1 where unused, with keys (B, K, D) and values (B, K, V). For candidates that serve
-    the whole batch it is (C,), with keys (C, D) and values (C, V).
+    ``cell`` is (B, K), -1 where unused, with keys (B, K, D) and values (B, K, V); or with none of them, where
+    the rows of the memory are read in place. For candidates that serve the whole batch it is (C,), with keys
+    (C, D) and values (C, V).
     """
 
     cell: Tensor
-    keys: Tensor
-    values: Tensor
+    keys: Tensor | None
+    values: Tensor | None
     reads: Tensor  # (B,)
     probability: Tensor | None = None  # (C,)
 
@@ -163,8 +165,13 @@ class KMIPSAttention(nn.Module):
         """
         # the search proposes cells; scores, weights and value come from their live rows
         flat, wanted = checked(query, target, self.memory)  # (B, D), (B,)
-        found = self._find(flat, wanted)
-        score, cell = inner_products(flat, found.keys), found.cell  # (B, C) or (B, K)
+        found = self._find(flat, wanted, in_place=self._reads_in_place(flat))
+        rows: Rows
+        if found.keys is None or found.values is None:
+            rows = RowsInPlace(cast("Memory", self.memory), found.cell)
+        else:
+            rows = GatheredRows(found.keys, found.values)
+        score, cell = rows.scores(flat), found.cell  # (B, C) or (B, K)
         if cell.dim() == 1:
             cell = cell.expand(len(flat), -1)
         unused = cell < 0
@@ -172,8 +179,7 @@ class KMIPSAttention(nn.Module):
         if self.corrected and found.probability is not None:
             logit = logit - found.probability.log()
         weight = softmax(logit, unused)
-        dtype = torch.promote_types(torch.promote_types(flat.dtype, found.keys.dtype), found.values.dtype)
-        value = weighted_sum(weight, found.values).to(dtype)  # (B, V)
+        value = rows.mean(weight).to(torch.promote_types(flat.dtype, rows.dtype))  # (B, V)
         return shaped(Read(value, weight, cell, score.masked_fill(unused, -torch.inf), found.reads), query)
 
     def candidates(self, query: Tensor, target: Tensor | None = None) -> Candidates:
@@ -198,6 +204,11 @@ class KMIPSAttention(nn.Module):
         self._mark(drawn.cell)
         return drawn
 
+    def _reads_in_place(self, query: Tensor) -> bool:
+        """Whether the rows that queries read need not be copied."""
+        draws = self.training and self.strategy is not None
+        return not draws and can_read_in_place(query, self.memory)
+
     def refresh(self, cells: Tensor | None = None) -> None:
         """File cells whose keys moved: after each step of the optimiser. See ``IndexedMemory.refresh``."""
         self.indexed.refresh(cells)
@@ -216,8 +227,8 @@ class KMIPSAttention(nn.Module):
 
     # a search is not a graph of tensors, and the compiler does not know sparse gradients
     @uncompiled
-    def _find(self, query: Tensor, target: Tensor | None) -> _Found:
-        """Cells for queries ``(B, D)`` and their live rows, which carry gradients."""
+    def _find(self, query: Tensor, target: Tensor | None, *, in_place: bool) -> _Found:
+        """Cells for queries ``(B, D)`` and, unless they are read in place, their live rows with gradients."""
         memory, k = self.memory, self.k
         if self.training and self.strategy is not None:
             drawn = self.candidates(query, target)
@@ -233,6 +244,8 @@ class KMIPSAttention(nn.Module):
                 cell = cell.clone()
                 cell[:, -1] = torch.where(absent, target, cell[:, -1])
         self._mark(cell[cell >= 0])
+        if in_place:
+            return _Found(cell, None, None, result.reads)
         # unused places take a row that the query reads anyway: any other would get a gradient of zero
         rows = torch.where(cell < 0, cell.amax(dim=1, keepdim=True), cell).clamp(min=0)
         return _Found(cell, *_rows(memory, rows), result.reads)
