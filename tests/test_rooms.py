@@ -41,7 +41,7 @@ ORDER = {
     "hmn.index.structures.hierarchy": "directions < groups < calibration state upkeep < build < index"
     " < __init__",
     "hmn.nn": "clipping products row_adam settings weights < candidates loss < parts < memory < attention"
-    " reader < hops writing < network < writing.controller < __init__",
+    " reader < hops layer writing < network < writing.controller < __init__",
     "hmn.nn.writing": "recency tape links finding < blending changing < memory < cores heads"
     " < controller < __init__",
     "hmn.paper": "cells.transe process published < preset < data grid < cells < network < baselines < runs"

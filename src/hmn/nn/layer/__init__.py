@@ -1,0 +1,1 @@
+"""A memory in place of a feed-forward block of a Transformer."""
