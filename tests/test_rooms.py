@@ -80,6 +80,7 @@ MIRRORED_IN = {"bench": ROOT, "scripts": ROOT}
 
 TESTS_OF_NO_MODULE = {
     "_native/test_best_of.py": "cells scored in full, by the kernel and by PyTorch",
+    "distributed/test_fsdp.py": "models whose dense part FSDP2 shards",
     "distributed/test_gpu.py": "cells on GPUs, and gradients that travel over NCCL",
     "distributed/test_layers.py": "layers and encoders over several ranks",
     "distributed/test_networks.py": "networks, readers and draws over several ranks",
@@ -98,6 +99,7 @@ TESTS_OF_NO_MODULE = {
     "index/structures/test_approximate.py": "what all approximate structures share",
     "index/test_version_0_1.py": "index states of version 0.1 in tests/data",
     "nn/attention/test_checkpoint.py": "layers under activation checkpointing",
+    "nn/attention/test_programs.py": "layers that are compiled, exported and transformed by torch.func",
     "nn/test_arguments.py": "odd values at every entry of layers, memories, readers and losses",
     "nn/test_copies.py": "copies of layers and networks",
     "paper/baselines/test_baselines.py": "BM25 and sentence encoders",

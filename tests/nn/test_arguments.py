@@ -109,6 +109,8 @@ def test_other_things_are_refused_by_name(odd: str) -> None:
         shaped = entry in {"keys_of", "values_of", "mark_read", "refresh", "kmips", "softmax", "hard"}
         if (odd == "none" and entry in OPTIONAL) or (odd == "three dimensions" and shaped):
             continue
+        if odd == "meta" and entry == "keys":
+            continue  # their numbers are loaded later
         with pytest.raises((ShapeError, ConfigError)):
             call(ODD[odd](good))
             pytest.fail(f"{entry} took {odd}")

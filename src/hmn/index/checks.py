@@ -37,8 +37,12 @@ def as_tensor(value: object, name: str, *, floats: bool = False) -> Tensor:
     """
     tensor = value if isinstance(value, Tensor) else _from_numbers(value, name, floats=floats)
     if tensor.layout != torch.strided or tensor.is_nested or tensor.is_meta or tensor.is_quantized:
-        kinds = {"nested": tensor.is_nested, "without numbers (meta)": tensor.is_meta}
-        kinds |= {"quantized": tensor.is_quantized, "sparse": True}
+        if tensor.is_meta:
+            raise ShapeError(
+                f"{name} is on the meta device, where it holds no numbers, expected numbers: give model and "
+                "data a device, as with model.to_empty(device=...) and model.load_state_dict(...)"
+            )
+        kinds = {"nested": tensor.is_nested, "quantized": tensor.is_quantized, "sparse": True}
         kind = next(kind for kind, so in kinds.items() if so)
         raise ShapeError(f"{name} is {kind}, expected a dense tensor: convert it, as with to_dense()")
     return tensor
@@ -74,14 +78,19 @@ def check_keys(keys: object, name: str = "keys") -> Tensor:
 
     Keys that are too long for inner products in float32 are refused too; values may have any length.
     """
-    keys = as_tensor(keys, name, floats=True)
+    keys = check_matrix(as_tensor(keys, name, floats=True), name)
+    (check_finite if name == "values" else check_vectors)(keys, name)
+    return keys.detach()
+
+
+def check_matrix(keys: Tensor, name: str = "keys") -> Tensor:
+    """Refuse keys that are not a float matrix ``(N, D)``, whatever they hold."""
     if keys.dim() != 2 or keys.dtype not in FLOATS:
         got = f"{tuple(keys.shape)} of {keys.dtype}"
         raise ShapeError(f"{name} are {got}, expected a float matrix (cells, features)")
     if not keys.shape[1]:
         raise ShapeError(f"{name} are {tuple(keys.shape)}, expected at least one feature")
-    (check_finite if name == "values" else check_vectors)(keys, name)
-    return keys.detach()
+    return keys
 
 
 def check_k(k: object) -> int:

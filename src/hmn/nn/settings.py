@@ -103,7 +103,9 @@ def _is_real(value: Any) -> bool:
 
 
 def _check_tensor(scale: Tensor) -> None:
-    if scale.numel() != 1 or not scale.is_floating_point() or not 0 < float(scale.detach()) < math.inf:
+    if scale.numel() != 1 or not scale.is_floating_point():
+        raise _bad_scale(scale)
+    if not scale.is_meta and not 0 < float(scale.detach()) < math.inf:  # on meta its number is loaded later
         raise _bad_scale(scale)
     if scale.requires_grad and not isinstance(scale, nn.Parameter):
         raise ConfigError(

@@ -313,11 +313,11 @@ def test_autocast(strategy: str | None) -> None:
 @pytest.mark.slow
 # the tracer itself looks at the gradient of a tensor that is no leaf
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
-@pytest.mark.parametrize(("targeted", "strategy"), [(False, "k-mips+rand-block:5"), (True, None)])
-def test_compiled_code_stops_only_for_the_search(targeted: bool, strategy: str | None) -> None:
+@pytest.mark.parametrize("targeted", [False, True])
+def test_compiled_code_stops_only_for_the_candidates_of_a_batch(targeted: bool) -> None:
     keys, values, query = tensors()
     linear = nn.Linear(D, D)
-    attention = KMIPSAttention(Memory(keys, values, True), 3, strategy=strategy)
+    attention = KMIPSAttention(Memory(keys, values, True), 3, strategy="k-mips+rand-block:5")
     target = torch.arange(B) if targeted else None
 
     def model(query: Tensor) -> Tensor:
@@ -328,6 +328,7 @@ def test_compiled_code_stops_only_for_the_search(targeted: bool, strategy: str |
     assert (explained.graph_break_count, explained.graph_count) == (1, 2)
     explained = torch._dynamo.explain(model)(query)  # the model's frame stops where the layer's does
     assert all("KMIPSAttention._find" in reason.reason for reason in explained.break_reasons)
+    assert all("docs/attention.md" in reason.reason for reason in explained.break_reasons)
     torch._dynamo.reset()
     torch.manual_seed(3)
     compiled = torch.compile(model, backend="aot_eager")(query)

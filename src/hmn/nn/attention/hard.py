@@ -11,12 +11,12 @@ from hmn.index.checks import as_tensor
 from hmn.nn.attention.scoring import (
     all_reads,
     all_scores,
-    check_range,
     checked,
     checked_memory,
     shaped,
     uncompiled,
 )
+from hmn.nn.memory.operator import check_range
 from hmn.nn.memory.stored import Memory
 from hmn.nn.products import scaled
 from hmn.nn.settings import check_seed, check_share, keep_scale, stream

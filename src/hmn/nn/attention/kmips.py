@@ -11,10 +11,10 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from hmn.errors import ConfigError, check_flag
+from hmn.index.checks import check_k
 from hmn.index.protocol import Index
-from hmn.nn.attention.rows import GatheredRows, Rows, RowsInPlace, can_read_in_place
+from hmn.nn.attention.rows import GatheredRows, Rows, RowsInPlace, can_read_in_place, has_plain_rows
 from hmn.nn.attention.scoring import (
-    check_range,
     checked,
     checked_either,
     shaped,
@@ -25,6 +25,7 @@ from hmn.nn.candidates.draw import candidates
 from hmn.nn.candidates.strategy import Candidates, Strategy, as_strategy
 from hmn.nn.memory.encoded import EncodedMemory
 from hmn.nn.memory.indexed import IndexedMemory
+from hmn.nn.memory.operator import check_range, search, searchable, with_target
 from hmn.nn.memory.over_ranks import IndexedOverRanks, RemoteMemory, is_indexed, is_remote
 from hmn.nn.memory.stored import Memory
 from hmn.nn.products import scaled
@@ -53,8 +54,9 @@ class KMIPSAttention(nn.Module):
     An index proposes the cells, the memory's live keys decide: scores, weights and the read come from the
     keys as they are now, and gradients reach query, keys and values through the cells that were read. Where
     a memory is trained, call ``follow`` once with its optimiser, so that the index follows the keys that
-    move; ``IndexedMemory`` says what happens otherwise. Under ``torch.compile`` there is one
-    graph break, the search.
+    move; ``IndexedMemory`` says what happens otherwise. The search is an operator, ``hmn::search``,
+    so ``torch.compile(fullgraph=True)``, ``torch.export`` and ``torch.func`` take the layer as it is. Encoded
+    memories, ``ShardedMemory`` and, in training, strategies are searched outside the graph.
 
     The index is built at the first search. It is not part of ``state_dict``: see ``load_index``.
 
@@ -103,7 +105,8 @@ class KMIPSAttention(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        k, seed = check_whole("k", k, "the number of cells that a query reads"), check_seed(seed)
+        k = check_k(check_whole("k", k, "the number of cells that a query reads"))
+        seed = check_seed(seed)
         if is_indexed(memory):
             if index is not None or refiled is not None:
                 given = "index" if index is not None else "refiled"
@@ -165,7 +168,7 @@ class KMIPSAttention(nn.Module):
         """
         # the search proposes cells; scores, weights and value come from their live rows
         flat, wanted = checked(query, target, self.memory)  # (B, D), (B,)
-        found = self._find(flat, wanted, in_place=self._reads_in_place(flat))
+        found = self._cells_of_each(flat, wanted) if self._calls_operator() else self._find(flat, wanted)
         rows: Rows
         if found.keys is None or found.values is None:
             rows = RowsInPlace(cast("Memory", self.memory), found.cell)
@@ -204,11 +207,6 @@ class KMIPSAttention(nn.Module):
         self._mark(drawn.cell)
         return drawn
 
-    def _reads_in_place(self, query: Tensor) -> bool:
-        """Whether the rows that queries read need not be copied."""
-        draws = self.training and self.strategy is not None
-        return not draws and can_read_in_place(query, self.memory)
-
     def refresh(self, cells: Tensor | None = None) -> None:
         """File cells whose keys moved: after each step of the optimiser. See ``IndexedMemory.refresh``."""
         self.indexed.refresh(cells)
@@ -225,10 +223,25 @@ class KMIPSAttention(nn.Module):
         """Take back what ``index.state_dict`` returned. See ``IndexedMemory.load_index``."""
         self.indexed.load_index(state, keys)
 
-    # a search is not a graph of tensors, and the compiler does not know sparse gradients
+    def _calls_operator(self) -> bool:
+        """Whether the search is an operator: of stored cells that are here, K for each query."""
+        stored = has_plain_rows(self.memory) and isinstance(self.indexed, IndexedMemory)
+        return stored and len(self.memory) > 0 and not (self.training and self.strategy is not None)
+
+    def _cells_of_each(self, query: Tensor, target: Tensor | None) -> _Found:
+        """K cells for each query ``(B, D)``, found by the operator, and live rows unless read in place."""
+        memory = cast("Memory", self.memory)
+        keys = searchable(self.indexed.memory.snapshot())
+        name = self.indexed.search_name
+        cell, reads = search(query.detach(), keys, target, name, self.k, self.training, self._trains_keys())
+        if can_read_in_place(query, memory):
+            return _Found(cell, None, None, reads)
+        return _Found(cell, *memory.gather(_filled(cell)), reads)
+
+    # encoders and strategies read a number of cells that only the search knows, which no graph can hold
     @uncompiled
-    def _find(self, query: Tensor, target: Tensor | None, *, in_place: bool) -> _Found:
-        """Cells for queries ``(B, D)`` and, unless they are read in place, their live rows with gradients."""
+    def _find(self, query: Tensor, target: Tensor | None) -> _Found:
+        """Cells for queries ``(B, D)`` and their live rows, which carry gradients."""
         memory, k = self.memory, self.k
         if self.training and self.strategy is not None:
             drawn = self.candidates(query, target)
@@ -238,23 +251,27 @@ class KMIPSAttention(nn.Module):
         check_range(target, len(memory))
         with torch.no_grad():
             result = self.indexed.in_step(training=self.training).search(query, k)
-            cell = result.cell
-            if target is not None:
-                absent = (target >= 0) & ~(cell == target.unsqueeze(1)).any(dim=1)
-                cell = cell.clone()
-                cell[:, -1] = torch.where(absent, target, cell[:, -1])
+        cell = with_target(result.cell, target)
         self._mark(cell[cell >= 0])
-        if in_place:
-            return _Found(cell, None, None, result.reads)
-        # unused places take a row that the query reads anyway: any other would get a gradient of zero
-        rows = torch.where(cell < 0, cell.amax(dim=1, keepdim=True), cell).clamp(min=0)
-        return _Found(cell, *_rows(memory, rows), result.reads)
+        return _Found(cell, *_rows(memory, _filled(cell)), result.reads)
 
     def _mark(self, cells: Tensor) -> None:
         """Note the cells that training reads: the next step moves their keys."""
-        memory = self.memory
-        if isinstance(memory, Memory) and memory.keys.requires_grad and torch.is_grad_enabled():
+        if self._trains_keys():
             self.indexed.mark_read(cells)
+
+    def _trains_keys(self) -> bool:
+        """Whether the next step of an optimiser moves the keys that are read."""
+        memory = self.memory
+        return isinstance(memory, Memory) and memory.keys.requires_grad and torch.is_grad_enabled()
+
+
+def _filled(cell: Tensor) -> Tensor:
+    """Cells ``(B, K)`` with one that the query reads anyway in unused places.
+
+    Any other would get a gradient of zero.
+    """
+    return torch.where(cell < 0, cell.amax(dim=1, keepdim=True), cell).clamp(min=0)
 
 
 def _rows(memory: Memory | EncodedMemory, cells: Tensor) -> tuple[Tensor, Tensor]:

@@ -113,12 +113,18 @@ def can_read_in_place(query: Tensor, memory: nn.Module) -> bool:
     """
     if torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None:
         return False
-    if forward_ad._current_level >= 0 or not isinstance(memory, Memory) or not len(memory):
+    if forward_ad._current_level >= 0 or not isinstance(memory, Memory) or not has_plain_rows(memory):
         return False
-    if type(memory).keys_of is not Memory.keys_of or type(memory).values_of is not Memory.values_of:
-        return False  # a subclass with rows of its own
     tables = (query, memory.keys) if memory.values is None else (query, memory.keys, memory.values)
-    return all(type(table) in PLAIN and table.dtype in STORAGE and kernels_for(table) for table in tables)
+    plain = all(type(table) in PLAIN and table.dtype in STORAGE and kernels_for(table) for table in tables)
+    return plain and len(memory) > 0
+
+
+def has_plain_rows(memory: nn.Module) -> bool:
+    """Whether a memory is a stored one, and no subclass of it whose rows are others than its tables hold."""
+    if not isinstance(memory, Memory):
+        return False
+    return type(memory).keys_of is Memory.keys_of and type(memory).values_of is Memory.values_of
 
 
 def row_scores(query: Tensor, table: Tensor, reads: Reads, *, sparse: bool) -> Tensor:

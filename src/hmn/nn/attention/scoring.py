@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from inspect import signature
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from hmn._native.finite import check_vectors
-from hmn.errors import CellError, ConfigError, ShapeError
+from hmn.errors import ConfigError, ShapeError
 from hmn.index.checks import as_ids, as_tensor
 from hmn.nn.memory.encoded import EncodedMemory
 from hmn.nn.memory.over_ranks import is_remote
@@ -18,12 +19,19 @@ from hmn.nn.memory.stored import Memory
 from hmn.nn.products import inner_products
 from hmn.results import Read
 
+WHY_NOT_COMPILED = (
+    "it reads a number of cells that only the search knows, so leave out fullgraph=True; what is one graph "
+    "is listed in docs/attention.md of hmn, under torch.compile"
+)
+"""Message of the compiler where it has to stop."""
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def uncompiled(function: Function) -> Function:
     """``torch.compiler.disable``, with its type: compiled code stops here and goes on afterwards."""
-    plain: Function = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
+    disable: Any = torch.compiler.disable
+    reason = {"reason": WHY_NOT_COMPILED} if "reason" in signature(disable).parameters else {}
+    plain: Function = disable(function, **reason)
     return plain
 
 
@@ -68,16 +76,6 @@ def checked(
         expected = tuple(query.shape[:-1])
         raise ShapeError(f"target has shape {tuple(target.shape)}, expected {expected}: one cell per query")
     return flat, as_ids(target.reshape(-1), "target")
-
-
-def check_range(target: Tensor | None, count: int) -> None:
-    """Refuse targets that are neither cells nor -1."""
-    if target is None:
-        return
-    bad = (target < -1) | (target >= count)
-    if bool(bad.any()):
-        expected = f"expected cells from 0 to {count - 1}, or -1 for none"
-        raise CellError(f"target holds cell {int(target[bad][0])}, {expected}")
 
 
 def softmax(logit: Tensor, unused: Tensor) -> Tensor:

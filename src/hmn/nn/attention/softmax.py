@@ -8,12 +8,12 @@ from torch import Tensor, nn
 from hmn.nn.attention.scoring import (
     all_reads,
     all_scores,
-    check_range,
     checked,
     checked_memory,
     shaped,
     softmax,
 )
+from hmn.nn.memory.operator import check_range
 from hmn.nn.memory.stored import Memory
 from hmn.nn.products import scaled, weighted_sum
 from hmn.nn.settings import keep_scale

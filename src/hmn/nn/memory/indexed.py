@@ -28,6 +28,7 @@ from hmn.nn.memory.held import (
     show_memory,
 )
 from hmn.nn.memory.moves import MovedCells
+from hmn.nn.memory.operator import name_of_its_own
 from hmn.nn.parts import CellMemory
 from hmn.nn.settings import check_seed, check_whole
 from hmn.results import SearchResult
@@ -38,7 +39,7 @@ CELLS_AT_A_TIME = 1 << 16
 """Number of cells that ``refile`` copies and files at a time, to bound the memory it needs."""
 MANY_CELLS = 1 << 16
 """Number of cells from which a training without ``refresh`` is warned."""
-NOT_COPIED = ("_held", "_layers", "_followed")
+NOT_COPIED = ("_held", "_layers", "_followed", "search_name")
 """Attributes that copies do not get: they concern one object."""
 REBUILD_SHARE = 0.5
 """Share of changed cells above which the index is rebuilt instead of filing them one by one."""
@@ -96,6 +97,7 @@ class IndexedMemory(Generic[AnyMemory]):
         self._layers: WeakSet[nn.Module] = WeakSet()
         self._followed: WeakKeyDictionary[Optimizer, RemovableHandle] = WeakKeyDictionary()
         self.index = as_index(index)
+        self.search_name = name_of_its_own(self)
 
     @property
     def memory(self) -> AnyMemory:
@@ -290,6 +292,7 @@ class IndexedMemory(Generic[AnyMemory]):
         """Become a copy that serves the copied memory."""
         fingerprint, shares = state.pop("fingerprint"), state.pop("shares")
         vars(self).update(state, _layers=WeakSet(), _followed=WeakKeyDictionary())
+        self.search_name = name_of_its_own(self)
         self._held = claim(self._index, self, self.memory)
         if self._held.identity is None:
             self._held.fingerprint = fingerprint

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hmn.errors import CellError, ConfigError, ShapeError, check_flag
-from hmn.index.checks import as_ids, as_tensor, check_keys
+from hmn.index.checks import as_ids, as_tensor, check_keys, check_matrix
 
 
 class Memory(nn.Module):
@@ -21,7 +21,8 @@ class Memory(nn.Module):
     ``broadcast_buffers=False``, or it sends the buffer at every step.
 
     Args:
-        keys: ``(N, D)`` float, finite; N may be 0. Half precision is kept as it is. An ``nn.Parameter`` that
+        keys: ``(N, D)`` float, finite; N may be 0. On the meta device, numbers are loaded later. Half
+            precision is kept as it is. An ``nn.Parameter`` that
             is trained stays the same parameter, as for weights that two modules share.
         values: ``(N, V)`` float, finite, as the keys; without them the keys are read, and V is D.
         trainable: whether keys and values are parameters; they are buffers otherwise.
@@ -36,9 +37,11 @@ class Memory(nn.Module):
     Raises:
         ShapeError: keys or values are not a float matrix, or their numbers differ.
         NonFiniteError: they hold NaN or infinity, or keys are too long for inner products in float32.
-        ConfigError: a switch is not True or False; or keys or values have a graph or gradients that would end
-            here.
+        ConfigError: a switch is not True or False; only one of keys and values is on the meta device; or
+            keys or values have a graph or gradients that would end here.
     """
+
+    _shown: Tensor | None = None
 
     def __init__(
         self,
@@ -63,8 +66,14 @@ class Memory(nn.Module):
             raise ShapeError(
                 f"there are {len(values)} values for {len(keys)} keys, expected one value per key"
             )
+        if self.values is not None and self.values.is_meta != self.keys.is_meta:
+            raise ConfigError(
+                "only one of keys and values is on the meta device, expected both or neither: make both "
+                "under torch.device('meta'), or give both their numbers"
+            )
         self.trainable = train_keys or (values is not None and train_values)
         self.times_loaded = 0
+        self._shown = None
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuse another tensor in place of the keys or values; PyTorch would refuse it by another name."""
@@ -112,9 +121,26 @@ class Memory(nn.Module):
         values: Tensor = self.value_table(self._checked(cells))
         return values
 
+    def gather(self, cells: Tensor) -> tuple[Tensor, Tensor]:
+        """Live keys and values of cells that are known to exist, such as those a search found.
+
+        The values are the keys if the memory has no values.
+
+        Raises:
+            ConfigError: ``torch.func`` maps over gradients of the rows, which are sparse.
+        """
+        if not torch.compiler.is_compiling():
+            self._check_transforms()
+        keys: Tensor = self.key_table(cells)
+        return keys, keys if self.value_table is None else self.value_table(cells)
+
     def snapshot(self) -> Tensor:
         """The keys themselves, ``(N, D)``, without gradients: an index that shares them never lags."""
-        return self.keys.detach()
+        return self.keys.detach() if self._shown is None else self._shown
+
+    def show(self, keys: Tensor | None) -> None:
+        """Let ``snapshot`` return these keys ``(N, D)``, as of an exported program; None ends it."""
+        vars(self)["_shown"] = keys
 
     def snapshot_of(self, cells: Tensor) -> Tensor:
         """Keys ``(..., D)`` of cells ``(...)``, without gradients."""
@@ -138,6 +164,21 @@ class Memory(nn.Module):
         """Count the loads: what is loaded is another memory, though it be the same tensor."""
         self.times_loaded += 1
         super()._load_from_state_dict(*arguments, **named)
+
+    def _check_transforms(self) -> None:
+        """Refuse gradients of each query by itself where they are sparse: PyTorch cannot map over those."""
+        stack = torch._C._functorch.get_interpreter_stack()
+        if not stack or not any(_is_sparse(table) for table in (self.key_table, self.value_table)):
+            return
+        kinds = [level.key() for level in stack]  # the outermost transform comes first
+        mapped, derived = torch._C._functorch.TransformType.Vmap, torch._C._functorch.TransformType.Grad
+        wrapped = torch._C._functorch.is_gradtrackingtensor
+        tables = [self.keys] if self.values is None else [self.keys, self.values]
+        if mapped in kinds and derived in kinds[kinds.index(mapped) :] and any(map(wrapped, tables)):
+            raise ConfigError(
+                "torch.func.vmap maps over gradients of this memory, which are sparse rows, expected dense "
+                "ones: make it Memory(..., sparse=False), or derive by the other parameters alone"
+            )
 
     def _checked(self, cells: Tensor) -> Tensor:
         cells = as_tensor(cells, "cells")
@@ -163,9 +204,16 @@ class _FixedTable(nn.Module):
         return nn.functional.embedding(rows, self.weight)
 
 
+def _is_sparse(table: nn.Module | None) -> bool:
+    return isinstance(table, nn.Embedding) and table.sparse
+
+
 def _table(rows: Tensor, name: str, trained: bool, sparse: bool) -> nn.Module:
-    rows = as_tensor(rows, name, floats=True)
-    checked = check_keys(rows, name)
+    if isinstance(rows, Tensor) and rows.is_meta:  # numbers are loaded later
+        checked = check_matrix(rows, name).detach()
+    else:
+        rows = as_tensor(rows, name, floats=True)
+        checked = check_keys(rows, name)
     if rows.grad_fn is not None:
         raise ConfigError(
             f"{name} were computed with a graph, which stored rows cannot keep: give {name}.detach(), "
