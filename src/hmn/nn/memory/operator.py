@@ -20,7 +20,7 @@ from hmn.results import Read
 LIBRARY: Any = torch.library.Library("hmn", "DEF")  # type: ignore[no-untyped-call]
 """Home of the operator."""
 TAGS = ("pt2_compliant_tag", "cudagraph_unsafe")
-"""Properties of the operator: it compiles, but in no CUDA graph. Early PyTorch lacks the latter."""
+"""Properties of the operator: it compiles, but not into a CUDA graph; early PyTorch cannot say the latter."""
 UNNAMED = "unnamed-"
 """First letters of names that memories get by themselves; no other process knows these."""
 _NUMBER = count()
