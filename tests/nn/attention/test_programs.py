@@ -116,10 +116,11 @@ def test_the_index_follows_a_compiled_training_without_comparing_all_keys(
             sgd.step()
         with torch.no_grad():
             model.eval()
-            torch.testing.assert_close(call(rows())[1], model(rows())[1])
+            torch.testing.assert_close(call(rows())[1], model(rows())[1], rtol=1e-3, atol=1e-5)
         weights.append([weight.detach() for weight in model.parameters()])
     assert compared == []
-    torch.testing.assert_close(*weights)
+    # compiled code copies rows, eager code reads them in place: each rounds in its way, and steps add to that
+    torch.testing.assert_close(*weights, rtol=1e-3, atol=1e-4)
 
 
 def test_one_program_serves_batches_of_any_size() -> None:
