@@ -195,3 +195,16 @@ def test_settings_out_of_range_are_refused(settings: dict[str, object], error: s
 def test_inputs_of_other_features_are_refused() -> None:
     with pytest.raises(ShapeError, match="the input has 5 features, expected d_model, 6"):
         MemoryLayer(6, 50)(inputs(3, 5))
+
+
+def test_it_may_begin_without_numbers_and_in_half_precision() -> None:
+    torch.manual_seed(0)
+    layer, given = MemoryLayer(6, 50, k=4, key_features=8), inputs(3, 6)
+    with torch.device("meta"):
+        other = MemoryLayer(6, 50, k=4, key_features=8)
+    assert all(part.is_meta for part in other.parameters())
+    other.to_empty(device="cpu").load_state_dict(layer.state_dict())
+    torch.testing.assert_close(other(given), layer(given))
+    half = layer.to(torch.bfloat16)(given.bfloat16())
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.float(), other(given), rtol=0.1, atol=0.05)

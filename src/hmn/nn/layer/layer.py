@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import cast
 
@@ -95,12 +96,13 @@ class MemoryLayer(nn.Module):
             raise ConfigError(f"recall is {recall!r}, expected above 0 and at most 1, or None")
         self.recall, self.seed = recall, check_seed(seed)
         self.key_features = check_whole("key_features", key_features, "the features of a key")
-        values = _values(values, cells, d_model if value_features is None else value_features)
+        usual = torch.empty(0, dtype=torch.get_default_dtype(), device=torch.get_default_device())
+        values = _values(values, cells, d_model if value_features is None else value_features, usual)
         tables = 1 if check_flag("shared_keys", shared_keys) else heads
         self.attention = nn.ModuleList(
             KMIPSAttention(
                 IndexedMemory(
-                    Memory(product_keys(cells, key_features, seed + table), values, trainable=True),
+                    Memory(product_keys(cells, key_features, seed + table).to(usual), values, trainable=True),
                     index,
                     refiled=refiled,
                     seed=seed,
@@ -111,7 +113,7 @@ class MemoryLayer(nn.Module):
         )
         self.query = nn.Linear(d_model, heads * key_features)
         self.scaling = nn.RMSNorm(key_features, elementwise_affine=False)
-        self.log_scale = nn.Parameter(torch.tensor(float(key_features)).log() * -0.5)
+        self.log_scale = nn.Parameter(usual.new_full((), -0.5 * math.log(key_features)))
         value_features = values.shape[1]
         self.gate = nn.Linear(d_model, value_features) if check_flag("gated", gated) else None
         self.dropout = nn.Dropout(dropout)
@@ -191,8 +193,8 @@ class MemoryLayer(nn.Module):
             return
         position = query.reshape(-1, *query.shape[-2:])  # (P, heads, D)
         generator = torch.Generator().manual_seed(self._reads)
-        chosen = torch.randperm(len(position), generator=generator)[: TUNED_ON // self.heads]
-        own = position[chosen.to(position.device)].float()
+        chosen = torch.randperm(len(position), generator=generator, device=generator.device)
+        own = position[chosen[: TUNED_ON // self.heads].to(position.device)].float()
         missing = -(-TUNED_ON // self.heads) - len(own)
         shape = (max(0, missing), self.heads, self.key_features)
         noise = torch.randn(shape, generator=generator, dtype=torch.float32, device=generator.device)
@@ -219,11 +221,11 @@ def split_parameters(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Par
     return dense, [each for each in parameters if id(each) in tables]
 
 
-def _values(values: nn.Parameter | None, cells: int, features: int) -> nn.Parameter:
-    """Values ``(N, V)``: those given, or new ones of about length 1."""
+def _values(values: nn.Parameter | None, cells: int, features: int, usual: Tensor) -> nn.Parameter:
+    """Values ``(N, V)``: those given, or new ones of about length 1, of the usual type and device."""
     if values is None:
         shape = (cells, check_whole("value_features", features, "the features of a value"))
-        return nn.Parameter(torch.randn(shape, dtype=torch.float32) * features**-0.5)
+        return nn.Parameter(torch.randn(shape, dtype=usual.dtype, device=usual.device) * features**-0.5)
     if not isinstance(values, nn.Parameter) or values.dim() != 2 or len(values) != cells:
         got = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
         raise ShapeError(f"values are {got}, expected an nn.Parameter ({cells}, V): those of another layer")
