@@ -136,7 +136,7 @@ def test_saved_models_answer_the_same(trained: FactoidQA, world: FactTable, tmp_
 
 
 def assert_same(answers: Answers, wanted: Answers) -> None:
-    """The same answers; stored cells are read in place and encoded ones copied, and each rounds in its way."""
+    """The same answers. Stored cells are read in place, encoded ones copied, and each rounds in its way."""
     assert [each.answers for each in answers] == [each.answers for each in wanted]
     assert [each.chains for each in answers] == [each.chains for each in wanted]
     probabilities = [each.probability for each in wanted]
