@@ -48,18 +48,16 @@ void score(Tile& tile) {
     }
 }
 
+// A number of a row.
+inline float number(const void* row, int64_t i, Storage storage) {
+    if (storage == Storage::float32) return static_cast<const float*>(row)[i];
+    const uint16_t half = static_cast<const uint16_t*>(row)[i];
+    return storage == Storage::float16 ? from_half(half) : from_brain(half);
+}
+
 float dot(const float* query, const void* row, int64_t features, Storage storage) {
     float sum[8] = {};
-    for (int64_t i = 0; i < features; ++i) {
-        float value;
-        if (storage == Storage::float32)
-            value = static_cast<const float*>(row)[i];
-        else if (storage == Storage::float16)
-            value = from_half(static_cast<const uint16_t*>(row)[i]);
-        else
-            value = from_brain(static_cast<const uint16_t*>(row)[i]);
-        sum[i & 7] += query[i] * value;
-    }
+    for (int64_t i = 0; i < features; ++i) sum[i & 7] += query[i] * number(row, i, storage);
     return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
 }
 
@@ -70,16 +68,7 @@ void dots(const float* const* query, const void* const* row, int64_t features, S
 }
 
 void add(float* sum, float weight, const void* row, int64_t features, Storage storage) {
-    for (int64_t i = 0; i < features; ++i) {
-        float value;
-        if (storage == Storage::float32)
-            value = static_cast<const float*>(row)[i];
-        else if (storage == Storage::float16)
-            value = from_half(static_cast<const uint16_t*>(row)[i]);
-        else
-            value = from_brain(static_cast<const uint16_t*>(row)[i]);
-        sum[i] += weight * value;
-    }
+    for (int64_t i = 0; i < features; ++i) sum[i] += weight * number(row, i, storage);
 }
 
 void screen(Screen& run) {

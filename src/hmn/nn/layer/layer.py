@@ -128,7 +128,7 @@ class MemoryLayer(nn.Module):
                 f"the input has {inputs.shape[-1]} features, expected d_model, {self.d_model}: one row per "
                 "position"
             )
-        query = self.scaling(self.query(inputs).unflatten(-1, (self.heads, self.key_features)))
+        query = self._queries(inputs)
         self._keep_tuned(query.detach())
         query = query * self.log_scale.exp()
         total: Tensor | int = 0
@@ -171,8 +171,12 @@ class MemoryLayer(nn.Module):
         """
         if self.recall is None:
             raise ConfigError("recall is None, expected a share of the k best cells: set layer.recall")
-        query = self.scaling(self.query(inputs).unflatten(-1, (self.heads, self.key_features)))
-        return self._tune(query)
+        return self._tune(self._queries(inputs))
+
+    def _queries(self, inputs: Tensor) -> Tensor:
+        """Queries ``(..., heads, D)`` of a mean square of 1."""
+        query: Tensor = self.scaling(self.query(inputs).unflatten(-1, (self.heads, self.key_features)))
+        return query
 
     def _tune(self, query: Tensor) -> list[Tuned]:
         assert self.recall is not None
