@@ -19,6 +19,9 @@ from hmn.results import SearchResult
 MARGIN = 1.64
 """Standard errors by which a recall must exceed its target: 19 times in 20, unseen queries then reach it."""
 
+LITTLE = 0.005
+"""Recall that is given up for fewer reads where no setting reaches the target."""
+
 
 @dataclass(frozen=True)
 class Tuned:
@@ -50,6 +53,10 @@ def tune(
     margin: float = MARGIN,
 ) -> Tuned:
     """Set how far an index looks: to reach a recall with the fewest reads, or to spend a number of reads.
+
+    If no setting reaches the recall, the index is left with the fewest reads that give almost as much as the
+    widest search, and the target itself if that search reaches it: where short codes lose the best cells,
+    more reads add nothing.
 
     Spending equal reads is how the paper compares structures: "hyper-parameters varied so that the average
     speed-up is the same".
@@ -121,6 +128,9 @@ def _search(
     """Find the setting, see ``tune``; the index is left with any of those that were tried."""
     name, most = index.effort_name, index.max_effort
     lowest: dict[int, float] = {}  # by value, the recall of unseen queries at least
+    trials: dict[int, Tuned] = {}
+    sufficient = target_recall  # less than the target where no setting exceeds that by the margin
+    must_reach = False  # whether the target itself is reached then
 
     def tried(value: int) -> Tuned:
         index.effort = value
@@ -134,19 +144,26 @@ def _search(
                 f"them to spend {target_reads} per query: give target_recall instead"
             )
         if target_recall is not None:
-            return Tuned(name, value, recall, reads, recall >= target_recall)
-        assert target_reads is not None
-        return Tuned(name, value, recall, reads, abs(reads - target_reads) <= target_reads / 10)
+            reached = recall >= target_recall
+        else:
+            assert target_reads is not None
+            reached = abs(reads - target_reads) <= target_reads / 10
+        trials[value] = Tuned(name, value, recall, reads, reached)
+        return trials[value]
 
     def enough(trial: Tuned) -> bool:
         if target_reads is not None:
             return trial.reads >= target_reads
-        assert target_recall is not None
-        return lowest[trial.value] >= target_recall
+        assert sufficient is not None
+        return lowest[trial.value] >= sufficient and (trial.reached or not must_reach)
 
     low = high = tried(1)
     while not enough(high) and high.value < most:
         low, high = high, tried(min(2 * high.value, most))
+    if target_recall is not None and not enough(high):
+        sufficient, must_reach = lowest[high.value] - LITTLE, high.reached
+        high = trials[min(value for value in trials if enough(trials[value]))]
+        low = trials[max((value for value in trials if value < high.value), default=high.value)]
     # recall and reads rise with the setting, so the first value that is enough lies between the two
     while enough(high) and high.value - low.value > 1:
         middle = tried((low.value + high.value) // 2)
