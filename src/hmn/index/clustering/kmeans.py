@@ -16,7 +16,7 @@ from hmn.index.storage.coded_lists import Lists
 POINTS_PER_CLUSTER = 128
 """Points per cluster that k-means works on; where there are more it samples: they hardly move a mean."""
 MANY_POINTS = 1 << 20
-"""Points in all that are enough, as long as there are ``FEW_PER_CLUSTER``."""
+"""Points in all that are enough by default, as long as there are ``FEW_PER_CLUSTER``."""
 FEW_PER_CLUSTER = 40
 """Points per cluster below which sampling never goes."""
 SEEDING_ROUNDS = 4
@@ -35,6 +35,7 @@ def kmeans(
     *,
     generator: torch.Generator,
     iterations: int = 8,
+    many: int = MANY_POINTS,
     on_progress: Callable[[int, int], None] | None = None,
     sharing: Sharing = ALONE,
 ) -> Tensor:
@@ -49,13 +50,14 @@ def kmeans(
         num_clusters: C, at most N.
         generator: of all randomness; each process has one of its own.
         iterations: rounds of assignment and averaging.
+        many: points that are enough, as long as there are ``FEW_PER_CLUSTER``.
         on_progress: called with the rounds done and their number.
         sharing: the processes that hold the points together, all of which get the same centroids.
 
     Returns:
         ``(C, D)`` unit centroids.
     """
-    enough = min(num_clusters * POINTS_PER_CLUSTER, max(MANY_POINTS, num_clusters * FEW_PER_CLUSTER))
+    enough = min(num_clusters * POINTS_PER_CLUSTER, max(many, num_clusters * FEW_PER_CLUSTER))
     own = _share(enough, len(points), sharing)
     sample = torch.randperm(len(points), generator=generator, device=generator.device)[:own]
     unit = unit_rows(points[sample.sort().values.to(points.device)].float())  # (n, D)

@@ -14,7 +14,7 @@ from hmn.index.storage.saved import ANY, Saved, refuse
 
 PARTS = (8, 16, 24, 32)
 """Numbers of parts that a code may have."""
-SAMPLE = 40_000
+SAMPLE = 1 << 14
 """Vectors that codes are fitted to, at most."""
 ROUNDS = 6
 """Rounds of assignment and averaging in the k-means of the parts."""

@@ -25,10 +25,14 @@ MOST_CELLS = 1024
 """Cells per group above which more groups are made."""
 ROUNDS = 5
 """Rounds of assignment and averaging in the k-means."""
+ENOUGH = 1 << 16
+"""Upper limit of keys that k-means works on, as long as there are 40 per group."""
 CLUSTERED = 1 << 20
 """Upper limit of keys that k-means on few features works on, and of keys assigned at a time."""
-SAMPLED = 40_000
+SAMPLED = 1 << 14
 """Upper limit of cells to whose rests the short codes are fitted."""
+MEASURED = 40_000
+"""Upper limit of keys whose lengths are looked at."""
 ALIKE = 0.4
 """Mean from which on keys count as alike in length; see ``evenness``."""
 LONG = 0.999
@@ -53,7 +57,7 @@ def evenness(keys: Tensor, seed: int) -> float:
     """
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randint(
-        max(1, len(keys)), (min(len(keys), SAMPLED),), generator=generator, device=generator.device
+        max(1, len(keys)), (min(len(keys), MEASURED),), generator=generator, device=generator.device
     )
     length = torch.linalg.vector_norm(keys[chosen.to(keys.device)], dim=1, dtype=torch.float64)  # (n,)
     long = float(length.quantile(LONG)) if len(length) else 0.0
@@ -148,13 +152,15 @@ def _divided(keys: Tensor, count: int, generator: torch.Generator) -> tuple[Tens
             torch.zeros(0, dtype=torch.int64, device=keys.device),
             keys.new_zeros(1, features).float(),
         )
-    centroid = kmeans(keys, min(count, n), generator=generator, iterations=ROUNDS)
+    centroid = kmeans(keys, min(count, n), generator=generator, iterations=ROUNDS, many=ENOUGH)
     group, direction = _means(keys, assign(keys, centroid)[0])
     basis = choose_basis(direction, torch.bincount(group))
     if basis is not None:
         chosen = torch.randperm(n, generator=generator, device=generator.device)[:CLUSTERED].to(keys.device)
         points = on_basis(keys[chosen.sort().values].float(), basis)  # (s, m)
-        centroid = kmeans(points, min(count, len(points)), generator=generator, iterations=ROUNDS)
+        centroid = kmeans(
+            points, min(count, len(points)), generator=generator, iterations=ROUNDS, many=ENOUGH
+        )
         parts = [assign(on_basis(part.float(), basis), centroid)[0] for part in torch.split(keys, CLUSTERED)]
         group, direction = _means(keys, torch.cat(parts))
     return basis, group, direction
