@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from hmn.nn.hops import HopReader as HopReader
     from hmn.nn.hops import HopsRead as HopsRead
     from hmn.nn.hops import QueryUpdate as QueryUpdate
-    from hmn.nn.layer.keys import product_keys as product_keys
+    from hmn.nn.layer.keys import clustered_keys as clustered_keys
     from hmn.nn.layer.layer import MemoryLayer as MemoryLayer
     from hmn.nn.layer.layer import split_parameters as split_parameters
     from hmn.nn.layer.use import CellUse as CellUse
@@ -52,7 +52,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "hmn.nn.candidates.strategy": ["Candidates", "Strategy"],
         "hmn.nn.clipping": ["clip_grad_norm_"],
         "hmn.nn.hops": ["HopReader", "HopsRead", "QueryUpdate"],
-        "hmn.nn.layer.keys": ["product_keys"],
+        "hmn.nn.layer.keys": ["clustered_keys"],
         "hmn.nn.layer.layer": ["MemoryLayer", "split_parameters"],
         "hmn.nn.layer.use": ["CellUse"],
         "hmn.nn.loss": ["marginal_nll", "sampled_nll"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -10,9 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hmn.errors import ConfigError, HMNError, ShapeError
-from hmn.index import ExactIndex, Tuned, recall_at_k
+from hmn.index import ExactIndex, recall_at_k
+from hmn.index.protocol import Index
 from hmn.nn import MemoryLayer, RowAdam, split_parameters
-from hmn.nn.layer.layer import TUNED_AT
+from hmn.nn.layer.keeping import RecallKeeper
+from hmn.nn.layer.layer import KEPT_AT, KEPT_EVERY, KEPT_ON, TUNED_ON
 
 
 def inputs(*shape: int, seed: int = 0) -> Tensor:
@@ -93,27 +96,40 @@ def test_from_the_first_read_on_and_while_it_trains_it_finds_the_best_cells(inde
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_searches_are_tuned_now_and_then_in_training_and_once_outside() -> None:
-    layer = MemoryLayer(6, 500, heads=2, k=4, key_features=8)
-    tuned: list[int] = []
+@pytest.mark.parametrize("shared_keys", [True, False])
+def test_searches_are_kept_at_their_recall_in_training_and_tuned_once_outside(
+    monkeypatch: pytest.MonkeyPatch, shared_keys: bool
+) -> None:
+    layer = MemoryLayer(6, 500, heads=2, k=4, key_features=8, shared_keys=shared_keys)
+    done: list[tuple[str, int, int]] = []
+    plain = {"tune": RecallKeeper.tune, "keep": RecallKeeper.keep}
 
-    def tune(_: Tensor) -> list[Tuned]:
-        tuned.append(layer._reads)
-        return []
+    def tune(keeper: RecallKeeper, index: Index, query: Tensor, *rest: Any) -> Any:
+        done.append(("tune", layer._reads, len(query)))
+        return plain["tune"](keeper, index, query, *rest)
 
-    layer._tune = tune  # type: ignore[method-assign]
+    def keep(keeper: RecallKeeper, index: Index, keys: Tensor, query: Tensor, *rest: Any) -> None:
+        done.append(("keep", layer._reads, len(query)))
+        plain["keep"](keeper, index, keys, query, *rest)
+
+    monkeypatch.setattr(RecallKeeper, "tune", tune)
+    monkeypatch.setattr(RecallKeeper, "keep", keep)
+    heads = 1 if shared_keys else 2
     layer.eval()
     for _ in range(30):
         layer(inputs(3, 6))
-    assert tuned == [1]
+    assert done == heads * [("tune", 1, TUNED_ON // heads)]
     layer.train()
-    for _ in range(TUNED_AT[2]):
-        layer(inputs(3, 6))
-    assert tuned == list(TUNED_AT[:3])
-    layer.recall = None
-    layer._reads = 0
+    for _ in range(2 * KEPT_EVERY):
+        layer(inputs(100, 6))
+    kept = [read for what, read, _ in done if what == "keep"]
+    assert kept == sorted(heads * [*KEPT_AT, KEPT_EVERY, 2 * KEPT_EVERY])
+    assert all(count == KEPT_ON // heads for what, _, count in done if what == "keep")
+    done.clear()
+    assert len(layer.tune(inputs(50, 6))) == heads and len(done) == heads
+    layer.recall, layer._reads = None, 0
     layer(inputs(3, 6))
-    assert len(tuned) == 3
+    assert len(done) == heads
     with pytest.raises(ConfigError, match="recall is None"):
         layer.tune(inputs(3, 6))
 

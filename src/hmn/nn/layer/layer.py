@@ -11,20 +11,27 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from hmn.errors import ConfigError, ShapeError, check_flag
-from hmn.index.protocol import Index, Tunable
-from hmn.index.tuning import Tuned, tune
+from hmn.index.protocol import Index
+from hmn.index.tuning import Tuned
 from hmn.nn.attention.kmips import KMIPSAttention
 from hmn.nn.attention.scoring import uncompiled
-from hmn.nn.layer.keys import product_keys
+from hmn.nn.layer.keeping import RecallKeeper
+from hmn.nn.layer.keys import clustered_keys
 from hmn.nn.layer.use import CellUse
 from hmn.nn.memory.indexed import IndexedMemory
 from hmn.nn.memory.stored import Memory
 from hmn.nn.settings import check_seed, check_whole
 
+INDEX = "hierarchy:codes=int4"
+"""Search structure that a layer has by default: it follows keys that move, and is made for many queries."""
 TUNED_ON = 512
 """Number of queries that a search is tuned on; random ones join where there are fewer."""
-TUNED_AT = (1, 10, 100, 1_000)
-"""Reads in training at which the searches are tuned, and again each time that the last number has passed."""
+KEPT_ON = 64
+"""Number of queries that show what a search finds now and then."""
+KEPT_AT = (2, 5, 10, 20, 40)
+"""Reads in training at which they do, besides every ``KEPT_EVERY``."""
+KEPT_EVERY = 50
+"""Reads in training from one time to the next."""
 REFILED = 1024
 """Number of moved cells that are filed again per step and index."""
 
@@ -37,9 +44,10 @@ class MemoryLayer(nn.Module):
     the form of "Memory Layers at Scale" (Berges et al. 2024), with free keys in place of product keys.
 
     Queries are scaled to a mean square of 1 and by a temperature that is learned, which begins at
-    ``key_features ** -0.5``. Keys begin as ``product_keys``, which an index searches well, and are free from
-    the first step on. The index is built at the first read, and tuned to ``recall`` on its queries; so it is
-    again in training, now and then, since keys and queries move.
+    ``key_features ** -0.5``. Keys begin as ``clustered_keys``, which an index searches well, and are free
+    from the first step on. The index is built at the first read, and tuned to ``recall`` on its queries. Keys
+    and queries move in training: a few queries show now and then how much is found, and the search looks
+    further, or less far, from then on.
 
     Keys and values have sparse gradients: give them to ``hmn.nn.RowAdam``, call ``follow`` with it, and give
     all others to the optimiser of the model. ``split_parameters`` parts them.
@@ -52,7 +60,7 @@ class MemoryLayer(nn.Module):
         key_features: features of keys and queries.
         value_features: features of values; as ``d_model`` if not given.
         index: name of a search structure, as ``make_index`` takes it.
-        recall: share of the k best cells that a search is tuned to find; None leaves the index as its name
+        recall: share of the k best cells that a search is kept at finding; None leaves the index as its name
             says.
         shared_keys: whether all heads read the same keys. Otherwise each has keys of its own, with an index,
             for the same values.
@@ -79,7 +87,7 @@ class MemoryLayer(nn.Module):
         *,
         key_features: int = 64,
         value_features: int | None = None,
-        index: str = "cluster",
+        index: str = INDEX,
         recall: float | None = 0.95,
         shared_keys: bool = True,
         values: nn.Parameter | None = None,
@@ -99,17 +107,12 @@ class MemoryLayer(nn.Module):
         usual = torch.empty(0, dtype=torch.get_default_dtype(), device=torch.get_default_device())
         values = _values(values, cells, d_model if value_features is None else value_features, usual)
         tables = 1 if check_flag("shared_keys", shared_keys) else heads
+        keys = [clustered_keys(cells, key_features, seed + table).to(usual) for table in range(tables)]
         self.attention = nn.ModuleList(
             KMIPSAttention(
-                IndexedMemory(
-                    Memory(product_keys(cells, key_features, seed + table).to(usual), values, trainable=True),
-                    index,
-                    refiled=refiled,
-                    seed=seed,
-                ),
-                k,
+                IndexedMemory(Memory(own, values, trainable=True), index, refiled=refiled, seed=seed), k
             )
-            for table in range(tables)
+            for own in keys
         )
         self.query = nn.Linear(d_model, heads * key_features)
         self.scaling = nn.RMSNorm(key_features, elementwise_affine=False)
@@ -120,6 +123,7 @@ class MemoryLayer(nn.Module):
         self.output = nn.Linear(value_features, d_model, bias=False)
         self.use: CellUse | None = None
         self._reads = 0
+        self._keepers = [RecallKeeper() for _ in self.attention]
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Read the memory: ``(..., d_model)`` from ``(..., d_model)``."""
@@ -171,38 +175,43 @@ class MemoryLayer(nn.Module):
         """
         if self.recall is None:
             raise ConfigError("recall is None, expected a share of the k best cells: set layer.recall")
-        return self._tune(self._queries(inputs))
+        return self._tune(self._queries(inputs), self.recall)
 
     def _queries(self, inputs: Tensor) -> Tensor:
         """Queries ``(..., heads, D)`` of a mean square of 1."""
         query: Tensor = self.scaling(self.query(inputs).unflatten(-1, (self.heads, self.key_features)))
         return query
 
-    def _tune(self, query: Tensor) -> list[Tuned]:
-        assert self.recall is not None
-        return [
-            tune(layer.indexed.in_step(), own.flatten(0, -2), layer.k, target_recall=self.recall)
-            for layer, own in zip(self._layers(), self._by_table(query), strict=True)
-            if isinstance(layer.index, Tunable)
-        ]
-
     @uncompiled
     @torch.no_grad()
     def _keep_tuned(self, query: Tensor) -> None:
-        """Tune the searches at the first read, and now and then in training, on some of the queries."""
+        """Tune the searches at the first read; correct them now and then in training by what they find."""
         if self.recall is None or not (self.training or not self._reads):
             return
         self._reads += 1
-        if self._reads not in TUNED_AT and self._reads % TUNED_AT[-1]:
+        if self._reads != 1 and self._reads not in KEPT_AT and self._reads % KEPT_EVERY:
             return
         position = query.reshape(-1, *query.shape[-2:])  # (P, heads, D)
         generator = torch.Generator().manual_seed(self._reads)
         chosen = torch.randperm(len(position), generator=generator, device=generator.device)
         own = position[chosen[: TUNED_ON // self.heads].to(position.device)].float()
-        missing = -(-TUNED_ON // self.heads) - len(own)
-        shape = (max(0, missing), self.heads, self.key_features)
-        noise = torch.randn(shape, generator=generator, dtype=torch.float32, device=generator.device)
-        self._tune(torch.cat([own, self.scaling(noise).to(own.device)]))
+        if any(keeper.is_due for keeper in self._keepers):
+            missing = -(-TUNED_ON // self.heads) - len(own)
+            shape = (max(0, missing), self.heads, self.key_features)
+            noise = torch.randn(shape, generator=generator, dtype=torch.float32, device=generator.device)
+            self._tune(torch.cat([own, self.scaling(noise).to(own.device)]), self.recall)
+            return
+        own = own[: -(-KEPT_ON // self.heads)]
+        for keeper, layer, part in zip(self._keepers, self._layers(), self._by_table(own), strict=True):
+            keys = layer.indexed.memory.snapshot()
+            keeper.keep(layer.indexed.in_step(training=True), keys, part.flatten(0, -2), layer.k, self.recall)
+
+    def _tune(self, query: Tensor, recall: float) -> list[Tuned]:
+        found = [
+            keeper.tune(layer.indexed.in_step(), own.flatten(0, -2), layer.k, recall)
+            for keeper, layer, own in zip(self._keepers, self._layers(), self._by_table(query), strict=True)
+        ]
+        return [tuned for tuned in found if tuned is not None]
 
     def _by_table(self, query: Tensor) -> Sequence[Tensor]:
         """Queries ``(..., heads, D)`` of each table of keys."""
