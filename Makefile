@@ -21,7 +21,7 @@ NEED_KERNELS := $(if $(shell command -v $(CXX)),HMN_NEED_KERNELS=1)
 .PHONY: help demo check test lint language types fast unit sanitize sanitize-native miniature fuzz hooks \
 	paper paper-quick bench-qa \
 	bench-qa-limits bench-hops bench-new-facts bench-known bench-facts bench-size bench-index bench-hierarchy bench-languages \
-	bench-streaming bench-distributed bench-lock bench-made-questions bench-serve bench-writer docs wheel clean
+	bench-streaming bench-distributed bench-lock bench-made-questions bench-serve bench-writer bench-layer docs wheel clean
 
 help:
 	@echo "make demo             set up, train on built-in facts, measure, answer six questions (about 5 minutes)"
@@ -50,6 +50,7 @@ help:
 	@echo "make bench-distributed  one memory over several processes, and the plan for more cells (a quarter of an hour)"
 	@echo "make bench-hierarchy    the hierarchy: reads, accuracy, training, speed, growth, writes (an hour, 20 GB)"
 	@echo "make bench-writer     memories that are written: cost per step, recall with overwriting, three tasks (hours, 16 GB)"
+	@echo "make bench-layer      a memory layer beside product keys, and in a language model (needs npm, hours)"
 	@echo "make bench-streaming  rows that come and go, by runbooks, in hmn and the libraries (some hours, 8 GB)"
 	@echo "make bench-index      the search structures beside ten libraries (a day, 16 GB)"
 	@echo "make docs             build the documentation, with a reference of every class, into site/"
@@ -156,6 +157,9 @@ bench-hierarchy: $(READY)
 
 bench-writer: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m bench.writer
+
+bench-layer: $(READY)
+	$(BIN)/python -m bench.layer
 
 bench-streaming: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
