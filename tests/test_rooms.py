@@ -34,9 +34,9 @@ ORDER = {
     "hmn.facts.files": "raw headers texts < source < layout < separators < delimited excel json_lines parquet"
     " < formats < __init__",
     "hmn.facts.files.raw": "packed < encodings opening < lines < __init__",
-    "hmn.index": "protocol checks locking precision watch < storage < clustering < structures"
-    " < registry tuning < __init__",
-    "hmn.index.structures": "base cluster_levels faiss_rows screening"
+    "hmn.index": "checks locking precision watch < allowed < protocol < ranges storage < clustering"
+    " < structures < registry tuning < __init__",
+    "hmn.index.structures": "among faiss_rows < base cluster_levels screening"
     " < exact < cluster faiss hierarchy pca_tree wta_hash < __init__",
     "hmn.index.structures.hierarchy": "directions < groups < calibration state upkeep < build < index"
     " < __init__",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hmn.facts.questions import QuestionSet as QuestionSet
     from hmn.facts.table import Fact as Fact
     from hmn.facts.table import FactTable as FactTable
+    from hmn.index.allowed import Where as Where
     from hmn.index.clustering.reduction import Reduction as Reduction
     from hmn.index.protocol import Clustered as Clustered
     from hmn.index.protocol import Index as Index
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from hmn.qa.changes.changes import FactChange as FactChange
     from hmn.qa.factoid_qa import FactoidQA as FactoidQA
     from hmn.qa.metrics import Evaluation as Evaluation
+    from hmn.results import RangeResult as RangeResult
     from hmn.results import Read as Read
     from hmn.results import SearchResult as SearchResult
 
@@ -95,9 +97,10 @@ __getattr__, __dir__, __all__ = lazy_names(
             "NotFittedError",
             "ShapeError",
         ],
-        "hmn.results": ["Read", "SearchResult"],
+        "hmn.results": ["RangeResult", "Read", "SearchResult"],
         "hmn.facts.table": ["Fact", "FactTable"],
         "hmn.facts.questions": ["QuestionSet"],
+        "hmn.index.allowed": ["Where"],
         "hmn.index.protocol": ["Clustered", "Index", "Live", "Searcher", "Teachable", "Tunable"],
         "hmn.index.registry": ["make_index"],
         "hmn.index.tuning": ["Tuned", "recall_at_k", "tune"],

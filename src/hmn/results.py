@@ -31,6 +31,26 @@ class SearchResult(NamedTuple):
     cells_scored: Tensor
 
 
+class RangeResult(NamedTuple):
+    """The cells whose inner products with each query are at least a number, query by query.
+
+    Those of query ``b`` are ``cell[begin[b] : begin[b + 1]]``, best first.
+
+    Attributes:
+        score: ``(M,)`` float32 inner products, of all queries together.
+        cell: ``(M,)`` int64 cell ids.
+        begin: ``(B + 1,)`` int64 where each query begins; the last is M.
+        reads: ``(B,)`` float32 reads of the searches that found them; see ``SearchResult``.
+        cells_scored: ``(B,)`` int64 number of keys scored in full.
+    """
+
+    score: Tensor
+    cell: Tensor
+    begin: Tensor
+    reads: Tensor
+    cells_scored: Tensor
+
+
 class Read(NamedTuple, Generic[Value]):
     """What a reader read from a memory for each query.
 

@@ -14,8 +14,10 @@ from hmn._native.lists import take_out as take_out
 from hmn._native.lists import write_bounds as write_bounds
 from hmn._native.lists import write_entries as write_entries
 from hmn._native.lists import write_screen as write_screen
+from hmn._native.search import best_listed as best_listed
 from hmn._native.search import best_of as best_of
 from hmn._native.search import filled as filled
+from hmn._native.search import replaced as replaced
 from hmn._native.search import screened as screened
 from hmn._native.search import screening_bits as screening_bits
 from hmn._native.search import screens as screens

@@ -13,7 +13,7 @@ from hmn._native.backend import kernels_for
 from hmn._native.fallback import buckets as pytorch_buckets
 from hmn._native.fallback import search as pytorch
 from hmn._native.finite import check_vectors
-from hmn._native.level import Begin, Level
+from hmn._native.level import Begin, Level, Listed
 from hmn._native.watch import LEVELS, Steps
 from hmn.errors import ShapeError
 from hmn.results import SearchResult
@@ -234,6 +234,42 @@ def best_of(query: Tensor, keys: Tensor, candidate: Tensor, k: int) -> tuple[Ten
         torch.get_num_threads(),
     )
     return score, row
+
+
+def best_listed(query: Tensor, keys: Tensor, listed: Listed, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Score all rows of a list in full, for each query those of its own list, and keep the best.
+
+    Args:
+        query: ``(B, D)`` float32.
+        keys: ``(rows, D)`` float32, float16 or bfloat16.
+        listed: the lists, and which of them each query reads.
+        k: results per query.
+
+    Returns:
+        ``score`` (B, k) float32 and ``row`` (B, k) int64, best first, unused places ``-inf`` and ``-1``; and
+        the number of rows scored ``(B,)`` int64.
+
+    Raises:
+        NonFiniteError: a query holds NaN or infinity, or is too long.
+    """
+    kernels, size = kernels_for(query), listed.size[listed.of_query]
+    if kernels is None:
+        check_vectors(query, "query", 1.5)
+        return *pytorch.best_listed(query, keys, listed, k), size
+    query, keys, count, features = _checked(query, keys)
+    score, row = query.new_empty(count, k), size.new_empty(count, k)
+    reads, scored = query.new_empty(count), size.new_empty(count)
+    level, base = listed.level(), query.new_zeros(count, 1)
+    unfilled = kernels.search(
+        *(query.data_ptr(), count, features, [level.compiled(kernels)], [], [], [], []),
+        *_lists(Begin(listed.of_query.unsqueeze(1), base), count),
+        *key_rows(keys, features),
+        *(k, 0, k, score.data_ptr(), row.data_ptr(), reads.data_ptr(), scored.data_ptr()),
+        torch.get_num_threads(),
+    )
+    if unfilled < 0:
+        check_vectors(query, "query")
+    return score, row, size
 
 
 def _checked(query: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, int, int]:

@@ -13,6 +13,7 @@ from hmn.distributed.drawing import Shard, draw_together
 from hmn.distributed.rows import packed, unpacked
 from hmn.distributed.shared_clusters import SharedClusters
 from hmn.errors import ConfigError
+from hmn.index.allowed import Allowed, check_no_allowed
 from hmn.index.checks import check_k, check_query
 from hmn.index.protocol import Index
 from hmn.nn.candidates.strategy import Candidates, Strategy, clustered
@@ -81,7 +82,7 @@ class ShardedIndex:
         """Number of cells of all ranks, N."""
         return self.shards.total
 
-    def search(self, query: Tensor, k: int) -> SearchResult:
+    def search(self, query: Tensor, k: int, allowed: Allowed | None = None) -> SearchResult:
         """Find the ``k`` cells of largest inner product with each query of this rank, among all ranks' cells.
 
         Each rank brings its own queries ``(B, D)``; B may differ and be 0, k must be the same. Cells with
@@ -94,9 +95,12 @@ class ShardedIndex:
         Raises:
             RankError: another rank has failed.
             ShapeError, NonFiniteError, ConfigError: as for ``Index.search``; the other ranks raise a
-                ``RankError`` that says so.
+                ``RankError`` that says so. ConfigError also where ``allowed`` is given.
         """
         with self.ranks.together():
+            check_no_allowed(
+                allowed, "a memory over several ranks", "search one rank's cells with its own index"
+            )
             k = check_k(k)
             own = check_query(query, self.features, k)  # (B, D)
             if self.shared is not None:

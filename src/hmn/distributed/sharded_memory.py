@@ -15,6 +15,7 @@ from hmn.distributed.rows import exchange_rows
 from hmn.distributed.sharded_index import ShardedIndex, Shards
 from hmn.distributed.shared_clusters import SharedClusters
 from hmn.errors import CellError, ConfigError, check_flag
+from hmn.index.allowed import Allowed
 from hmn.index.checks import as_ids, as_tensor
 from hmn.index.protocol import Index
 from hmn.index.structures.cluster import ClusterIndex
@@ -226,9 +227,9 @@ class ShardedMemory:
         """Number of cells of all ranks, N."""
         return len(self._memory)
 
-    def search(self, query: Tensor, k: int) -> SearchResult:
+    def search(self, query: Tensor, k: int, allowed: Allowed | None = None) -> SearchResult:
         """Find the ``k`` best cells of all ranks for each query ``(B, D)``; see ``ShardedIndex.search``."""
-        return self.in_step().search(query, k)
+        return self.in_step().search(query, k, allowed)
 
     def in_step(self, *, training: bool = False) -> ShardedIndex:
         """The indexes of all ranks as one; this rank's has caught up with its memory.

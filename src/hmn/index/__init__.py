@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hmn.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from hmn.index.allowed import Where as Where
     from hmn.index.clustering.reduction import Reduction as Reduction
     from hmn.index.protocol import Clustered as Clustered
     from hmn.index.protocol import Index as Index
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_names(
     "hmn.index",
     {
+        "hmn.index.allowed": ["Where"],
         "hmn.index.protocol": ["Clustered", "Index", "Live", "Searcher", "Teachable", "Tunable"],
         "hmn.index.registry": ["make_index"],
         "hmn.index.tuning": ["Tuned", "recall_at_k", "tune"],

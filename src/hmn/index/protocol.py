@@ -8,14 +8,15 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from hmn.results import SearchResult
+from hmn.index.allowed import Allowed
+from hmn.results import RangeResult, SearchResult
 
 
 class Searcher(Protocol):
     """Finds cells for queries: an index, or a wrapper around one."""
 
-    def search(self, query: Tensor, k: int) -> SearchResult:
-        """Find, for each query ``(B, D)``, up to ``k`` cells; see ``Index.search``."""
+    def search(self, query: Tensor, k: int, allowed: Allowed | None = None) -> SearchResult:
+        """Find, for each query ``(B, D)``, up to ``k`` of the allowed cells; see ``Index.search``."""
         ...
 
     def __len__(self) -> int:
@@ -58,21 +59,58 @@ class Index(Protocol):
         """
         ...
 
-    def search(self, query: Tensor, k: int) -> SearchResult:
+    def search(self, query: Tensor, k: int, allowed: Allowed | None = None) -> SearchResult:
         """Find, for each query, the ``k`` cells with the largest inner product.
 
         Args:
             query: ``(B, D)`` float, finite.
             k: results per query, at least 1; may exceed the number of cells.
+            allowed: cells that may be found, as if there were no others; None for all. Where few are, all of
+                them are scored, so that the search is exact; otherwise it finds as many of the best as a
+                search of all cells does. Searching with all cells allowed is searching without. One of
+
+                - a mask ``(N,)`` of bool, by cell id. Cells from N on, such as those added since it was made,
+                  are not found. It may be longer than there are cells.
+                - ids ``(n,)`` of int64. Repeats do not matter.
+                - a ``Where``: cells whose number in a column lies within limits, which each query may have of
+                  its own, such as its own tenant, sequence, or window of time.
 
         Returns:
             ``score`` (B, k) and ``cell`` (B, k), best first; unused places hold ``-inf`` and ``-1``.
 
         Raises:
             NotFittedError: the index was not built.
-            ShapeError: ``query`` has another number of features than the cells.
+            ShapeError: ``query`` has another number of features than the cells, or ``allowed`` is none of
+                these, or does not fit the queries.
+            CellError: an id of ``allowed`` is not that of a cell.
             NonFiniteError: ``query`` holds NaN or infinity, or is longer than 2^63.
             ConfigError: ``k`` is less than 1.
+        """
+        ...
+
+    def search_range(
+        self, query: Tensor, least: float | Tensor, limit: int | None = None, allowed: Allowed | None = None
+    ) -> RangeResult:
+        """Find, for each query, all cells whose inner product with it is at least a number.
+
+        It searches for more and more cells, until the last of them scores less. So exact search finds all,
+        and any other structure those that ``search`` finds among the best: the recall is that of a search
+        for as many cells.
+
+        Args:
+            query: ``(B, D)`` float, finite.
+            least: a number, or ``(B,)``, one for each query.
+            limit: upper limit of results per query, which are then the best; None for none.
+            allowed: cells that may be found; see ``search``.
+
+        Returns:
+            ``score`` and ``cell`` of all queries, one query after the other, and where each ``begin``s.
+
+        Raises:
+            ConfigError: ``least`` is not a number, or ``limit`` is less than 1.
+            ShapeError: ``least`` has another number of numbers than there are queries.
+            NonFiniteError: ``least`` holds NaN.
+            NotFittedError, ShapeError, CellError, NonFiniteError: as for ``search``.
         """
         ...
 

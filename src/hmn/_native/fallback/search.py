@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hmn._native.codes import codes_of
 from hmn._native.fallback.buckets import best_of
-from hmn._native.level import IN_FULL, LANES, Begin, Level
+from hmn._native.level import IN_FULL, LANES, Begin, Level, Listed
 from hmn._native.watch import Steps
 from hmn.results import SearchResult
 
@@ -66,6 +66,20 @@ def search_levels(
     spent += count * levels[-1].entry_bytes + scored * keys.shape[1] * keys.element_size()
     score, row = best_of(query, keys, candidate, k)
     return SearchResult(score, row, spent.float() / (4 * max(1, keys.shape[1])), scored)
+
+
+def best_listed(query: Tensor, keys: Tensor, listed: Listed, k: int) -> tuple[Tensor, Tensor]:
+    """See ``hmn._native.search.best_listed``."""
+    if len(listed.size) != 1:
+        return best_of(query, keys, listed.lines(), k)
+    row = listed.row[listed.begin[0] : listed.begin[0] + listed.size[0]]
+    score = query.new_full((len(query), k), -torch.inf)
+    best = torch.full((len(query), k), -1, dtype=torch.int64, device=query.device)
+    for part in torch.split(row, max(1, PART_NUMBERS // max(len(query), query.shape[1], 1))):
+        scores = torch.cat([score, query @ keys[part].float().T], dim=1)  # (B, k + n)
+        score, order = scores.topk(k, dim=1)
+        best = torch.cat([best, part.expand(len(query), -1)], dim=1).gather(1, order)
+    return score, best
 
 
 def _members(level: Level, lists: Tensor) -> Tensor:

@@ -118,9 +118,9 @@ class KeyRows:
             )
 
     @property
-    def has_own_cells(self) -> bool:
-        """Whether cell ids are the user's own, not the numbers of the rows."""
-        return self._cell is not None
+    def cell_by_row(self) -> Tensor | None:
+        """Cell ``(capacity,)`` of each row, -1 where free; None where cells are the numbers of the rows."""
+        return self._cell
 
     def cells_at(self, rows: Tensor) -> Tensor:
         """Ids of the cells in rows of any shape; ``-1`` stays ``-1``."""

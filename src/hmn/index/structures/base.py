@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing.context import get_spawning_popen
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -13,12 +14,15 @@ from torch import Tensor
 
 from hmn._native.watch import LEVELS
 from hmn.errors import ConfigError, HMNError, NotFittedError
+from hmn.index.allowed import Allowed
 from hmn.index.checks import check_query
 from hmn.index.locking import ReadersWriterLock
 from hmn.index.precision import own_arithmetic
+from hmn.index.ranges import search_range
 from hmn.index.storage.key_rows import KeyRows
+from hmn.index.structures.among import Filtered, filter_of, search_among
 from hmn.index.watch import SEARCHES, search_seen
-from hmn.results import SearchResult
+from hmn.results import RangeResult, SearchResult
 
 Parts = TypeVar("Parts")
 
@@ -116,18 +120,24 @@ class Structure(ABC, Generic[Parts]):
         self._take(rows, self._make(rows))
 
     @own_arithmetic
-    def search(self, query: Tensor, k: int) -> SearchResult:
+    def search(self, query: Tensor, k: int, allowed: Allowed | None = None) -> SearchResult:
         """See ``Index.search``."""
         lock = self._lock
         try:
             lock.enter()
             rows, parts = self._current()
             if not self._torn and self._is_settled(rows, parts):
-                return self._answer(rows, parts, query, k)
+                return self._answer(rows, parts, query, k, allowed)
         finally:
             lock.leave()
         with lock.writing:
-            return self._answer(*self._settled(), query, k)
+            return self._answer(*self._settled(), query, k, allowed)
+
+    def search_range(
+        self, query: Tensor, least: float | Tensor, limit: int | None = None, allowed: Allowed | None = None
+    ) -> RangeResult:
+        """See ``Index.search_range``."""
+        return search_range(self, query, least, limit, allowed)
 
     @own_arithmetic
     def add(self, cells: Tensor, keys: Tensor) -> None:
@@ -177,6 +187,10 @@ class Structure(ABC, Generic[Parts]):
 
         Several threads may be in here at the same time.
         """
+
+    def _filtered(self, rows: KeyRows, parts: Parts, k: int) -> Filtered | None:  # noqa: ARG002
+        """How to search among allowed rows; None to score all of these, however many they are."""
+        return None
 
     @abstractmethod
     def _insert(self, rows: KeyRows, parts: Parts, touched: Tensor) -> None:
@@ -289,7 +303,7 @@ class Structure(ABC, Generic[Parts]):
             return rows, parts
         rows.undo()
         keys, cells = rows.keys[: rows.used], None
-        if rows.has_own_cells:
+        if rows.cell_by_row is not None:
             cells = rows.cells_at(torch.arange(rows.used, device=keys.device))
             keys, cells = keys[cells >= 0], cells[cells >= 0]
         rows = KeyRows(keys, cells, self.storage)
@@ -301,20 +315,27 @@ class Structure(ABC, Generic[Parts]):
         with self._lock.writing:
             self._rows, self._parts, self._torn = rows, parts, False
 
-    def _answer(self, rows: KeyRows, parts: Parts, query: Tensor, k: int) -> SearchResult:
+    def _answer(
+        self, rows: KeyRows, parts: Parts, query: Tensor, k: int, allowed: Allowed | None
+    ) -> SearchResult:
         """Check queries and search; the result names cells."""
-        query = check_query(query, rows.features, k, finite=not self.checks_queries)
+        finite = allowed is not None or not self.checks_queries
+        query = check_query(query, rows.features, k, finite=finite)
         k = k if type(k) is int else int(k)  # a number of NumPy
         if k > len(rows):
             self._check_room(rows, query, k)
         if query.device != rows.keys.device:
             query = query.to(rows.keys.device)
         seen = SEARCHES.notes
+        search: Callable[[Tensor], SearchResult] = partial(self._search, rows, parts, k=k)
+        if allowed is not None:
+            among, ways = filter_of(allowed, rows, len(query)), self._filtered(rows, parts, k)
+            search = partial(search_among, rows, k=k, allowed=among, search=search, filtered=ways)
         if seen is None:
-            result = self._search(rows, parts, query, k)
+            result = search(query)
         else:
             with LEVELS.watching() as steps:
-                result = self._search(rows, parts, query, k)
+                result = search(query)
             seen.append(search_seen(result, rows.live(), steps))
         cells = rows.cells_at(result.cell)
         return result if cells is result.cell else result._replace(cell=cells)

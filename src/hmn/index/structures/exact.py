@@ -57,7 +57,7 @@ class ExactIndex(Structure[Screen]):
     def scores_live(self, keys: Tensor) -> bool:
         """See ``Live.scores_live``: true where the keys are shared, not copied or converted."""
         rows = self._rows
-        if rows is None or rows.has_own_cells:
+        if rows is None or rows.cell_by_row is not None:
             return False
         held = rows.keys
         return held.data_ptr() == keys.data_ptr() and held.shape == keys.shape and held.dtype == keys.dtype

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hmn._native import best_of, most_frequent
 from hmn.errors import ShapeError
+from hmn.index.allowed import Allowed, check_no_allowed
 from hmn.index.checks import check_query
 from hmn.index.precision import own_arithmetic
 from hmn.index.protocol import Index
@@ -60,14 +61,16 @@ class StrategySearch:
         return len(self.index)
 
     @own_arithmetic
-    def search(self, query: Tensor, k: int) -> SearchResult:
+    def search(self, query: Tensor, k: int, allowed: Allowed | None = None) -> SearchResult:
         """Find the ``k`` best of each query's candidates; see ``Index.search``.
 
         Reads are those of the index for its part, the centroids, and the keys of the other candidates.
 
         Raises:
             ShapeError: the queries do not fit, or the index has ids of its own.
+            ConfigError: ``allowed`` is given: candidates are drawn among all cells.
         """
+        check_no_allowed(allowed, "a search with a strategy", "search with the index alone")
         query = check_query(query, self.keys.shape[1], k).to(self.keys.device)
         parts = [self._search(part, k) for part in torch.split(query, QUERIES_AT_A_TIME)]
         return SearchResult(*(torch.cat(column) for column in zip(*parts, strict=True)))

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from hmn.errors import CellError, ShapeError
+from hmn.index.allowed import Allowed
 from hmn.index.checks import as_ids, as_tensor, check_keys
 from hmn.index.protocol import Index
 from hmn.index.storage.fingerprint import Spots, row_fingerprints
@@ -129,9 +130,9 @@ class IndexedMemory(Generic[AnyMemory]):
         """Number of cells, N."""
         return len(self.memory)
 
-    def search(self, query: Tensor, k: int) -> SearchResult:
+    def search(self, query: Tensor, k: int, allowed: Allowed | None = None) -> SearchResult:
         """Find the ``k`` cells of largest inner product with each query ``(B, D)``; see ``Index.search``."""
-        return self.in_step().search(query, k)
+        return self.in_step().search(query, k, allowed)
 
     def in_step(self, *, training: bool = False) -> Index:
         """The index, after it has caught up with the memory.

@@ -7,6 +7,7 @@ from typing import Any, Protocol, cast
 from torch import Tensor, nn
 
 from hmn.errors import ConfigError
+from hmn.index.allowed import Allowed
 from hmn.index.protocol import Index, Searcher
 from hmn.nn.memory.indexed import IndexedMemory
 from hmn.nn.parts import CellMemory
@@ -41,7 +42,7 @@ class IndexedOverRanks(Protocol):
         """What searches the cells of all ranks."""
         ...
 
-    def search(self, query: Tensor, k: int) -> SearchResult:
+    def search(self, query: Tensor, k: int, allowed: Allowed | None = None) -> SearchResult:
         """Find the ``k`` best cells of all ranks for each query ``(B, D)``."""
         ...
 

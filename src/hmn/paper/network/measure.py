@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hmn.facts.questions import QuestionSet
 from hmn.facts.table import FactTable
+from hmn.index.allowed import Allowed
 from hmn.index.protocol import Searcher
 from hmn.index.tuning import recall_at_k
 from hmn.paper.network.question_hits import packed
@@ -123,7 +124,7 @@ class _NoMore:
     def __len__(self) -> int:
         return 0
 
-    def search(self, query: Tensor, k: int) -> SearchResult:
+    def search(self, query: Tensor, k: int, allowed: Allowed | None = None) -> SearchResult:
         raise NotImplementedError
 
 
