@@ -19,8 +19,8 @@ FOLDERS = sorted({path.parent for home in (PACKAGE, ROOT / "bench") for path in 
 ORDER = {
     "hmn": "errors lazy results starting < _native < machine index facts < nn store < distributed < qa"
     " < paper serve < cli < __init__ __main__",
-    "hmn._native": "_kernels backend finite < arguments < level < codes watch < fallback"
-    " < buckets lists reading search < groups < __init__",
+    "hmn._native": "_kernels backend finite < arguments < allowed.filter level < codes watch < fallback"
+    " < allowed buckets lists reading search < groups < __init__",
     "hmn.cli": "output < flags < ask demo evaluate facts paper serving < train < app < __init__ __main__",
     "hmn.cli.serving": "compact table < serve < __init__",
     "hmn.distributed": "collectives < rows < drawing shared_clusters < sharded_index < sharded_memory"
@@ -34,10 +34,11 @@ ORDER = {
     "hmn.facts.files": "raw headers texts < source < layout < separators < delimited excel json_lines parquet"
     " < formats < __init__",
     "hmn.facts.files.raw": "packed < encodings opening < lines < __init__",
-    "hmn.index": "checks locking precision watch < allowed < protocol < ranges storage < clustering"
+    "hmn.index": "checks locking precision watch < allowed < protocol < ranges storage"
+    " < among clustering"
     " < structures < registry tuning < __init__",
-    "hmn.index.structures": "among faiss_rows < base cluster_levels screening"
-    " < exact < cluster faiss hierarchy pca_tree wta_hash < __init__",
+    "hmn.index.structures": "base cluster_levels faiss_rows screening"
+    " < cluster_among exact < cluster faiss hierarchy pca_tree wta_hash < __init__",
     "hmn.index.structures.hierarchy": "directions < groups < calibration state upkeep < build < index"
     " < __init__",
     "hmn.nn": "clipping products row_adam settings weights < candidates loss < parts < memory < attention"

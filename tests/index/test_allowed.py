@@ -13,10 +13,9 @@ from tests.index.test_contract import EVERYWHERE, scattered
 from torch import Tensor
 
 from hmn.errors import CellError, ConfigError, NonFiniteError, ShapeError
-from hmn.index import Where, make_index
+from hmn.index import Where, among, make_index
 from hmn.index.allowed import Allowed
 from hmn.index.protocol import Index
-from hmn.index.structures import among
 from hmn.index.watch import watching
 from hmn.results import SearchResult
 

@@ -3,6 +3,9 @@
 ``kernels/`` holds the C++, ``fallback/`` the same in PyTorch; ``backend`` chooses between them.
 """
 
+from hmn._native.allowed.few import count_allowed as count_allowed
+from hmn._native.allowed.few import score_few as score_few
+from hmn._native.allowed.few import share_allowed as share_allowed
 from hmn._native.backend import kernels as kernels
 from hmn._native.buckets import list_rows as list_rows
 from hmn._native.buckets import most_frequent as most_frequent
@@ -14,7 +17,6 @@ from hmn._native.lists import take_out as take_out
 from hmn._native.lists import write_bounds as write_bounds
 from hmn._native.lists import write_entries as write_entries
 from hmn._native.lists import write_screen as write_screen
-from hmn._native.search import best_listed as best_listed
 from hmn._native.search import best_of as best_of
 from hmn._native.search import filled as filled
 from hmn._native.search import replaced as replaced

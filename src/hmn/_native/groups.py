@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from hmn._native.allowed.filter import Filter
 from hmn._native.arguments import key_rows
 from hmn._native.backend import kernels_for
 from hmn._native.fallback import groups as pytorch
@@ -108,6 +109,7 @@ class Searcher:
         k: int,
         *,
         tiles: bool = False,
+        allowed: Filter | None = None,
         places: int = 0,
         wider: Callable[[Tensor], SearchResult] | None = None,
     ) -> SearchResult:
@@ -119,6 +121,7 @@ class Searcher:
             k: results per query.
             tiles: whether all entries of the panels that are entered are scored by their codes of 4 bits, as
                 is fast for many queries; otherwise only those that pass by their short codes, as reads least.
+            allowed: rows that each query may find; None for all.
             places: results that a query should have: ``k``, or the number of all rows if that is less.
             wider: a search that looks further, for the queries that have fewer results; see ``filled``.
 
@@ -134,7 +137,7 @@ class Searcher:
             got = f"{tuple(shape)} of {query.dtype}"
             raise ShapeError(f"queries are {got}, expected (B, {self.features}) of float32")
         if self._kernels is None or seen is not None:
-            result = self._search_in_pytorch(query, limits, k, seen)
+            result = self._search_in_pytorch(query, limits, k, allowed, seen)
             if self._kernels is None:
                 return result if wider is None else filled(result, query, places, wider)
             # the kernels do not say where they looked, but they alone say what they read
@@ -142,7 +145,7 @@ class Searcher:
         score, row = query.new_empty(count, k), NO_ROWS.new_empty(count, k)
         reads, scored = query.new_empty(count), NO_ROWS.new_empty(count)
         unfilled = self._kernels.search_groups(
-            *(query.data_ptr(), count, self._groups),
+            *(query.data_ptr(), count, self._groups, [] if allowed is None else allowed.parts()),
             *limits,
             *(places, tiles, k),
             *(score.data_ptr(), row.data_ptr(), reads.data_ptr(), scored.data_ptr()),
@@ -154,12 +157,12 @@ class Searcher:
         return filled(result, query, places, wider) if unfilled > 0 and wider is not None else result
 
     def _search_in_pytorch(
-        self, query: Tensor, limits: Limits, k: int, seen: list[Steps] | None
+        self, query: Tensor, limits: Limits, k: int, allowed: Filter | None, seen: list[Steps] | None
     ) -> SearchResult:
         """The same in PyTorch; ``seen``, if given, takes down what is looked at."""
         check_vectors(query, "query", 1.5)  # as the kernels do: rounding makes vectors a little longer
         steps = None if seen is None else Steps([self.view.routing, self.view.cells])
-        result = pytorch.search_groups(query, self.view, self.keys, limits, k, steps=steps)
+        result = pytorch.search_groups(query, self.view, self.keys, limits, k, allowed, steps=steps)
         if seen is not None and steps is not None:
             seen.append(steps)
         return result

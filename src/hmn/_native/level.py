@@ -37,51 +37,6 @@ class Begin(NamedTuple):
     base: Tensor
 
 
-class Filter(NamedTuple):
-    """Which rows queries may find: those whose number lies from a lower to an upper limit.
-
-    Attributes:
-        number: ``(n,)`` int64 number of each cell, or bool, whether all queries may find it. Cells from n on
-            are found by none.
-        low: ``(B,)`` or ``(1,)`` int64 lower limit of each query, or of all; unused with bool.
-        high: the same, upper limit.
-        cell: ``(rows,)`` int64 cell of each row; None where cells are rows.
-    """
-
-    number: Tensor
-    low: Tensor
-    high: Tensor
-    cell: Tensor | None = None
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether all queries may find the same rows."""
-        return len(self.low) == 1
-
-    def of(self, lines: Tensor) -> Filter:
-        """The same for some of the queries ``(b,)``."""
-        return self if self.is_shared else self._replace(low=self.low[lines], high=self.high[lines])
-
-    def numbers(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The number of each of some rows of any shape, -1 included, and whether it has one."""
-        cell = rows if self.cell is None else self.cell[rows.clamp(min=0)].masked_fill(rows < 0, -1)
-        has = (cell >= 0) & (cell < len(self.number))
-        if not len(self.number):
-            return torch.zeros_like(rows), has
-        return self.number[cell.clamp(0, len(self.number) - 1)], has
-
-    def allows(self, rows: Tensor) -> Tensor:
-        """Whether each query may find rows ``(C,)``, or its own line of rows ``(B, C)``.
-
-        Returns:
-            ``(1, C)`` bool for rows that all queries share with a shared filter, ``(B, C)`` otherwise.
-        """
-        number, has = self.numbers(rows if rows.dim() == 2 else rows.unsqueeze(0))
-        if number.dtype == torch.bool:
-            return number & has
-        return has & (number >= self.low.unsqueeze(1)) & (number <= self.high.unsqueeze(1))
-
-
 class Encoder(Protocol):
     """Short codes, as ``hmn.index.storage.short_codes.ShortCodes`` has them."""
 
@@ -216,44 +171,6 @@ class Level:
             size=_copy(self.size),
             bound=_copy(self.bound),
         )
-
-
-class Listed(NamedTuple):
-    """Lists of rows that are scored in full.
-
-    Attributes:
-        row: ``(M,)`` int64 rows.
-        begin: ``(L,)`` int64 where each list begins among them; lists may overlap.
-        size: ``(L,)`` int64 rows of each list.
-        of_query: ``(B,)`` int64 list of each query.
-    """
-
-    row: Tensor
-    begin: Tensor
-    size: Tensor
-    of_query: Tensor
-
-    def level(self) -> Level:
-        """A level without codes that holds these lists."""
-        panels = (self.size + LANES - 1) // LANES  # (L,)
-        first = panels.cumsum(0) - panels
-        count = int(panels.sum()) if len(panels) else 0
-        number = torch.arange(int(self.size.sum()), device=self.row.device)
-        within = number - (self.size.cumsum(0) - self.size).repeat_interleave(self.size)
-        child = self.row.new_zeros(LANES * count, dtype=torch.int32)
-        slot = (LANES * first).repeat_interleave(self.size) + within
-        child[slot] = self.row[self.begin.repeat_interleave(self.size) + within].int()
-        none = torch.empty(LANES * count, dtype=torch.float32, device=child.device)
-        codes = torch.empty(count, 0, LANES, GROUP, dtype=torch.uint8, device=child.device)
-        return Level(codes, none, none, child, first, self.size.int(), IN_FULL)
-
-    def lines(self) -> Tensor:
-        """The rows of each query's list ``(B, C)``, -1 behind the last."""
-        size, begin = self.size[self.of_query], self.begin[self.of_query]
-        number = torch.arange(int(size.max()) if len(size) else 0, device=self.row.device)
-        place = (begin.unsqueeze(1) + number).clamp(max=max(0, len(self.row) - 1))
-        there = number < size.unsqueeze(1)
-        return self.row[place].masked_fill(~there, -1) if len(self.row) else there.long() - 1
 
 
 def _copy(tensor: Tensor | None) -> Tensor | None:

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from hmn._native import backend
+from hmn._native.allowed.filter import Enough, Filter
 from hmn._native.arguments import address, key_rows
 from hmn._native.backend import kernels_for
 from hmn._native.fallback import buckets as pytorch_buckets
 from hmn._native.fallback import search as pytorch
 from hmn._native.finite import check_vectors
-from hmn._native.level import Begin, Level, Listed
+from hmn._native.level import Begin, Level
 from hmn._native.watch import LEVELS, Steps
 from hmn.errors import ShapeError
 from hmn.results import SearchResult
@@ -31,6 +32,8 @@ def search_levels(
     *,
     held: Sequence[Tensor] | None = None,
     begin: Begin | None = None,
+    allowed: Filter | None = None,
+    enough: Enough | None = None,
     places: int = 0,
     wider: Callable[[Tensor], SearchResult] | None = None,
 ) -> SearchResult:
@@ -57,6 +60,9 @@ def search_levels(
         held: for each level, or each but the last, what each child holds ``(n,)`` int32: children that hold
             nothing are passed over. None where all may be entered.
         begin: lists of the first level to enter, in place of its only one.
+        allowed: rows that each query may find; None for all.
+        enough: of the lists of the last level that ``probes`` finds, enter as many as hold enough allowed
+            rows. Needs at least two levels.
         places: results that a query should have: ``k``, or the number of all rows if that is less.
         wider: a search that looks further. It is asked those queries that have fewer results than
             ``places``, if there are any; see ``filled``.
@@ -76,6 +82,8 @@ def search_levels(
             *(query, levels, directions, probes, keys, rescored, k, weights),
             held=held,
             begin=begin,
+            allowed=allowed,
+            enough=enough,
             steps=steps,
         )
         if seen is not None and steps is not None:
@@ -97,8 +105,10 @@ def search_levels(
         [] if weights is None else [_numbers(weight, torch.float32, "weights") for weight in weights],
         [] if held is None else [_numbers(each, torch.int32, "what lists hold") for each in held],
         *_lists(begin, count),
+        [] if allowed is None else allowed.parts(),
         *key_rows(keys, features),
         rescored,
+        *_enough(enough, count),
         places,
         k,
         score.data_ptr(),
@@ -154,7 +164,13 @@ def screening_bits() -> int:
 
 
 def screened(
-    query: Tensor, level: Level, ratio: float, keys: Tensor, room: int, k: int
+    query: Tensor,
+    level: Level,
+    ratio: float,
+    keys: Tensor,
+    room: int,
+    k: int,
+    allowed: Filter | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Find the best rows by upper bounds on their scores; see ``hmn.index.structures.screening``.
 
@@ -168,6 +184,7 @@ def screened(
         keys: ``(rows, D)`` float32, float16 or bfloat16.
         room: rows to keep per query, those with the highest bounds; only these are scored in full.
         k: results per query, at most ``room``.
+        allowed: rows that each query may find; None for all.
 
     Returns:
         ``score`` (B, k) float32 and ``row`` (B, k) int64, best first, unused places ``-inf`` and ``-1``; and
@@ -189,6 +206,7 @@ def screened(
         features,
         level.compiled(kernels),
         ratio,
+        [] if allowed is None else allowed.parts(),
         *key_rows(keys, features),
         room,
         k,
@@ -236,42 +254,6 @@ def best_of(query: Tensor, keys: Tensor, candidate: Tensor, k: int) -> tuple[Ten
     return score, row
 
 
-def best_listed(query: Tensor, keys: Tensor, listed: Listed, k: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Score all rows of a list in full, for each query those of its own list, and keep the best.
-
-    Args:
-        query: ``(B, D)`` float32.
-        keys: ``(rows, D)`` float32, float16 or bfloat16.
-        listed: the lists, and which of them each query reads.
-        k: results per query.
-
-    Returns:
-        ``score`` (B, k) float32 and ``row`` (B, k) int64, best first, unused places ``-inf`` and ``-1``; and
-        the number of rows scored ``(B,)`` int64.
-
-    Raises:
-        NonFiniteError: a query holds NaN or infinity, or is too long.
-    """
-    kernels, size = kernels_for(query), listed.size[listed.of_query]
-    if kernels is None:
-        check_vectors(query, "query", 1.5)
-        return *pytorch.best_listed(query, keys, listed, k), size
-    query, keys, count, features = _checked(query, keys)
-    score, row = query.new_empty(count, k), size.new_empty(count, k)
-    reads, scored = query.new_empty(count), size.new_empty(count)
-    level, base = listed.level(), query.new_zeros(count, 1)
-    unfilled = kernels.search(
-        *(query.data_ptr(), count, features, [level.compiled(kernels)], [], [], [], []),
-        *_lists(Begin(listed.of_query.unsqueeze(1), base), count),
-        *key_rows(keys, features),
-        *(k, 0, k, score.data_ptr(), row.data_ptr(), reads.data_ptr(), scored.data_ptr()),
-        torch.get_num_threads(),
-    )
-    if unfilled < 0:
-        check_vectors(query, "query")
-    return score, row, size
-
-
 def _checked(query: Tensor, keys: Tensor) -> tuple[Tensor, Tensor, int, int]:
     """Contiguous queries and keys that fit each other, and the numbers of queries and of features."""
     shape = query.shape
@@ -296,6 +278,15 @@ def _lists(begin: Begin | None, queries: int) -> tuple[int, int, int]:
     shape = queries, begin.lists.shape[1]
     lists = address(begin.lists, torch.int64, shape, "lists to begin with")
     return lists, address(begin.base, torch.float32, shape, "their products"), shape[1]
+
+
+def _enough(enough: Enough | None, queries: int) -> tuple[int, int, int, int]:
+    """Addresses and numbers of what is enough; zeros for none."""
+    if enough is None:
+        return 0, 0, 0, 0
+    entries = address(enough.entries, torch.float32, (queries,), "what is enough")
+    lacking = address(enough.lacking, torch.bool, (queries,), "what is lacking")
+    return entries, enough.lists, enough.looked, lacking
 
 
 def _numbers(numbers: Tensor, dtype: torch.dtype, name: str) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from hmn._native.allowed.filter import Filter
 from hmn._native.codes import codes_of
 from hmn._native.fallback.buckets import best_of
 from hmn._native.level import LANES
@@ -49,7 +50,14 @@ class Estimates(NamedTuple):
 
 
 def search_groups(
-    query: Tensor, view: GroupsView, keys: Tensor, limits: Limits, k: int, *, steps: Steps | None = None
+    query: Tensor,
+    view: GroupsView,
+    keys: Tensor,
+    limits: Limits,
+    k: int,
+    allowed: Filter | None = None,
+    *,
+    steps: Steps | None = None,
 ) -> SearchResult:
     """See ``hmn._native.groups.search_groups``; entries are scored by their codes of 4 bits, as with tiles.
 
@@ -57,7 +65,11 @@ def search_groups(
     """
     panels = panels_of(view)
     size = max(1, PART_NUMBERS // max(1, len(panels.panel)))
-    parts = [_search(part, view, panels, keys, limits, k) for part in torch.split(query, size)]
+    every = torch.split(torch.arange(len(query), device=query.device), size)
+    parts = [
+        _search(query[lines], view, panels, keys, limits, k, None if allowed is None else allowed.of(lines))
+        for lines in every
+    ]
     result = SearchResult(*(torch.cat(fields) for fields in zip(*(part for part, _ in parts), strict=True)))
     if steps is not None:
         entered = [each for _, each in parts]  # (b, P) each
@@ -91,7 +103,13 @@ def panels_of(view: GroupsView) -> Panels:
 
 
 def _search(
-    query: Tensor, view: GroupsView, panels: Panels, keys: Tensor, limits: Limits, k: int
+    query: Tensor,
+    view: GroupsView,
+    panels: Panels,
+    keys: Tensor,
+    limits: Limits,
+    k: int,
+    allowed: Filter | None,
 ) -> tuple[SearchResult, Tensor]:
     """The results of queries ``(b, D)``, and which panels ``(b, P)`` each entered."""
     # 1. products with the directions of all groups, and a first estimate of the lowest wanted score, from
@@ -122,7 +140,7 @@ def _search(
         entered = torch.zeros_like(first, dtype=torch.bool).scatter_(
             1, best.indices, best.values > -torch.inf
         )
-        seen = _estimates(query, view, panels, base, entered)
+        seen = _estimates(query, view, panels, base, entered, allowed)
         kept, score = _best(seen, len(query), max(k, limits.kept))
         if bool((lowest_wanted(score) >= 0).all()) or count >= first.shape[1]:
             break
@@ -134,7 +152,7 @@ def _search(
         more = (promise(reach) >= least) | (along * base >= tau.clamp(min=LEAST)) | (tau < 0)
         more &= ~entered
         entered |= more
-        found = _estimates(query, view, panels, base, more)
+        found = _estimates(query, view, panels, base, more, allowed)
         seen = Estimates(*(torch.cat(pair) for pair in zip(seen, found, strict=True)))
         kept, score = _best(seen, len(query), max(k, limits.kept))
     kept = kept[:, : limits.kept]
@@ -148,8 +166,15 @@ def _search(
     return SearchResult(score, row, spent.float() / (4 * max(1, keys.shape[1])), scored), entered
 
 
-def _estimates(query: Tensor, view: GroupsView, panels: Panels, base: Tensor, entered: Tensor) -> Estimates:
-    """Scores by codes of 4 bits of all entries in the panels that queries enter ``(b, P)``."""
+def _estimates(
+    query: Tensor,
+    view: GroupsView,
+    panels: Panels,
+    base: Tensor,
+    entered: Tensor,
+    allowed: Filter | None,
+) -> Estimates:
+    """Scores by codes of 4 bits of all allowed entries in the panels that queries enter ``(b, P)``."""
     cells, lane = view.cells, torch.arange(LANES, device=query.device)
     row, panel = entered.nonzero(as_tuple=True)  # (m,), (m,)
     parts: list[Estimates] = []
@@ -160,6 +185,8 @@ def _estimates(query: Tensor, view: GroupsView, panels: Panels, base: Tensor, en
         product = torch.bmm(code, query[r].unsqueeze(2)).squeeze(2)  # (m, 16)
         score = cells.along[slot] * base[r, p].unsqueeze(1) + cells.step[slot] * product
         valid = lane < panels.length[p].unsqueeze(1)
+        if allowed is not None:
+            valid &= allowed.of(r).allows(cells.child[slot].long())
         parts.append(Estimates(r.unsqueeze(1).expand_as(slot)[valid], slot[valid], score[valid]))
     return Estimates(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from hmn._native.allowed.filter import Enough, Filter
 from hmn._native.codes import codes_of
 from hmn._native.fallback.buckets import best_of
-from hmn._native.level import IN_FULL, LANES, Begin, Level, Listed
+from hmn._native.level import IN_FULL, LANES, Begin, Level
 from hmn._native.watch import Steps
 from hmn.results import SearchResult
 
@@ -29,6 +30,8 @@ def search_levels(
     *,
     held: Sequence[Tensor] | None = None,
     begin: Begin | None = None,
+    allowed: Filter | None = None,
+    enough: Enough | None = None,
     steps: Steps | None = None,
 ) -> SearchResult:
     """See ``hmn._native.search.search_levels``; ``steps``, if given, takes down what is looked at."""
@@ -46,8 +49,6 @@ def search_levels(
     ):
         entry, score, count = _scan(query, level, lists, base, wanted, weight, size)  # (B, wanted)
         lists = _children(level, entry)
-        if steps is not None:
-            steps.note(count, lists)
         spent += count * level.entry_bytes
         if direction is None:
             base = score.masked_fill(entry < 0, 0.0)
@@ -55,31 +56,49 @@ def search_levels(
         else:
             spent += (lists >= 0).sum(dim=1) * direction[0].nbytes
             base = (direction[lists.clamp(min=0)] * query.unsqueeze(1)).sum(dim=2)
+        if enough is not None and allowed is not None and level is levels[-2]:
+            lists, base = _enough(levels[-1], lists, base, allowed, enough)
+        if steps is not None:
+            steps.note(count, lists)
     if levels[-1].bits == IN_FULL:
         count, candidate = torch.zeros_like(spent), _members(levels[-1], lists)
+        scored = (candidate >= 0).sum(dim=1)
+        if allowed is not None:
+            candidate = candidate.masked_fill(~allowed.allows(candidate), -1)
     else:
-        entry, _, count = _scan(query, levels[-1], lists, base, rescored, factors[-1], sizes[len(probes)])
+        held_last = sizes[len(probes)]
+        entry, _, count = _scan(
+            query, levels[-1], lists, base, rescored, factors[-1], held_last, allowed=allowed
+        )
         candidate = _children(levels[-1], entry)
+        scored = (candidate >= 0).sum(dim=1)
     if steps is not None:
         steps.note(count)
-    scored = (candidate >= 0).sum(dim=1)
     spent += count * levels[-1].entry_bytes + scored * keys.shape[1] * keys.element_size()
     score, row = best_of(query, keys, candidate, k)
     return SearchResult(score, row, spent.float() / (4 * max(1, keys.shape[1])), scored)
 
 
-def best_listed(query: Tensor, keys: Tensor, listed: Listed, k: int) -> tuple[Tensor, Tensor]:
-    """See ``hmn._native.search.best_listed``."""
-    if len(listed.size) != 1:
-        return best_of(query, keys, listed.lines(), k)
-    row = listed.row[listed.begin[0] : listed.begin[0] + listed.size[0]]
-    score = query.new_full((len(query), k), -torch.inf)
-    best = torch.full((len(query), k), -1, dtype=torch.int64, device=query.device)
-    for part in torch.split(row, max(1, PART_NUMBERS // max(len(query), query.shape[1], 1))):
-        scores = torch.cat([score, query @ keys[part].float().T], dim=1)  # (B, k + n)
-        score, order = scores.topk(k, dim=1)
-        best = torch.cat([best, part.expand(len(query), -1)], dim=1).gather(1, order)
-    return score, best
+def _enough(
+    level: Level, lists: Tensor, base: Tensor, allowed: Filter, enough: Enough
+) -> tuple[Tensor, Tensor]:
+    """The lists ``(B, L)`` to enter, best first, and their products; see ``Enough``."""
+    base, order = base.masked_fill(lists < 0, -torch.inf).sort(dim=1, descending=True, stable=True)
+    lists = lists.gather(1, order)
+    length, longest = _lengths(level, lists)
+    counts = [base[:0]]
+    size = max(1, PART_NUMBERS // max(1, lists.shape[1] * longest))
+    for lines in torch.split(torch.arange(len(lists), device=lists.device), size):
+        entry = _entries(level, lists[lines], length[lines], longest)  # (b, L * longest)
+        allows = allowed.of(lines).allows(_children(level, entry))
+        counts.append(allows.view(len(lines), lists.shape[1], longest).sum(dim=2).float())
+    count = torch.cat(counts)  # (B, L)
+    there = (count > 0).long()
+    few_lists = there.cumsum(1) - there < enough.lists
+    few_entries = count.cumsum(1) - count < enough.entries.unsqueeze(1)
+    enough.lacking.copy_((there.sum(dim=1) < enough.lists) | (count.sum(dim=1) < enough.entries))
+    enters = (there > 0) & (few_lists | few_entries)
+    return lists.masked_fill(~enters, -1), base.masked_fill(~enters, 0.0)
 
 
 def _members(level: Level, lists: Tensor) -> Tensor:
@@ -127,6 +146,7 @@ def _scan(
     wanted: int,
     weight: Tensor | None = None,
     held: Tensor | None = None,
+    allowed: Filter | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The best entries ``(B, wanted)`` of the lists ``(B, L)`` that each query enters, by their codes.
 
@@ -138,6 +158,7 @@ def _scan(
         wanted: entries to return per query.
         weight: factor of the scores, by child.
         held: what each child holds; entries of children that hold nothing are passed over.
+        allowed: children that each query may find; entries of others are passed over.
 
     Returns:
         The entries, their scores, and the number scored per query ``(B,)``.
@@ -175,5 +196,8 @@ def _scan(
             score = score * weight[level.child[entry.clamp(min=0)].long()]
         if held is not None:
             entry = entry.masked_fill(held[level.child[entry.clamp(min=0)].long()] == 0, -1)
+        if allowed is not None:
+            own = allowed.of(torch.arange(len(query), device=query.device)[rows])
+            entry = entry.masked_fill(~own.allows(_children(level, entry)), -1)
         best[rows], chosen[rows] = _best(score.masked_fill(entry < 0, -torch.inf), entry, wanted)
     return chosen, best, length.sum(dim=1)

@@ -72,6 +72,7 @@ private:
     void enter_together(float reach, bool tiles);
     void scan_together(Way* ways, int64_t count, float reach);
     void scan_alone(const Way& way, float width);
+    int64_t keep_allowed(int64_t query, int64_t count);
     void look(int64_t query, float base, int64_t count);
     void push(int64_t query, Entry entry);
     void insert(Pool& pool, Entry entry) const;
@@ -306,10 +307,20 @@ void Block::scan_alone(const Way& way, float width) {
         done += int32_t(run.done);
         bytes_[query] += run.done * (cells_.lines * kLine + kBoundBytes);
         while (run.count && run.passed[run.count - 1] >= first + length) --run.count;  // lanes behind the last entry
-        look(query, run.base, run.count);
+        look(query, run.base, cells_.filter.given ? keep_allowed(query, run.count) : run.count);
         if (run.done < run.panels) break;
     }
     leave(query, way.slot, first / kLanes, int32_t(panels_of(length)), done);
+}
+
+// Keep those of the entries that passed which the query may find; returns their number.
+int64_t Block::keep_allowed(int64_t query, int64_t count) {
+    int64_t kept = 0;
+    for (int64_t i = 0; i < count; ++i) {
+        passed_[kept] = passed_[i];
+        kept += cells_.filter.allows(first_ + query, cells_.child_of(passed_[i]));
+    }
+    return kept;
 }
 
 // Estimate the entries that passed by their codes of 4 bits.
@@ -439,6 +450,7 @@ void Block::scan_together(Way* ways, int64_t count, float reach) {
     const int64_t list = list_of(ways[0].slot), first = cells_.slot_of(list), length = cells_.length[list];
     const int32_t panels = int32_t(panels_of(length));
     const int64_t panel = first / kLanes;
+    const bool filtered = cells_.filter.given;
     int64_t kept = 0;
     for (int64_t i = 0; i < count; ++i) {
         Way way = ways[i];
@@ -492,7 +504,9 @@ void Block::scan_together(Way* ways, int64_t count, float reach) {
                 if (!bits) continue;
                 for (; bits; bits &= bits - 1) {
                     const int lane = __builtin_ctz(bits);
-                    push(some[j].query, {tile.score[j][lane], int32_t((panel + p) * kLanes + lane)});
+                    const int32_t slot = int32_t((panel + p) * kLanes + lane);
+                    if (filtered && !cells_.filter.allows(first_ + some[j].query, cells_.child_of(slot))) continue;
+                    push(some[j].query, {tile.score[j][lane], slot});
                 }
                 threshold[j] = pool_[some[j].query].least;
             }

@@ -12,6 +12,7 @@
 #include <string>
 #include <utility>
 
+#include "allowed.hpp"
 #include "buckets.hpp"
 #include "groups.hpp"
 #include "lists.hpp"
@@ -138,11 +139,26 @@ std::vector<hmn::Level> plain(const std::vector<const PythonLevel*>& levels, con
     return result;
 }
 
+// Which rows queries may find; see hmn._native.allowed.filter. Address and number of: the mask, the numbers, of which
+// one is not there and has -1; each limit; and the cells by row, or -1. Nothing for all rows.
+hmn::Filter filter_of(const std::vector<Vectors>& parts, int64_t queries, int64_t rows) {
+    if (parts.empty()) return {};
+    if (parts.size() != 5) throw hmn::Misfit("a filter has five parts");
+    const Vectors &mask = parts[0], &number = parts[1], &low = parts[2], &high = parts[3], &cell = parts[4];
+    const bool shared = low.second == 1;
+    if ((mask.second < 0) == (number.second < 0) || low.second != high.second || (!shared && low.second != queries) ||
+        (cell.second >= 0 && cell.second < rows))
+        throw hmn::Misfit("the parts of a filter do not fit the queries and the keys");
+    return {at<uint8_t>(mask.first), at<int64_t>(number.first), std::max(mask.second, number.second),
+            at<int64_t>(low.first), at<int64_t>(high.first), shared, at<int64_t>(cell.first), true};
+}
+
 int64_t search(Address query, int64_t count, int64_t features, const std::vector<const PythonLevel*>& levels,
                const std::vector<Vectors>& direction, const std::vector<int64_t>& probes,
                const std::vector<Vectors>& weight, const std::vector<Vectors>& held, Address list, Address base,
-               int64_t lists, Address keys, int64_t rows, int storage, int64_t rescored, int64_t places, int64_t k,
-               Address score, Address row, Address reads, Address scored, int threads) {
+               int64_t lists, const std::vector<Vectors>& allowed, Address keys, int64_t rows, int storage,
+               int64_t rescored, Address least, int64_t least_lists, int64_t looked, Address lacking, int64_t places,
+               int64_t k, Address score, Address row, Address reads, Address scored, int threads) {
     const size_t steps = levels.size() - 1;
     if (levels.empty() || direction.size() != steps || probes.size() != steps ||
         (!weight.empty() && weight.size() != levels.size()) ||
@@ -152,7 +168,10 @@ int64_t search(Address query, int64_t count, int64_t features, const std::vector
     const auto small = [](int64_t number) { return number < 1; };
     if (rescored < 1 || k < 1 || levels[0]->length.shape(0) < 1 || std::any_of(probes.begin(), probes.end(), small))
         throw hmn::Misfit("a search needs a list to begin with, and numbers of at least 1");
-    const std::vector<hmn::Level> filled = plain(levels, weight, held, features, rows);
+    std::vector<hmn::Level> filled = plain(levels, weight, held, features, rows);
+    filled.back().filter = filter_of(allowed, count, rows);
+    if (least && (!lacking || !filled.back().filter.given))
+        throw hmn::Misfit("a search for enough allowed entries needs a filter");
     std::vector<hmn::Rows> vectors;
     for (size_t i = 0; i < direction.size(); ++i) {
         if (direction[i].first && direction[i].second != filled[i].children)
@@ -162,17 +181,47 @@ int64_t search(Address query, int64_t count, int64_t features, const std::vector
     nb::gil_scoped_release released;
     return hmn::search(chosen, {at<float>(query), count, features}, filled, vectors, probes,
                        {at<int64_t>(list), at<float>(base), list ? lists : 1},
-                       {at<void>(keys), rows, features, hmn::Storage(storage)}, rescored, places,
+                       {at<void>(keys), rows, features, hmn::Storage(storage)}, rescored,
+                       {at<float>(least), least_lists, looked, at<uint8_t>(lacking)}, places,
                        {at<float>(score), at<int64_t>(row), k}, {at<float>(reads), at<int64_t>(scored)}, threads);
 }
 
-bool screened(Address query, int64_t count, int64_t features, const PythonLevel& level, float ratio, Address keys,
-              int64_t rows, int storage, int64_t room, int64_t k, Address score, Address row, Address certain,
-              int threads) {
+// Entries of all lists of a level that a query may find.
+void count_allowed(const PythonLevel& level, int64_t rows, const std::vector<Vectors>& allowed, Address count) {
+    hmn::Level plain = level.level(rows);
+    plain.filter = filter_of(allowed, 1, rows);
+    if (!plain.filter.given) throw hmn::Misfit("there is no filter to count by");
+    nb::gil_scoped_release released;
+    for (int64_t list = 0; list < plain.lists; ++list)
+        at<int32_t>(count)[list] = int32_t(hmn::count_allowed(plain, list, 0, plain.length[list]));
+}
+
+void share_allowed(int64_t queries, const std::vector<Vectors>& allowed, int64_t used, int64_t sampled, Address share) {
+    const hmn::Filter filter = filter_of(allowed, queries, used);
+    nb::gil_scoped_release released;
+    hmn::share_allowed(filter, queries, used, sampled, at<float>(share));
+}
+
+bool score_few(Address query, int64_t count, int64_t features, const std::vector<Vectors>& allowed, Address keys,
+               int64_t rows, int storage, int64_t used, int64_t few, Address done, int64_t k, Address score, Address row,
+               Address reads, Address scored, int threads) {
+    const hmn::Filter filter = filter_of(allowed, count, rows);
+    if (!filter.given || used < 0 || used > rows || k < 1) throw hmn::Misfit("there is no filter to search by");
+    nb::gil_scoped_release released;
+    return hmn::score_few(chosen, {at<float>(query), count, features}, filter,
+                          {at<void>(keys), rows, features, hmn::Storage(storage)}, used, few, at<uint8_t>(done),
+                          {at<float>(score), at<int64_t>(row), k}, {at<float>(reads), at<int64_t>(scored)}, threads);
+}
+
+bool screened(Address query, int64_t count, int64_t features, const PythonLevel& level, float ratio,
+              const std::vector<Vectors>& allowed, Address keys, int64_t rows, int storage, int64_t room, int64_t k,
+              Address score, Address row, Address certain, int threads) {
     level.check_features(features);
     if (k < 1 || k > room) throw hmn::Misfit("k must be from 1 to room");
+    hmn::Level plain = level.level(rows);
+    plain.filter = filter_of(allowed, count, rows);
     nb::gil_scoped_release released;
-    return hmn::screened(chosen, {at<float>(query), count, features}, level.level(rows), ratio,
+    return hmn::screened(chosen, {at<float>(query), count, features}, plain, ratio,
                          {at<void>(keys), rows, features, hmn::Storage(storage)}, room,
                          {at<float>(score), at<int64_t>(row), k}, at<uint8_t>(certain), threads);
 }
@@ -342,15 +391,18 @@ PythonGroups groups(const PythonLevel& routing, const PythonLevel& cells, std::o
     return result;
 }
 
-int64_t search_groups(Address query, int64_t count, const PythonGroups& groups, const std::vector<float>& reach,
+int64_t search_groups(Address query, int64_t count, const PythonGroups& groups, const std::vector<Vectors>& allowed,
+                      const std::vector<float>& reach,
                       float slack, int64_t first, int64_t kept, int64_t wanted, float own, float spread, int64_t places,
                       bool tiles, int64_t k,
                       Address score, Address row, Address reads, Address scored, int threads) {
     if (reach.empty() || first < 1 || k < 1 || kept < k || wanted < 1 || !(own >= 0 && own <= 1) ||
         !(spread >= 0))
         throw hmn::Misfit("the limits of a search are out of range");
+    hmn::Groups plain = groups.groups();
+    plain.cells.filter = filter_of(allowed, count, groups.keys.count);
     nb::gil_scoped_release released;
-    return hmn::search_groups(chosen, {at<float>(query), count, groups.keys.features}, groups.groups(),
+    return hmn::search_groups(chosen, {at<float>(query), count, groups.keys.features}, plain,
                               {reach, slack, first, kept, wanted, own, spread}, groups.keys, places, tiles,
                               {at<float>(score), at<int64_t>(row), k}, {at<float>(reads), at<int64_t>(scored)}, threads);
 }
@@ -385,6 +437,9 @@ NB_MODULE(_kernels, module) {
     module.def("groups", &groups, "routing"_a, "cells"_a, "chosen"_a.none(), "basis"_a.none(), "order"_a.none(),
                "rotation"_a.none(), "centroid"_a, "front"_a, "keys"_a, "rows"_a, "storage"_a, "features"_a);
     module.def("search_groups", &search_groups);
+    module.def("count_allowed", &count_allowed);
+    module.def("share_allowed", &share_allowed);
+    module.def("score_few", &score_few);
     module.def("screened", &screened);
     module.def("best_of", &best_of);
     module.def("row_products", &row_products);

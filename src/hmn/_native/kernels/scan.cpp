@@ -6,6 +6,7 @@ namespace hmn {
 namespace {
 
 constexpr int64_t kBlock = 64;  // queries per piece of work
+constexpr int64_t kKeysAhead = 3 * kBlockRows;  // rows of keys to prefetch
 
 struct Work {
     int64_t begin, end;  // range of the sorted probes, all of one list
@@ -39,6 +40,7 @@ void scan_list(const Simd& simd, const Level& level, const Coded& coded, const P
     const int64_t panel = level.slot_of(probes[0].list) / kLanes;
     const int64_t length = level.length[probes[0].list];
     const float zero = level.bits == 16 ? 0.0f : float((1 << level.bits) - 1) / 2;
+    const bool filtered = level.filter.given;
     const int8_t* query[kBlock];
     float base[kBlock], scale[kBlock], shift[kBlock], threshold[kBlock];
     for (int64_t j = 0; j < count; ++j) {
@@ -80,6 +82,7 @@ void scan_list(const Simd& simd, const Level& level, const Coded& coded, const P
                 for (; bits; bits &= bits - 1) {
                     const int lane = __builtin_ctz(bits);
                     if (level.held && level.held[level.child_of(first + lane)] == 0) continue;
+                    if (filtered && !level.filter.allows(row, level.child_of(first + lane))) continue;
                     best.push(row, {tile.score[j][lane], int32_t(first + lane)});
                 }
                 if (level.weight) continue;
@@ -98,9 +101,11 @@ void scan_keys(const Simd& simd, const Level& level, const Queries& queries, con
     const int64_t first = level.slot_of(probes[0].list);
     const int64_t length = level.length[probes[0].list];
     const int32_t* child = level.child + first;
+    const bool filtered = level.filter.given;
     const auto offer = [&](int64_t j, int64_t at, float score) {
         const int32_t row = probes[j].query;
         if (!(score >= std::max(best.threshold(row), shared.get(row)))) return;
+        if (filtered && !level.filter.allows(row, child[at])) return;
         best.push(row, {score, int32_t(first + at)});
         shared.raise(row, best.threshold(row));
     };
@@ -110,7 +115,7 @@ void scan_keys(const Simd& simd, const Level& level, const Queries& queries, con
     for (int64_t at = 0; at < length; at += kBlockRows) {
         const int64_t rows = std::min<int64_t>(kBlockRows, length - at);
         for (int64_t r = 0; r < kBlockRows; ++r) row[r] = keys.at(level.child_of(first + at + std::min(r, rows - 1)));
-        for (int64_t r = at + kBlockRows; r < std::min(at + 2 * kBlockRows, length); ++r) keys.fetch(child[r]);
+        for (int64_t r = at + kKeysAhead; r < std::min(at + kKeysAhead + kBlockRows, length); ++r) keys.fetch(child[r]);
         if (count == 1) {
             for (int64_t r = 0; r < rows; ++r)
                 offer(0, at + r, simd.dot(queries.at(probes[0].query), row[r], queries.features, keys.storage));

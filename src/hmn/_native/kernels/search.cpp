@@ -13,6 +13,7 @@ struct Descent {
     const std::vector<int64_t>& probes;
     const Rows& keys;
     int64_t rescored;
+    Enough enough;
     Found found;
     Spent spent;
     Team& team;
@@ -25,6 +26,7 @@ struct Descent {
     void from(int64_t number);
     void enter(int64_t number);
     void lead(int64_t number, int64_t query, Probe* to);
+    void choose(int64_t query, Probe* to, int64_t count);
     void rescore();
 };
 
@@ -61,9 +63,32 @@ void Descent::enter(int64_t number) {
     for (int64_t query = 0; query < queries.count; ++query) begin[query + 1] = begin[query] + best[0].count(query);
     entered.resize(begin.back());
     const bool worth = begin.back() * direction[number].bytes() >= kAlone;
+    const bool chooses = enough.least && number + 2 == int64_t(levels.size());
     team.each(worth, queries.count, kPiece, [&](int64_t first, int64_t end, int) {
-        for (int64_t query = first; query < end; ++query) lead(number, query, entered.data() + begin[query]);
+        for (int64_t query = first; query < end; ++query) {
+            lead(number, query, entered.data() + begin[query]);
+            if (chooses) choose(query, entered.data() + begin[query], begin[query + 1] - begin[query]);
+        }
     });
+    const auto passed = [](const Probe& probe) { return probe.list < 0; };
+    if (chooses) entered.erase(std::remove_if(entered.begin(), entered.end(), passed), entered.end());
+}
+
+// Pass over lists without allowed entries, and over those behind enough of them.
+void Descent::choose(int64_t query, Probe* to, int64_t count) {
+    std::sort(to, to + count, [](const Probe& a, const Probe& b) {
+        return a.base > b.base || (a.base == b.base && a.list < b.list);
+    });
+    float entries = 0;
+    int64_t lists = 0;
+    const auto all = [&] { return lists >= enough.lists && entries >= enough.least[query]; };
+    for (Probe* probe = to; probe < to + count; ++probe) {
+        const float allowed = all() ? 0.0f : count_allowed(levels.back(), probe->list, query, enough.looked);
+        entries += allowed;
+        lists += allowed > 0;
+        if (allowed == 0) probe->list = -1;
+    }
+    enough.lacking[query] = !all();
 }
 
 void Descent::lead(int64_t number, int64_t query, Probe* to) {
@@ -122,7 +147,8 @@ void Descent::rescore() {
 
 int64_t search(const Simd& simd, const Queries& queries, const std::vector<Level>& levels,
                const std::vector<Rows>& direction, const std::vector<int64_t>& probes, const Begin& begin,
-               const Rows& keys, int64_t rescored, int64_t places, Found found, Spent spent, int threads) {
+               const Rows& keys, int64_t rescored, const Enough& enough, int64_t places, Found found, Spent spent,
+               int threads) {
     Team team(threads);
     const Coded coded(queries, 8, team);
     if (!coded.finite) return -1;
@@ -137,12 +163,20 @@ int64_t search(const Simd& simd, const Queries& queries, const std::vector<Level
         }
     }
     const std::vector<int64_t> nothing(queries.count, 0);
-    Descent descent{simd, queries, levels, direction, probes, keys, rescored, found, spent, team, coded,
+    Descent descent{simd, queries, levels, direction, probes, keys, rescored, enough, found, spent, team, coded,
                     std::move(entered), nothing, nothing, {}};
     descent.from(0);
     int64_t unfilled = 0;
     for (int64_t query = 0; query < queries.count; ++query) unfilled += descent.best[0].count(query) < places;
     return unfilled;
+}
+
+float count_allowed(const Level& level, int64_t list, int64_t query, int64_t looked) {
+    const int64_t slot = level.slot_of(list), length = level.length[list];
+    int64_t at = 0, found = 0;
+    for (; at < length && (at < looked || !found); ++at)
+        found += level.filter.allows(query, level.child_of(slot + at));
+    return at ? float(found) * float(length) / float(at) : 0.0f;
 }
 
 void best_of(const Simd& simd, const Queries& queries, const Rows& keys, const int64_t* candidate,

@@ -18,6 +18,25 @@ inline int64_t first_slot(int64_t first_panel, int64_t length, int64_t panels) {
     return below(first_panel, panels - panels_of(length) + 1, "the first panel of a list") * kLanes;
 }
 
+// Which rows queries may find: those whose number lies from a lower to an upper limit, or whose mask is set.
+struct Filter {
+    const uint8_t* mask = nullptr;     // (count) by cell; or null
+    const int64_t* number = nullptr;   // (count) by cell; or null
+    int64_t count = 0;                 // cells from here on are found by no query
+    const int64_t* low = nullptr;      // by query, or one for all
+    const int64_t* high = nullptr;
+    bool shared = true;                // one set for all queries
+    const int64_t* cell = nullptr;     // by row; null where cells are rows
+    bool given = false;                // without, all rows are allowed
+    bool allows(int64_t query, int64_t row) const {
+        const int64_t at = cell ? cell[row] : row;
+        if (uint64_t(at) >= uint64_t(count)) return false;
+        if (mask) return mask[at];
+        const int64_t i = shared ? 0 : query;
+        return number[at] >= low[i] && number[at] <= high[i];
+    }
+};
+
 constexpr int kInFull = 32;  // value of Level::bits for entries without codes, which are scored by their keys
 
 // One level: entries in lists, each list a run of whole panels. The children of a level are the lists of the next
@@ -40,6 +59,7 @@ struct Level {
     const uint8_t* fine;         // (panels * 16, fine_bytes) codes, one row per entry
     int64_t fine_bytes;
     const float* bound;          // (panels, 2)
+    Filter filter{};             // entries whose children it does not allow are passed over
     int64_t child_of(int64_t slot) const { return below(child[slot], children, "what an entry stands for"); }
     int64_t slot_of(int64_t list) const { return first_slot(first_panel[list], length[list], panels); }
     int64_t entry_bytes() const { return bits == kInFull ? 0 : int64_t(groups) * kGroup + 8; }  // code, along, step
@@ -88,6 +108,15 @@ struct Spent {
     int64_t* scored;   // (queries) rows scored in full
 };
 
+// How many allowed entries a query looks at in the last level, besides those of `lists` lists. Lists without any are
+// passed over.
+struct Enough {
+    const float* least;     // (queries), in estimated entries; null: every list that leads to the last level is entered
+    int64_t lists;          // number of lists with allowed entries that are entered at least
+    int64_t looked;         // see count_allowed
+    uint8_t* lacking;       // (queries) out: whether the lists found had too few
+};
+
 // Lists of the first level that each query enters, and the inner product of the query with the direction of each.
 struct Begin {
     const int64_t* list;  // (queries, count), -1 for none; null: every query enters list 0, with a product of 0
@@ -99,8 +128,8 @@ struct Begin {
 // vector is what its code stands for. The best `probes[l]` of them are entered. Returns the number of queries with
 // fewer than `places` results; or -1, without results, if a query is not finite.
 int64_t search(const Simd&, const Queries&, const std::vector<Level>&, const std::vector<Rows>& direction,
-               const std::vector<int64_t>& probes, const Begin&, const Rows& keys, int64_t rescored, int64_t places,
-               Found, Spent, int threads);
+               const std::vector<int64_t>& probes, const Begin&, const Rows& keys, int64_t rescored, const Enough&,
+               int64_t places, Found, Spent, int threads);
 
 // The best k rows per query among all entries of one level, by an upper bound of each row's score. An entry's
 // `along` is the length of its decoded vector, plus the distance of that vector from the row divided by `ratio`.
@@ -108,6 +137,9 @@ int64_t search(const Simd&, const Queries&, const std::vector<Level>&, const std
 // Returns false, without results, if a query is not finite.
 bool screened(const Simd&, const Queries&, const Level&, float ratio, const Rows& keys, int64_t room, Found,
               uint8_t* certain, int threads);
+
+// Entries of a list that the filter of its level allows to a query, estimated from the first `looked` of them, or from as many as it takes to find one.
+float count_allowed(const Level&, int64_t list, int64_t query, int64_t looked);
 
 // The best k of the candidates (queries, count) of each query, scored in full; -1 and repeats are skipped.
 void best_of(const Simd&, const Queries&, const Rows& keys, const int64_t* candidate, int64_t count, Found,

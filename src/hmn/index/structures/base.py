@@ -15,12 +15,12 @@ from torch import Tensor
 from hmn._native.watch import LEVELS
 from hmn.errors import ConfigError, HMNError, NotFittedError
 from hmn.index.allowed import Allowed
+from hmn.index.among import Filtered, filter_of, search_among
 from hmn.index.checks import check_query
 from hmn.index.locking import ReadersWriterLock
 from hmn.index.precision import own_arithmetic
 from hmn.index.ranges import search_range
 from hmn.index.storage.key_rows import KeyRows
-from hmn.index.structures.among import Filtered, filter_of, search_among
 from hmn.index.watch import SEARCHES, search_seen
 from hmn.results import RangeResult, SearchResult
 
@@ -328,8 +328,9 @@ class Structure(ABC, Generic[Parts]):
             query = query.to(rows.keys.device)
         seen = SEARCHES.notes
         search: Callable[[Tensor], SearchResult] = partial(self._search, rows, parts, k=k)
-        if allowed is not None:
-            among, ways = filter_of(allowed, rows, len(query)), self._filtered(rows, parts, k)
+        among = None if allowed is None else filter_of(allowed, rows, len(query))
+        if among is not None:
+            ways = self._filtered(rows, parts, k)
             search = partial(search_among, rows, k=k, allowed=among, search=search, filtered=ways)
         if seen is None:
             result = search(query)

@@ -15,6 +15,7 @@ from hmn._native import kernels, search_levels
 from hmn._native.level import Begin
 from hmn._native.watch import LEVELS
 from hmn.errors import CellError, ConfigError
+from hmn.index.among import Filtered
 from hmn.index.checks import as_ids, check_callable, check_count, check_counts
 from hmn.index.clustering.reduction import Reduction, as_reduction
 from hmn.index.clustering.sharing import ALONE, Sharing
@@ -22,6 +23,7 @@ from hmn.index.precision import own_arithmetic
 from hmn.index.protocol import Tunable
 from hmn.index.storage.key_rows import KeyRows
 from hmn.index.structures.base import Structure
+from hmn.index.structures.cluster_among import ClusterSearch
 from hmn.index.structures.cluster_levels import (
     BITS,
     Clusters,
@@ -246,6 +248,11 @@ class ClusterIndex(Structure[Levels], Tunable):
             places=self._places(rows, k),
             wider=wider,
         )
+
+    def _filtered(self, rows: KeyRows, levels: Levels, k: int) -> Filtered:
+        rescored = max(k, min(len(rows), self.rescored(k)))
+        among = ClusterSearch(rows, levels, self.probes, k, rescored, self._places(rows, k))
+        return Filtered(max(k, among.few), among.search)
 
     def rescored(self, k: int) -> int:
         """Cells to score in full for ``k`` results; without codes all are, whatever this says."""

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from hmn._native.allowed.filter import Filter
 from hmn.errors import check_flag
+from hmn.index.among import Filtered
 from hmn.index.storage.key_rows import KeyRows
 from hmn.index.structures.base import Structure
 from hmn.index.structures.screening import Screen
@@ -17,6 +19,8 @@ BLOCK = 64
 """Columns per block in ``blockwise_topk``."""
 CHUNK_SCORES = 1 << 24
 """Scores that are computed at a time, to bound the memory they need."""
+FEW_SHARE = 32
+"""Divisor of the number of cells; up to the quotient of allowed ones are scored where they lie."""
 LEAST_QUERIES = 64
 """Lower limit of queries that are scored at a time, since each pass reads all keys."""
 
@@ -65,16 +69,25 @@ class ExactIndex(Structure[Screen]):
     def _make(self, rows: KeyRows) -> Screen:  # noqa: ARG002
         return Screen()
 
-    def _search(self, rows: KeyRows, screen: Screen, query: Tensor, k: int) -> SearchResult:
+    def _search(
+        self, rows: KeyRows, screen: Screen, query: Tensor, k: int, allowed: Filter | None = None
+    ) -> SearchResult:
         """Search with codes if they pay; equal scores are in no particular order."""
         codes = screen.codes(len(query)) if self.screened and k <= len(rows) else None
         if codes is None:
-            return search_all(rows, query, k)
-        score, row, certain = codes.search(query, k)
+            return _with_costs(rows, *_best_rows(rows, query, k, allowed))
+        score, row, certain = codes.search(query, k, allowed)
         left = (~certain).nonzero().squeeze(1)
         if len(left):
-            score[left], row[left] = _best_rows(rows, query[left], k)
+            own = None if allowed is None else allowed.of(left)
+            score[left], row[left] = _best_rows(rows, query[left], k, own)
         return _with_costs(rows, score, row)
+
+    def _filtered(self, rows: KeyRows, screen: Screen, k: int) -> Filtered:
+        def search(query: Tensor, allowed: Filter, share: Tensor) -> SearchResult:  # noqa: ARG001
+            return self._search(rows, screen, query, k, allowed)
+
+        return Filtered(max(k, len(rows) // FEW_SHARE), search)
 
     def _is_settled(self, rows: KeyRows, screen: Screen) -> bool:
         return not self.screened or screen.is_settled(rows)
@@ -112,12 +125,14 @@ def _with_costs(rows: KeyRows, score: Tensor, row: Tensor) -> SearchResult:
     return SearchResult(score, row, scored.float() * (rows.keys.element_size() / 4), scored)
 
 
-def _best_rows(rows: KeyRows, query: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def _best_rows(rows: KeyRows, query: Tensor, k: int, allowed: Filter | None = None) -> tuple[Tensor, Tensor]:
     """Score every row: best ``score`` (B, k) and ``row`` (B, k); unused places hold ``-inf`` and ``-1``."""
     # 1. Score as many queries and as many keys at a time as the memory for their scores allows.
-    # 2. Drop the scores of rows that hold no cell.
+    # 2. Drop the scores of rows that hold no cell, and of those that are not allowed.
     # 3. Merge the best of these keys with the best so far.
     keys, live, b = rows.keys[: rows.used], rows.live(), len(query)
+    if allowed is not None and allowed.is_shared:
+        live, allowed = live[allowed.allows(live).squeeze(0)], None
     score = query.new_full((b, k), -torch.inf)
     row = torch.full((b, k), -1, dtype=torch.int64, device=query.device)
     queries_at_a_time = max(CHUNK_SCORES // max(len(keys), 1), LEAST_QUERIES)
@@ -131,11 +146,14 @@ def _best_rows(rows: KeyRows, query: Tensor, k: int) -> tuple[Tensor, Tensor]:
                 ends = live.new_tensor([first, first + keys_at_a_time])
                 low, high = torch.searchsorted(live, ends).tolist()
                 scores = scores[:, live[low:high] - first]
+            if allowed is not None:
+                of_chosen = allowed.of(torch.arange(b, device=query.device)[chosen])
+                scores.masked_fill_(~of_chosen.allows(live[low : low + scores.shape[1]]), -torch.inf)
             best, column = blockwise_topk(scores, min(k, scores.shape[1]))
             best = torch.cat([score[chosen], best], dim=1)  # (b, 2k)
             candidate = torch.cat([row[chosen], live[column + low]], dim=1)
             score[chosen], order = best.topk(k, dim=1)  # (b, k)
-            row[chosen] = candidate.gather(1, order)
+            row[chosen] = candidate.gather(1, order).masked_fill(score[chosen] == -torch.inf, -1)
     return score, row
 
 

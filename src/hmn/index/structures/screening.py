@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hmn._native import screened, screening_bits, screens, write_entries
+from hmn._native.allowed.filter import Filter
 from hmn._native.codes import codes_of
 from hmn._native.level import GROUP, LANES, Level
 from hmn.index.storage.fingerprint import Spots
@@ -198,8 +199,8 @@ class Codes:
         coded = self._live[places] == rows
         return rows[coded], places[coded]
 
-    def search(self, query: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
-        """The best ``k`` rows of queries ``(B, D)`` float32.
+    def search(self, query: Tensor, k: int, allowed: Filter | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """The best ``k`` rows of queries ``(B, D)`` float32, among those that are allowed.
 
         Returns:
             ``score`` (B, k); ``row`` (B, k); ``certain`` (B,) bool, whether these are surely the best.
@@ -210,19 +211,23 @@ class Codes:
             row = query.new_full((len(query), k), -1, dtype=torch.int64)
             certain = query.new_zeros(len(query), dtype=torch.bool)
             return query.new_full((len(query), k), -torch.inf), row, certain
-        score, row, certain = screened(query, self._level, self._ratio, self.keys, room, k)
+        score, row, certain = screened(query, self._level, self._ratio, self.keys, room, k, allowed)
         again = (~certain).nonzero().squeeze(1)
         if len(again) and room < most:
             room = min(MORE * room, most)
-            more = screened(query[again], self._level, self._ratio, self.keys, room, k)
+            own = None if allowed is None else allowed.of(again)
+            more = screened(query[again], self._level, self._ratio, self.keys, room, k, own)
             score[again], row[again], certain[again] = more
         if self._any_gone:  # keys may be so long that their bounds are lower still
             certain &= ~self._gone[torch.searchsorted(self._live, row.clamp(min=0))].any(dim=1)
         if len(self._beyond):
-            score = torch.cat([score, query @ self.keys[self._beyond].float().T], dim=1)
+            beyond = query @ self.keys[self._beyond].float().T
+            if allowed is not None:
+                beyond.masked_fill_(~allowed.allows(self._beyond), -torch.inf)
+            score = torch.cat([score, beyond], dim=1)
             row = torch.cat([row, self._beyond.expand(len(query), -1)], dim=1)
             score, order = score.topk(k, dim=1)
-            row = row.gather(1, order)
+            row = row.gather(1, order).masked_fill(score == -torch.inf, -1)
         self._asked, self._uncertain = self._asked + len(query), self._uncertain + int((~certain).sum())
         self.sound = self.sound and (self._asked < AFTER or 2 * self._uncertain < self._asked)
         return score, row, certain

@@ -10,12 +10,14 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from hmn._native import kernels
+from hmn._native import kernels, replaced
+from hmn._native.allowed.filter import Filter
 from hmn._native.fallback.groups import BOUND_BYTES
 from hmn._native.finite import check_vectors
 from hmn._native.groups import Limits
 from hmn._native.level import LANES
 from hmn.errors import ConfigError, ShapeError
+from hmn.index.among import Filtered, score_allowed
 from hmn.index.checks import as_ids, as_tensor, check_callable, check_count, check_counts, check_query
 from hmn.index.precision import own_arithmetic
 from hmn.index.protocol import Tunable
@@ -43,6 +45,10 @@ LEAST_SPARE = 8
 """Cells scored in full per query beyond the wanted results, besides those that were measured to pay."""
 MAX_REACH = 1000
 """Reach, in hundredths of what was measured, from which on all cells are scored in full."""
+FEW = 2048
+"""Allowed cells up to which all are scored in full."""
+FEW_SHARE = 32
+"""Divisor of the number of cells; no more than the quotient are few."""
 SCREENED = 4
 """Cells whose codes a search among few cells reads, as a rule, in multiples of those looked at first."""
 MOST_SCREENED = 12
@@ -283,6 +289,22 @@ class HierarchicalIndex(Structure[Groups], Tunable):
     def _search(self, rows: KeyRows, groups: Groups, query: Tensor, k: int) -> SearchResult:
         tiles = self.codes == TILED and len(query) >= FEW_QUERIES
         return self._look(rows, groups, query, k, self.reach, self.wanted, tiles=tiles)
+
+    def _filtered(self, rows: KeyRows, groups: Groups, k: int) -> Filtered | None:
+        limits = self._limits(rows, groups, k, self.reach, k if self.wanted is None else min(k, self.wanted))
+        if limits is None:
+            return None
+
+        def search(query: Tensor, allowed: Filter, share: Tensor) -> SearchResult:  # noqa: ARG001
+            tiles = self.codes == TILED and len(query) >= FEW_QUERIES
+            found = groups.searcher().search(query, limits, k, tiles=tiles, allowed=allowed)
+            places = self._places(rows, k)
+            lines = (found.cell[:, places - 1] < 0).nonzero().squeeze(1)
+            if not places or not len(lines):
+                return found
+            return replaced(found, lines, score_allowed(rows, query[lines], k, allowed.of(lines)))
+
+        return Filtered(max(k, min(FEW, len(rows) // FEW_SHARE)), search)
 
     def _look(
         self,

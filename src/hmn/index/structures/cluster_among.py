@@ -1,0 +1,134 @@
+"""Search among allowed cells in clusters: more clusters are entered where they hold few of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from operator import lt
+
+import torch
+from torch import Tensor
+
+from hmn._native import count_allowed, replaced, search_levels
+from hmn._native.allowed.filter import Enough, Filter
+from hmn.index.storage.key_rows import KeyRows
+from hmn.index.structures.cluster_levels import Levels
+from hmn.results import SearchResult
+
+FEW = 0.7
+"""Allowed cells up to which all are scored in full, as a share of those that a search looks at."""
+MORE = 1.0
+"""Allowed cells that a search looks at beyond their share, in multiples of it, where few are allowed."""
+LOOKED = 32
+"""Cells of a cluster by which the number of allowed ones is estimated."""
+WIDE = 3
+"""Clusters among which those with enough allowed cells are looked for, in multiples of those to enter."""
+WIDER = 4
+"""Factor of these clusters where they hold too few."""
+COUNTED = 24
+"""Queries with the same allowed cells from which on these are counted in every cluster at first."""
+MOST_SETS = 16
+"""Upper limit of distinct sets of allowed cells that are counted in every cluster."""
+
+
+@dataclass
+class ClusterSearch:
+    """How a search of clusters goes among allowed cells.
+
+    A query enters as many clusters as without a filter: the best of those that hold allowed cells. It enters
+    more until they hold as great a share of the allowed cells as these hold of all cells, and somewhat more:
+    the best allowed cells lie farther from each other than the best of all.
+
+    Attributes:
+        rows: the keys.
+        levels: the clusters.
+        probes: clusters to enter at each level, without a filter.
+        k: results per query.
+        rescored: cells to score in full per query.
+        places: results that a query must have not to look further.
+    """
+
+    rows: KeyRows
+    levels: Levels
+    probes: tuple[int, ...]
+    k: int
+    rescored: int
+    places: int
+
+    @property
+    def looked(self) -> float:
+        """Cells that a search of all cells looks at, as a rule."""
+        return len(self.rows) * min(1.0, self.probes[-1] / self.levels.clusters.counts[-1])
+
+    @property
+    def few(self) -> int:
+        """Allowed cells up to which all are scored in full."""
+        return int(FEW * self.looked)
+
+    def search(self, query: Tensor, allowed: Filter, share: Tensor) -> SearchResult:
+        """Search queries ``(B, D)`` that may find a share ``(B,)`` of the rows; see ``Filtered``."""
+        wide = tuple(WIDE * number for number in self.probes)
+        if allowed.is_shared and len(query) >= COUNTED:
+            return self._by_set(query, *allowed.sets(len(query)), share, wide)
+        return self._look(query, allowed, share, wide)
+
+    def _look(
+        self,
+        query: Tensor,
+        allowed: Filter,
+        share: Tensor,
+        wide: tuple[int, ...],
+        held: list[Tensor] | None = None,
+    ) -> SearchResult:
+        """Search, and choose the clusters to enter among ``wide`` ones of each level.
+
+        Args:
+            query: ``(B, D)`` float32.
+            allowed: rows that each query may find.
+            share: ``(B,)`` share of the rows that each may find.
+            wide: clusters to choose from; more where these hold too few allowed cells.
+            held: allowed cells in the clusters of each level, where all queries have one set; None if they
+                were not counted.
+        """
+        levels, counts = self.levels, self.levels.clusters.counts
+        lists, lacking = self.probes[-1], torch.zeros(len(query), dtype=torch.bool, device=query.device)
+        entries = share * (1 + MORE * (1 - share)) * self.looked
+        if held is not None:
+            lists, total = min(lists, int((held[-1] > 0).sum())), int(held[-1].sum())
+            entries = entries.clamp(max=float(total))
+        found = search_levels(
+            query,
+            [part.level for part in (*levels.clusters.upper, levels.leaves)],
+            levels.clusters.directions,
+            tuple(map(min, wide, counts)),
+            self.rows.keys,
+            self.rescored,
+            self.k,
+            held=levels.held if held is None else held,
+            allowed=allowed,
+            enough=Enough(lists, entries, LOOKED, lacking),
+        )
+        if self.places:
+            lacking |= found.cell[:, self.places - 1] < 0
+        if not any(map(lt, wide, counts)) or not bool(lacking.any()):
+            return found
+        lines = lacking.nonzero().squeeze(1)
+        some, own, part = query[lines], allowed.of(lines), share[lines]
+        sets, which = own.sets(len(lines))
+        if held is None and len(sets) <= MOST_SETS:
+            return replaced(found, lines, self._by_set(some, sets, which, part, wide))
+        further = tuple(WIDER * number for number in wide)
+        return replaced(found, lines, self._look(some, own, part, further, held))
+
+    def _by_set(
+        self, query: Tensor, sets: list[Filter], which: Tensor, share: Tensor, wide: tuple[int, ...]
+    ) -> SearchResult:
+        """Search for the queries of each set, and pass over clusters that hold none of its cells."""
+        parts, lines = list[SearchResult](), list[Tensor]()
+        for number, allowed in enumerate(sets):
+            chosen = (which == number).nonzero().squeeze(1)
+            count = count_allowed(self.levels.leaves.level, allowed, len(self.rows.keys))
+            held = self.levels.clusters.held(count)
+            parts.append(self._look(query[chosen], allowed, share[chosen], wide, held))
+            lines.append(chosen)
+        order = torch.cat(lines).argsort()
+        return SearchResult(*(torch.cat(column)[order] for column in zip(*parts, strict=True)))
