@@ -13,6 +13,7 @@ from tests._native.plain_groups import Made, Search, made, queries
 from torch import Tensor
 
 import hmn._native as native
+from hmn._native.allowed.filter import Filter
 from hmn._native.fallback import groups as pytorch
 from hmn._native.groups import Limits
 from hmn._native.level import LANES, LINE
@@ -162,6 +163,28 @@ def test_the_best_cells_are_found_with_every_kind_of_codes(form: dict[str, Any],
     groups, query = made(spread=0.5, **form), queries(9, form["d"], 4)
     assert_best(groups.searcher().search(query, ALL, 20, tiles=tiles), groups, query, 20)
     assert_best(pytorch.search_groups(query, groups.view, groups.keys, ALL, 20), groups, query, 20)
+
+
+@pytest.mark.usefixtures("instructions")
+@tiled
+@pytest.mark.parametrize("batch", [1, 2, 9, 300])
+def test_only_allowed_cells_are_found(batch: int, tiles: bool) -> None:
+    groups = made(d=33, spread=0.5)
+    query, rows = torch.randn(batch, 33, generator=torch.Generator().manual_seed(2)), len(groups.keys)
+    number = torch.arange(rows) % 5
+    own = torch.arange(batch) % 6
+    one = torch.zeros(1, dtype=torch.int64)
+    for allowed in (Filter(number == 2, one, one), Filter(number, one, one + 1), Filter(number, own, own)):
+        allows = allowed.allows(groups.rows).expand(batch, -1)
+        scores = (query.double() @ groups.keys[groups.rows].double().T).masked_fill(~allows, -math.inf)
+        best = scores.topk(30, dim=1)
+        for found in (
+            groups.searcher().search(query, ALL, 30, tiles=tiles, allowed=allowed),
+            pytorch.search_groups(query, groups.view, groups.keys, ALL, 30, allowed),
+        ):
+            torch.testing.assert_close(found.score.double(), best.values, rtol=1e-5, atol=1e-5)
+            cells = groups.rows[best.indices].masked_fill(best.values == -math.inf, -1)
+            assert torch.equal(found.cell, cells)
 
 
 @pytest.mark.usefixtures("instructions")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 import torch
-from tests.index.reference import assert_best, listed, whole
+from tests.index.reference import assert_best, clustered, listed, recall, whole
 from tests.index.test_contract import EVERYWHERE, scattered
 from torch import Tensor
 
+from hmn._native import backend
 from hmn.errors import CellError, ConfigError, NonFiniteError, ShapeError
 from hmn.index import Where, among, make_index
 from hmn.index.allowed import Allowed
@@ -140,6 +142,55 @@ def test_cells_come_and_go(make: Callable[..., Index], exact_way: str) -> None: 
     other = make()
     other.load_state_dict(index.state_dict())
     check(other)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["cluster:num_clusters=40,num_probes=1", "cluster:num_clusters=4x40,num_probes=1x1", "hierarchy:reach=1"],
+)
+@pytest.mark.parametrize("kernels", ["compiled", "twin"])
+def test_k_cells_are_found_as_long_as_more_are_allowed(
+    name: str, kernels: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(among, "listed_up_to", lambda _: 0)
+    if kernels == "twin":
+        monkeypatch.setattr(backend, "compiled", None)
+    keys, query = clustered(0, 1000, 40)
+    index = make_index(name)
+    index.build(keys)
+    column, own, seven = torch.arange(1000) % 50, torch.arange(40), torch.full((40,), 7)
+    near = (keys @ query.T).argmax(dim=1)  # the query that a cell is nearest to: others find it far away
+    for numbers, low in ((column, own), (column, own % 3), (column, seven), (near, seven)):
+        have = int((numbers == 7).sum())
+        for k in (10, 17, 25):
+            sets: list[Allowed] = [Where(numbers, low)]
+            if bool((low == 7).all()):
+                sets += [numbers == 7, Where(numbers, 7)]
+            for allowed in sets:
+                found = index.search(query, k, allowed).cell
+                assert (found >= 0).sum(dim=1).tolist() == [min(k, have)] * 40
+                assert torch.equal(numbers[found[found >= 0]], low.repeat_interleave(min(k, have)))
+    index.fills = False  # type: ignore[attr-defined]
+    assert bool(((index.search(query, 25, Where(column, own)).cell >= 0).sum(dim=1) <= 20).all())
+
+
+@pytest.mark.parametrize("name", ["cluster:num_probes=8", "hierarchy", "exact"])
+def test_the_best_allowed_cells_are_found_as_well_as_the_best_of_all(name: str) -> None:
+    keys, query = clustered(1, 12_000, 64)
+    index = make_index(name)
+    index.build(keys)
+    for _ in range(9 if name == "exact" else 1):  # until its keys are screened
+        every = recall(index.search(query, 10), query, keys, 10)
+    generator = torch.Generator().manual_seed(2)
+    column = torch.randint(20, (12_000,), generator=generator)
+    number = torch.randint(20, (64,), generator=generator)
+    for low, high in ((number, number + 9), (number, number + 1), (torch.zeros_like(number), number * 0 + 9)):
+        allowed = (column >= low.unsqueeze(1)) & (column <= high.unsqueeze(1))
+        best = (query.double() @ keys.double().T).masked_fill(~allowed, -math.inf).topk(10, dim=1).indices
+        found = index.search(query, 10, Where(column, low, high)).cell
+        assert (allowed.gather(1, found.clamp(min=0)) | (found < 0)).all()
+        hit = (found.unsqueeze(2) == best.unsqueeze(1)).any(dim=2).double().mean()
+        assert hit >= every - 0.02, (low[0], high[0])
 
 
 def test_bad_sets_are_refused(make: Callable[..., Index]) -> None:

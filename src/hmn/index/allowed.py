@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any, NamedTuple, TypeAlias
@@ -49,6 +50,28 @@ def check_where(where: Where, queries: int) -> tuple[Tensor, Tensor, Tensor]:
     if len(low) != len(high):
         low, high = low.expand(queries), high.expand(queries)
     return column, low, high
+
+
+def flattened(allowed: Allowed | None, query: object) -> Allowed | None:
+    """The same for queries ``(B, D)`` that were given as ``(..., D)``, with limits ``(...)`` or ``(B,)``.
+
+    Raises:
+        ShapeError: limits have other dimensions than the queries.
+    """
+    if not isinstance(allowed, Where):
+        return allowed
+    lead = tuple(as_tensor(query, "query", floats=True).shape[:-1])
+    limits: list[Any] = [allowed.low, allowed.high]
+    for number, name in enumerate(("low", "high")):
+        limit = limits[number]
+        if limit is None or isinstance(limit, Real):
+            continue
+        limit = as_tensor(limit, f"{name} of allowed")
+        if limit.dim() and tuple(limit.shape) not in (lead, (math.prod(lead),)):
+            got = f"{tuple(limit.shape)} for queries {lead}"
+            raise ShapeError(f"{name} of allowed is {got}, expected one number, or one for each query")
+        limits[number] = limit.reshape(-1) if limit.dim() else limit
+    return Where(allowed.column, *limits)
 
 
 def check_allowed(allowed: object) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from hmn.errors import CellError, ConfigError, HMNError, NonFiniteError, ShapeError
+from hmn.index.allowed import Where
 from hmn.index.structures.exact import ExactIndex
 from hmn.nn.attention.hard import HardAttention
 from hmn.nn.attention.kmips import KMIPSAttention
@@ -669,3 +670,39 @@ def test_bad_input_has_a_named_error(case: str) -> None:
 def test_what_is_read_is_a_read() -> None:
     keys, values, query = tensors()
     assert isinstance(KMIPSAttention(Memory(keys, values), 2)(query), Read)
+
+
+@pytest.mark.parametrize("index", ["exact", "cluster:num_clusters=5,num_probes=5,codes=none"])
+def test_only_allowed_cells_are_read_and_get_gradients(index: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    keys = torch.randn(60, 8, generator=generator)
+    query = torch.randn(2, 3, 8, generator=generator, requires_grad=True)
+    memory = Memory(keys, torch.randn(60, 4, generator=generator), trainable=True)
+    attention = KMIPSAttention(memory, 5, index)
+    column, own = torch.arange(60) % 7, torch.tensor([[0, 1, 2], [3, 4, 9]])
+    read = attention(query, allowed=Where(column, own))
+    read.value.square().sum().backward()
+    assert query.grad is not None and memory.keys.grad is not None
+    for place in range(6):
+        row, line = divmod(place, 3)
+        cells = (column == own[row, line]).nonzero().squeeze(1)
+        score = (keys[cells] @ query[row, line].detach()).double()
+        best = score.sort(descending=True)
+        assert read.cell[row, line].tolist() == [*cells[best.indices][:5].tolist(), *[-1] * 5][:5]
+        if len(cells):
+            weight = torch.softmax(best.values[:5], 0).float()
+            value = weight @ memory.values[cells[best.indices[:5]]]
+            torch.testing.assert_close(read.value[row, line], value, rtol=1e-4, atol=1e-5)
+    assert read.value[1, 2].tolist() == [0.0] * 4 and query.grad[1, 2].tolist() == [0.0] * 8
+    touched = set(memory.keys.grad.to_dense().abs().sum(dim=1).nonzero().squeeze(1).tolist())
+    assert touched <= set(read.cell.flatten().tolist())
+    assert set((column == 5).nonzero().squeeze(1).tolist()).isdisjoint(touched)
+    assert torch.equal(attention(query, allowed=column < 9).cell, attention(query).cell)
+    target = torch.tensor([[6, 6, 6], [6, 6, 6]])  # of another sequence: it is read all the same
+    assert (attention(query, target, Where(column, own)).cell[..., -1] == 6).all()
+    with pytest.raises(ShapeError, match=r"low of allowed is \(2, 2\) for queries \(2, 3\)"):
+        attention(query, allowed=Where(column, own[:, :2]))
+    strategic = KMIPSAttention(memory, 5, strategy="k-mips")
+    with pytest.raises(ConfigError, match="a strategy in training got allowed, expected None"):
+        strategic(query, target, column < 9)
+    assert torch.equal(strategic.eval()(query, allowed=column < 9).cell, attention(query).cell)

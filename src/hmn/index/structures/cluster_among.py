@@ -67,15 +67,16 @@ class ClusterSearch:
     def search(self, query: Tensor, allowed: Filter, share: Tensor) -> SearchResult:
         """Search queries ``(B, D)`` that may find a share ``(B,)`` of the rows; see ``Filtered``."""
         wide = tuple(WIDE * number for number in self.probes)
+        entries = share * (1 + MORE * (1 - share)) * self.looked
         if allowed.is_shared and len(query) >= COUNTED:
-            return self._by_set(query, *allowed.sets(len(query)), share, wide)
-        return self._look(query, allowed, share, wide)
+            return self._by_set(query, *allowed.sets(len(query)), entries, wide)
+        return self._look(query, allowed, entries, wide)
 
     def _look(
         self,
         query: Tensor,
         allowed: Filter,
-        share: Tensor,
+        entries: Tensor,
         wide: tuple[int, ...],
         held: list[Tensor] | None = None,
     ) -> SearchResult:
@@ -84,17 +85,19 @@ class ClusterSearch:
         Args:
             query: ``(B, D)`` float32.
             allowed: rows that each query may find.
-            share: ``(B,)`` share of the rows that each may find.
+            entries: ``(B,)`` allowed cells that the clusters of each query hold together.
             wide: clusters to choose from; more where these hold too few allowed cells.
             held: allowed cells in the clusters of each level, where all queries have one set; None if they
                 were not counted.
         """
+        # 1. Enter clusters until these hold enough allowed cells.
+        # 2. Queries that lack some, or k results, choose among more clusters: where few sets are asked for,
+        #    among those only that hold cells of the set.
+        # 3. Queries that lack k results want more cells, until all clusters are entered.
         levels, counts = self.levels, self.levels.clusters.counts
         lists, lacking = self.probes[-1], torch.zeros(len(query), dtype=torch.bool, device=query.device)
-        entries = share * (1 + MORE * (1 - share)) * self.looked
         if held is not None:
-            lists, total = min(lists, int((held[-1] > 0).sum())), int(held[-1].sum())
-            entries = entries.clamp(max=float(total))
+            lists = min(lists, int((held[-1] > 0).sum()))
         found = search_levels(
             query,
             [part.level for part in (*levels.clusters.upper, levels.leaves)],
@@ -107,28 +110,32 @@ class ClusterSearch:
             allowed=allowed,
             enough=Enough(lists, entries, LOOKED, lacking),
         )
-        if self.places:
-            lacking |= found.cell[:, self.places - 1] < 0
-        if not any(map(lt, wide, counts)) or not bool(lacking.any()):
+        short = found.cell[:, self.places - 1] < 0 if self.places else torch.zeros_like(lacking)
+        short &= entries < len(self.rows)
+        if any(map(lt, wide, counts)):
+            short |= lacking
+        lines = short.nonzero().squeeze(1)
+        if not len(lines):
             return found
-        lines = lacking.nonzero().squeeze(1)
-        some, own, part = query[lines], allowed.of(lines), share[lines]
+        lacks = found.cell[lines, self.places - 1] < 0 if self.places else torch.zeros_like(lacking[lines])
+        some, own = query[lines], allowed.of(lines)
+        wanted = torch.where(lacks, WIDER * entries[lines].clamp(min=self.k), entries[lines])
         sets, which = own.sets(len(lines))
         if held is None and len(sets) <= MOST_SETS:
-            return replaced(found, lines, self._by_set(some, sets, which, part, wide))
+            return replaced(found, lines, self._by_set(some, sets, which, wanted, wide))
         further = tuple(WIDER * number for number in wide)
-        return replaced(found, lines, self._look(some, own, part, further, held))
+        return replaced(found, lines, self._look(some, own, wanted, further, held))
 
     def _by_set(
-        self, query: Tensor, sets: list[Filter], which: Tensor, share: Tensor, wide: tuple[int, ...]
+        self, query: Tensor, sets: list[Filter], which: Tensor, entries: Tensor, wide: tuple[int, ...]
     ) -> SearchResult:
         """Search for the queries of each set, and pass over clusters that hold none of its cells."""
         parts, lines = list[SearchResult](), list[Tensor]()
         for number, allowed in enumerate(sets):
             chosen = (which == number).nonzero().squeeze(1)
             count = count_allowed(self.levels.leaves.level, allowed, len(self.rows.keys))
-            held = self.levels.clusters.held(count)
-            parts.append(self._look(query[chosen], allowed, share[chosen], wide, held))
+            held, most = self.levels.clusters.held(count), float(count.sum())
+            parts.append(self._look(query[chosen], allowed, entries[chosen].clamp(max=most), wide, held))
             lines.append(chosen)
         order = torch.cat(lines).argsort()
         return SearchResult(*(torch.cat(column)[order] for column in zip(*parts, strict=True)))

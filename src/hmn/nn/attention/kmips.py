@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from hmn.errors import ConfigError, check_flag
+from hmn.index.allowed import Allowed, check_no_allowed, flattened
 from hmn.index.checks import check_k
 from hmn.index.protocol import Index
 from hmn.nn.attention.rows import GatheredRows, Rows, RowsInPlace, can_read_in_place, has_plain_rows
@@ -147,13 +148,16 @@ class KMIPSAttention(nn.Module):
         """The search structure of the memory."""
         return self.indexed.index
 
-    def forward(self, query: Tensor, target: Tensor | None = None) -> Read:
+    def forward(self, query: Tensor, target: Tensor | None = None, allowed: Allowed | None = None) -> Read:
         """Read the memory.
 
         Args:
             query: ``(..., D)`` float, finite. Leading dimensions are kept; B stands for all of them below.
             target: ``(...)`` int64, for training: a cell that each query must be able to read, ``-1`` for
-                none. It takes the last place if the search did not find it.
+                none. It takes the last place if the search did not find it, even where it is not allowed.
+            allowed: cells that may be found; see ``Index.search``. A ``Where`` may have limits ``(...)``, one
+                for each query. A query that may find no cell reads zeros. The search is then no operator: it
+                runs outside compiled graphs.
 
         Returns:
             ``value`` (B, V), ``weight``, ``cell`` and ``score`` (B, K), in the order in which the index
@@ -162,13 +166,17 @@ class KMIPSAttention(nn.Module):
             their number, in units of a float32 key.
 
         Raises:
-            ShapeError: query or target do not fit.
-            CellError: a target is not among the cells.
+            ShapeError: query, target or ``allowed`` do not fit.
+            CellError: a target, or an id in ``allowed``, is not among the cells.
             NonFiniteError: query holds NaN or infinity.
+            ConfigError: ``allowed`` is given to a strategy in training, or to a ``ShardedMemory``.
         """
         # the search proposes cells; scores, weights and value come from their live rows
         flat, wanted = checked(query, target, self.memory)  # (B, D), (B,)
-        found = self._cells_of_each(flat, wanted) if self._calls_operator() else self._find(flat, wanted)
+        if allowed is None and self._calls_operator():
+            found = self._cells_of_each(flat, wanted)
+        else:
+            found = self._find(flat, wanted, flattened(allowed, query))
         rows: Rows
         if found.keys is None or found.values is None:
             rows = RowsInPlace(cast("Memory", self.memory), found.cell)
@@ -240,17 +248,19 @@ class KMIPSAttention(nn.Module):
 
     # encoders and strategies read a number of cells that only the search knows, which no graph can hold
     @uncompiled
-    def _find(self, query: Tensor, target: Tensor | None) -> _Found:
+    def _find(self, query: Tensor, target: Tensor | None, allowed: Allowed | None) -> _Found:
         """Cells for queries ``(B, D)`` and their live rows, which carry gradients."""
         memory, k = self.memory, self.k
         if self.training and self.strategy is not None:
+            check_no_allowed(allowed, "a strategy in training", "train without a strategy")
             drawn = self.candidates(query, target)
             reads = len(drawn.cell) * memory.snapshot().element_size() / 4
             all_reads = torch.full((len(query),), reads, dtype=torch.float32, device=query.device)
             return _Found(drawn.cell, *_rows(memory, drawn.cell), all_reads, drawn.probability)
         check_range(target, len(memory))
         with torch.no_grad():
-            result = self.indexed.in_step(training=self.training).search(query, k)
+            given = () if allowed is None else (allowed,)  # an index of your own may know no filters
+            result = self.indexed.in_step(training=self.training).search(query, k, *given)
         cell = with_target(result.cell, target)
         self._mark(cell[cell >= 0])
         return _Found(cell, *_rows(memory, _filled(cell)), result.reads)

@@ -132,7 +132,7 @@ class IndexedMemory(Generic[AnyMemory]):
 
     def search(self, query: Tensor, k: int, allowed: Allowed | None = None) -> SearchResult:
         """Find the ``k`` cells of largest inner product with each query ``(B, D)``; see ``Index.search``."""
-        return self.in_step().search(query, k, allowed)
+        return self.in_step().search(query, k, *(() if allowed is None else (allowed,)))
 
     def in_step(self, *, training: bool = False) -> Index:
         """The index, after it has caught up with the memory.
