@@ -280,13 +280,13 @@ def _lists(begin: Begin | None, queries: int) -> tuple[int, int, int]:
     return lists, address(begin.base, torch.float32, shape, "their products"), shape[1]
 
 
-def _enough(enough: Enough | None, queries: int) -> tuple[int, int, int, int]:
+def _enough(enough: Enough | None, queries: int) -> tuple[int, int, int, int, int]:
     """Addresses and numbers of what is enough; zeros for none."""
     if enough is None:
-        return 0, 0, 0, 0
+        return 0, 0, 0, 0, 0
     entries = address(enough.entries, torch.float32, (queries,), "what is enough")
     lacking = address(enough.lacking, torch.bool, (queries,), "what is lacking")
-    return entries, enough.lists, enough.looked, lacking
+    return entries, enough.lists, enough.looked, enough.most, lacking
 
 
 def _numbers(numbers: Tensor, dtype: torch.dtype, name: str) -> tuple[int, int]:

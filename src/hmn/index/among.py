@@ -97,6 +97,8 @@ def search_among(
             result, done = _score_few(rows, query, k, allowed, None, few)
             if filtered is None or bool(done[0]):
                 return result
+        if factor > 1:
+            allowed = allowed.as_mask()
         return filtered.search(query, allowed, share.expand(len(query)))
     every = share == 1
     if bool(every.any()):

@@ -151,7 +151,7 @@ def test_a_search_through_levels_passes_over_other_rows(instructions: str, bits:
         results = []
         for search in (search_levels, pytorch_search.search_levels):
             lacking = torch.zeros(B, dtype=torch.bool)
-            enough = Enough(2, torch.full((B,), least), N, lacking)
+            enough = Enough(2, torch.full((B,), least), N, N, lacking)
             found = search(query, levels, directions, [12], keys, N, N, allowed=allowed, enough=enough)
             results.append((found, lacking))
             plain = search(query, levels, directions, [12], keys, N, N, allowed=allowed)

@@ -31,6 +31,12 @@ class Filter(NamedTuple):
         """Whether all queries may find the same rows."""
         return len(self.low) == 1
 
+    def as_mask(self) -> Filter:
+        """A shared filter with a mask, which takes an eighth of the memory."""
+        if self.number.dtype == torch.bool:
+            return self
+        return self._replace(number=(self.number >= self.low) & (self.number <= self.high))
+
     def of(self, lines: Tensor) -> Filter:
         """The same for some of the queries ``(b,)``."""
         return self if self.is_shared else self._replace(low=self.low[lines], high=self.high[lines])
@@ -88,13 +94,16 @@ class Enough(NamedTuple):
         lists: number of lists with allowed entries.
         entries: ``(B,)`` float32 number of allowed entries.
         looked: entries of a list by which the number of allowed ones is estimated; more where none of them is
-            allowed, until one is. PyTorch looks at all.
+            allowed, until one is.
+        most: upper limit of the entries that are looked at so; a list whose first ones are not allowed counts
+            as one without any. PyTorch looks at all entries.
         lacking: ``(B,)`` bool; written: whether the lists that were found have too few.
     """
 
     lists: int
     entries: Tensor
     looked: int
+    most: int
     lacking: Tensor
 
 

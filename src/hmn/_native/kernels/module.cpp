@@ -157,7 +157,7 @@ int64_t search(Address query, int64_t count, int64_t features, const std::vector
                const std::vector<Vectors>& direction, const std::vector<int64_t>& probes,
                const std::vector<Vectors>& weight, const std::vector<Vectors>& held, Address list, Address base,
                int64_t lists, const std::vector<Vectors>& allowed, Address keys, int64_t rows, int storage,
-               int64_t rescored, Address least, int64_t least_lists, int64_t looked, Address lacking, int64_t places,
+               int64_t rescored, Address least, int64_t least_lists, int64_t looked, int64_t most, Address lacking, int64_t places,
                int64_t k, Address score, Address row, Address reads, Address scored, int threads) {
     const size_t steps = levels.size() - 1;
     if (levels.empty() || direction.size() != steps || probes.size() != steps ||
@@ -182,7 +182,7 @@ int64_t search(Address query, int64_t count, int64_t features, const std::vector
     return hmn::search(chosen, {at<float>(query), count, features}, filled, vectors, probes,
                        {at<int64_t>(list), at<float>(base), list ? lists : 1},
                        {at<void>(keys), rows, features, hmn::Storage(storage)}, rescored,
-                       {at<float>(least), least_lists, looked, at<uint8_t>(lacking)}, places,
+                       {at<float>(least), least_lists, looked, most, at<uint8_t>(lacking)}, places,
                        {at<float>(score), at<int64_t>(row), k}, {at<float>(reads), at<int64_t>(scored)}, threads);
 }
 
@@ -193,7 +193,7 @@ void count_allowed(const PythonLevel& level, int64_t rows, const std::vector<Vec
     if (!plain.filter.given) throw hmn::Misfit("there is no filter to count by");
     nb::gil_scoped_release released;
     for (int64_t list = 0; list < plain.lists; ++list)
-        at<int32_t>(count)[list] = int32_t(hmn::count_allowed(plain, list, 0, plain.length[list]));
+        at<int32_t>(count)[list] = int32_t(hmn::count_allowed(plain, list, 0, plain.length[list], plain.length[list]));
 }
 
 void share_allowed(int64_t queries, const std::vector<Vectors>& allowed, int64_t used, int64_t sampled, Address share) {

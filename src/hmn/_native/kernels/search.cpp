@@ -83,7 +83,7 @@ void Descent::choose(int64_t query, Probe* to, int64_t count) {
     int64_t lists = 0;
     const auto all = [&] { return lists >= enough.lists && entries >= enough.least[query]; };
     for (Probe* probe = to; probe < to + count; ++probe) {
-        const float allowed = all() ? 0.0f : count_allowed(levels.back(), probe->list, query, enough.looked);
+        const float allowed = all() ? 0.0f : count_allowed(levels.back(), probe->list, query, enough.looked, enough.most);
         entries += allowed;
         lists += allowed > 0;
         if (allowed == 0) probe->list = -1;
@@ -171,10 +171,10 @@ int64_t search(const Simd& simd, const Queries& queries, const std::vector<Level
     return unfilled;
 }
 
-float count_allowed(const Level& level, int64_t list, int64_t query, int64_t looked) {
-    const int64_t slot = level.slot_of(list), length = level.length[list];
+float count_allowed(const Level& level, int64_t list, int64_t query, int64_t looked, int64_t most) {
+    const int64_t slot = level.slot_of(list), length = level.length[list], last = std::min(length, most);
     int64_t at = 0, found = 0;
-    for (; at < length && (at < looked || !found); ++at)
+    for (; at < last && (at < looked || !found); ++at)
         found += level.filter.allows(query, level.child_of(slot + at));
     return at ? float(found) * float(length) / float(at) : 0.0f;
 }

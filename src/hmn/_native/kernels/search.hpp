@@ -113,7 +113,7 @@ struct Spent {
 struct Enough {
     const float* least;     // (queries), in estimated entries; null: every list that leads to the last level is entered
     int64_t lists;          // number of lists with allowed entries that are entered at least
-    int64_t looked;         // see count_allowed
+    int64_t looked, most;   // see count_allowed
     uint8_t* lacking;       // (queries) out: whether the lists found had too few
 };
 
@@ -138,8 +138,9 @@ int64_t search(const Simd&, const Queries&, const std::vector<Level>&, const std
 bool screened(const Simd&, const Queries&, const Level&, float ratio, const Rows& keys, int64_t room, Found,
               uint8_t* certain, int threads);
 
-// Entries of a list that the filter of its level allows to a query, estimated from the first `looked` of them, or from as many as it takes to find one.
-float count_allowed(const Level&, int64_t list, int64_t query, int64_t looked);
+// Entries of a list that the filter of its level allows to a query, estimated from its first `looked` entries, or from
+// as many as it takes to find one, but at most `most`.
+float count_allowed(const Level&, int64_t list, int64_t query, int64_t looked, int64_t most);
 
 // The best k of the candidates (queries, count) of each query, scored in full; -1 and repeats are skipped.
 void best_of(const Simd&, const Queries&, const Rows& keys, const int64_t* candidate, int64_t count, Found,

@@ -14,7 +14,7 @@ from hmn.index.storage.key_rows import KeyRows
 from hmn.index.structures.cluster_levels import Levels
 from hmn.results import SearchResult
 
-FEW = 0.7
+FEW = 1.25
 """Allowed cells up to which all are scored in full, as a share of those that a search looks at."""
 MORE = 1.0
 """Allowed cells that a search looks at beyond their share, in multiples of it, where few are allowed."""
@@ -24,10 +24,12 @@ WIDE = 3
 """Clusters among which those with enough allowed cells are looked for, in multiples of those to enter."""
 WIDER = 4
 """Factor of these clusters where they hold too few."""
-COUNTED = 24
-"""Queries with the same allowed cells from which on these are counted in every cluster at first."""
-MOST_SETS = 16
-"""Upper limit of distinct sets of allowed cells that are counted in every cluster."""
+COUNTED = 16
+"""Queries with the same allowed cells from which on these are counted in every cluster."""
+LEAST_SHARE = 1e-3
+"""Lower limit of the share of allowed cells that this goes by."""
+SURELY_SEEN = 6.0
+"""Allowed cells that would be expected among those of a cluster that are looked at in vain."""
 
 
 @dataclass
@@ -70,7 +72,8 @@ class ClusterSearch:
         entries = share * (1 + MORE * (1 - share)) * self.looked
         if allowed.is_shared and len(query) >= COUNTED:
             return self._by_set(query, *allowed.sets(len(query)), entries, wide)
-        return self._look(query, allowed, entries, wide)
+        most = max(LOOKED, int(SURELY_SEEN / max(float(share.min()), LEAST_SHARE)))
+        return self._look(query, allowed, entries, wide, most)
 
     def _look(
         self,
@@ -78,6 +81,7 @@ class ClusterSearch:
         allowed: Filter,
         entries: Tensor,
         wide: tuple[int, ...],
+        most: int,
         held: list[Tensor] | None = None,
     ) -> SearchResult:
         """Search, and choose the clusters to enter among ``wide`` ones of each level.
@@ -87,14 +91,16 @@ class ClusterSearch:
             allowed: rows that each query may find.
             entries: ``(B,)`` allowed cells that the clusters of each query hold together.
             wide: clusters to choose from; more where these hold too few allowed cells.
+            most: cells of a cluster to look at before it counts as one without allowed cells.
             held: allowed cells in the clusters of each level, where all queries have one set; None if they
                 were not counted.
         """
         # 1. Enter clusters until these hold enough allowed cells.
-        # 2. Queries that lack some, or k results, choose among more clusters: where few sets are asked for,
-        #    among those only that hold cells of the set.
+        # 2. Queries that lack some, or k results, choose among more clusters: where many of them ask for the
+        #    same cells, among those only that hold any.
         # 3. Queries that lack k results want more cells, until all clusters are entered.
         levels, counts = self.levels, self.levels.clusters.counts
+        most = most if any(map(lt, wide, counts)) else len(self.rows)  # the last chance: miss none
         lists, lacking = self.probes[-1], torch.zeros(len(query), dtype=torch.bool, device=query.device)
         if held is not None:
             lists = min(lists, int((held[-1] > 0).sum()))
@@ -108,7 +114,7 @@ class ClusterSearch:
             self.k,
             held=levels.held if held is None else held,
             allowed=allowed,
-            enough=Enough(lists, entries, LOOKED, lacking),
+            enough=Enough(lists, entries, LOOKED, most, lacking),
         )
         short = found.cell[:, self.places - 1] < 0 if self.places else torch.zeros_like(lacking)
         short &= entries < len(self.rows)
@@ -120,11 +126,12 @@ class ClusterSearch:
         lacks = found.cell[lines, self.places - 1] < 0 if self.places else torch.zeros_like(lacking[lines])
         some, own = query[lines], allowed.of(lines)
         wanted = torch.where(lacks, WIDER * entries[lines].clamp(min=self.k), entries[lines])
+        most = len(self.rows) if bool(lacks.any()) else most
         sets, which = own.sets(len(lines))
-        if held is None and len(sets) <= MOST_SETS:
+        if held is None and len(sets) * COUNTED <= len(lines):
             return replaced(found, lines, self._by_set(some, sets, which, wanted, wide))
         further = tuple(WIDER * number for number in wide)
-        return replaced(found, lines, self._look(some, own, wanted, further, held))
+        return replaced(found, lines, self._look(some, own, wanted, further, most, held))
 
     def _by_set(
         self, query: Tensor, sets: list[Filter], which: Tensor, entries: Tensor, wide: tuple[int, ...]
@@ -134,8 +141,8 @@ class ClusterSearch:
         for number, allowed in enumerate(sets):
             chosen = (which == number).nonzero().squeeze(1)
             count = count_allowed(self.levels.leaves.level, allowed, len(self.rows.keys))
-            held, most = self.levels.clusters.held(count), float(count.sum())
-            parts.append(self._look(query[chosen], allowed, entries[chosen].clamp(max=most), wide, held))
+            held, wanted = self.levels.clusters.held(count), entries[chosen].clamp(max=float(count.sum()))
+            parts.append(self._look(query[chosen], allowed, wanted, wide, len(self.rows), held))
             lines.append(chosen)
         order = torch.cat(lines).argsort()
         return SearchResult(*(torch.cat(column)[order] for column in zip(*parts, strict=True)))
