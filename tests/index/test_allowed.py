@@ -113,6 +113,20 @@ def test_all_cells_allowed_is_no_filter(make: Callable[..., Index]) -> None:
             torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
 
 
+def test_one_cell_that_is_not_allowed_is_not_found(make: Callable[..., Index]) -> None:
+    keys, query = clustered(0, 2500, 24)
+    index = make()
+    index.build(keys)
+    best = (query.double() @ keys.double().T).topk(2, dim=1).indices
+    for line in range(24):  # half of the rows are not among those by which shares are estimated
+        mask = torch.arange(2500) != best[line, 0]
+        one = query[line : line + 1]
+        assert int(index.search(one, 1, mask).cell) == int(best[line, 1])
+        two = torch.cat([one, one])
+        allowed = Where(mask.long(), torch.tensor([1, 0]))  # the second query may find that cell alone
+        assert index.search(two, 1, allowed).cell.flatten().tolist() == best[line].flip(0).tolist()
+
+
 def test_cells_come_and_go(make: Callable[..., Index], exact_way: str) -> None:  # noqa: ARG001
     keys, query = whole(3, 1300, D), whole(4, B, D)
     index = make()
