@@ -1,4 +1,4 @@
-"""Adam for tables whose training steps touch few rows."""
+"""Adam for models with tables of which a training step touches few rows."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.optim.adamw import adamw
 from torch.optim.optimizer import ParamsT
 
 from hmn._native.reading import Step, move_rows
@@ -18,13 +19,15 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class RowAdam(torch.optim.Optimizer):
-    """Adam on the rows of a table that have a gradient; a faster ``torch.optim.SparseAdam``.
+    """AdamW that moves only the rows of a table that have a gradient; a faster ``torch.optim.SparseAdam``.
 
-    ``eps`` is added where ``torch.optim.Adam`` adds it. Weight decay is that of ``torch.optim.AdamW``, on the
-    rows that have a gradient: other rows do not move. Moments of half-precision rows are kept in float32.
+    Parameters with sparse gradients are tables of such rows: other rows do not move, and do not decay. All
+    other parameters move as in ``torch.optim.AdamW``, so that one optimiser trains a whole model; give tables
+    a group with a learning rate of their own. ``eps`` is added where ``torch.optim.AdamW`` adds it. Moments
+    of half-precision parameters are kept in float32.
 
     Args:
-        weights: tables ``(rows, features)`` whose gradients are sparse, or groups of them.
+        weights: parameters, or groups of them.
         lr: learning rate.
         betas: as in Adam.
         eps: as in Adam.
@@ -68,44 +71,65 @@ class RowAdam(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Move the rows that have a gradient.
+        """Move the rows of tables that have a gradient, and other parameters as a whole.
 
         Args:
             closure: computes the loss and its gradients, if given.
 
         Returns:
             What the closure returned.
-
-        Raises:
-            ConfigError: a gradient is dense; nothing has moved then.
         """
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        moved = [
-            (weight, group)
-            for group in self.param_groups
-            for weight in group["params"]
-            if weight.grad is not None
-        ]
-        if any(not weight.grad.is_sparse for weight, _ in moved):
-            raise ConfigError(
-                "a gradient is dense, expected sparse rows as of hmn.Memory or nn.Embedding(sparse=True): "
-                "train this parameter with torch.optim.AdamW"
-            )
-        for weight, group in moved:
-            self._move(weight, *_rows_and_values(weight.grad), group)
+        for group in self.param_groups:
+            pairs = [(weight, weight.grad) for weight in group["params"] if weight.grad is not None]
+            for weight, gradient in pairs:
+                if gradient.is_sparse:
+                    self._move(weight, *_rows_and_values(gradient), group)
+            self._move_whole([pair for pair in pairs if not pair[1].is_sparse], group)
         return loss
 
-    def _move(self, weight: Tensor, rows: Tensor, values: Tensor, group: dict[str, Any]) -> None:
-        state, (first, second) = self.state[weight], group["betas"]
+    def _moments(self, weight: Tensor) -> dict[str, Any]:
+        """The state of a parameter, made at its first step."""
+        state: dict[str, Any] = self.state[weight]
         if not state:
             state["step"] = torch.zeros((), dtype=torch.float32, device="cpu")
-            # in half precision squares and eps would be 0, and the rows NaN
+            # in half precision squares and eps would be 0, and the parameters NaN
             wide = torch.promote_types(weight.dtype, torch.float32)
             for name in MOMENTS:
                 state[name] = torch.zeros_like(weight, dtype=wide)
+        return state
+
+    def _move_whole(self, pairs: list[tuple[Tensor, Tensor]], group: dict[str, Any]) -> None:
+        """Move parameters, each with its dense gradient."""
+        for device in {weight.device for weight, _ in pairs}:
+            own = [pair for pair in pairs if pair[0].device == device]
+            states, (first, second) = [self._moments(weight) for weight, _ in own], group["betas"]
+            wide = [pair[0].to(state["exp_avg"].dtype) for pair, state in zip(own, states, strict=True)]
+            adamw(
+                wide,
+                [gradient.to(moved.dtype) for (_, gradient), moved in zip(own, wide, strict=True)],
+                [state["exp_avg"] for state in states],
+                [state["exp_avg_sq"] for state in states],
+                [],
+                [state["step"] for state in states],
+                fused=device.type == "cpu",
+                amsgrad=False,
+                beta1=first,
+                beta2=second,
+                lr=group["lr"],
+                weight_decay=group["weight_decay"],
+                eps=group["eps"],
+                maximize=False,
+            )
+            for (weight, _), moved in zip(own, wide, strict=True):
+                if moved is not weight:
+                    weight.copy_(moved)
+
+    def _move(self, weight: Tensor, rows: Tensor, values: Tensor, group: dict[str, Any]) -> None:
+        state, (first, second) = self._moments(weight), group["betas"]
         state["step"] += 1
         step = float(state["step"])
         rate, decay = group["lr"], group["weight_decay"]
