@@ -87,9 +87,13 @@ def folder(small_files: Path, small_rows: Rows, tiny_model: Path, monkeypatch: p
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # Lightning with PyTorch 2.13
 def test_every_block_of_the_page(
     page: str, folder: Path, tiny_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    if page == "docs/training.md":
+        for package in ("accelerate", "lightning", "transformers"):
+            pytest.importorskip(package)
     if page == "docs/data.md":
         for package, extra in (("python_calamine", "excel"), ("pyoxigraph", "rdf")):
             pytest.importorskip(package, reason=f"the extra {extra!r} is not installed")
