@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from hmn.nn.memory.encoded import EncodedMemory as EncodedMemory
     from hmn.nn.memory.indexed import IndexedMemory as IndexedMemory
     from hmn.nn.memory.operator import register_search as register_search
+    from hmn.nn.memory.ring.memory import RingMemory as RingMemory
     from hmn.nn.memory.stored import Memory as Memory
     from hmn.nn.network import MemoryNetwork as MemoryNetwork
     from hmn.nn.parts import CellEncoder as CellEncoder
@@ -59,6 +60,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "hmn.nn.memory.encoded": ["EncodedMemory"],
         "hmn.nn.memory.indexed": ["IndexedMemory"],
         "hmn.nn.memory.operator": ["register_search"],
+        "hmn.nn.memory.ring.memory": ["RingMemory"],
         "hmn.nn.memory.stored": ["Memory"],
         "hmn.nn.network": ["MemoryNetwork"],
         "hmn.nn.parts": ["CellEncoder", "CellMemory", "OutputModule", "Reader", "Writer"],

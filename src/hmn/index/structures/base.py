@@ -63,6 +63,8 @@ class Structure(ABC, Generic[Parts]):
     fills: bool = True
     """Whether a query that finds fewer than k cells looks further, as long as there are more. False gives the
     cells of the clusters, leaves or buckets looked at and no others. Can be changed between searches."""
+    adapts: ClassVar[bool] = False
+    """Whether its shape follows the cells, however many are added, so that it need not be built again."""
     checks_queries: ClassVar[bool] = False
     """Whether ``_search`` itself refuses NaN and infinity, as the kernels do."""
 

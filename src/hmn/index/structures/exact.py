@@ -44,6 +44,7 @@ class ExactIndex(Structure[Screen]):
     """
 
     kind = "exact"
+    adapts = True
 
     def __init__(
         self, keys: Tensor | None = None, *, storage: torch.dtype | None = None, screened: bool = True

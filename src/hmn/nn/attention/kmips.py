@@ -233,13 +233,15 @@ class KMIPSAttention(nn.Module):
 
     def _calls_operator(self) -> bool:
         """Whether the search is an operator: of stored cells that are here, K for each query."""
-        stored = has_plain_rows(self.memory) and isinstance(self.indexed, IndexedMemory)
-        return stored and len(self.memory) > 0 and not (self.training and self.strategy is not None)
+        memory = self.memory
+        if not isinstance(memory, Memory) or not has_plain_rows(memory) or not len(memory.table):
+            return False
+        return isinstance(self.indexed, IndexedMemory) and not (self.training and self.strategy is not None)
 
     def _cells_of_each(self, query: Tensor, target: Tensor | None) -> _Found:
         """K cells for each query ``(B, D)``, found by the operator, and live rows unless read in place."""
         memory = cast("Memory", self.memory)
-        keys = searchable(self.indexed.memory.snapshot())
+        keys = searchable(memory.storage())
         name = self.indexed.search_name
         cell, reads = search(query.detach(), keys, target, name, self.k, self.training, self._trains_keys())
         if can_read_in_place(query, memory):

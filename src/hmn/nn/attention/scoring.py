@@ -15,6 +15,7 @@ from hmn.errors import ConfigError, ShapeError
 from hmn.index.checks import as_ids, as_tensor
 from hmn.nn.memory.encoded import EncodedMemory
 from hmn.nn.memory.over_ranks import is_remote
+from hmn.nn.memory.ring.memory import RingMemory
 from hmn.nn.memory.stored import Memory
 from hmn.nn.products import inner_products
 from hmn.results import Read
@@ -58,7 +59,7 @@ def checked(
     query: Tensor, target: Tensor | None, memory: Memory | EncodedMemory
 ) -> tuple[Tensor, Tensor | None]:
     """Queries as ``(B, D)`` and targets as ``(B,)``, refused if they do not fit the memory."""
-    features = memory.snapshot().shape[1]
+    features = (memory.storage() if isinstance(memory, Memory) else memory.snapshot()).shape[1]
     query = as_tensor(query, "query", floats=True)
     if query.dim() < 1 or not query.is_floating_point():
         got = f"{tuple(query.shape)} of {query.dtype}"
@@ -84,6 +85,11 @@ def softmax(logit: Tensor, unused: Tensor) -> Tensor:
     return torch.softmax(logit.masked_fill(unused, lowest), dim=-1).masked_fill(unused, 0.0)
 
 
+def kept(memory: Memory, rows: Tensor) -> Tensor:
+    """Rows of a memory as a backward pass needs them: copies if others may be appended before it."""
+    return rows.clone() if isinstance(memory, RingMemory) and torch.is_grad_enabled() else rows
+
+
 def all_scores(query: Tensor, memory: Memory) -> Tensor:
     """Scores ``(B, N)`` of every cell, with gradients.
 
@@ -93,7 +99,7 @@ def all_scores(query: Tensor, memory: Memory) -> Tensor:
     """
     if not torch.compiler.is_compiling():
         check_vectors(query, "query")
-    return inner_products(query, memory.keys)  # (B, N)
+    return inner_products(query, kept(memory, memory.keys))  # (B, N)
 
 
 def all_reads(query: Tensor, memory: Memory) -> Tensor:

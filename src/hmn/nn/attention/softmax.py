@@ -10,6 +10,7 @@ from hmn.nn.attention.scoring import (
     all_scores,
     checked,
     checked_memory,
+    kept,
     shaped,
     softmax,
 )
@@ -52,5 +53,7 @@ class SoftmaxAttention(nn.Module):
         cell = torch.arange(len(self.memory), device=score.device).expand(len(flat), -1)
         weight = softmax(scaled(self.scale, score), cell < 0)
         values = self.memory.keys if self.memory.values is None else self.memory.values
-        value = weighted_sum(weight, values).to(torch.promote_types(flat.dtype, values.dtype))
+        value = weighted_sum(weight, kept(self.memory, values)).to(
+            torch.promote_types(flat.dtype, values.dtype)
+        )
         return shaped(Read(value, weight, cell, score, all_reads(flat, self.memory)), query)

@@ -52,6 +52,14 @@ def held_cells(memory: CellMemory, device: torch.device) -> Tensor:
     return is_held.nonzero().squeeze(1)
 
 
+def held_keys(memory: CellMemory, keys: Tensor) -> tuple[Tensor, ...]:
+    """What an index of a memory is built on: its keys ``(N, D)``, or those of its cells and these cells."""
+    if not gaps_of(memory):
+        return (keys,)
+    cells = held_cells(memory, keys.device)
+    return keys[cells], cells
+
+
 def keys_by_row(state: Mapping[str, Tensor], memory: CellMemory) -> Tensor:
     """The keys of a memory in the order of the rows of an index's state, which may be any.
 

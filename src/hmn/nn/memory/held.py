@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from threading import RLock
 from typing import NamedTuple, Protocol, TypeVar
 from weakref import WeakKeyDictionary, WeakSet, ref
 
@@ -15,6 +16,7 @@ from hmn.index.registry import make_index
 from hmn.index.storage.fingerprint import Spots, row_fingerprints
 from hmn.index.structures.base import Structure
 from hmn.nn.memory.growing import GrowingRows, gaps_of, held_cells, num_held
+from hmn.nn.memory.ring.memory import RingMemory
 from hmn.nn.parts import CellMemory
 
 
@@ -53,18 +55,25 @@ class Place(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """What stays the same as long as keys are the same tensor, unchanged."""
+    """What stays the same as long as keys are the same tensor, unchanged.
+
+    Of a ring it is that of the tensor that holds its rows. Appending changes ``appended`` alone.
+    """
 
     place: Place
     version: int
+    appended: int
 
     @classmethod
     def of(cls, memory: CellMemory, keys: Tensor) -> Identity:
         """Identity of a memory's keys as they are now; take it before their numbers are read."""
-        version = -1 if keys.is_inference() else keys._version
+        appended = own = 0
+        if isinstance(memory, RingMemory):
+            keys, appended, own = memory.storage(), memory.appended, memory.own_changes
+        version = -1 if keys.is_inference() else keys._version - own
         loaded = getattr(memory, "times_loaded", 0)
         place = Place(SameStorage(keys), keys.storage_offset(), keys.shape, keys.stride(), keys.dtype, loaded)
-        return cls(place, version)
+        return cls(place, version, appended)
 
 
 class Serving(Protocol):
@@ -93,6 +102,8 @@ class Held:
         lags: whether training has moved cells that wait to be filed.
         served: those that search through the index.
         growing: makes the fingerprints longer.
+        due: number of appended rows from which on the index of a ring is built again; None if unknown.
+        lock: held while the index catches up with the memory.
     """
 
     identity: Identity | None = None
@@ -102,10 +113,12 @@ class Held:
     lags: bool = False
     served: WeakSet[Serving] = field(default_factory=WeakSet)
     growing: GrowingRows = field(default_factory=GrowingRows)
+    due: int | None = None
+    lock: RLock = field(default_factory=RLock)
 
     def forget(self) -> None:
         """Start over: nothing is known of what the index holds."""
-        self.identity = self.fingerprint = self.spots = None
+        self.identity = self.fingerprint = self.spots = self.due = None
         self.lags = False
 
     def note_keys(self, cells: Tensor, keys: Tensor, count: int) -> None:
@@ -184,6 +197,12 @@ def as_index(index: Index | str | None) -> Index:
         got = f"the class {index.__name__}" if isinstance(index, type) else type(index).__name__
         raise ConfigError(f"index is {got}, expected a search structure, its name, or None for exact search")
     return index
+
+
+def scores_live(index: Index, keys: Tensor) -> bool:
+    """Whether an index scores these very keys at every search, and so cannot fall behind."""
+    scores = getattr(index, "scores_live", None)  # isinstance of a protocol takes 20 times as long
+    return scores is not None and bool(scores(keys))
 
 
 def check_count(count: int, memory: CellMemory) -> None:

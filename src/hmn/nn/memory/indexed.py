@@ -17,7 +17,7 @@ from hmn.index.checks import as_ids, as_tensor, check_keys
 from hmn.index.protocol import Index
 from hmn.index.storage.fingerprint import Spots, row_fingerprints
 from hmn.nn.memory.following import follow_steps, warn_unfollowed
-from hmn.nn.memory.growing import gaps_of, held_cells, keys_by_row, num_held
+from hmn.nn.memory.growing import held_cells, held_keys, keys_by_row, num_held
 from hmn.nn.memory.held import (
     Identity,
     SameStorage,
@@ -26,10 +26,12 @@ from hmn.nn.memory.held import (
     check_count,
     checked_cells,
     claim,
+    scores_live,
     show_memory,
 )
 from hmn.nn.memory.moves import MovedCells
 from hmn.nn.memory.operator import name_of_its_own
+from hmn.nn.memory.ring.filing import file_appended
 from hmn.nn.parts import CellMemory
 from hmn.nn.settings import check_seed, check_whole
 from hmn.results import SearchResult
@@ -195,9 +197,8 @@ class IndexedMemory(Generic[AnyMemory]):
             return
         keys = self.memory.snapshot()
         if hasattr(keys, "full_tensor"):
-            self._held.identity = self._held.spots = (
-                None  # FSDP2 shards the keys here: the next search compares all of them
-            )
+            # FSDP2 shards the keys here: the next search compares all of them
+            self._held.identity = self._held.spots = None
             return
         identity, indexed_as = Identity.of(self.memory, keys), self._held.identity
         if indexed_as is None or indexed_as.place != identity.place:
@@ -240,7 +241,7 @@ class IndexedMemory(Generic[AnyMemory]):
     def refile(self) -> None:
         """File every cell by its present key in the existing structure: much faster than a rebuild."""
         keys = self.memory.snapshot()
-        if self._is_unbuilt() or self._scores_live(keys):
+        if self._is_unbuilt() or scores_live(self._index, keys):
             self.rebuild()
             return
         self._part_from_others(keys)
@@ -254,12 +255,9 @@ class IndexedMemory(Generic[AnyMemory]):
         keys = self.memory.snapshot()
         identity = Identity.of(self.memory, keys)  # before the build: what changes meanwhile is noticed
         fingerprint = row_fingerprints(keys) if self._index.has_structure else None
-        if gaps_of(self.memory):
-            cells = held_cells(self.memory, keys.device)
-            self._index.build(keys[cells], cells)
-        else:
-            self._index.build(keys)
+        self._index.build(*held_keys(self.memory, keys))
         self._held.shares = SameStorage(keys)
+        self._held.due = 2 * identity.appended
         self._note_indexed(keys, identity, fingerprint)
 
     @torch.no_grad()
@@ -305,19 +303,26 @@ class IndexedMemory(Generic[AnyMemory]):
         self._moved.forget()
 
     def _is_unbuilt(self) -> bool:
-        return not len(self.memory) or len(self._index) != num_held(self.memory)
+        """Whether the index has to be built; files first what was appended to a ring."""
+        filed = file_appended(self._index, self._held, self.memory)
+        return not filed or not len(self.memory) or len(self._index) != num_held(self.memory)
 
     @torch.no_grad()
     def _catch_up(self, training: bool) -> None:
         """Make the index hold the memory's keys as they are now, or nearly so in training."""
+        if self._holds(training):
+            return
+        with self._held.lock:
+            if self._is_unbuilt():
+                self.rebuild()
+            elif not self._holds(training):
+                self._warn_of_moved_keys()
+                self._compare()
+
+    def _holds(self, training: bool) -> bool:
+        """Whether the index surely holds the memory's keys as they are now, or nearly so in training."""
         memory, held = self._memory, self._held
-        if held.holds(memory, memory.snapshot()) and (training or not held.lags):
-            return
-        if self._is_unbuilt():
-            self.rebuild()
-            return
-        self._warn_of_moved_keys()
-        self._compare()
+        return held.holds(memory, memory.snapshot()) and (training or not held.lags)
 
     def _warn_of_moved_keys(self) -> None:
         """Warn once if a step has moved keys and all of many are compared since nothing was refreshed."""
@@ -333,7 +338,7 @@ class IndexedMemory(Generic[AnyMemory]):
         """File the cells whose fingerprints differ from those of the indexed keys."""
         keys = self.memory.snapshot()  # (N, D)
         identity, indexed_as = Identity.of(self.memory, keys), self._held.identity
-        if self._scores_live(keys):
+        if scores_live(self._index, keys):
             self._note_indexed(keys, identity)
             return
         if indexed_as is not None and not indexed_as.place.is_like(identity.place):
@@ -351,18 +356,11 @@ class IndexedMemory(Generic[AnyMemory]):
         self._note_identity(keys)
         self._held.fingerprint, self._held.lags = present, False
 
-    def _scores_live(self, keys: Tensor) -> bool:
-        """Whether the index scores these very keys at every search, and so cannot fall behind."""
-        scores_live = getattr(
-            self._index, "scores_live", None
-        )  # isinstance of a protocol takes 20 times as long
-        return scores_live is not None and bool(scores_live(keys))
-
     def _note_indexed(self, keys: Tensor, identity: Identity, fingerprint: Tensor | None = None) -> None:
         """Note that the index holds these keys."""
         self._held.identity, self._held.lags = identity, False
         self._moved.forget()
-        if self._scores_live(keys):
+        if scores_live(self._index, keys):
             self._held.fingerprint = self._held.spots = None  # the index itself looks whether keys changed
         else:
             self._held.fingerprint = row_fingerprints(keys) if fingerprint is None else fingerprint
@@ -371,7 +369,7 @@ class IndexedMemory(Generic[AnyMemory]):
     def _note_identity(self, keys: Tensor) -> None:
         """Note the keys as they are after filing, which writes to keys that the index shares."""
         self._held.identity = Identity.of(self.memory, keys)
-        self._held.spots = None if self._scores_live(keys) else Spots(keys)
+        self._held.spots = None if scores_live(self._index, keys) else Spots(keys)
 
     def _part_from_others(self, keys: Tensor) -> None:
         """Give the index keys of its own if it shares others than these, which filing would overwrite."""
@@ -389,11 +387,10 @@ class IndexedMemory(Generic[AnyMemory]):
         if not len(cells):
             return
         keys = self.memory.snapshot()
-        outside = cells[(cells < 0) | (cells >= len(keys))]
-        if len(outside):
+        if len(outside := cells[(cells < 0) | (cells >= len(keys))]):
             raise CellError(f"there is no cell {int(outside[0])}, expected ids below {len(keys)}")
         moved = check_keys(keys[cells])  # (n, D)
-        if self._scores_live(keys):
+        if scores_live(self._index, keys):
             return
         self._part_from_others(keys)
         self._index.update(cells, moved)

@@ -136,7 +136,7 @@ def with_target(cell: Tensor, target: Tensor | None) -> Tensor:
 def _in_step(indexed: Searched, keys: Tensor, training: bool) -> Searcher:
     """The index, after it has caught up with these keys: the memory's, unless a program has others."""
     memory = indexed.memory
-    table = memory.keys
+    table = memory.table
     try:
         own = table.data_ptr() == keys.data_ptr() and table.shape == keys.shape
     except RuntimeError:  # torch.func has wrapped the memory's keys; those given are what it wrapped
@@ -159,7 +159,7 @@ def _search(
             f"this process has no memory named {name!r}, which the program searches: call "
             f"hmn.nn.register_search({name!r}, IndexedMemory(memory, index)) before it runs"
         )
-    check_range(target, len(keys))
+    check_range(target, min(len(keys), len(indexed.memory)))  # a ring's keys have room for more
     with torch.no_grad():
         result = _in_step(indexed, keys, training).search(query, k)
         cell = with_target(result.cell, target)

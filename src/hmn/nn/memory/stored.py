@@ -134,12 +134,21 @@ class Memory(nn.Module):
         keys: Tensor = self.key_table(cells)
         return keys, keys if self.value_table is None else self.value_table(cells)
 
+    @property
+    def table(self) -> Tensor:
+        """The tensor in which the keys lie; that of a ``RingMemory`` has room for more."""
+        return self.keys
+
+    def storage(self) -> Tensor:
+        """``table`` without gradients: what the search operator is given."""
+        return self.table.detach() if self._shown is None else self._shown
+
     def snapshot(self) -> Tensor:
         """The keys themselves, ``(N, D)``, without gradients: an index that shares them never lags."""
-        return self.keys.detach() if self._shown is None else self._shown
+        return self.storage()
 
     def show(self, keys: Tensor | None) -> None:
-        """Let ``snapshot`` return these keys ``(N, D)``, as of an exported program; None ends it."""
+        """Let ``storage`` return these keys, as of an exported program; None ends it."""
         vars(self)["_shown"] = keys
 
     def snapshot_of(self, cells: Tensor) -> Tensor:

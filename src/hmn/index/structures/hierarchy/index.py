@@ -131,6 +131,7 @@ class HierarchicalIndex(Structure[Groups], Tunable):
 
     kind = "hierarchy"
     checks_queries = True
+    adapts = True
 
     def __init__(
         self,

@@ -1,0 +1,1 @@
+"""Memories of the last rows that they were given."""
