@@ -201,6 +201,60 @@ def test_gradients_are_those_of_the_rows_that_were_read(layer: type[nn.Module], 
     torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-5)
 
 
+@every_structure
+def test_each_query_finds_rows_of_its_own_sequence(name: str) -> None:
+    memory, choose = RingMemory(C, D, V), random.Random(0)
+    searched = IndexedMemory(memory, name)
+    held: deque[tuple[int, Tensor, int]] = deque(maxlen=C)
+    for step in range(30):
+        n = choose.choice([0, 1, 5, 17, C + 3])
+        keys, number = rows(n, D, step), torch.randint(5, (n,), generator=torch.Generator().manual_seed(step))
+        cells = memory.append(keys, rows(n, V, step), number if step % 3 else step % 5)
+        number = number if step % 3 else torch.full((n,), step % 5)
+        held.extend(
+            entry
+            for entry in zip(cells.tolist(), keys.double(), number.tolist(), strict=True)
+            if entry[0] >= 0
+        )
+        query, own = rows(6, D, 100 + step), torch.arange(6)  # nobody is in sequence 5
+        found = searched.search(query, K, memory.of(own))
+        for one, sequence, cell in zip(query.double(), own.tolist(), found.cell.tolist(), strict=True):
+            best = sorted(((float(one @ key), place) for place, key, whose in held if whose == sequence))[
+                ::-1
+            ]
+            wanted = [place for _, place in best[:K]]
+            if "float16" in name:
+                assert len([place for place in cell if place >= 0]) == len(wanted)
+            else:
+                assert cell == wanted + [-1] * (K - len(wanted))
+        assert sorted(memory.sequences.tolist()) == sorted(whose for _, _, whose in held)
+
+
+def test_sequences_are_saved_with_the_rows() -> None:
+    memory, other = ring(3), RingMemory(C, D, V)
+    memory.append(rows(2, D, 1), rows(2, V, 2), torch.tensor([7, 9]))
+    other.load_state_dict(memory.state_dict())
+    assert other.to(torch.float16).sequences.tolist() == [0, 0, 0, 7, 9]
+    assert other.append(rows(1, D, 1), rows(1, V, 1), torch.tensor(4)).tolist() == [5]
+    assert other.sequences.tolist() == [0, 0, 0, 7, 9, 4]
+
+
+def test_sequences_have_the_leading_dimensions_of_queries() -> None:
+    memory = ring(3)
+    assert memory.of(torch.tensor([[1, 2], [3, 4]])).low.tolist() == [1, 2, 3, 4]
+    found = IndexedMemory(memory).search(rows(2, D, 3), K, memory.of(0))
+    assert bool((found.cell[:, :3] >= 0).all())
+    assert bool((IndexedMemory(memory).search(rows(2, D, 3), K, memory.of(1)).cell == -1).all())
+
+
+@pytest.mark.parametrize("sequence", [torch.tensor([1]), torch.tensor([1.0, 2.0]), torch.ones(2, 1), "first"])
+def test_bad_sequences_are_refused_and_nothing_is_written(sequence: Any) -> None:
+    memory = ring(3)
+    with pytest.raises(ShapeError, match="sequence"):
+        memory.append(rows(2, D, 1), rows(2, V, 2), sequence)
+    assert len(memory) == 3
+
+
 def test_rows_are_detached_copies_in_the_type_of_the_memory() -> None:
     memory = RingMemory(C, D, V, dtype=torch.float16)
     keys = rows(4, D, 1).requires_grad_()

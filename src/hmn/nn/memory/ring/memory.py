@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from hmn.errors import ConfigError, ShapeError
-from hmn.index.checks import as_storage, as_tensor, check_keys
+from hmn.index.allowed import Where
+from hmn.index.checks import as_ids, as_storage, as_tensor, check_keys
 from hmn.nn.memory.stored import Memory
 from hmn.nn.settings import check_whole
 
@@ -27,7 +28,7 @@ class RingMemory(Memory):
     The memory is fixed: rows are detached, copied and converted to its type, and gradients reach queries
     only. Rows that were read keep their gradients right though others are appended before the backward pass.
     Its tensors are buffers: give ``DistributedDataParallel`` ``broadcast_buffers=False``. ``state_dict`` has
-    the rows and how many were appended.
+    the rows, their sequences, and how many were appended.
 
     Args:
         capacity: number of rows that are kept, C.
@@ -46,6 +47,7 @@ class RingMemory(Memory):
 
     appended = 0
     own_changes = 0
+    sequence_table: Tensor
 
     def __init__(
         self,
@@ -68,7 +70,9 @@ class RingMemory(Memory):
             if value_features is not None:
                 check_whole("value_features", value_features, "those of a value; or None")
                 values = usual.new_zeros(capacity, value_features)
+            sequence = usual.new_zeros(capacity, dtype=torch.int64)
         super().__init__(keys, values)
+        self.register_buffer("sequence_table", sequence)
 
     def __len__(self) -> int:
         """Number of filled cells, N."""
@@ -96,17 +100,34 @@ class RingMemory(Memory):
         values = super().values
         return None if values is None else values[: len(self)]
 
+    @property
+    def sequences(self) -> Tensor:
+        """``(N,)`` int64 sequence of each filled cell."""
+        return self.sequence_table[: len(self)]
+
+    def of(self, sequence: Tensor | int) -> Where:
+        """The cells that each query may find: those of its own sequence; give it as ``allowed`` to a read.
+
+        Args:
+            sequence: a number, or one for each query, with the leading dimensions of the queries.
+        """
+        if not isinstance(sequence, int):
+            sequence = as_tensor(sequence, "sequence")
+            sequence = sequence.flatten() if sequence.dim() else sequence
+        return Where(self.sequence_table, sequence)
+
     def snapshot(self) -> Tensor:
         """The keys of the filled cells, ``(N, D)``, without gradients."""
         return self.storage()[: len(self)]
 
     @torch.no_grad()
-    def append(self, keys: Tensor, values: Tensor | None = None) -> Tensor:
+    def append(self, keys: Tensor, values: Tensor | None = None, sequence: Tensor | int = 0) -> Tensor:
         """Write rows into the next cells, in place of the oldest rows where the ring is full.
 
         Args:
             keys: ``(n, D)`` float, finite. Of more than C rows the last C stay.
             values: ``(n, V)`` float, finite; left out where the memory has no values.
+            sequence: whole number of the sequence that the rows belong to; or ``(n,)``, one of each row.
 
         Returns:
             ``(n,)`` int64 cells, -1 for rows that later ones of the same call have evicted.
@@ -116,7 +137,6 @@ class RingMemory(Memory):
             NonFiniteError: they hold NaN or infinity, or are too long; nothing is written.
             ConfigError: values are missing, or the memory has none.
         """
-        tables = {"keys": (self.table, keys)}
         held = super().values
         if (held is None) != (values is None):
             got, expected = ("no values", "one per key") if values is None else ("values", "none")
@@ -124,15 +144,18 @@ class RingMemory(Memory):
                 f"{got} are given, expected {expected}: the memory was made with value_features="
                 f"{None if held is None else held.shape[1]}"
             )
+        written = [(self.table, _rows(keys, "keys", self.table))]
+        count = len(written[0][1])
         if held is not None and values is not None:
-            tables["values"] = held, values
-        written = {name: (table, _rows(rows, name, table)) for name, (table, rows) in tables.items()}
-        count = len(written["keys"][1])
-        for name, (_, rows) in written.items():
+            written.append((held, _rows(values, "values", held)))
+        if isinstance(sequence, int) or (isinstance(sequence, Tensor) and not sequence.dim()):
+            sequence = self.sequence_table.new_tensor(int(sequence)).expand(count)
+        written.append((self.sequence_table, as_ids(sequence, "sequence").to(self.table.device)))
+        for name, (_, rows) in zip(("numbers of sequences", "values"), written[:0:-1], strict=False):
             if len(rows) != count:
                 raise ShapeError(f"there are {len(rows)} {name} for {count} keys, expected one per key")
         before = _version(self.table)
-        for table, rows in written.values():
+        for table, rows in written:
             self._write(table, rows)
         self.own_changes += _version(self.table) - before
         cells = torch.arange(self.appended, self.appended + count, device=self.table.device) % self.capacity
