@@ -85,7 +85,7 @@ def made(
     cells.add(of[late], late, keys[late], direction, where)
     every = torch.arange(groups)
     cells.write_bounds(every[::2])
-    cells.sort(every[1::2], where)
+    cells.settle(every[1::2], where, 1.0)
     level = cells.level
     assert level.bound is not None
     front = torch.tensor([[0.0], [-1.0]]).repeat(1, len(routing.codes) * LANES)

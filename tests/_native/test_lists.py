@@ -190,14 +190,15 @@ def test_disorder_compares_with_the_sorted_list(module: Any, seed: int) -> None:
 @quick
 @given(seed=st.integers(0, 999))
 @pytest.mark.parametrize("module", [native, ordered])
-def test_sorting_moves_entries_with_all_that_is_theirs(module: Any, seed: int) -> None:
+@pytest.mark.parametrize("loose", [1.0, 1.1, 1.5])
+def test_settling_moves_entries_with_all_that_is_theirs(module: Any, loose: float, seed: int) -> None:
     lists, slot_of, generator = shuffled(seed)
     level, before = lists.level, slot_of.clone()
     asked = torch.randperm(LISTS, generator=generator)[:4]
     others = torch.tensor([number for number in range(LISTS) if number not in asked])
     child, still = level.children_of(asked)[0], level.children_of(others)[0]
     had = [*shown(level, before[child]), codes_of(level, before[child], D), level.along[before[child]]]
-    module.sort_entries(level, asked, slot_of)
+    module.settle(level, asked, slot_of, loose)
     has = [*shown(level, slot_of[child]), codes_of(level, slot_of[child], D), level.along[slot_of[child]]]
     assert all(torch.equal(a, b) for a, b in zip(had, has, strict=True))
     assert torch.equal(level.child[slot_of[child]].long(), child)
@@ -205,9 +206,7 @@ def test_sorting_moves_entries_with_all_that_is_theirs(module: Any, seed: int) -
     for number in asked.tolist():
         slot = level.entries_of(torch.tensor([number]))[0]
         assert sorted(level.child[slot].tolist()) == sorted(child[torch.isin(before[child], slot)].tolist())
-        assert level.size is not None
-        assert bool((level.size[slot, 0].diff() <= 0).all())
-    assert module.disorder(level, asked).tolist() == [1.0] * 4
+    assert bool((module.disorder(level, asked) <= loose).all())
 
 
 @pytest.mark.usefixtures("instructions")
@@ -254,7 +253,7 @@ def test_lists_without_short_codes_have_no_order() -> None:
     for call in (
         lambda: native.write_bounds(lists.level, torch.tensor([0]), D),
         lambda: native.disorder(lists.level, torch.tensor([0])),
-        lambda: native.sort_entries(lists.level, torch.tensor([0]), slot_of),
+        lambda: native.settle(lists.level, torch.tensor([0]), slot_of, 1.0),
     ):
         with pytest.raises(ShapeError, match="no short codes"):
             call()
@@ -267,7 +266,7 @@ def test_lists_that_do_not_exist_are_refused(number: int) -> None:
     for call in (
         lambda: native.write_bounds(lists.level, asked, D),
         lambda: native.disorder(lists.level, asked),
-        lambda: native.sort_entries(lists.level, asked, slot_of),
+        lambda: native.settle(lists.level, asked, slot_of, 1.0),
     ):
         with pytest.raises(ShapeError, match="a list is"):
             call()

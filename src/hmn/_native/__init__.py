@@ -12,7 +12,7 @@ from hmn._native.buckets import most_frequent as most_frequent
 from hmn._native.lists import disorder as disorder
 from hmn._native.lists import enter as enter
 from hmn._native.lists import means as means
-from hmn._native.lists import sort_entries as sort_entries
+from hmn._native.lists import settle as settle
 from hmn._native.lists import take_out as take_out
 from hmn._native.lists import write_bounds as write_bounds
 from hmn._native.lists import write_entries as write_entries

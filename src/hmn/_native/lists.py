@@ -200,23 +200,25 @@ def disorder(level: Level, lists: Tensor) -> Tensor:
     return worst
 
 
-def sort_entries(level: Level, lists: Tensor, slot_of: Tensor) -> None:
-    """Sort the entries of lists with short codes by falling length of their vectors; bounds stay as they are.
+def settle(level: Level, lists: Tensor, slot_of: Tensor, loose: float) -> None:
+    """Move entries of lists with short codes to panels of their length; bounds stay as they are.
 
     Args:
         level: modified in place.
         lists: ``(m,)`` int64, distinct.
         slot_of: ``(children,)`` int64 slot of each child, updated in place.
+        loose: upper limit of the lists' ``disorder`` afterwards, at least 1.
     """
     kernels = kernels_for(lists)
     if kernels is None:
-        ordered.sort_entries(level, lists, slot_of)
+        ordered.settle(level, lists, slot_of, loose)
         return
     lists, children = lists.contiguous(), len(slot_of)
-    kernels.sort_entries(
+    kernels.settle(
         level.compiled(kernels),
         address(lists, torch.int64, (len(lists),), "lists"),
         len(lists),
+        loose,
         address(slot_of, torch.int64, (children,), "the slots of children"),
         children,
     )

@@ -114,7 +114,7 @@ def test_entries_that_come_and_go_take_all_of_theirs_along(twin: bool, seed: int
                     lists.encode(where[child], vectors, child, of[child], direction)
             assert_right(lists, of, where, vectors, direction)
         asked = torch.tensor([3, 0, 4])
-        lists.sort(asked, where)
+        lists.settle(asked, where, 1.0)
         assert_right(lists, of, where, vectors, direction)
         assert lists.disorder(asked).tolist() == [1.0] * 3
 

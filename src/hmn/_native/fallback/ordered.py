@@ -69,9 +69,10 @@ def disorder(level: Level, lists: Tensor) -> Tensor:
     return length.new_ones(len(lists)).scatter_reduce_(0, number, longest / ideal, "amax")
 
 
-def sort_entries(level: Level, lists: Tensor, slot_of: Tensor) -> None:
-    """See ``hmn._native.lists.sort_entries``."""
+def settle(level: Level, lists: Tensor, slot_of: Tensor, loose: float) -> None:
+    """See ``hmn._native.lists.settle``; lists that are looser are sorted."""
     assert level.size is not None
+    lists = lists[disorder(level, lists) > loose]
     slot, length = level.entries_of(lists)
     number = torch.arange(len(lists), device=lists.device).repeat_interleave(length)
     copy_entries(level, slot[falling(level.size[slot, 0], number)], slot)

@@ -70,8 +70,9 @@ void write_bounds(const Lists&, const int64_t* list, int64_t count, int64_t feat
 // How much looser than after sorting the bounds of lists (count) are: 1 for sorted ones.
 void disorder(const Lists&, const int64_t* list, int64_t count, float* worst);
 
-// Sort the entries of lists (count) by falling length of their vectors; `slot_of` as above.
-void sort_entries(const Lists&, const int64_t* list, int64_t count, int64_t* slot_of, int64_t children);
+// Move entries of lists (count) to other panels until no bound is looser than `loose` times what it is after sorting
+// by falling length; `slot_of` as above.
+void settle(const Lists&, const int64_t* list, int64_t count, float loose, int64_t* slot_of, int64_t children);
 
 // Mean (count, features) and total weight (count) of the vectors of the children of lists (count). `weight` is by
 // child; null means 1. Longer vectors count more: a mean is multiplied by the ratio of the vectors' mean length

@@ -331,9 +331,9 @@ void disorder(const PythonLevel& level, Address list, int64_t count, Address wor
     hmn::disorder(ordered(level), at<int64_t>(list), count, at<float>(worst));
 }
 
-void sort_entries(const PythonLevel& level, Address list, int64_t count, Address slot_of, int64_t children) {
+void settle(const PythonLevel& level, Address list, int64_t count, float loose, Address slot_of, int64_t children) {
     nb::gil_scoped_release released;
-    hmn::sort_entries(ordered(level), at<int64_t>(list), count, at<int64_t>(slot_of), children);
+    hmn::settle(ordered(level), at<int64_t>(list), count, loose, at<int64_t>(slot_of), children);
 }
 
 void means(const PythonLevel& level, Address list, int64_t count, Address vectors, int64_t vectors_count, int storage,
@@ -454,7 +454,7 @@ NB_MODULE(_kernels, module) {
     module.def("write_screen", &write_screen);
     module.def("write_bounds", &write_bounds);
     module.def("disorder", &disorder);
-    module.def("sort_entries", &sort_entries);
+    module.def("settle", &settle);
     module.def("means", &means);
     module.def("use", &use, "name"_a);
     module.def("available", &available);

@@ -15,6 +15,7 @@ constexpr float kShortest = 1e-30f;  // lower limit of lengths, so that it is sa
 constexpr float kLeastShare = 0.05f;  // see hmn.index.storage.short_codes.LEAST_SHARE
 constexpr int64_t kAlone = 1 << 8;    // vectors below which threads cost more than they save
 constexpr int64_t kPiece = 64;        // vectors per piece of work
+constexpr int64_t kSwaps = 8;         // swaps per panel beyond which sorting is faster
 
 float length_at(const Lists& lists, int64_t slot) { return std::max(lists.size[2 * slot], kShortest); }
 
@@ -195,28 +196,100 @@ void disorder(const Lists& lists, const int64_t* list, int64_t count, float* wor
     }
 }
 
-void sort_entries(const Lists& lists, const int64_t* list, int64_t count, int64_t* slot_of, int64_t children) {
+namespace {
+
+// Sort the entries of one list by falling length.
+void sort_list(const Lists& lists, int64_t begin, int64_t length, int64_t* slot_of, Room& memory) {
+    std::vector<int64_t> order(length);
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+        return lists.size[2 * (begin + a)] > lists.size[2 * (begin + b)];
+    });
+    const Lists room = memory.like(lists, panels_of(length));
+    for (int64_t at = 0; at < length; ++at)
+        if (order[at] != at) copy_entry(lists, begin + order[at], room, at);
+    for (int64_t at = 0; at < length; ++at) {
+        if (order[at] == at) continue;
+        copy_entry(room, at, lists, begin + at);
+        slot_of[lists.child[begin + at]] = begin + at;
+    }
+}
+
+// The shortest and the longest entry of a panel.
+struct Ends {
+    float least, most;
+    int64_t shortest, longest;
+};
+
+Ends ends_of(const Lists& lists, int64_t first, int64_t end) {
+    Ends ends{INFINITY, 0, first, first};
+    for (int64_t slot = first; slot < end; ++slot) {
+        const float length = length_at(lists, slot);
+        if (length < ends.least) ends.least = length, ends.shortest = slot;
+        if (length > ends.most) ends.most = length, ends.longest = slot;
+    }
+    return ends;
+}
+
+// Swap entries until no panel has one that is more than `loose` times as long as one in a panel before it. Returns
+// whether that took few swaps; if not, the list is left half way.
+bool swap_entries(const Lists& lists, int64_t begin, int64_t length, float loose, int64_t* slot_of, Room& memory,
+                  std::vector<Ends>& ends) {
+    const int64_t panels = panels_of(length), end = begin + length;
+    const Lists spare = memory.like(lists, 1);
+    const auto measure = [&](int64_t panel) {
+        const int64_t first = begin + panel * kLanes;
+        ends[panel] = ends_of(lists, first, std::min(end, first + kLanes));
+    };
+    std::vector<float> behind(panels + 1, 0.0f);  // the longest entry from each panel on
+    const auto look_back = [&](int64_t from, int64_t to) {
+        for (int64_t panel = from; panel >= to; --panel) behind[panel] = std::max(behind[panel + 1], ends[panel].most);
+    };
+    look_back(panels - 1, 0);
+    int64_t left = kSwaps * panels;
+    for (int64_t panel = 0; panel + 1 < panels; ++panel) {
+        // the shortest here goes as far as it may, so that each swap makes it `loose` times longer or ends it
+        while (behind[panel + 1] > loose * ends[panel].least) {
+            if (left-- == 0) return false;
+            int64_t last = panels - 1;
+            while (ends[last].most <= loose * ends[panel].least) --last;
+            const int64_t shorter = ends[panel].shortest, longer = ends[last].longest;
+            copy_entry(lists, shorter, spare, 0);
+            copy_entry(lists, longer, lists, shorter);
+            copy_entry(spare, 0, lists, longer);
+            slot_of[lists.child[shorter]] = shorter;
+            slot_of[lists.child[longer]] = longer;
+            measure(panel);
+            measure(last);
+            look_back(last, panel + 1);
+        }
+    }
+    return true;
+}
+
+}  // namespace
+
+void settle(const Lists& lists, const int64_t* list, int64_t count, float loose, int64_t* slot_of, int64_t children) {
     for (int64_t i = 0; i < count; ++i) {
         const int64_t begin = slot_of_list(lists, below(list[i], lists.lists, "a list"));
         check_children(lists, begin, begin + lists.length[list[i]], children);
     }
-    std::vector<int64_t> order;
+    std::vector<Ends> ends;
     Room memory;
     for (int64_t i = 0; i < count; ++i) {
         const int64_t begin = slot_of_list(lists, list[i]), length = lists.length[list[i]];
-        order.resize(length);
-        std::iota(order.begin(), order.end(), 0);
-        std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
-            return lists.size[2 * (begin + a)] > lists.size[2 * (begin + b)];
-        });
-        const Lists room = memory.like(lists, panels_of(length));
-        for (int64_t at = 0; at < length; ++at)
-            if (order[at] != at) copy_entry(lists, begin + order[at], room, at);
-        for (int64_t at = 0; at < length; ++at) {
-            if (order[at] == at) continue;
-            copy_entry(room, at, lists, begin + at);
-            slot_of[lists.child[begin + at]] = begin + at;
+        const int64_t panels = panels_of(length);
+        ends.resize(panels);
+        float least = INFINITY, most = 0;
+        for (int64_t panel = 0; panel < panels; ++panel) {
+            const int64_t first = begin + panel * kLanes;
+            ends[panel] = ends_of(lists, first, std::min(begin + length, first + kLanes));
+            least = std::min(least, ends[panel].least);
+            most = std::max(most, ends[panel].most);
         }
+        if (panels < 2 || most <= loose * least) continue;
+        if (!swap_entries(lists, begin, length, loose, slot_of, memory, ends))
+            sort_list(lists, begin, length, slot_of, memory);
     }
 }
 

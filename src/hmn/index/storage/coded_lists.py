@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hmn._native import disorder, enter, sort_entries, take_out, write_bounds, write_entries, write_screen
+from hmn._native import disorder, enter, settle, take_out, write_bounds, write_entries, write_screen
 from hmn._native.codes import codes_of
 from hmn._native.fallback.ordered import falling
 from hmn._native.level import GROUP, IN_FULL, LANES, Level
@@ -155,14 +155,15 @@ class Lists:
         """How much looser the bounds of lists ``(m,)`` are than if they were sorted: ``(m,)``, 1 if not."""
         return disorder(self.level, lists)
 
-    def sort(self, lists: Tensor, where: Tensor) -> None:
-        """Sort entries of lists ``(m,)``, distinct, by falling length, without encoding them; writes bounds.
+    def settle(self, lists: Tensor, where: Tensor, loose: float) -> None:
+        """Move entries of lists ``(m,)`` to panels of their length, without encoding them; writes bounds.
 
         Args:
             lists: ``(m,)`` int64, distinct.
             where: by child, the place of its entry; written for the entries of these lists.
+            loose: upper limit of ``disorder`` afterwards.
         """
-        sort_entries(self.level, lists, where)
+        settle(self.level, lists, where, loose)
         self.write_bounds(lists)
 
     def more(self, count: int) -> None:

@@ -24,7 +24,7 @@ DRIFT = 0.03
 UNNOTICED = 16
 """Divisor of a group's cells; its mean is computed again once that many of them have changed."""
 LOOSE = 1.1
-"""Disorder of a group's cells beyond which they are put in order; see ``Lists.disorder``."""
+"""Upper limit of the disorder of a group's cells: they move where it is higher; see ``Lists.disorder``."""
 COSINES = 1 << 22
 """Upper limit of cells times pieces where a group is divided at once.
 
@@ -87,9 +87,7 @@ def write_bounds(groups: Groups, changed: Tensor, *, all_fronts: bool) -> None:
         changed: groups whose cells have changed.
         all_fronts: whether codes of directions have moved, or groups have gone.
     """
-    loose = groups.cells.disorder(changed) > LOOSE
-    groups.cells.sort(changed[loose], groups.place)
-    groups.cells.write_bounds(changed[~loose])
+    groups.cells.settle(changed, groups.place, LOOSE)
     groups.write_front(None if all_fronts else changed)
 
 
