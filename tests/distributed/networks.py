@@ -34,6 +34,7 @@ from hmn.nn import (
     KMIPSReader,
     Memory,
     MemoryNetwork,
+    RingMemory,
     SoftmaxAttention,
     SoftmaxReader,
     WrittenMemory,
@@ -238,5 +239,6 @@ def _errors(rank: int, ranks: Ranks, sizes: list[int]) -> dict[str, str]:
         "hard": raised(lambda: HardAttention(indexed)),
         "cells": raised(lambda: SoftmaxAttention(indexed.memory)),
         "written": raised(lambda: ShardedMemory(WrittenMemory(6, 4), ranks=ranks)),  # type: ignore[arg-type]
+        "ring": raised(lambda: ShardedMemory(RingMemory(6, 4), ranks=ranks)),
         "no clusters": raised(lambda: KMIPSReader(indexed, K, "top-k:1")),
     }

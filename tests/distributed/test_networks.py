@@ -166,6 +166,7 @@ def test_what_needs_all_cells_in_one_place_says_so(networks: Got) -> None:
         "hard": "ConfigError: memory is ShardedMemory, whose cells lie on several ranks",
         "cells": "ConfigError: memory is ShardedCells, whose cells lie on several ranks",
         "written": "ConfigError: memory is WrittenMemory, expected hmn.Memory",
+        "ring": "ConfigError: memory is RingMemory, whose cells grow in number",
         "no clusters": "ConfigError: strategy top-k:1 needs an index of clusters, got ExactIndex",
     }
     for part in networks:

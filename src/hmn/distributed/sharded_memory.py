@@ -22,6 +22,7 @@ from hmn.index.structures.cluster import ClusterIndex
 from hmn.nn.attention.scoring import checked_either
 from hmn.nn.memory.encoded import EncodedMemory
 from hmn.nn.memory.indexed import IndexedMemory
+from hmn.nn.memory.ring.memory import RingMemory
 from hmn.nn.memory.stored import Memory
 from hmn.nn.reader import log_total
 from hmn.results import SearchResult
@@ -180,7 +181,7 @@ class ShardedMemory:
 
     Raises:
         ConfigError: the ranks' memories differ in features, type, values or training, or their encoders in
-            parameters; or a setting is wrong.
+            parameters; the memory is a ring; or a setting is wrong.
         RankError: another rank has failed.
     """
 
@@ -196,7 +197,7 @@ class ShardedMemory:
     ) -> None:
         ranks = checked_ranks(ranks)
         with ranks.together():
-            checked_either(memory)
+            _check_not_ring(checked_either(memory))
             check_flag("average", average)
             self.indexed = IndexedMemory(memory, index, refiled=refiled, seed=seed)
             shards = _agree(memory, average, ranks)
@@ -317,6 +318,15 @@ class ShardedMemory:
     def load_index(self, state: Mapping[str, Tensor], keys: Tensor | None = None) -> None:
         """Take back what ``index.state_dict`` of this rank returned. See ``IndexedMemory.load_index``."""
         self.indexed.load_index(state, keys)
+
+
+def _check_not_ring(memory: Memory | EncodedMemory) -> None:
+    """Refuse a ring, the number of whose cells changes."""
+    if isinstance(memory, RingMemory):
+        raise ConfigError(
+            "memory is RingMemory, whose cells grow in number, expected hmn.Memory or hmn.EncodedMemory: "
+            "give each rank a ring of its own, and read it with hmn.KMIPSAttention"
+        )
 
 
 def _agree(memory: Memory | EncodedMemory, average: bool, ranks: Ranks) -> Shards:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from inspect import signature
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,21 @@ from hmn.index.checks import as_tensor
 
 GOLDEN = 0x9E3779B97F4A7C15
 """Multiplier that scatters seeds: 2^64 divided by the golden ratio, rounded to an odd number."""
+
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def uncompiled_because(reason: str) -> Callable[[Function], Function]:
+    """``torch.compiler.disable`` with its type; the reason is part of the compiler's message."""
+    disable: Any = torch.compiler.disable
+    reasons = {"reason": reason} if "reason" in signature(disable).parameters else {}
+
+    def uncompiled(function: Function) -> Function:
+        plain: Function = disable(function, **reasons)
+        return plain
+
+    return uncompiled
 
 
 def check_whole(name: str, value: Any, meaning: str) -> int:

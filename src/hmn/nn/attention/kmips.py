@@ -275,7 +275,7 @@ class KMIPSAttention(nn.Module):
     def _trains_keys(self) -> bool:
         """Whether the next step of an optimiser moves the keys that are read."""
         memory = self.memory
-        return isinstance(memory, Memory) and memory.keys.requires_grad and torch.is_grad_enabled()
+        return isinstance(memory, Memory) and memory.table.requires_grad and torch.is_grad_enabled()
 
 
 def _filled(cell: Tensor) -> Tensor:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from inspect import signature
-from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,6 +15,7 @@ from hmn.nn.memory.over_ranks import is_remote
 from hmn.nn.memory.ring.memory import RingMemory
 from hmn.nn.memory.stored import Memory
 from hmn.nn.products import inner_products
+from hmn.nn.settings import uncompiled_because
 from hmn.results import Read
 
 WHY_NOT_COMPILED = (
@@ -25,15 +23,8 @@ WHY_NOT_COMPILED = (
     "is listed in docs/attention.md of hmn, under torch.compile"
 )
 """Message of the compiler where it has to stop."""
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def uncompiled(function: Function) -> Function:
-    """``torch.compiler.disable``, with its type: compiled code stops here and goes on afterwards."""
-    disable: Any = torch.compiler.disable
-    reason = {"reason": WHY_NOT_COMPILED} if "reason" in signature(disable).parameters else {}
-    plain: Function = disable(function, **reason)
-    return plain
+uncompiled = uncompiled_because(WHY_NOT_COMPILED)
+"""Compiled code stops at functions that this decorates, and goes on afterwards."""
 
 
 def checked_memory(memory: Memory) -> Memory:

@@ -64,6 +64,8 @@ class IndexedMemory(Generic[AnyMemory]):
     overwritten. Call ``refresh`` after any other of these changes. Keys that the memory no longer has are
     never written to.
 
+    Of a ``RingMemory`` the rows that were appended since are filed, at a cost of these rows alone.
+
     For training, let the index ``follow`` the optimiser, or call ``refresh`` after each of its steps. Either
     files the cells that were read, at a cost that does not depend on N. Without it the next search compares
     all keys, and warns once if there are many.

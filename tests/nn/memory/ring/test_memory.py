@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from hmn.errors import ConfigError, NonFiniteError, ShapeError
 from hmn.nn.attention.kmips import KMIPSAttention
@@ -360,3 +361,55 @@ def test_rows_that_are_appended_under_inference_mode_are_read() -> None:
         layer(rows(1, D, 3))
         memory.append(9 * rows(1, D, 3), rows(1, V, 4))
         assert int(layer(rows(1, D, 3)).cell[0, 0]) == 5
+
+
+@every_structure
+def test_functional_call_reads_the_rows_that_it_is_given(name: str) -> None:
+    layer, query = KMIPSAttention(ring(9), 1, name), rows(3, D, 3)
+    own = layer(query).cell
+    others = ring(9).table.clone()
+    others[4] = 100 * query[0]
+    given = {"memory.key_table.weight": others}
+    assert int(functional_call(layer, given, (query,)).cell[0, 0]) == 4
+    assert torch.equal(layer(query).cell, own)
+    layer.memory.append(200 * query[:1], rows(1, V, 5))
+    assert int(functional_call(layer, given, (query,)).cell[0, 0]) == 4
+    assert int(layer(query).cell[0, 0]) == 9
+
+
+@pytest.mark.slow
+def test_a_compiled_read_stays_compiled_while_rows_are_appended() -> None:
+    torch._dynamo.reset()
+    graphs: list[Any] = []
+
+    def counted(graph: Any, _: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    layer = KMIPSAttention(RingMemory(C, D, V), K, "cluster:num_probes=99,rescore=99")
+    compiled = torch.compile(layer, backend=counted, fullgraph=True)
+    for number in range(5):
+        query = rows(3, D, number)
+        read, wanted = compiled(query), layer(query)
+        assert torch.equal(read.cell, wanted.cell)
+        torch.testing.assert_close(read.value, wanted.value)
+        layer.memory.append(rows(25, D, number), rows(25, V, number))
+    assert len(graphs) == 1
+    torch._dynamo.reset()
+
+
+@pytest.mark.slow
+def test_compiled_code_stops_where_rows_are_appended() -> None:
+    torch._dynamo.reset()
+    memory = RingMemory(C, D)
+
+    def step(keys: Tensor) -> Tensor:
+        doubled = 2 * keys
+        memory.append(doubled)
+        return doubled + 1
+
+    compiled = torch.compile(step, backend="eager")
+    for number in range(4):
+        assert torch.equal(compiled(rows(2, D, number)), 2 * rows(2, D, number) + 1)
+        assert torch.equal(memory.keys[-2:], 2 * rows(2, D, number))
+    torch._dynamo.reset()

@@ -11,7 +11,7 @@ from hmn.errors import ConfigError, ShapeError
 from hmn.index.allowed import Where
 from hmn.index.checks import as_ids, as_storage, as_tensor, check_keys
 from hmn.nn.memory.stored import Memory
-from hmn.nn.settings import check_whole
+from hmn.nn.settings import check_whole, uncompiled_because
 
 
 class RingMemory(Memory):
@@ -120,6 +120,7 @@ class RingMemory(Memory):
         """The keys of the filled cells, ``(N, D)``, without gradients."""
         return self.storage()[: len(self)]
 
+    @uncompiled_because("only Python knows how many rows there are: leave out fullgraph=True")
     @torch.no_grad()
     def append(self, keys: Tensor, values: Tensor | None = None, sequence: Tensor | int = 0) -> Tensor:
         """Write rows into the next cells, in place of the oldest rows where the ring is full.
