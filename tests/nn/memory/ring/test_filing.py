@@ -117,12 +117,22 @@ def test_a_structure_that_adapts_is_not_built_again(monkeypatch: pytest.MonkeyPa
 
 
 def test_keys_that_are_changed_in_place_beside_appends_are_found() -> None:
-    searched = ring(C, Counting())
+    searched = ring(C, index := Counting())
     searched.memory.append(rows(4, seed=4))
     with torch.no_grad():
         searched.memory.keys[50] = 100 * rows(1, seed=5)[0]
     searched.memory.append(rows(4, seed=6))
     assert int(searched.search(rows(1, seed=5), 1).cell) == 50
+    assert index.updated == [list(range(8)), [50]]
+    assert_finds_all(searched)
+
+
+def test_rows_that_an_exported_program_shows_are_searched() -> None:
+    searched, other = ring(9, Counting()), ring(9, "exact").memory.table.clone()
+    other[3] = 100 * rows(1, seed=5)[0]
+    searched.memory.show(other)
+    assert int(searched.search(rows(1, seed=5), 1).cell) == 3
+    searched.memory.show(None)
     assert_finds_all(searched)
 
 
@@ -146,6 +156,12 @@ def test_a_saved_index_is_taken_back_and_goes_on() -> None:
     assert_finds_all(other)
     assert fresh.builds == []
     assert fresh.updated == [list(range(10, 15))]
+    other.memory.append(rows(C, seed=2))
+    assert_finds_all(other)
+    assert fresh.builds == []
+    other.memory.append(rows(5, seed=3))  # 220 rows in all
+    assert_finds_all(other)
+    assert fresh.builds == [C]
 
 
 @pytest.mark.parametrize("count", [40, C])
