@@ -205,7 +205,7 @@ def test_gradients_are_those_of_the_rows_that_were_read(layer: type[nn.Module], 
 @every_structure
 def test_each_query_finds_rows_of_its_own_sequence(name: str) -> None:
     memory, choose = RingMemory(C, D, V), random.Random(0)
-    searched = IndexedMemory(memory, name)
+    layer = KMIPSAttention(memory, K, name)
     held: deque[tuple[int, Tensor, int]] = deque(maxlen=C)
     for step in range(30):
         n = choose.choice([0, 1, 5, 17, C + 3])
@@ -218,8 +218,11 @@ def test_each_query_finds_rows_of_its_own_sequence(name: str) -> None:
             if entry[0] >= 0
         )
         query, own = rows(6, D, 100 + step), torch.arange(6)  # nobody is in sequence 5
-        found = searched.search(query, K, memory.of(own))
-        for one, sequence, cell in zip(query.double(), own.tolist(), found.cell.tolist(), strict=True):
+        read = layer.train(step % 2 == 0)(query.view(2, 3, D), allowed=memory.of(own.view(2, 3)))
+        assert not read.weight[read.cell < 0].any()
+        for one, sequence, cell in zip(
+            query.double(), own.tolist(), read.cell.flatten(0, 1).tolist(), strict=True
+        ):
             best = sorted(((float(one @ key), place) for place, key, whose in held if whose == sequence))[
                 ::-1
             ]
@@ -240,12 +243,10 @@ def test_sequences_are_saved_with_the_rows() -> None:
     assert other.sequences.tolist() == [0, 0, 0, 7, 9, 4]
 
 
-def test_sequences_have_the_leading_dimensions_of_queries() -> None:
-    memory = ring(3)
-    assert memory.of(torch.tensor([[1, 2], [3, 4]])).low.tolist() == [1, 2, 3, 4]
-    found = IndexedMemory(memory).search(rows(2, D, 3), K, memory.of(0))
-    assert bool((found.cell[:, :3] >= 0).all())
-    assert bool((IndexedMemory(memory).search(rows(2, D, 3), K, memory.of(1)).cell == -1).all())
+def test_one_number_is_the_sequence_of_all_queries() -> None:
+    layer, query = KMIPSAttention(ring(3), K), rows(2, D, 3)
+    assert bool((layer(query, allowed=layer.memory.of(0)).cell[:, :3] >= 0).all())
+    assert bool((layer(query, allowed=layer.memory.of(1)).cell == -1).all())
 
 
 @pytest.mark.parametrize("sequence", [torch.tensor([1]), torch.tensor([1.0, 2.0]), torch.ones(2, 1), "first"])

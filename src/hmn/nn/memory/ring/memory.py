@@ -109,11 +109,8 @@ class RingMemory(Memory):
         """The cells that each query may find: those of its own sequence; give it as ``allowed`` to a read.
 
         Args:
-            sequence: a number, or one for each query, with the leading dimensions of the queries.
+            sequence: a number; or one for each query, ``(...)`` for queries ``(..., D)``.
         """
-        if not isinstance(sequence, int):
-            sequence = as_tensor(sequence, "sequence")
-            sequence = sequence.flatten() if sequence.dim() else sequence
         return Where(self.sequence_table, sequence)
 
     def snapshot(self) -> Tensor:
