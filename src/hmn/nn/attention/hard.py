@@ -33,7 +33,8 @@ class HardAttention(nn.Module):
     ``loss(read, reward)`` to the rest of the loss. In evaluation the best cell is read.
 
     Args:
-        memory: N cells, at least one. Gradients of keys are dense, as those of ``SoftmaxAttention``.
+        memory: N cells, at least one; a ring may be empty until it is read. Gradients of keys are dense, as
+            those of ``SoftmaxAttention``.
         scale: factor of the scores in the softmax that cells are drawn from; a number, or an
             ``nn.Parameter`` that is trained.
         decay: decay of the moving average, from 0 to below 1.
@@ -51,8 +52,7 @@ class HardAttention(nn.Module):
         self, memory: Memory, scale: float | Tensor = 1.0, *, decay: float = 0.9, seed: int = 0
     ) -> None:
         super().__init__()
-        if not len(checked_memory(memory)):
-            raise ConfigError("the memory has no cells, expected at least one for hard attention to draw")
+        _check_some(len(checked_memory(memory).table))  # a ring is empty at first
         self.memory = memory
         keep_scale(self, scale)
         self.decay = check_share("decay", decay)
@@ -67,6 +67,7 @@ class HardAttention(nn.Module):
         nothing: the gradient is right only for draws from the softmax itself.
         """
         flat, wanted = checked(query, target, self.memory)
+        _check_some(len(self.memory))
         check_range(wanted, len(self.memory))
         score = all_scores(flat, self.memory)  # (B, N)
         share = torch.log_softmax(scaled(self.scale, score), dim=1)
@@ -126,6 +127,12 @@ class HardAttention(nn.Module):
         own = weight.take_along_dim(block.unsqueeze(2), dim=1).squeeze(1).double()  # (B, block)
         column, _ = _reached(own, left)
         return block * DRAWN_BLOCK + column
+
+
+def _check_some(cells: int) -> None:
+    """Refuse a memory without cells."""
+    if not cells:
+        raise ConfigError("the memory has no cells, expected at least one for hard attention to draw")
 
 
 def _reached(weight: Tensor, part: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from hmn.errors import ConfigError, NonFiniteError, ShapeError
+from hmn.nn.attention.hard import HardAttention
 from hmn.nn.attention.kmips import KMIPSAttention
 from hmn.nn.attention.softmax import SoftmaxAttention
 from hmn.nn.hops import HopReader
@@ -174,6 +175,17 @@ def test_every_reader_sees_filled_cells_alone() -> None:
         assert not read.weight[:, 7:].any()
         candidates = reader.candidates(query, torch.tensor([2]), torch.Generator())
         assert int(candidates.cell.max()) < 7
+
+
+def test_hard_attention_reads_a_ring_that_has_rows() -> None:
+    memory = RingMemory(C, D)
+    layer = HardAttention(memory)
+    with pytest.raises(ConfigError, match="no cells"):
+        layer(rows(2, D, 3))
+    memory.append(rows(5, D, 1))
+    assert (
+        layer.eval()(rows(2, D, 3)).cell[:, 0].tolist() == (rows(2, D, 3) @ memory.keys.T).argmax(1).tolist()
+    )
 
 
 def test_hops_read_a_ring() -> None:
