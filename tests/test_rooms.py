@@ -60,7 +60,7 @@ ORDER = {
     " < client pages served < compact http < __init__",
     "hmn.serve.http": "settings problems schemas metrics < auth batching limits shown"
     " < app < server < __init__",
-    "hmn.store": "atomic contents rows values < manifest < replace < bundle < __init__",
+    "hmn.store": "atomic contents rows values < manifest < replace < bundle < indexes < __init__",
 }
 """Modules and folders of a package from the bottom up; each may import those before its own ``<`` only."""
 

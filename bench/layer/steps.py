@@ -8,14 +8,20 @@ from typing import Any
 
 from bench.index.load.quiet import Quiet
 from bench.index.worker import Child
-from bench.layer.systems import SYSTEMS
+from bench.layer.systems import RATE, SYSTEMS
 
 CELLS = (65_536, 262_144, 1_048_576)
 """Numbers of cells."""
-MARKS = (1, 10, 100)
-"""Steps after which recall is measured, besides the last one."""
-ROUNDS, STEPS = 12, 5
-"""Rounds in which the systems take turns, and steps of each per round."""
+SETTLED = 40
+"""Steps with spread reads before timing: by then the optimisers have touched the rows."""
+TRAINED = 100
+"""Steps of training between the two timings."""
+ROUNDS = 8
+"""Rounds in which the systems take turns."""
+STEPS = 5
+"""Steps of each system per round."""
+STATES = ("spread", "trained")
+"""States that steps are timed in: reads spread over the cells as they begin, and after training."""
 PARTS = ("forward", "backward", "optimiser")
 """Parts of a step; the last includes the upkeep of the index."""
 
@@ -26,18 +32,17 @@ def measure(
     quiet: Quiet,
     cells: tuple[int, ...] = CELLS,
     rounds: int = ROUNDS,
-    marks: tuple[int, ...] = MARKS,
 ) -> dict[str, Any]:
     """Figures of every system for each number of cells."""
     found: dict[str, Any] = {}
     for count in cells:
         quiet.wait(f"{count} cells")
-        found[str(count)] = _measured(count, threads, quiet, rounds, marks, log)
+        found[str(count)] = _measured(count, threads, quiet, rounds, log)
     return {"threads": threads, "rounds": rounds, "steps": STEPS, "cells": found}
 
 
 def _measured(
-    cells: int, threads: int, quiet: Quiet, rounds: int, marks: tuple[int, ...], log: Callable[[str], None]
+    cells: int, threads: int, quiet: Quiet, rounds: int, log: Callable[[str], None]
 ) -> dict[str, Any]:
     children: dict[str, Child] = {}
     found: dict[str, dict[str, Any]] = {}
@@ -47,27 +52,43 @@ def _measured(
             first, load = quiet.seen(lambda child=child: child.call("steps", 1)[0])  # type: ignore[misc]
             if load is not None:
                 log(f"{cells:,} cells, {name}: {load} in the first step")
-            found[name] = {"first_seconds": sum(first), "first_was_loaded": load is not None, "recall": {}}
-            done = 1
-            for mark in marks:
-                child.call("steps", mark - done)
-                done = mark
-                found[name]["recall"][str(mark)] = child.call("recall")
-            found[name]["seconds"] = []
-        for turn in range(rounds):
-            for name in SYSTEMS if turn % 2 == 0 else reversed(SYSTEMS):
-                call = children[name].call
-                taken, _ = quiet.timed(f"{cells:,} cells, {name}", lambda call=call: call("steps", STEPS))  # type: ignore[misc]
-                found[name]["seconds"] += taken
-        for name, own in found.items():
-            own["recall"]["last"] = children[name].call("recall")
-            own["peak_mib"] = children[name].call("peak")
-            taken = own.pop("seconds")
-            own["step"] = statistics.median(sum(step) for step in taken)
-            parts = zip(*taken, strict=True)
-            own |= {part: statistics.median(seconds) for part, seconds in zip(PARTS, parts, strict=True)}
-            log(f"{cells:,} cells, {name}: {own}")
+            recall = {"1": child.call("recall")}
+            found[name] = {
+                "first_seconds": sum(first),
+                "first_was_loaded": load is not None,
+                "recall": recall,
+            }
+            child.call("steps", SETTLED)
+        for state in STATES:
+            if state == "trained":
+                for child in children.values():
+                    child.call("learn", RATE)
+                    child.call("steps", TRAINED)
+            timed = _in_turns(children, cells, quiet, rounds)
+            for name, child in children.items():
+                own = found[name]
+                own[state] = {**timed[name], "cells_read": child.call("cells_read")}
+                own["recall"][state] = child.call("recall")
+                own["peak_mib"] = child.call("peak")
+                log(f"{cells:,} cells, {name}, {state}: {own[state]}")
     finally:
         for child in children.values():
             child.close()
+    return found
+
+
+def _in_turns(
+    children: dict[str, Child], cells: int, quiet: Quiet, rounds: int
+) -> dict[str, dict[str, float]]:
+    """Median seconds of a step, and of its parts, of each system."""
+    seconds: dict[str, list[list[float]]] = {name: [] for name in children}
+    for turn in range(rounds):
+        for name in children if turn % 2 == 0 else reversed(children):
+            call = children[name].call
+            taken, _ = quiet.timed(f"{cells:,} cells, {name}", lambda call=call: call("steps", STEPS))  # type: ignore[misc]
+            seconds[name] += taken
+    found: dict[str, dict[str, float]] = {}
+    for name, taken in seconds.items():
+        parts = [statistics.median(part) for part in zip(*taken, strict=True)]
+        found[name] = {"step": statistics.median(map(sum, taken)), **dict(zip(PARTS, parts, strict=True))}
     return found

@@ -13,6 +13,7 @@ from bench.layer.product_keys import ProductKeyLayer
 from hmn.index.structures.exact import ExactIndex
 from hmn.index.tuning import recall_at_k
 from hmn.nn.layer.layer import MemoryLayer, split_parameters
+from hmn.nn.layer.use import CellUse
 from hmn.nn.row_adam import RowAdam
 
 FEATURES, HEADS, K, KEY_FEATURES = 128, 4, 32, 64
@@ -21,6 +22,8 @@ BATCH = 2048
 """Positions per step."""
 RATE = 1e-3
 """Learning rate of everything."""
+LITTLE = 1e-7
+"""Learning rate at which reads stay spread as they begin: keys, queries and values hardly move."""
 ASKED = 256
 """Queries that recall is measured on, besides those of the step."""
 SYSTEMS = {
@@ -65,7 +68,7 @@ def found_by(layer: MemoryLayer, positions: Tensor) -> float:
 
 
 class System:
-    """A layer that learns a fixed map of random positions.
+    """A layer that learns a fixed map of random positions, at first by hardly moving.
 
     Args:
         name: one of ``SYSTEMS``.
@@ -76,14 +79,28 @@ class System:
     def __init__(self, name: str, cells: int, threads: int) -> None:
         torch.set_num_threads(threads)
         self.before = memory("VmRSS")
-        self.layer = layer_of(name, cells)
-        self.optimisers = optimisers_of(self.layer, sparse_adam=name == "sparse")
+        self.cells, self.layer = cells, layer_of(name, cells)
+        self.optimisers = optimisers_of(self.layer, LITTLE, LITTLE, sparse_adam=name == "sparse")
         self.generator = torch.Generator().manual_seed(1)
         self.map = torch.randn(FEATURES, FEATURES, generator=self.generator) * FEATURES**-0.5
 
     def steps(self, count: int) -> list[list[float]]:
         """Seconds of each step: forward, backward, optimiser with upkeep."""
         return [self._step() for _ in range(count)]
+
+    def learn(self, rate: float) -> None:
+        """Go on with another learning rate."""
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+
+    def cells_read(self) -> int:
+        """Number of different cells that one step reads."""
+        use = CellUse(self.cells)
+        vars(self.layer)["use"] = use
+        self._step()
+        vars(self.layer)["use"] = None
+        return int((use.reads > 0).sum())
 
     def peak(self) -> float:
         """Largest memory so far, in MiB, without what the process had before the layer."""

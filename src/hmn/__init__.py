@@ -81,6 +81,8 @@ if TYPE_CHECKING:
     from hmn.results import RangeResult as RangeResult
     from hmn.results import Read as Read
     from hmn.results import SearchResult as SearchResult
+    from hmn.store.indexes import load_index as load_index
+    from hmn.store.indexes import save_index as save_index
 
 __version__ = "0.1.0"
 
@@ -99,6 +101,7 @@ __getattr__, __dir__, __all__ = lazy_names(
             "ShapeError",
         ],
         "hmn.results": ["RangeResult", "Read", "SearchResult"],
+        "hmn.store.indexes": ["load_index", "save_index"],
         "hmn.facts.table": ["Fact", "FactTable"],
         "hmn.facts.questions": ["QuestionSet"],
         "hmn.index.allowed": ["Where"],

@@ -138,6 +138,14 @@ class Index(Protocol):
         """
         ...
 
+    def keys_of(self, cells: Tensor) -> Tensor:
+        """Keys ``(..., D)`` of cells ``(...)``, as they are stored; a copy.
+
+        Raises:
+            CellError: a cell does not exist.
+        """
+        ...
+
     def state_dict(self, *, with_keys: bool = True) -> dict[str, Tensor]:
         """Tensors from which ``load_state_dict`` restores the index; ``with_keys=False`` omits the keys.
 

@@ -19,25 +19,23 @@ MACHINE = {
 }
 
 
-def one(step: float, recall: float | None) -> dict[str, Any]:
-    parts = {"forward": step / 2, "backward": step / 4, "optimiser": step / 4}
-    marks = {"1": recall, "10": recall, "100": recall, "last": recall}
-    return {
-        "step": step,
-        **parts,
-        "recall": marks,
-        "peak_mib": 100.0,
-        "first_seconds": 1.5,
-        "first_was_loaded": False,
-    }
+def one(spread: float, trained: float, recall: float | None) -> dict[str, Any]:
+    found: dict[str, Any] = {"peak_mib": 100.0, "first_seconds": 1.5, "first_was_loaded": False}
+    found["recall"] = dict.fromkeys(("1", "spread", "trained"), recall)
+    for state, step in (("spread", spread), ("trained", trained)):
+        parts = {"forward": step / 2, "backward": step / 4, "optimiser": step / 4}
+        found[state] = {"step": step, **parts, "cells_read": 1_234}
+    return found
 
 
-def test_steps_are_judged_against_the_fastest_product_keys() -> None:
-    own = {"hmn": one(0.3, 0.95), "dense": one(0.4, None), "sparse": one(0.5, None), "rows": one(0.45, None)}
+def test_steps_are_judged_against_the_fastest_product_keys_in_the_worse_state() -> None:
+    own = {"hmn": one(0.3, 0.1, 0.95), "dense": one(0.4, 0.4, None)}
+    own |= {"sparse": one(0.5, 0.2, None), "rows": one(0.45, 0.4, None)}
     found = {"threads": 1, "rounds": 3, "steps": 5, "machine": MACHINE}
     text = markdown({"steps": {**found, "cells": {"262144": own, "1048576": own}}})
-    assert "at 262,144 cells 0.75 of its time (target 1, **met**)" in text
-    assert "at 1,048,576 cells 0.75 of its time (target 0.5, **missed**)" in text
+    said = "0.75 of its time while reads are spread and 0.50 after training"
+    assert f"at 262,144 cells {said} (target 1, **met**)" in text
+    assert f"at 1,048,576 cells {said} (target 0.5, **missed**)" in text
     assert "recall at least 0.950 (target 0.9, **met**)" in text
     assert all(label in text for label in SYSTEMS.values())
 
@@ -60,6 +58,7 @@ def test_every_system_takes_steps() -> None:
     for name in SYSTEMS:
         system = System(name, 1_024, threads=1)
         assert all(second > 0 for step in system.steps(2) for second in step)
-        assert system.peak() > 0
+        system.learn(1e-3)
+        assert system.peak() > 0 and 0 < system.cells_read() <= 1_024
         found = system.recall()
         assert (found is not None and found > 0.85) == (name == "hmn")

@@ -16,7 +16,7 @@ from hmn._native.watch import LEVELS
 from hmn.errors import ConfigError, HMNError, NotFittedError
 from hmn.index.allowed import Allowed
 from hmn.index.among import Filtered, filter_of, search_among
-from hmn.index.checks import check_query
+from hmn.index.checks import as_ids, as_tensor, check_query
 from hmn.index.locking import ReadersWriterLock
 from hmn.index.precision import own_arithmetic
 from hmn.index.ranges import search_range
@@ -155,6 +155,13 @@ class Structure(ABC, Generic[Parts]):
     def update(self, cells: Tensor, keys: Tensor) -> None:
         """See ``Index.update``."""
         self._change(lambda rows: rows.write(cells, keys), self._write)
+
+    def keys_of(self, cells: Tensor) -> Tensor:
+        """See ``Index.keys_of``."""
+        cells = as_tensor(cells, "cells")
+        with self._reading() as (rows, _):
+            distinct, place = torch.unique(as_ids(cells.flatten()), return_inverse=True)
+            return rows.keys[rows.rows_of(distinct)[place]].view(*cells.shape, rows.features)
 
     @own_arithmetic
     def state_dict(self, *, with_keys: bool = True) -> dict[str, Tensor]:
