@@ -16,7 +16,7 @@ from hmn.index.registry import make_index
 from hmn.index.storage.fingerprint import Spots, row_fingerprints
 from hmn.index.structures.base import Structure
 from hmn.nn.memory.growing import GrowingRows, gaps_of, held_cells, num_held
-from hmn.nn.memory.ring.memory import RingMemory
+from hmn.nn.memory.stored import Memory
 from hmn.nn.parts import CellMemory
 
 
@@ -68,7 +68,7 @@ class Identity(NamedTuple):
     def of(cls, memory: CellMemory, keys: Tensor) -> Identity:
         """Identity of a memory's keys as they are now; take it before their numbers are read."""
         appended = own = 0
-        if isinstance(memory, RingMemory):
+        if isinstance(memory, Memory) and memory.appended is not None:
             keys, appended, own = memory.storage(), memory.appended, memory.own_changes
         version = -1 if keys.is_inference() else keys._version - own
         loaded = getattr(memory, "times_loaded", 0)

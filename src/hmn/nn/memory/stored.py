@@ -33,6 +33,8 @@ class Memory(nn.Module):
     Attributes:
         trainable: whether keys or values are parameters.
         times_loaded: number of times that ``load_state_dict`` has given the memory other rows.
+        appended: number of rows that were appended to a ``RingMemory``; None of any other memory.
+        own_changes: number of changes that these made of the tensor of keys, as PyTorch counts them.
 
     Raises:
         ShapeError: keys or values are not a float matrix, or their numbers differ.
@@ -41,6 +43,8 @@ class Memory(nn.Module):
             keys or values have a graph or gradients that would end here.
     """
 
+    appended: int | None = None
+    own_changes = 0
     _shown: Tensor | None = None
 
     def __init__(

@@ -8,7 +8,7 @@ from torch import Tensor
 from hmn.index.protocol import Index
 from hmn.index.storage.fingerprint import Spots
 from hmn.nn.memory.held import Held, Identity, scores_live
-from hmn.nn.memory.ring.memory import RingMemory
+from hmn.nn.memory.stored import Memory
 from hmn.nn.parts import CellMemory
 
 
@@ -27,21 +27,23 @@ def file_appended(index: Index, held: Held, memory: CellMemory) -> bool:
         False if the index is to be built again.
     """
     known = held.identity
-    if not isinstance(memory, RingMemory) or known is None or known.appended == memory.appended:
+    if not isinstance(memory, Memory) or memory.appended is None:
         return True
-    keys = memory.snapshot()
+    if known is None or known.appended == memory.appended:
+        return True
+    keys, capacity = memory.snapshot(), len(memory.table)
     now = Identity.of(memory, keys)
     if now.place != known.place:  # other rows were loaded, or all were forgotten
         held.due = None
         return True
-    filled = min(known.appended, memory.capacity)
+    filled = min(known.appended, capacity)
     if held.due is None:
         held.due = 2 * known.appended
     if len(index) != filled or (now.appended >= held.due and not getattr(index, "adapts", False)):
         return False
     if not scores_live(index, keys):
-        first = max(known.appended, now.appended - memory.capacity)
-        cells = torch.arange(first, now.appended, device=keys.device) % memory.capacity
+        first = max(known.appended, now.appended - capacity)
+        cells = torch.arange(first, now.appended, device=keys.device) % capacity
         _file(index, held, keys, cells[cells < filled], cells[cells >= filled].sort().values)
     held.identity = known._replace(appended=now.appended)
     return True
